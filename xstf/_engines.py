@@ -1,0 +1,144 @@
+"""Which engine runs, is it installed, and how arrays get there and back."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import threading
+from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from xstf._method import Engine, Method
+
+_EXTRAS: dict[str, str] = {"cupy": "cupy", "torch": "torch"}
+_LOCKS: dict[int, threading.Lock] = {}
+_LOCKS_GUARD = threading.Lock()
+
+
+def is_cupy(array: Any) -> bool:
+    """Return whether an array, or what a dask array's chunks are, is cupy's."""
+    plain = getattr(array, "_meta", array)
+    return type(plain).__module__.split(".")[0] == "cupy"
+
+
+def why_missing(engine: Engine) -> str | None:
+    """Return why an engine cannot run here, or None if it can."""
+    if engine not in _EXTRAS:
+        return None
+    if importlib.util.find_spec(engine) is None:
+        return f"engine {engine!r} needs the package; install xstf[{_EXTRAS[engine]}]"
+    if engine == "cupy" and not importlib.import_module("cupy").is_available():
+        return "engine 'cupy' is installed and finds no GPU; use engine='numba'"
+    return None
+
+
+def pick(record: Method, engine: str | None, *arrays: Any) -> Engine:
+    """Return the engine that will run, or raise; never another than the one asked for.
+
+    Parameters
+    ----------
+    record : Method
+    engine : str or None
+        None: the GPU's where the arrays live there, else the first of the record's that needs no
+        GPU.
+    *arrays
+        Plain or dask arrays; only what they are is looked at.
+    """
+    have: list[Engine] = list(record.kernels)
+    if engine is not None:
+        if engine not in have:
+            raise ValueError(f"{record.name} has no engine {engine!r}; it has {sorted(have)}")
+        missing = why_missing(engine)
+        if missing:
+            raise ImportError(missing)
+        return engine
+    if any(is_cupy(array) for array in arrays):
+        gpu: list[Engine] = [e for e in ("cupy", "torch") if e in have]
+        if not gpu:
+            raise ValueError(
+                f"the cube is on the GPU and {record.name} has no GPU engine, only {sorted(have)}; "
+                "move it to the host (cube.as_numpy()) or name an engine"
+            )
+        return gpu[0]
+    usable = [e for e in have if e != "cupy" and why_missing(e) is None]
+    return usable[0]
+
+
+@dataclass(frozen=True)
+class Runner:
+    """A kernel on its engine: plain arrays in, the same kind out.
+
+    Parameters
+    ----------
+    kernel
+        The record's function for ``engine``.
+    engine
+        Where it runs.
+    device
+        ``"cuda"`` or ``"cuda:1"`` for GPU engines, None for the current one.
+    """
+
+    kernel: Callable[..., tuple[Any, Any]]
+    engine: Engine
+    device: str | None = None
+
+    def __call__(self, *arrays: Any, **named: Any) -> tuple[Any, Any]:
+        """Run the kernel; arrays from the host go to the device and come back."""
+        if self.engine != "cupy":
+            return self.kernel(*(to_host(array) for array in arrays), **named)
+        host = not any(is_cupy(array) for array in arrays)
+        with _on_gpu(self.device):
+            results = self.kernel(*(to_device(array) for array in arrays), **named)
+            return tuple(to_host(r) if host and r is not None else r for r in results)  # type: ignore[return-value]
+
+
+def make_runner(record: Method, engine: Engine, device: str | None) -> Runner:
+    """Return the kernel of a record on an engine; raise if the device does not fit the engine."""
+    if device is not None:
+        kind = device.split(":")[0]
+        wanted = "cuda" if engine == "cupy" else "cpu"
+        if engine != "torch" and kind != wanted:
+            raise ValueError(
+                f"device {device!r} does not fit engine {engine!r}, which runs on {wanted!r}"
+            )
+    return Runner(record.kernels[engine], engine, device)
+
+
+def to_host(array: Any) -> np.ndarray:
+    """Return an array in host memory."""
+    host: np.ndarray = array.get() if is_cupy(array) else array
+    return host
+
+
+def to_device(array: Any) -> Any:
+    """Return an array in the current GPU's memory."""
+    return importlib.import_module("cupy").asarray(array)
+
+
+class _OnGpu(AbstractContextManager[None]):
+    """One kernel at a time on a GPU: tiles come from many threads, its memory is one."""
+
+    def __init__(self, number: int | None) -> None:
+        cupy = importlib.import_module("cupy")
+        self.device = cupy.cuda.Device(number)
+        with _LOCKS_GUARD:
+            self.lock = _LOCKS.setdefault(self.device.id, threading.Lock())
+
+    def __enter__(self) -> None:
+        self.lock.acquire()
+        self.device.__enter__()
+
+    def __exit__(self, *error: Any) -> None:
+        self.device.__exit__(*error)
+        self.lock.release()
+
+
+def _on_gpu(device: str | None) -> AbstractContextManager[None]:
+    if device == "cpu":
+        return nullcontext()
+    number = int(device.split(":")[1]) if device and ":" in device else None
+    return _OnGpu(number)

@@ -1,0 +1,169 @@
+"""One tile of one fused date: pairs tried in turn until each pixel has a clear base image."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from xstf._engines import Runner
+
+OBSERVED, FILLED_IN_TIME, FILLED_IN_SPACE = 0, 1, 2
+FUSED_ONE_PAIR, FUSED_TWO_PAIRS, EXTRAPOLATED, MISSING = 3, 4, 5, 6
+FLAG_MEANINGS = (
+    "observed filled_in_time filled_in_space fused_one_pair fused_two_pairs extrapolated missing"
+)
+
+
+@dataclass(frozen=True)
+class FuseTile:
+    """Makes tiles of one date; called as `_tiles.Job` says.
+
+    Parameters
+    ----------
+    runner
+        The kernel on its engine.
+    params
+        The method's.
+    ratio, halo
+        Of the nested grids, and of the method, in fine pixels.
+    before
+        Fine rows and columns from the corner of the coarse grid to that of the fine image.
+    fine_shape, coarse_shape
+        ``(y, x)`` of the whole images.
+    attempts
+        Combinations of pairs, best first: positions in the fine and coarse blocks.
+    observed
+        Position in the fine block of an image of the date itself, or None.
+    extrapolated
+        Whether the date lies outside those of all pairs.
+    std
+        Whether the standard deviation is wanted.
+    """
+
+    runner: Runner
+    params: Any
+    ratio: int
+    halo: int
+    before: tuple[int, int]
+    fine_shape: tuple[int, int]
+    coarse_shape: tuple[int, int]
+    attempts: tuple[tuple[tuple[int, int], ...], ...]
+    observed: int | None
+    extrapolated: bool
+    std: bool
+
+    def cells(self, wanted: slice, axis: int) -> slice:
+        """Return the coarse pixels that a tile and its halo touch along an axis."""
+        start = (wanted.start + self.before[axis] - self.halo) // self.ratio
+        stop = -(-(wanted.stop + self.before[axis] + self.halo) // self.ratio)
+        return slice(max(start, 0), min(stop, self.coarse_shape[axis]))
+
+    def coarse_window(self, rows: slice, cols: slice) -> tuple[slice, slice]:
+        """Return the part of the coarse images that a tile needs."""
+        return self.cells(rows, 0), self.cells(cols, 1)
+
+    def fine_window(self, rows: slice, cols: slice) -> tuple[slice, slice]:
+        """Return the part of the fine images that a tile needs: those coarse pixels' own."""
+        y, x = (
+            self._fine(self.cells(wanted, axis), axis) for axis, wanted in enumerate((rows, cols))
+        )
+        return y, x
+
+    def _fine(self, cells: slice, axis: int) -> slice:
+        start = cells.start * self.ratio - self.before[axis]
+        stop = cells.stop * self.ratio - self.before[axis]
+        return slice(max(start, 0), min(stop, self.fine_shape[axis]))
+
+    def __call__(self, blocks: list[Any], rows: slice, cols: slice, states: list[Any]) -> Any:
+        """Return ``(layer, band, rows, cols)``: the estimate, and if wanted its std and flag."""
+        fine, coarse = blocks
+        origin, fine = self._pad(fine, rows, cols)
+        inner = (_shift(rows, origin[0]), _shift(cols, origin[1]))
+        base = fine[..., inner[0], inner[1]]
+        cell_clear = ~np.isnan(coarse)
+        out = np.full_like(base[:1], np.nan, shape=(3, *base.shape[1:]))
+        out[2] = MISSING
+        complete = ~self._at_fine(cell_clear[-1], inner)
+        if self.observed is not None:
+            seen = ~np.isnan(base[self.observed])
+            out[0][seen] = base[self.observed][seen]
+            out[1][seen] = 0.0
+            out[2][seen] = OBSERVED
+            complete = complete | seen
+        for n, attempt in enumerate(self.attempts):
+            count = sum(
+                ~np.isnan(base[f]) & self._at_fine(cell_clear[c], inner) for f, c in attempt
+            ) + np.zeros_like(complete, dtype=np.uint8)
+            todo = ~complete & ((count == len(attempt)) | (np.isnan(out[0]) & (count > 0)))
+            box = _bounding_box(todo)
+            if box is None:
+                continue
+            estimate, std = self._run(fine, coarse, attempt, _within(inner, box), states, n)
+            part = (slice(None), *box)
+            taken = todo[part] & ~np.isnan(estimate)
+            out[0][part][taken] = estimate[taken]
+            if std is not None:
+                out[1][part][taken] = std[taken]
+            out[2][part][taken] = EXTRAPOLATED if self.extrapolated else FUSED_ONE_PAIR
+            if not self.extrapolated:
+                out[2][part][taken & (count[part] > 1)] = FUSED_TWO_PAIRS
+            complete[part] |= taken & (count[part] == len(attempt))
+        return out if self.std else out[:1]
+
+    def _run(
+        self,
+        fine: Any,
+        coarse: Any,
+        attempt: tuple[tuple[int, int], ...],
+        inner: tuple[slice, slice],
+        states: list[Any],
+        n: int,
+    ) -> tuple[Any, Any]:
+        pairs = [f for f, _ in attempt]
+        images = [*(c for _, c in attempt), coarse.shape[0] - 1]
+        return self.runner(
+            fine if pairs == list(range(len(fine))) else fine[pairs],
+            coarse if images == list(range(len(coarse))) else coarse[images],
+            ratio=self.ratio,
+            params=self.params,
+            state=states[n] if states else {},
+            inner=inner,
+            std=self.std,
+        )
+
+    def _pad(self, fine: Any, rows: slice, cols: slice) -> tuple[tuple[int, int], Any]:
+        """Fill up to whole coarse pixels with NaN; return where the block begins, and it."""
+        cells = self.coarse_window(rows, cols)
+        windows = self.fine_window(rows, cols)
+        start = [c.start * self.ratio - b for c, b in zip(cells, self.before, strict=True)]
+        size = [(c.stop - c.start) * self.ratio for c in cells]
+        if size == list(fine.shape[-2:]):
+            return (start[0], start[1]), fine
+        whole = np.full_like(fine[:1], np.nan, shape=(*fine.shape[:2], *size))
+        place = [_shift(w, s) for w, s in zip(windows, start, strict=True)]
+        whole[..., place[0], place[1]] = fine
+        return (start[0], start[1]), whole
+
+    def _at_fine(self, cells: Any, inner: tuple[slice, slice]) -> Any:
+        """Return values of coarse pixels at the fine pixels of the inner part."""
+        y, x = (np.arange(s.start, s.stop) // self.ratio for s in inner)
+        return cells[..., y[:, None], x[None, :]]
+
+
+def _shift(wanted: slice, origin: int) -> slice:
+    return slice(wanted.start - origin, wanted.stop - origin)
+
+
+def _within(outer: tuple[slice, slice], box: tuple[slice, slice]) -> tuple[slice, slice]:
+    y, x = (slice(o.start + b.start, o.start + b.stop) for o, b in zip(outer, box, strict=True))
+    return y, x
+
+
+def _bounding_box(todo: Any) -> tuple[slice, slice] | None:
+    """Return the rows and columns that hold every True of ``(band, y, x)``."""
+    rows, cols = (todo.any(axis=axes).nonzero()[0] for axes in ((0, 2), (0, 1)))
+    if not len(rows):
+        return None
+    return slice(int(rows[0]), int(rows[-1]) + 1), slice(int(cols[0]), int(cols[-1]) + 1)

@@ -1,0 +1,365 @@
+"""Tiles: the only file of the tower that knows dask.
+
+One task makes one output tile and cuts each input's own window out of it, in absolute indices. So
+the inputs' chunkings need not be related, a chunk may be thinner than the halo, the output has the
+caller's chunks, and any chunking gives the same numbers. (`dask.array.map_overlap` wants chunks in
+the ratio of the grids and none thinner than the halo, which means rechunking the caller's cube, and
+its halo slices are views that keep whole chunks in memory; ours are copied.)
+
+A numpy input takes the same path in a thread pool, with no graph. Nothing else asks whether an
+array is lazy.
+"""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import dask.array as da
+import numpy as np
+from dask.base import compute, tokenize
+from dask.highlevelgraph import HighLevelGraph
+
+Window = tuple[slice, slice]
+
+# Beyond this a value is no measurement: its square leaves float32.
+_LARGEST = np.float32(1e18)
+
+
+@dataclass(frozen=True)
+class Source:
+    """One input of a tiled computation.
+
+    Parameters
+    ----------
+    array
+        ``(date, band, y, x)``, numpy, cupy or dask, any real dtype.
+    dates
+        The positions along its first axis that are needed, in the order wanted.
+    window
+        ``window(rows, cols)`` of the output → rows and cols of the array, within it.
+    """
+
+    array: Any
+    dates: tuple[int, ...]
+    window: Callable[[slice, slice], Window]
+
+
+@dataclass(frozen=True)
+class Job:
+    """One output image stack ``(*lead, y, x)``, made tile by tile.
+
+    Parameters
+    ----------
+    function
+        ``function(blocks, rows, cols, state)`` → the tile ``(*lead, rows, cols)``, float32; the
+        blocks are float32, C order, NaN where missing or not finite. Module-level or a partial of
+        such, since clusters pickle it.
+    sources
+        Its inputs.
+    lead, shape
+        Leading sizes and ``(y, x)`` of the output.
+    states
+        Whole-image statistics: ``(settle, samples)`` pairs, each called once for the job;
+        the tile function gets the list of results.
+    """
+
+    function: Callable[[list[Any], slice, slice, list[Any]], Any]
+    sources: tuple[Source, ...]
+    lead: tuple[int, ...]
+    shape: tuple[int, int]
+    states: tuple[tuple[Callable[[dict[str, Any]], Any], dict[str, Any]], ...] = ()
+
+
+def is_lazy(*arrays: Any) -> bool:
+    """Return whether any of the arrays is dask's."""
+    return any(isinstance(array, da.Array) for array in arrays)
+
+
+def plan_chunks(size: int, chunk: int, multiple: int = 1) -> tuple[int, ...]:
+    """Return chunk sizes that sum to ``size``, near ``chunk``, whole in ``multiple`` but the last.
+
+    Examples
+    --------
+    >>> plan_chunks(100, 32, 8)
+    (32, 32, 36)
+    """
+    step = max(multiple, round(chunk / multiple) * multiple)
+    count = max(1, round(size / step))
+    return (*(step for _ in range(count - 1)), size - step * (count - 1))
+
+
+def run(jobs: Sequence[Job], *, chunks: tuple[Any, Any], tile: int, progress: bool = False) -> Any:
+    """Run the jobs: lazily if any input is lazy, else now, on every core.
+
+    Parameters
+    ----------
+    jobs
+        Of one output shape.
+    chunks
+        Output chunks along y and x for a lazy run, as dask writes them.
+    tile
+        Side of a tile of an eager run, in output pixels.
+    progress
+        Show a bar on stderr while an eager run works.
+
+    Returns
+    -------
+    array (job, *lead, y, x)
+        float32, one chunk a job along the leading axes if lazy.
+    """
+    if is_lazy(*(s.array for job in jobs for s in job.sources)):
+        return da.stack([_lazy(job, da.core.normalize_chunks(chunks, job.shape)) for job in jobs])
+    return _eager(jobs, tile, progress)
+
+
+# --- now: a thread pool -----------------------------------------------------------------------
+
+
+def cores() -> int:
+    """Return how many cores this process may use."""
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:  # not on every system
+        return os.cpu_count() or 1
+
+
+def _eager(jobs: Sequence[Job], tile: int, progress: bool) -> Any:
+    states = [[settle(_samples(now(samples))) for settle, samples in j.states] for j in jobs]
+    first = jobs[0]
+    results = _module(first).empty((len(jobs), *first.lead, *first.shape), np.float32)
+    work = [
+        (i, rows, cols)
+        for i, job in enumerate(jobs)
+        for rows, cols in _tiles(*(plan_chunks(size, tile) for size in job.shape))
+    ]
+
+    def one(item: tuple[int, slice, slice]) -> None:
+        i, rows, cols = item
+        blocks = [_cut(source, rows, cols) for source in jobs[i].sources]
+        results[i][..., rows, cols] = jobs[i].function(blocks, rows, cols, states[i])
+
+    with ThreadPoolExecutor(min(cores(), len(work))) as pool:
+        for _ in _bar(pool.map(one, work), len(work), progress):
+            pass
+    return results
+
+
+def _module(job: Job) -> Any:
+    """Return numpy, or cupy if the inputs live there."""
+    array = job.sources[0].array
+    return np if isinstance(array, np.ndarray) else __import__(type(array).__module__.split(".")[0])
+
+
+def _bar(items: Iterator[Any], total: int, progress: bool) -> Iterator[Any]:
+    if not progress:
+        return items
+    from tqdm.auto import tqdm  # a quarter of a second to import, wanted only here
+
+    return iter(tqdm(items, total=total, unit="tile", desc="xstf"))
+
+
+def _tiles(*chunks: tuple[int, ...]) -> Iterator[Window]:
+    """Give the rows and cols of every tile."""
+    edges = [np.cumsum([0, *sizes]).tolist() for sizes in chunks]
+    rows, cols = ([slice(a, b) for a, b in itertools.pairwise(edge)] for edge in edges)
+    yield from itertools.product(rows, cols)
+
+
+def _cut(source: Source, rows: slice, cols: slice) -> Any:
+    window = source.window(rows, cols)
+    return clean(source.array[(..., *window)][list(source.dates)])
+
+
+def clean(block: Any) -> Any:
+    """Return a block as kernels want it: float32, C order, NaN for all that is no measurement."""
+    module = np if isinstance(block, np.ndarray) else __import__(type(block).__module__)
+    out = module.array(block, dtype=np.float32, order="C", copy=True)
+    out[~(abs(out) < _LARGEST)] = np.nan
+    return out
+
+
+def _samples(samples: dict[str, Any]) -> dict[str, Any]:
+    return {
+        name: clean(value) if np.dtype(value.dtype).kind == "f" else value
+        for name, value in samples.items()
+    }
+
+
+# --- later: a graph ---------------------------------------------------------------------------
+
+
+def _lazy(job: Job, chunks: tuple[tuple[int, ...], tuple[int, ...]]) -> da.Array:
+    sources = [_as_dask(source.array) for source in job.sources]
+    token = tokenize(
+        job.function, [s.name for s in sources], [s.dates for s in job.sources], chunks, job.lead,
+        [[(k, v.name if is_lazy(v) else v) for k, v in s[1].items()] for s in job.states],
+    )  # fmt: skip
+    graph: dict[Any, Any] = {}
+    parents: list[Any] = list(sources)
+    states = []
+    for n, (settle, samples) in enumerate(job.states):
+        whole = {name: _as_dask(v).rechunk(-1) for name, v in samples.items()}
+        parents.extend(whole.values())
+        key = f"xstf-state-{n}-{token}"
+        keys = [(v.name, *(0,) * v.ndim) for v in whole.values()]
+        graph[key] = (partial(_settle, settle, tuple(whole)), *keys)
+        states.append(key)
+    cuts = _Cuts(graph, token)
+    name = f"xstf-{token}"
+    lead = (0,) * len(job.lead)
+    for at, (rows, cols) in zip(np.ndindex(*map(len, chunks)), _tiles(*chunks), strict=True):
+        pieces, keys = [], []
+        for source, array in zip(job.sources, sources, strict=True):
+            layout, needed = cuts.plan(array, source, source.window(rows, cols))
+            pieces.append(layout)
+            keys.extend(needed)
+        task = partial(_tile, job.function, tuple(pieces), rows, cols, len(states))
+        graph[(name, *lead, *at)] = (task, *states, *keys)
+    layers = HighLevelGraph.from_collections(name, graph, dependencies=parents)
+    meta = sources[0]._meta.astype(np.float32).reshape((0,) * (len(job.lead) + 2))
+    whole_chunks = (*((n,) for n in job.lead), *chunks)
+    return da.Array(layers, name, whole_chunks, dtype=np.float32, meta=meta)
+
+
+def _as_dask(array: Any) -> da.Array:
+    return array if isinstance(array, da.Array) else da.from_array(array, chunks=-1)
+
+
+@dataclass(frozen=True)
+class _Layout:
+    """Where the cut pieces go in one input's block."""
+
+    shape: tuple[int, ...]
+    places: tuple[tuple[slice, ...], ...]
+
+
+class _Cuts:
+    """Adds the cutting tasks to a graph, each piece once."""
+
+    def __init__(self, graph: dict[Any, Any], token: str) -> None:
+        self.graph = graph
+        self.token = token
+        self.edges: dict[str, list[list[int]]] = {}
+
+    def plan(self, array: da.Array, source: Source, window: Window) -> tuple[_Layout, list[Any]]:
+        if array.name not in self.edges:
+            self.edges[array.name] = [np.cumsum([0, *c]).tolist() for c in array.chunks]
+        edges = self.edges[array.name]
+        inner = [slice(0, n) for n in array.shape[1:-2]]
+        axes = [_spread(e, s) for e, s in zip(edges[1:], [*inner, *window], strict=True)]
+        shape = (len(source.dates), *(s.stop - s.start for s in [*inner, *window]))
+        places, keys = [], []
+        for at, date in enumerate(source.dates):
+            chunk = int(np.searchsorted(edges[0], date, side="right")) - 1
+            for parts in itertools.product(*axes):
+                numbers, inside, place = zip(*parts, strict=True)
+                local = (slice(date - edges[0][chunk], date - edges[0][chunk] + 1), *inside)
+                places.append((slice(at, at + 1), *place))
+                keys.append(self._cut((array.name, chunk, *numbers), local))
+        return _Layout(shape, tuple(places)), keys
+
+    def _cut(self, block: tuple[Any, ...], local: tuple[slice, ...]) -> Any:
+        key = (f"xstf-cut-{self.token}", *block, *((s.start, s.stop) for s in local))
+        flat = "-".join(str(part) for part in key)
+        if flat not in self.graph:
+            self.graph[flat] = (partial(_copy, local), block)
+        return flat
+
+
+def _spread(edges: list[int], wanted: slice) -> list[tuple[int, slice, slice]]:
+    """Return (chunk number, slice inside it, slice inside the window) along one axis."""
+    parts = []
+    for number in range(len(edges) - 1):
+        start, stop = max(edges[number], wanted.start), min(edges[number + 1], wanted.stop)
+        if start < stop:
+            inside = slice(start - edges[number], stop - edges[number])
+            parts.append((number, inside, slice(start - wanted.start, stop - wanted.start)))
+    return parts
+
+
+def _copy(local: tuple[slice, ...], block: Any) -> Any:
+    return clean(block[local])
+
+
+def _settle(settle: Callable[[dict[str, Any]], Any], names: tuple[str, ...], *values: Any) -> Any:
+    return settle(_samples(dict(zip(names, values, strict=True))))
+
+
+def _tile(
+    function: Callable[..., Any],
+    layouts: tuple[_Layout, ...],
+    rows: slice,
+    cols: slice,
+    n_states: int,
+    *values: Any,
+) -> Any:
+    """Put the pieces of each input together and make the tile."""
+    states, pieces = list(values[:n_states]), iter(values[n_states:])
+    blocks = []
+    for layout in layouts:
+        found = [next(pieces) for _ in layout.places]
+        if len(found) == 1:
+            block = found[0]
+        else:
+            block = np.empty_like(
+                found[0] if found else np.empty(0, np.float32), shape=layout.shape
+            )
+            for place, piece in zip(layout.places, found, strict=True):
+                block[place] = piece
+        blocks.append(block)
+    return function(blocks, rows, cols, states)
+
+
+def now(samples: dict[str, Any]) -> dict[str, Any]:
+    """Return small dask arrays as plain ones, on this thread."""
+    return dict(compute(samples, scheduler="synchronous")[0])
+
+
+def whole_cells(
+    fine: Any, coarse: Any, *, ratio: int, before: tuple[int, int]
+) -> tuple[da.Array, da.Array]:
+    """Return both cubes as dask arrays, cut to the coarse pixels that lie wholly inside the fine.
+
+    For `prepare`: a view by which a numpy cube is not copied. Where no coarse pixel lies wholly
+    inside along an axis, the fine cube is filled up with NaN instead.
+
+    Parameters
+    ----------
+    fine : array (date, band, y, x)
+    coarse : array (date, band, Y, X)
+    ratio : int
+    before : (int, int)
+        Fine pixels from the coarse grid's corner to the fine image's.
+    """
+    sharp, blurred = (
+        a
+        if isinstance(a, da.Array)
+        else da.from_array(a, (1, -1, -1, -1), name=False, asarray=False)
+        for a in (fine, coarse)
+    )
+    for axis, start in zip((2, 3), before, strict=True):
+        size = sharp.shape[axis]
+        first = -(-start // ratio)
+        count = (size + start) // ratio - first
+        if count > 0:
+            sharp = _along(
+                sharp, axis, slice(first * ratio - start, (first + count) * ratio - start)
+            )
+            blurred = _along(blurred, axis, slice(first, first + count))
+        else:
+            after = blurred.shape[axis] * ratio - size - start
+            pad = [(0, 0)] * 4
+            pad[axis] = (start, after)
+            sharp = da.pad(sharp, pad, constant_values=np.nan)
+    return sharp, blurred
+
+
+def _along(array: da.Array, axis: int, part: slice) -> da.Array:
+    cut: da.Array = array[(*(slice(None),) * axis, part)]
+    return cut

@@ -1,0 +1,1 @@
+"""Spatiotemporal fusion: sharp images on few dates and blurred ones on many."""

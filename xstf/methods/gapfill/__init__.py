@@ -1,0 +1,1 @@
+"""Gap filling: clouds and missing dates, with radar where there is some."""

@@ -1,0 +1,1 @@
+"""Spectral sharpening: many blurred bands and few sharp ones."""

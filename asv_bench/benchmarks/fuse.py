@@ -1,0 +1,113 @@
+"""Speed and memory of fusion: kernels alone, and what the floors above them add."""
+
+import subprocess
+import sys
+import time
+
+import xstf
+
+from . import common
+
+SIZE = 160 if common.SMALL else 800
+WHOLE = 160 if common.SMALL else 2000
+
+
+class Kernels:
+    """One core, no tiles: CPU seconds a method."""
+
+    params = (common.methods(), [1, 2])
+    param_names = ("method", "pairs")
+
+    def setup(self, method, pairs):
+        record = xstf.get_method("fuse", method)
+        if not record.pairs[0] <= pairs <= record.pairs[1]:
+            raise NotImplementedError("asv: this method does not take so many pairs")
+        self.record = record
+        self.arrays = common.plain(*common.cubes(SIZE, pairs=pairs))
+        common.run_kernel(record, *self.arrays, 16)
+
+    def time_kernel(self, method, pairs):
+        common.run_kernel(self.record, *self.arrays, 16)
+
+
+class Candidates:
+    """STARFM's inner loop: nanoseconds a candidate pixel and band, window 51, one core."""
+
+    unit = "ns"
+
+    def track_ns_a_candidate(self):
+        record = xstf.get_method("fuse", "starfm")
+        fine, coarse = common.plain(*common.cubes(SIZE))
+        common.run_kernel(record, fine, coarse, 16, window=51)
+        seconds = []
+        for _ in range(3):
+            start = time.process_time()
+            common.run_kernel(record, fine, coarse, 16, window=51)
+            seconds.append(time.process_time() - start)
+        return min(seconds) * 1e9 / (51 * 51 * fine.size)
+
+    track_ns_a_candidate.unit = "ns"
+
+
+class Scaling:
+    """Ratios in one run, so that a noisy machine matters little."""
+
+    timeout = 600
+
+    def track_two_cores_over_one(self):
+        fine, coarse = common.cubes(WHOLE, bands=1)
+        return self._seconds(fine, coarse, 1) / self._seconds(fine, coarse, 2)
+
+    def track_verb_over_kernel(self):
+        fine, coarse = common.cubes(WHOLE, bands=1)
+        record = xstf.get_method("fuse", "starfm")
+        arrays = common.plain(fine, coarse)
+        common.run_kernel(record, *arrays, 16)
+        kernel = min(self._wall(lambda: common.run_kernel(record, *arrays, 16)) for _ in range(3))
+        return self._seconds(fine, coarse, 1) / kernel
+
+    def _seconds(self, fine, coarse, threads):
+        common.on_threads(threads)
+        xstf.fuse(fine[:, :, :64, :64], coarse, method="starfm")
+        return min(self._wall(lambda: xstf.fuse(fine, coarse, method="starfm")) for _ in range(3))
+
+    @staticmethod
+    def _wall(work):
+        start = time.perf_counter()
+        work()
+        return time.perf_counter() - start
+
+
+class Graph:
+    """What a lazy call costs before anything is computed."""
+
+    def setup(self):
+        fine, coarse = common.cubes(SIZE)
+        self.fine, self.coarse = fine.chunk(y=32, x=32), coarse.chunk(y=4, x=4)
+
+    def time_build(self):
+        xstf.fuse(self.fine, self.coarse, method="starfm")
+
+    def track_tasks_a_tile(self):
+        fused = xstf.fuse(self.fine, self.coarse, method="starfm")
+        return len(fused.__dask_graph__()) / fused.data.npartitions
+
+
+class Memory:
+    """Peak memory of an eager run."""
+
+    params = common.methods()
+    param_names = ("method",)
+
+    def setup(self, method):
+        self.cubes = common.cubes(SIZE)
+
+    def peakmem_fuse(self, method):
+        xstf.fuse(*self.cubes, method=method)
+
+
+class Import:
+    """What ``import xstf`` costs."""
+
+    def time_import(self):
+        subprocess.run([sys.executable, "-c", "import xstf"], check=True)

@@ -1,0 +1,356 @@
+"""STARFM against its definition, on small synthetic scenes."""
+
+import ctypes
+import shutil
+import subprocess
+import warnings
+from dataclasses import replace
+
+import numpy as np
+import pytest
+
+from xstf.methods.fuse import starfm
+from xstf.methods.fuse._starfm_cuda import BLOCK, SOURCE, grid
+from xstf.methods.fuse.starfm import METHOD, Params
+
+RATIO = 4
+SMALL = Params(window=9)
+
+
+def scene(seed=0, pairs=2, bands=2, size=(12, 10), ratio=RATIO):
+    """Fields of a few levels with noise, coarse block means of them, a target that changed."""
+    rng = np.random.default_rng(seed)
+    shape = tuple(n * ratio for n in size)
+    fields = rng.integers(0, 5, (bands, shape[0] // 5 + 1, shape[1] // 5 + 1)) * 0.1
+    truth = np.kron(fields, np.ones((5, 5)))[:, : shape[0], : shape[1]]
+    days = np.stack([truth + rng.normal(0.02 * k, 0.03, truth.shape) for k in range(pairs + 1)])
+    blocks = days.reshape(pairs + 1, bands, size[0], ratio, size[1], ratio).mean((3, 5))
+    return days[:pairs].astype(np.float32), blocks.astype(np.float32)
+
+
+def clouded(seed=0, **kwargs):
+    """Return the scene with holes in a fine image, a pair's coarse image and the target's."""
+    fine, coarse = scene(seed, **kwargs)
+    fine[0, 0, 5:12, 8:20] = np.nan
+    fine[:, 1, 0, 0] = np.nan
+    coarse[0, :, 2, 3] = np.nan
+    coarse[-1, 1, 7, 5] = np.nan
+    return fine, coarse
+
+
+def settled(fine, coarse, ratio=RATIO, params=SMALL):
+    samples = METHOD.prepare(fine, coarse, ratio=ratio, params=params)
+    return METHOD.settle(samples, ratio=ratio, params=params)
+
+
+def fuse(
+    fine, coarse, engine="numba", *, ratio=RATIO, params=SMALL, state=None, inner=None, std=False
+):
+    inner = inner or tuple(slice(0, n) for n in fine.shape[2:])
+    state = state or settled(fine, coarse, ratio, params)
+    kernel = METHOD.kernels[engine]
+    return kernel(fine, coarse, ratio=ratio, params=params, state=state, inner=inner, std=std)
+
+
+@pytest.fixture(params=["numba", "numpy"])
+def engine(request):
+    return request.param
+
+
+@pytest.mark.parametrize("pairs", [1, 2])
+@pytest.mark.parametrize("window", [3, 9, 101])
+def test_numba_agrees_with_the_definition(pairs, window):
+    fine, coarse = clouded(pairs=pairs)
+    params = Params(window=window)
+    inner = (slice(3, 21), slice(0, 33))
+    found = fuse(fine, coarse, params=params, inner=inner, std=True)
+    wanted = fuse(fine, coarse, "numpy", params=params, inner=inner, std=True)
+    for a, b in zip(found, wanted, strict=True):
+        assert a.dtype == b.dtype == np.float32
+        assert a.shape == b.shape == (2, 18, 33)
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
+    assert np.isfinite(found[0]).mean() > 0.9
+    assert fuse(fine, coarse, params=params)[1] is None
+
+
+def test_the_definition_by_hand(engine):
+    """Three pixels in a row, of which one is not similar, at ratio 1."""
+    fine = np.array([0.5, 0.5, 0.9], np.float32).reshape(1, 1, 1, 3)
+    coarse = np.array([[0.4, 0.45, 0.9], [0.6, 0.55, 0.2]], np.float32).reshape(2, 1, 1, 3)
+    state = settled(fine, coarse, 1, params := Params(window=3, classes=4, distance=2))
+    unit, shift = state["unit"].item(), state["shift"].item()
+    assert shift == pytest.approx(0.1)
+    change, mismatch = np.array([0.2, 0.1]), np.array([0.1, 0.05])
+    weight = (mismatch / unit + 0.1) ** -2.0 * (abs(change - shift) / unit + 0.3) ** -2.0
+    weight = weight * [(1 + 1 / 2) ** -2, 1]
+    mean = (weight * change).sum() / weight.sum()
+    spread = (weight * (change - 0.1) ** 2).sum() / weight.sum()
+    estimate, std = fuse(fine, coarse, engine, ratio=1, params=params, state=state, std=True)
+    assert estimate[0, 0, 1] == pytest.approx(0.5 + mean, rel=1e-5)
+    assert std[0, 0, 1] == pytest.approx(spread**0.5, rel=1e-4)
+    assert estimate[0, 0, 2] == pytest.approx(0.9 - 0.7, rel=1e-5)
+
+
+def test_no_change_returns_fine(engine):
+    fine, coarse = scene()
+    fine[1], coarse[:] = fine[0], coarse[0]
+    estimate, std = fuse(fine, coarse, engine, std=True)
+    np.testing.assert_allclose(estimate, fine[0], atol=1e-6)
+    np.testing.assert_allclose(std, 0, atol=1e-6)
+
+
+def test_an_offset_of_the_target_is_an_offset_of_the_result():
+    fine, coarse = clouded()
+    moved = coarse.copy()
+    moved[-1] += 0.25
+    np.testing.assert_allclose(fuse(fine, moved)[0], fuse(fine, coarse)[0] + 0.25, atol=3e-6)
+
+
+def test_the_unit_of_the_data_does_not_matter():
+    fine, coarse = clouded()
+    small, big = fuse(fine, coarse, std=True), fuse(fine * 10000, coarse * 10000, std=True)
+    for a, b in zip(small, big, strict=True):
+        np.testing.assert_allclose(b, a * 10000, rtol=1e-4, atol=1e-2)
+
+
+@pytest.mark.parametrize("turn", [np.flip, np.fliplr, np.flipud, np.transpose])
+def test_turned_in_is_turned_out(turn):
+    def turned(stack):
+        planes = [np.ascontiguousarray(turn(p)) for p in stack.reshape(-1, *stack.shape[-2:])]
+        return np.stack(planes).reshape(*stack.shape[:-2], *planes[0].shape)
+
+    fine, coarse = clouded()
+    found = fuse(turned(fine), turned(coarse))[0]
+    np.testing.assert_allclose(found, turned(fuse(fine, coarse)[0]), atol=2e-6)
+
+
+@pytest.mark.parametrize("window", [9, 51])
+def test_tiles_with_a_halo_equal_the_whole(window):
+    params = Params(window=window)
+    fine, coarse = clouded(size=(40, 38))
+    state = settled(fine, coarse, params=params)
+    whole = fuse(fine, coarse, params=params, state=state, std=True)
+    reach = -(-METHOD.halo(params, RATIO) // RATIO)
+    for begin, end in ((0, 13), (13, 27), (27, 38)):
+        cut = slice(max(0, begin - reach), end + reach)
+        zoomed = slice(cut.start * RATIO, cut.stop * RATIO)
+        inner = slice((begin - cut.start) * RATIO, (end - cut.start) * RATIO)
+        tile = fuse(
+            np.ascontiguousarray(fine[..., zoomed]),
+            np.ascontiguousarray(coarse[..., cut]),
+            params=params,
+            state=state,
+            inner=(slice(0, 160), inner),
+            std=True,
+        )
+        for part, all_of_it in zip(tile, whole, strict=True):
+            wanted = all_of_it[:, :, begin * RATIO : end * RATIO]
+            np.testing.assert_allclose(part, wanted, atol=1e-6)
+
+
+@pytest.mark.parametrize("params", [SMALL, Params(window=51)])
+def test_nothing_changes_beyond_the_halo(params):
+    fine, coarse = scene(size=(30, 30))
+    state = settled(fine, coarse, params=params)
+    before = fuse(fine, coarse, params=params, state=state)[0]
+    y, x = np.indices(before.shape[1:])
+    reach = METHOD.halo(params, RATIO)
+    fine[0, 0, 60, 61] += 0.3
+    coarse[1, 0, 15, 15] += 0.3
+    after = fuse(fine, coarse, params=params, state=state)[0]
+    # The block that was changed is 60..63 in y and x.
+    beyond = np.maximum(np.maximum(60 - y, y - 63), np.maximum(60 - x, x - 63)) > reach
+    assert beyond.any()
+    np.testing.assert_array_equal(before[:, beyond], after[:, beyond])
+    assert (before[:, ~beyond] != after[:, ~beyond]).any()
+
+
+def test_missing_pixels_stay_missing_and_weigh_nothing(engine):
+    fine, coarse = clouded(pairs=1)
+    seen = ~np.isnan(fine[0])
+    for image in coarse:
+        seen &= np.kron(~np.isnan(image), np.ones((RATIO, RATIO), bool))
+    state = settled(fine, coarse)
+    found = fuse(fine, coarse, engine, state=state)[0]
+    np.testing.assert_array_equal(np.isfinite(found), seen)
+    # A pixel that is like no other weighs nothing either, so it stands for a hole exactly.
+    odd = np.where(np.isnan(fine), np.float32(100), fine)
+    instead = fuse(odd, coarse, engine, state=state)[0]
+    np.testing.assert_allclose(instead[seen], found[seen], atol=1e-6)
+    # A usable value there does matter, or this test would say nothing.
+    plain = np.where(np.isnan(fine), np.float32(0.2), fine)
+    assert np.abs(fuse(plain, coarse, engine, state=state)[0] - found)[seen].max() > 1e-4
+
+
+def test_a_cloud_in_one_pair_leaves_the_other(engine):
+    fine, coarse = scene()
+    fine[0, 0] = np.nan
+    state = settled(fine, coarse)
+    both = fuse(fine, coarse, engine, state=state)[0]
+    second = {name: values[1:] for name, values in state.items()}
+    alone = fuse(fine[1:], coarse[1:], engine, state=second)[0]
+    np.testing.assert_allclose(both[0], alone[0], atol=1e-6)
+    assert np.abs(both[1] - alone[1]).max() > 1e-3
+
+
+@pytest.mark.parametrize("fill", [np.nan, 0.0, 0.3])
+def test_empty_and_constant_scenes_give_themselves_without_a_warning(engine, fill):
+    fine = np.full((2, 1, 16, 16), fill, np.float32)
+    coarse = np.full((3, 1, 4, 4), fill, np.float32)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        estimate, std = fuse(fine, coarse, engine, std=True)
+    np.testing.assert_allclose(estimate, fine[0], atol=1e-7)
+    np.testing.assert_allclose(std, fine[0] * 0, atol=1e-7)
+
+
+def test_the_pair_with_the_evener_change_weighs_more():
+    fine, coarse = scene()
+    fine[1] = fine[0] + 1
+    rough = np.random.default_rng(1).normal(0, 0.1, coarse[0].shape)
+    coarse[0], coarse[1] = coarse[-1] + rough, coarse[-1] + 1
+    assert np.median(fuse(fine, coarse)[0] - fine[0]) < 0.5
+    coarse[1] = coarse[1] + rough
+    coarse[0] = coarse[-1]
+    assert np.median(fuse(fine, coarse)[0] - fine[0]) < 0.1
+
+
+def test_inputs_are_left_alone(engine):
+    fine, coarse = clouded()
+    copies = fine.copy(), coarse.copy()
+    for array in (fine, coarse):
+        array.flags.writeable = False
+    state = settled(fine, coarse)
+    fuse(fine, coarse, engine, state=state, std=True)
+    np.testing.assert_array_equal(fine, copies[0])
+    np.testing.assert_array_equal(coarse, copies[1])
+
+
+def test_samples_are_few_and_alike_on_dask(monkeypatch):
+    array = pytest.importorskip("dask.array", reason="dask is not installed")
+    monkeypatch.setattr(starfm, "SAMPLE", 3000)
+    fine, coarse = clouded()
+    eager = METHOD.prepare(fine, coarse, ratio=RATIO, params=SMALL)
+    chunked = [array.from_array(a, chunks=(1, 1, 5, 7)) for a in (fine, coarse)]
+    lazy = METHOD.prepare(*chunked, ratio=RATIO, params=SMALL)
+    assert sum(a.size for a in eager.values()) <= 3000
+    for name, values in eager.items():
+        np.testing.assert_array_equal(values, lazy[name].compute())
+
+
+@pytest.mark.parametrize(
+    ("wrong", "words"),
+    [
+        ({"window": 50}, "window is 50.*odd"),
+        ({"window": 1}, "window is 1.*>= 3"),
+        ({"classes": 0}, "classes is 0.*> 0"),
+        ({"distance": -1}, "distance is -1.*> 0"),
+        ({"distance": float("nan")}, "distance is nan.*> 0"),
+    ],
+)
+def test_wrong_parameters_are_named(wrong, words):
+    with pytest.raises(ValueError, match=words):
+        replace(Params(), **wrong)
+
+
+SHIM = """
+#include <cmath>
+#include <cstddef>
+#include <algorithm>
+using std::isnan; using std::min; using std::max;
+#define __global__
+#define __device__ static
+struct Three { int x, y, z; };
+static Three blockIdx, threadIdx, blockDim;
+"""
+LOOP = """
+extern "C" void each_thread(Three grid, Three block, void (*kernel)(void *), void *given) {
+    blockDim = block;
+    for (blockIdx.z = 0; blockIdx.z < grid.z; ++blockIdx.z)
+    for (blockIdx.y = 0; blockIdx.y < grid.y; ++blockIdx.y)
+    for (blockIdx.x = 0; blockIdx.x < grid.x; ++blockIdx.x)
+    for (threadIdx.y = 0; threadIdx.y < block.y; ++threadIdx.y)
+    for (threadIdx.x = 0; threadIdx.x < block.x; ++threadIdx.x)
+        kernel(given);
+}
+"""
+
+
+def on_the_processor(folder):
+    """Compile the CUDA source as C++; return what launches a kernel as cupy does."""
+    if not shutil.which("g++"):
+        pytest.skip("no g++ to run the CUDA source on the processor")
+    calls = ""
+    for name, count in (("planes", 20), ("fuse", 18)):
+        given = (
+            SOURCE.split(f"void {name}(")[1].split(")")[0].replace("__restrict__", "").split(",")
+        )
+        assert len(given) == count
+        kinds = [words.rsplit(maxsplit=1)[0] for words in given]
+        cast = ", ".join(
+            f"({kind})a[{i}]" if "*" in kind else f"*({kind}*)a[{i}]"
+            for i, kind in enumerate(kinds)
+        )
+        calls += f'extern "C" void run_{name}(void *g) {{ void **a = (void **)g; {name}({cast}); }}'
+    (folder / "starfm.cpp").write_text(SHIM + SOURCE + LOOP + calls)
+    command = ["g++", "-O2", "-shared", "-fPIC", "-o", "starfm.so", "starfm.cpp"]
+    subprocess.run(command, cwd=folder, check=True)
+    library = ctypes.CDLL(str(folder / "starfm.so"))
+
+    class Three(ctypes.Structure):
+        _fields_ = [(axis, ctypes.c_int) for axis in "xyz"]
+
+    def kernel(name):
+        def launch(blocks, block, given):
+            given = [g if isinstance(g, np.ndarray) else np.array(g) for g in given]
+            pointers = (ctypes.c_void_p * len(given))(*(g.ctypes.data for g in given))
+            library.each_thread(
+                Three(*blocks), Three(*block), getattr(library, f"run_{name}"), pointers
+            )
+
+        return launch
+
+    return kernel("planes"), kernel("fuse")
+
+
+@pytest.mark.parametrize("pairs", [1, 2])
+def test_the_cuda_source_agrees_with_the_definition(pairs, tmp_path, monkeypatch):
+    """The cupy kernel itself, with numpy in cupy's place and a processor in the device's."""
+    kernels = on_the_processor(tmp_path)
+    monkeypatch.setattr(starfm, "_compiled", lambda: kernels)
+    monkeypatch.setattr(np, "asnumpy", np.asarray, raising=False)
+    monkeypatch.setitem(__import__("sys").modules, "cupy", np)
+    fine, coarse = clouded(pairs=pairs)
+    inner = (slice(3, 29), slice(1, 40))
+    found = fuse(fine, coarse, "cupy", inner=inner, std=True)
+    wanted = fuse(fine, coarse, "numpy", inner=inner, std=True)
+    for a, b in zip(found, wanted, strict=True):
+        np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.slow
+def test_the_cuda_source_compiles(tmp_path):
+    if not shutil.which("nvcc"):
+        pytest.skip("no nvcc to compile the CUDA source")
+    (tmp_path / "starfm.cu").write_text(SOURCE)
+    targets = [f"-gencode=arch=compute_{n},code=sm_{n}" for n in (80, 90)]
+    command = ["nvcc", "-fatbin", "-Werror", "all-warnings", *targets, "starfm.cu"]
+    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+
+
+def test_blocks_cover_the_image():
+    across, down, layers = grid(33, 8, 3)
+    assert (across * BLOCK[0] >= 33, down * BLOCK[1] >= 8, layers) == (True, True, 3)
+
+
+@pytest.mark.gpu
+def test_the_gpu_agrees_with_the_definition():
+    cupy = pytest.importorskip("cupy", reason="cupy is not installed")
+    if not cupy.is_available():
+        pytest.skip("no GPU that cupy can use")
+    fine, coarse = clouded()
+    state = settled(fine, coarse)
+    found = fuse(cupy.asarray(fine), cupy.asarray(coarse), "cupy", state=state, std=True)
+    for a, b in zip(found, fuse(fine, coarse, "numpy", std=True), strict=True):
+        np.testing.assert_allclose(cupy.asnumpy(a), b, rtol=1e-4, atol=1e-6)

@@ -1,0 +1,234 @@
+"""Labelled cubes in and out: dims, bands, missing values, CRS, attrs."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import xarray as xr
+
+import xstf
+from xstf import _inputs
+
+
+def cube(**options):
+    """A cube (time 2, band 2, y 4, x 5) of ones."""
+    data = options.pop("data", np.ones((2, 2, 4, 5), np.float32))
+    out = xr.DataArray(
+        data, dims=("time", "band", "y", "x"), name="reflectance",
+        coords={
+            "time": np.array(["2020-01-01", "2020-01-09"], "M8[ns]"),
+            "band": ["red", "nir"],
+            "y": -30.0 * (np.arange(4) + 0.5),
+            "x": 30.0 * (np.arange(5) + 0.5),
+        },
+    )  # fmt: skip
+    return out.assign_attrs(options)
+
+
+@pytest.mark.parametrize(
+    "names",
+    [
+        {"y": "lat", "x": "lon"},
+        {"y": "northing", "x": "easting"},
+        {"time": "t", "band": "wavelength"},
+    ],
+)
+def test_dims_are_found_by_name(names):
+    renamed = cube().rename(names)
+    read = _inputs.read(renamed, what="fine")
+    assert read.data.shape == (2, 2, 4, 5)
+    assert read.dims == tuple(names.get(d, d) for d in ("time", "band", "y", "x"))
+
+
+def test_dims_are_found_by_cf_attributes():
+    renamed = cube().rename(y="row", x="column", time="when", band="channel")
+    renamed["row"].attrs["standard_name"] = "projection_y_coordinate"
+    renamed["column"].attrs["axis"] = "X"
+    assert _inputs.read(renamed, what="fine").dims == ("when", "channel", "row", "column")
+
+
+def test_any_order_comes_in():
+    turned = cube().transpose("x", "band", "y", "time")
+    assert _inputs.read(turned, what="fine").data.shape == (2, 2, 4, 5)
+
+
+def test_a_cube_without_band_has_one():
+    assert _inputs.read(cube().isel(band=0, drop=True), what="fine").bands == ("",)
+
+
+def test_missing_spatial_dims_are_said():
+    with pytest.raises(ValueError, match=r"fine needs two spatial dims.*it has \['time'"):
+        _inputs.read(cube().rename(y="row"), what="fine")
+
+
+def test_dims_beyond_four_are_said():
+    with pytest.raises(ValueError, match=r"neither time, band, y nor x: \['member'\]"):
+        _inputs.read(cube().expand_dims("member"), what="fine")
+
+
+@pytest.mark.parametrize("dtype", ["complex64", "bool", "object", "M8[ns]", "U3"])
+def test_data_that_are_no_numbers(dtype):
+    with pytest.raises(TypeError, match="fine has dtype"):
+        _inputs.read(cube(data=np.zeros((2, 2, 4, 5)).astype(dtype)), what="fine")
+
+
+def test_what_is_no_cube():
+    with pytest.raises(TypeError, match="fine must be an xarray DataArray or Dataset, not ndarray"):
+        _inputs.read(np.zeros((2, 3)), what="fine")
+
+
+@pytest.mark.parametrize("key", ["_FillValue", "missing_value", "nodata"])
+@pytest.mark.parametrize("dtype", ["int16", "uint8", "int32", "float32"])
+def test_nodata_values_are_missing(key, dtype):
+    data = np.full((2, 2, 4, 5), 7, dtype)
+    data[0, 0, 1, 2] = 200 if dtype == "uint8" else -9999
+    read = _inputs.read(cube(data=data, **{key: data[0, 0, 1, 2]}), what="fine")
+    assert read.data.dtype == np.float32
+    assert np.isnan(read.data[0, 0, 1, 2])
+    assert np.isnan(read.data).sum() == 1
+
+
+def test_scale_and_offset_keep_their_meaning():
+    data = np.full((2, 2, 4, 5), 100, np.int16)
+    read = _inputs.read(cube(data=data, scale_factor=1e-4, add_offset=-0.1), what="fine")
+    np.testing.assert_allclose(read.data, -0.09, rtol=1e-5)
+
+
+def test_large_integers_keep_what_float32_can():
+    data = np.full((2, 2, 4, 5), 16_777_217, np.int32)
+    read = _inputs.read(cube(data=data, scale_factor=0.5), what="fine")
+    np.testing.assert_allclose(read.data, 8_388_608.5, rtol=1e-7)
+
+
+def test_a_mask_is_applied():
+    mask = xr.zeros_like(cube().isel(band=0, drop=True), dtype=bool)
+    mask[0, 1, 1] = True
+    read = _inputs.read(cube(), what="fine", mask=mask)
+    assert np.isnan(read.data[0, :, 1, 1]).all()
+    assert np.isnan(read.data).sum() == 2
+
+
+def test_a_mask_of_another_grid_or_date_or_kind():
+    mask = xr.zeros_like(cube(), dtype=bool)
+    with pytest.raises(ValueError, match=r"offset 0\.5"):
+        _inputs.read(cube(), what="fine", mask=mask.assign_coords(x=mask.x + 15))
+    later = mask.assign_coords(time=mask.time + np.timedelta64(1, "h"))
+    with pytest.raises(ValueError, match="differ along 'time'"):
+        _inputs.read(cube(), what="fine", mask=later)
+    with pytest.raises(TypeError, match="boolean"):
+        _inputs.read(cube(), what="fine", mask=mask.astype(int))
+
+
+def test_duplicated_dates_are_named():
+    twice = cube().assign_coords(time=np.array(["2020-01-01", "2020-01-01"], "M8[ns]"))
+    with pytest.raises(ValueError, match=r"fine has dates twice: \['2020-01-01"):
+        _inputs.read(twice, what="fine")
+
+
+def test_dates_that_are_no_dates():
+    with pytest.raises(TypeError, match="datetime64"):
+        _inputs.read(cube().assign_coords(time=[0, 1]), what="fine")
+    with pytest.raises(ValueError, match="NaT at index 1"):
+        _inputs.read(
+            cube().assign_coords(time=np.array(["2020-01-01", "NaT"], "M8[ns]")), what="fine"
+        )
+
+
+def test_duplicated_bands_are_named():
+    with pytest.raises(ValueError, match=r"bands of the same name: \['red'\]"):
+        _inputs.read(cube().assign_coords(band=["red", "red"]), what="fine")
+
+
+def test_an_empty_cube():
+    with pytest.raises(ValueError, match=r"fine is empty along \['x'\]"):
+        _inputs.read(cube().isel(x=slice(0, 0)), what="fine")
+
+
+@pytest.mark.parametrize("how", ["spatial_ref", "crs", "attrs", "grid_mapping"])
+def test_crs_is_found_where_writers_put_it(how):
+    import pyproj
+
+    utm = pyproj.CRS.from_epsg(32633)
+    made = cube()
+    if how == "attrs":
+        made.attrs["crs"] = "EPSG:32633"
+    else:
+        name = "projection" if how == "grid_mapping" else how
+        made.coords[name] = xr.Variable((), 0, utm.to_cf())
+        made.encoding["grid_mapping"] = name
+    assert _inputs.crs_of(made) == utm
+    assert _inputs.crs_of(cube()) is None
+
+
+def test_a_crs_that_cannot_be_read():
+    with pytest.raises(ValueError, match="CRS cannot be read"):
+        _inputs.crs_of(cube().assign_attrs(crs="EPSG:nonsense"))
+
+
+def test_bands_are_matched_by_label_in_any_order(scene):
+    fine, coarse = scene
+    want = xstf.fuse(fine, coarse, method="starfm")
+    turned = coarse.isel(band=[1, 0])
+    np.testing.assert_array_equal(xstf.fuse(fine, turned, method="starfm"), want)
+
+
+def test_a_missing_band_lists_both(scene):
+    fine, coarse = scene
+    with pytest.raises(ValueError, match=r"coarse has no band.*fine has \[.*coarse has \["):
+        xstf.fuse(fine, coarse.isel(band=[0]), method="starfm")
+
+
+@pytest.fixture
+def fused(scene):
+    fine, coarse = scene
+    import pyproj
+
+    crs = xr.Variable((), 0, pyproj.CRS.from_epsg(32633).to_cf())
+    fine, coarse = (c.assign_coords(spatial_ref=crs) for c in (fine, coarse))
+    fine = fine.assign_coords(name=("band", ["a", "b"]), cloud=("time", np.arange(3)))
+    fine.attrs.update(scale_factor=1.0, nodata=-1.0, STATISTICS_MEAN="7")
+    return xstf.fuse(fine, coarse, method="starfm"), fine, coarse
+
+
+def test_coords_and_attrs_that_still_hold_are_kept(fused):
+    out, fine, coarse = fused
+    assert list(out.coords["name"].values) == ["a", "b"]
+    assert "cloud" not in out.coords
+    assert not {"scale_factor", "nodata", "STATISTICS_MEAN"} & set(out.attrs)
+    assert out.attrs["stf_method"].startswith("starfm(window=")
+    assert "xstf" in out.attrs["history"]
+    assert set(out.time.values) == set(coarse.time.values) - set(fine.time.values)
+
+
+def test_the_file_written_is_georeferenced_without_any_clean_up(fused, tmp_path):
+    rioxarray = pytest.importorskip("rioxarray", reason="needs rioxarray")
+    out, fine, _ = fused
+    out.to_netcdf(tmp_path / "out.nc")
+    with xr.open_dataset(tmp_path / "out.nc", decode_coords="all") as back:
+        array = back[out.name]
+        assert array.rio.crs.to_epsg() == 32633
+        assert array.rio.transform().a == float(fine.x[1] - fine.x[0])
+        np.testing.assert_array_equal(array, out)
+    assert rioxarray
+
+
+@pytest.mark.filterwarnings("ignore:.*Zarr V3 spec")
+@pytest.mark.filterwarnings("ignore:.*does not have a Zarr V3")
+def test_zarr_takes_the_result(fused, tmp_path):
+    pytest.importorskip("zarr", reason="needs zarr")
+    out, fine, coarse = fused
+    lazy = xstf.fuse(fine.chunk(y=20, x=20), coarse, method="starfm")
+    lazy.to_dataset().to_zarr(tmp_path / "out.zarr", consolidated=False)
+    with xr.open_zarr(tmp_path / "out.zarr", consolidated=False) as back:
+        np.testing.assert_allclose(back[out.name], out, rtol=1e-5, atol=1e-6)
+
+
+def test_a_dataset_of_bands_comes_back_as_one(scene):
+    fine, coarse = scene
+    want = xstf.fuse(fine, coarse, method="starfm")
+    sharp, blurred = fine.to_dataset("band"), coarse.to_dataset("band")
+    out = xstf.fuse(sharp, blurred, method="starfm", return_quality=True)
+    names = [str(b) for b in fine.band.values]
+    assert set(out.data_vars) == {n + s for n in names for s in ("", "_std", "_flag")}
+    for name in names:
+        np.testing.assert_array_equal(out[name], want.sel(band=name))

@@ -1,0 +1,364 @@
+"""FSDAF, flexible spatiotemporal data fusion: change by class, corrected where it was not enough.
+
+Zhu, Helmer, Gao, Liu, Chen, Lefsky (2016), A flexible spatiotemporal method for fusing satellite
+images with different resolutions, Remote Sensing of Environment 172, 165-177,
+doi:10.1016/j.rse.2015.11.016.
+
+For each pair, with fine image F, its coarse image C and the coarse image T of the target date::
+
+    m_c   = share of class c in a fine pixel          (classes: k-means on F)
+    A_c   = share of class c in a coarse pixel        (mean of m_c over the coarse pixel)
+    T - C = constant + a C + sum_c A_c b_c            (unmixed: a, b_c per band)
+    g     = a F + sum_c m_c b_c                       (temporal prediction of the change)
+    R     = (T - C) - S mean(g)                       (residual, S: what the coarse sensor sees)
+    d     = g + R at fine pixels                      (spatial distribution of the residual)
+    out   = F + sum_i w_i d_i / sum_i w_i             (similar pixels i of the window)
+
+    w_i   = max(0, 1 - D_i / similarity ** 2) ** 2 / (1 + distance_i / half window)
+    D_i   = mean over bands of ((F_i - F) / std F) ** 2
+
+Where this differs from the paper, chosen by errors on real Landsat and MODIS pairs and on simulated
+fields whose classes change each in their own way:
+
+- Classes are soft: a pixel between two class centres takes part in both. No edge of a class shows
+  in the result, and nothing hangs on the last digit of a centre. The centres start from cuts along
+  principal axes, so no random numbers, order of pixels or unit of the data has a say.
+- Class changes come from *all* usable coarse pixels, after the local mean (5 x 5 coarse pixels) is
+  taken away, so that slow gradients (haze, rain) are not taken for changes of a class; a ridge
+  keeps changes of rare or always mixed classes near the common change.
+- Within a class, bright and dark pixels may change differently: the term ``a F``.
+- A coarse pixel sees beyond its border. The share of its neighbours in it is found by comparing F
+  with C. Unmixing and residual use it; for coarse images that are block means it is found to be 0.
+- Changes of classes are believed as far as F explains the pattern of C (its squared correlation):
+  where two sensors disagree on one and the same date, their contrasts tell little.
+- The residual is interpolated between coarse centres. The paper weighs it by homogeneity and by a
+  thin-plate spline of T less the prediction. That takes a difference in level between the sensors
+  for a change (a constant on T is no constant on the result), and its errors were not lower: 1 and
+  2 % less on two real scenes, 6 to 11 % more on the others, 8 to 20 % more on simulated ones.
+- Similar pixels have a smooth weight in place of a place among the 20 nearest in value, and every
+  second row and column of the window is visited. The window has 31 pixels, not 41: a change of
+  cover keeps its border better.
+- Two pairs: both predictions, weighed by the inverse variance of the coarse change (its pattern,
+  not its level). The mean of two images is nearer to the mean than each, so ``a`` is halved.
+
+The bands of a pixel belong together: a pixel missing in one band has no class and is missing in
+all. Bands that are missing everywhere are left out of the comparison.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from xstf._method import Method
+from xstf.methods._jit import jit
+from xstf.methods._upsample import upsample, upsample_numpy
+from xstf.methods.fuse._fsdaf_classes import find_changes, find_classes, predict, see, unpacked
+
+SAMPLE = 2_000_000  # fine values that prepare may take in all
+PATCH = 8  # coarse pixels along the side of a sampled patch
+THIN = 16  # fine pixels along the side of a coarse one that a patch keeps
+STEP = 2  # every second row and column of the window holds as much as all of them
+
+
+@dataclass(frozen=True)
+class Params:
+    """What the user may set.
+
+    Parameters
+    ----------
+    classes : int
+        Number of land-cover classes.
+    window : int
+        Side of the window of similar pixels, in fine pixels, odd.
+    similarity : float
+        Spectral distance at which a pixel is no longer similar, in standard deviations of a band.
+    ridge : float
+        How much class changes are held together, relative to the variance of the class shares.
+    """
+
+    classes: int = 6
+    window: int = 31
+    similarity: float = 0.35
+    ridge: float = 0.5
+
+    def __post_init__(self) -> None:
+        """Check the values."""
+        if self.classes < 1:
+            raise ValueError(f"classes={self.classes}: give 1 or more")
+        if self.window < 3 or self.window % 2 == 0:
+            raise ValueError(f"window={self.window}: give an odd number of fine pixels, 3 or more")
+        if not self.similarity > 0:
+            raise ValueError(f"similarity={self.similarity}: give a number above 0")
+        if not self.ridge > 0:
+            raise ValueError(f"ridge={self.ridge}: give a number above 0")
+
+
+def _halo(params: Params, ratio: int) -> int:
+    # Bilinear interpolation and the view of the coarse sensor each reach one coarse pixel further.
+    return params.window // 2 + 3 * ratio
+
+
+def _prepare(fine: Any, coarse: Any, *, ratio: int, params: Params) -> dict[str, Any]:
+    """Return patches of whole coarse pixels: the whole scene, or evenly spaced ones."""
+    pairs, bands = fine.shape[:2]
+    size = coarse.shape[-2:]
+    if pairs * bands * fine.shape[-2] * fine.shape[-1] <= SAMPLE:
+        return {"fine_0": fine, "coarse_0": coarse}
+    inside = np.arange(ratio)[(ratio - 1) % -(-ratio // THIN) // 2 :: -(-ratio // THIN)]
+    side = max(1, int((SAMPLE / (pairs * bands)) ** 0.5) // (PATCH * len(inside)))
+    starts = [np.linspace(0, max(n - PATCH, 0), min(side, -(-n // PATCH))) for n in size]
+    samples: dict[str, Any] = {}
+    for r in starts[0].astype(np.int64):
+        for c in starts[1].astype(np.int64):
+            rows = np.arange(r, min(r + PATCH, size[0]))[:, None] * ratio + inside
+            cols = np.arange(c, min(c + PATCH, size[1]))[:, None] * ratio + inside
+            n = len(samples) // 2
+            samples[f"fine_{n}"] = fine[:, :, rows.ravel()][..., cols.ravel()]
+            samples[f"coarse_{n}"] = coarse[..., r : r + PATCH, c : c + PATCH]
+    return samples
+
+
+def _settle(samples: dict[str, Any], *, ratio: int, params: Params) -> dict[str, Any]:
+    """Return classes and their changes of each pair, and the weights of the pairs."""
+    count = len(samples) // 2
+    patches = [(samples[f"fine_{n}"], samples[f"coarse_{n}"]) for n in range(count)]
+    pairs = range(patches[0][0].shape[0])
+    classes = [find_classes([fine[p] for fine, _ in patches], params.classes) for p in pairs]
+    usable = sum(not np.isnan(c["scale"]).all() for c in classes)
+    changes = [
+        find_changes([(f[p], c[p], c[-1]) for f, c in patches], classes[p], usable, params.ridge)
+        for p in pairs
+    ]
+    state: dict[str, Any] = {"weights": _pair_weights(np.stack([c["variance"] for c in changes]))}
+    for p in pairs:
+        state[f"classes_{p}"], state[f"changes_{p}"] = classes[p], changes[p]
+    return state
+
+
+def _pair_weights(change: np.ndarray) -> np.ndarray:
+    """Return the weight of each pair and band from the variances of the coarse change."""
+    change = np.where(np.isnan(change), np.nanmax(np.append(change, 0.0)), change)
+    total = change.sum(axis=0)
+    share = np.where(total > 0, change / np.where(total > 0, total, 1.0), 1.0 / len(change))
+    return 1.0 / np.maximum(share, 1e-6)
+
+
+def _numpy(
+    fine: np.ndarray,
+    coarse: np.ndarray,
+    *,
+    ratio: int,
+    params: Params,
+    state: dict[str, Any],
+    inner: tuple[slice, slice],
+    std: bool,
+) -> tuple[np.ndarray, None]:
+    """Return the definition: whole arrays, one window offset after the other."""
+    results = []
+    for p in range(len(fine)):
+        classes, changes = state[f"classes_{p}"], state[f"changes_{p}"]
+        predicted = _predict_numpy(fine[p], classes, changes)
+        blocks = predicted.reshape(len(predicted), coarse.shape[-2], ratio, -1, ratio)
+        known = ~np.isnan(blocks)
+        count = known.sum(axis=(2, 4))
+        mean = np.where(known, blocks, 0.0).sum(axis=(2, 4)) / np.where(count, count, np.nan)
+        residual = _residual(coarse[-1] - coarse[p], mean, changes)
+        change = predicted + upsample_numpy(residual[None], ratio=ratio)[0]
+        results.append(
+            fine[p][:, *inner] + _smooth_numpy(_scaled(fine[p], classes), change, inner, params)
+        )
+    return _blend(results, state["weights"]), None
+
+
+def _predict_numpy(
+    fine: np.ndarray, classes: dict[str, np.ndarray], changes: dict[str, np.ndarray]
+) -> np.ndarray:
+    """Return the temporal prediction of the change ``(band, y, x)``, NaN without a class."""
+    mean, scale, centres, spread = unpacked(classes)
+    live = ~np.isnan(scale)
+    deviation = np.where(live[:, None, None], fine - mean[:, None, None], 0.0)
+    if not live.any():
+        return np.full(fine.shape, np.nan)
+    scaled = deviation * np.nan_to_num(scale)[:, None, None]
+    distance = np.stack([((scaled - c[:, None, None]) ** 2).sum(axis=0) for c in centres])
+    share = np.exp((distance.min(axis=0) - distance) / (2.0 * spread))
+    share /= share.sum(axis=0)
+    change: np.ndarray = np.einsum("bc,cyx->byx", changes["step"], share)
+    change += changes["slope"][:, None, None] * deviation
+    return change
+
+
+def _scaled(fine: np.ndarray, classes: dict[str, np.ndarray]) -> np.ndarray:
+    """Return the bands that tell pixels apart, in standard deviations."""
+    tells = np.nan_to_num(classes["scale"]) > 0
+    mean, scale = classes["mean"][tells, None, None], classes["scale"][tells, None, None]
+    scaled: np.ndarray = ((fine[tells] - mean) * scale).astype(np.float32)
+    return scaled
+
+
+def _residual(
+    change: np.ndarray, predicted: np.ndarray, changes: dict[str, np.ndarray]
+) -> np.ndarray:
+    """Return the coarse change that the temporal prediction leaves over."""
+    left = change - see(predicted, float(changes["spill"][0]))
+    residual: np.ndarray = left.astype(np.float32)
+    return residual
+
+
+def _offsets(half: int) -> list[tuple[int, int]]:
+    """Return the rows and columns away from the centre that are visited."""
+    line = [o for o in range(-half, half + 1) if o % STEP == 0]
+    return [(oy, ox) for oy in line for ox in line]
+
+
+def _overlap(size: tuple[int, int], offset: tuple[int, int]) -> tuple[slice, slice]:
+    """Return the part of an image whose pixels have a neighbour at ``offset`` in it."""
+    rows, cols = (
+        slice(max(0, -o), max(0, min(n, n - o))) for n, o in zip(size, offset, strict=True)
+    )
+    return rows, cols
+
+
+def _smooth_numpy(
+    scaled: np.ndarray, change: np.ndarray, inner: tuple[slice, slice], params: Params
+) -> np.ndarray:
+    """Return the weighted mean change of similar pixels, NaN where the pixel has none itself."""
+    height, width = change.shape[1:]
+    half = params.window // 2
+    known = ~np.isnan(change)
+    total, mass = np.zeros(change.shape), np.zeros(change.shape)
+    for oy, ox in _offsets(half):
+        here, there = _overlap((height, width), (oy, ox)), _overlap((height, width), (-oy, -ox))
+        difference = scaled[:, *here].astype(np.float64) - scaled[:, *there]
+        distance = (difference**2).sum(axis=0) / max(1, len(scaled))
+        closeness = np.fmax(0.0, 1.0 - distance / params.similarity**2) ** 2
+        weight = closeness / (1.0 + np.hypot(oy, ox) / half) * known[:, *there]
+        total[:, *here] += weight * np.where(known[:, *there], change[:, *there], 0.0)
+        mass[:, *here] += weight
+    known &= mass > 0
+    out = np.where(known, total / np.where(known, mass, 1.0), np.nan)
+    return out[:, *inner].astype(np.float32)
+
+
+def _blend(results: list[np.ndarray], weights: np.ndarray) -> np.ndarray:
+    """Return the weighted mean over pairs of what each pair knows."""
+    total, mass = np.zeros(results[0].shape, np.float32), np.zeros(results[0].shape, np.float32)
+    for result, weight in zip(results, weights[:, :, None, None].astype(np.float32), strict=True):
+        known = ~np.isnan(result)
+        total += np.where(known, result, 0) * weight
+        mass += known * weight
+    known = mass > 0
+    return np.where(known, total / np.where(known, mass, 1), np.float32(np.nan))
+
+
+def _numba(
+    fine: np.ndarray,
+    coarse: np.ndarray,
+    *,
+    ratio: int,
+    params: Params,
+    state: dict[str, Any],
+    inner: tuple[slice, slice],
+    std: bool,
+) -> tuple[np.ndarray, None]:
+    """Return the same by compiled loops."""
+    results = []
+    for p in range(len(fine)):
+        classes, changes = state[f"classes_{p}"], state[f"changes_{p}"]
+        within = np.diag(changes["slope"])
+        change, mean, _ = predict(fine[p], ratio, *unpacked(classes), changes["step"], within)
+        residual = _residual(coarse[-1] - coarse[p], mean, changes)
+        change += upsample(residual[None], ratio)[0]
+        known = ~np.isnan(change)
+        # One row of weights serves all bands unless they miss different pixels.
+        alike = known[:1] if (known == known[:1]).all() else known
+        smoothed = _smooth(
+            _scaled(fine[p], classes),
+            np.where(known, change, np.float32(0)),
+            alike.astype(np.float32),
+            params.window // 2,
+            1.0 / params.similarity**2,
+            (inner[0].start, inner[0].stop),
+            (inner[1].start, inner[1].stop),
+        )
+        results.append(fine[p][:, *inner] + smoothed)
+    return _blend(results, state["weights"]), None
+
+
+@jit
+def _smooth(
+    scaled: np.ndarray,
+    change: np.ndarray,
+    known: np.ndarray,
+    half: int,
+    sharpness: float,
+    rows: tuple[int, int],
+    cols: tuple[int, int],
+) -> np.ndarray:
+    """Return the weighted mean change of similar pixels of ``rows`` and ``cols``."""
+    bands, height, width = change.shape
+    dims = len(scaled)
+    sharp = np.float32(sharpness / max(1, dims))
+    out = np.full((bands, rows[1] - rows[0], cols[1] - cols[0]), np.float32(np.nan))
+    total = np.empty((bands, width), np.float32)
+    mass = np.empty((len(known), width), np.float32)
+    line = np.empty(width, np.float32)
+    reach = half // STEP * STEP
+    for y in range(rows[0], rows[1]):
+        total[:] = 0
+        mass[:] = 0
+        for oy in range(-reach, reach + 1, STEP):
+            if y + oy < 0 or y + oy >= height:
+                continue
+            for ox in range(-reach, reach + 1, STEP):
+                near = np.float32(1.0 / (1.0 + np.sqrt(oy * oy + ox * ox) / half))
+                lo = max(cols[0], -ox)
+                hi = min(cols[1], width - ox)
+                n = hi - lo
+                if n <= 0:
+                    continue
+                weight = line[:n]
+                weight[:] = 0
+                for d in range(dims):
+                    here = scaled[d, y, lo:hi]
+                    there = scaled[d, y + oy, lo + ox : hi + ox]
+                    for i in range(n):
+                        difference = here[i] - there[i]
+                        weight[i] += difference * difference
+                for i in range(n):
+                    closeness = np.float32(1) - weight[i] * sharp
+                    closeness = closeness if closeness > 0 else np.float32(0)
+                    weight[i] = closeness * closeness * near
+                for b in range(len(known)):
+                    seen = known[b, y + oy, lo + ox : hi + ox]
+                    kept = mass[b, lo:hi]
+                    for i in range(n):
+                        kept[i] += weight[i] * seen[i]
+                for b in range(bands):
+                    there = change[b, y + oy, lo + ox : hi + ox]
+                    kept = total[b, lo:hi]
+                    for i in range(n):
+                        kept[i] += weight[i] * there[i]
+        for b in range(bands):
+            k = min(b, len(known) - 1)
+            for x in range(cols[0], cols[1]):
+                if known[k, y, x] > 0 and mass[k, x] > 0:
+                    out[b, y - rows[0], x - cols[0]] = total[b, x] / mass[k, x]
+    return out
+
+
+METHOD = Method(
+    name="fsdaf",
+    task="fuse",
+    summary="Unmixes the coarse change by land-cover class; for one pair and changes of cover.",
+    params=Params,
+    halo=_halo,
+    kernels={"numba": _numba, "numpy": _numpy},
+    reference="Zhu et al. 2016, doi:10.1016/j.rse.2015.11.016",
+    pairs=(1, 2),
+    prepare=_prepare,
+    settle=_settle,
+)

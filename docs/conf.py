@@ -1,7 +1,12 @@
 """Sphinx: pages in Markdown, the methods page made from the records."""
 
+import dataclasses
 import inspect
+import re
+import sys
 from pathlib import Path
+
+from numpydoc import docscrape
 
 import xstf
 from xstf._method import TASKS, get_method, method_names
@@ -24,7 +29,7 @@ myst_heading_anchors = 3
 html_theme = "furo"
 html_title = f"xstf {version}"
 numpydoc_show_class_members = False
-numpydoc_validation_checks = {"GL03", "GL08", "SS03", "PR01", "PR02", "PR03"}
+numpydoc_validation_checks = {"GL08", "SS03"}
 autodoc_typehints = "none"
 nitpicky = False
 
@@ -52,13 +57,28 @@ def write_methods_page() -> None:
 
 def describe(record) -> list[str]:
     """Return a record's parameters, exemptions and its file's own docstring."""
-    module = inspect.getmodule(next(iter(record.kernels.values())))
-    lines = ["```{eval-rst}", inspect.cleandoc(module.__doc__), "```", "", "Parameters:", ""]
-    lines += ["```{eval-rst}", inspect.cleandoc(record.params.__doc__), "```", ""]
+    module = sys.modules[record.params.__module__]
+    lines = ["```{eval-rst}", without_headings(module.__doc__), "```", "", "Parameters:", ""]
+    lines += [f"- `{name}={default!r}`: {text}" for name, default, text in parameters(record)]
+    lines.append("")
     lines += [f"Reference: {record.reference}", ""]
     for law, reason in record.exempt.items():
         lines += [f"Exempt from the law *{law}*: {reason}", ""]
     return lines
+
+
+
+def without_headings(text: str) -> str:
+    """Return a docstring whose underlined headings are bold lines, fit for a page's section."""
+    return re.sub(r"(?m)^(.+)\n[-=]{3,}$", r"**\1**\n", inspect.cleandoc(text))
+
+
+def parameters(record):
+    """Give the name, default and description of each of a method's parameters."""
+    described = docscrape.ClassDoc(record.params, config={"show_class_members": False})
+    texts = {p.name: " ".join(p.desc) for p in described["Parameters"]}
+    for field in dataclasses.fields(record.params):
+        yield field.name, field.default, texts[field.name]
 
 
 write_methods_page()

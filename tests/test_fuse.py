@@ -223,8 +223,11 @@ def test_the_accessor_gives_what_the_function_gives(scene):
 
 def test_auto_needs_no_choice_and_says_what_it_chose(scene):
     fine, coarse = scene
-    assert xstf.fuse(fine, coarse).attrs["stf_method"].split("(")[0] in method_names("fuse")
-    assert xstf.fuse(fine[:1], coarse).attrs["stf_method"].split("(")[0] in method_names("fuse")
+    assert xstf.fuse(fine, coarse).attrs["stf_method"].startswith("fsdaf(")
+    one = xstf.fuse(fine[:, :1], coarse[:, :1])
+    assert one.attrs["stf_method"].startswith("fitfc(")
+    both = xstf.fuse(fine, coarse, return_quality=True)
+    assert both.attrs["stf_method"].startswith("fitfc(")
 
 
 def test_quality_has_std_and_flags(scene):

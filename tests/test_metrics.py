@@ -216,7 +216,7 @@ def test_uiqi_of_a_block_with_holes_is_that_of_its_pixels(estimate, truth):
 def test_all_missing_is_nan_without_a_warning(estimate, truth, name, lazy):
     nothing = estimate * np.nan
     if lazy:
-        nothing, truth = nothing.chunk(y=30), truth.chunk(x=20)
+        nothing = nothing.chunk()
     assert np.isnan(call(name, nothing, truth))
     assert np.isnan(call(name, truth, nothing))
 
@@ -229,17 +229,19 @@ def test_a_missing_date_leaves_the_other_ones_alone(estimate, truth, name):
     np.testing.assert_allclose(found[1], call(name, estimate, truth, per="time")[1])
 
 
-@pytest.mark.parametrize("code", ["_FillValue", "missing_value", "nodata"])
-def test_codes_for_missing_and_packed_integers_are_decoded(estimate, truth, code):
+def test_codes_for_missing_and_packed_integers_are_decoded(estimate, truth):
     packed = (truth * 1e4).round().astype(np.int16)
     packed = packed.where(truth > 0.3, -9999).astype(np.int16)
-    packed.attrs = {code: -9999, "scale_factor": 1e-4}
     plain = ((truth * 1e4).round() * 1e-4).where(truth > 0.3)
-    for name in ALL:
-        np.testing.assert_allclose(call(name, estimate, packed), call(name, estimate, plain))
     filled = estimate.astype(np.float32).fillna(0).where(truth > 0.3, 1e20)
-    filled.attrs = {code: 1e20}
-    assert metrics.rmse(filled, truth) < 0.1
+    expected = {name: call(name, estimate, plain) for name in ALL}
+    # each code with one metric, each metric with one code: they decode at one place
+    for code, names in (("_FillValue", ALL), ("missing_value", ["rmse"]), ("nodata", ["rmse"])):
+        packed.attrs = {code: -9999, "scale_factor": 1e-4}
+        for name in names:
+            np.testing.assert_allclose(call(name, estimate, packed), expected[name])
+        filled.attrs = {code: 1e20}
+        assert metrics.rmse(filled, truth) < 0.1
 
 
 def test_infinite_pixels_are_missing(estimate, truth):
@@ -254,10 +256,11 @@ def test_infinite_pixels_are_missing(estimate, truth):
 # ------------------------------------------------------------------ labels and laziness
 
 
-@pytest.mark.parametrize("chunks", [{"y": 13, "x": 17}, {"band": 1}, {"time": 1, "x": 4}])
+# among them chunks narrower than the 5 pixels that SSIM looks around
+@pytest.mark.parametrize("chunks", [{"y": (13, 27), "x": (4, 3, 29)}, {"time": 1, "band": 1}])
 @pytest.mark.parametrize("name", ALL)
 def test_dask_in_dask_out_and_the_same_value(estimate, truth, name, chunks):
-    estimate = holes(estimate)
+    estimate, truth = holes(estimate)[..., :40, :36], truth[..., :40, :36]
     with raise_if_dask_computes():
         lazy = call(name, estimate.chunk(chunks), truth.chunk(y=32), per="time")
     assert lazy.chunks is not None
@@ -291,12 +294,43 @@ def test_the_result_says_what_it_is(estimate, truth):
     assert "spatial_ref" not in one.coords
 
 
+@pytest.mark.parametrize("name", ["rmse", "sam", "ssim"])
+def test_a_map_of_errors_says_where_it_is(estimate, truth, name):
+    e, t = in_crs(estimate, 32633), in_crs(truth, 32633)
+    t.x.attrs["units"] = e.x.attrs["units"] = "m"
+    found = call(name, e, t, per=("y", "x"))
+    assert CRS.from_wkt(found.spatial_ref.attrs["crs_wkt"]) == CRS(32633)
+    assert found.encoding["grid_mapping"] == "spatial_ref"
+    assert found.x.attrs == {"units": "m"}
+
+
 def test_another_name_of_the_band_dim(estimate, truth):
     for name in ALL:
         expected = call(name, estimate, truth, per="time")
         e, t = (v.rename(band="channel") for v in (estimate, truth))
         found = call(name, e, t, per="time", band="channel")
         np.testing.assert_allclose(found, expected, rtol=1e-12)
+
+
+def test_dims_known_only_by_their_cf_attributes(estimate, truth):
+    def renamed(cube):
+        cube = cube.rename(y="row", x="col")
+        cube.row.attrs, cube.col.attrs = {"standard_name": "latitude"}, {"axis": "X"}
+        return cube
+
+    for name in ("ssim", "uiqi"):  # the others do not ask which dims are spatial
+        expected = call(name, estimate, truth, per="time")
+        found = call(name, renamed(estimate), truth.rename(y="row", x="col"), per="time")
+        np.testing.assert_allclose(found, expected, rtol=1e-12)
+    e, t = (renamed(in_crs(cube, 32633)) for cube in (estimate, truth))
+    assert metrics.mae(e, t, per=("row", "col")).encoding["grid_mapping"] == "spatial_ref"
+
+
+def test_a_crs_in_a_coordinate_of_any_name_is_found(estimate, truth):
+    named = in_crs(truth, 32632).rename(spatial_ref="utm")
+    named.encoding = {}
+    with pytest.raises(ValueError, match=r"EPSG:32633 and truth in EPSG:32632"):
+        metrics.rmse(in_crs(estimate, 32633), named)
 
 
 def test_float32_is_summed_in_float64():

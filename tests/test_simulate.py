@@ -224,6 +224,17 @@ def test_clouds_hide_all_bands_and_nothing_else(cube):
     xr.testing.assert_identical(lazy.compute(), found)
 
 
+def test_clouds_over_a_cube_whose_dims_have_other_names(cube):
+    turned = cube.rename(time="t", y="row", x="col")
+    turned.row.attrs, turned.col.attrs = {"axis": "Y"}, {"axis": "X"}
+    found = simulate.clouds(turned, [0.25, 0.5], seed=5)
+    assert found.dims == ("t", "row", "col")
+    assert (found.values == simulate.clouds(cube, [0.25, 0.5], seed=5).values).all()
+    coarse = simulate.degrade(turned, 8)
+    assert (coarse.values == simulate.degrade(cube, 8).values).all()
+    np.testing.assert_allclose(np.diff(coarse.col), 240)
+
+
 def test_clouds_over_one_image(cube):
     found = simulate.add_clouds(cube[1], 0.25)
     assert found.dims == ("band", "y", "x")

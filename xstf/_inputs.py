@@ -13,10 +13,12 @@ from pyproj.exceptions import CRSError
 
 from xstf._grid import Grid, grid_of, require_same_grid
 
-_Y = ("y", "lat", "latitude", "northing")
-_X = ("x", "lon", "longitude", "easting")
-_TIME = ("time", "t", "date")
-_BAND = ("band", "wavelength", "bands", "variable")
+NAMES = {
+    "y": ("y", "lat", "latitude", "northing"),
+    "x": ("x", "lon", "longitude", "easting"),
+    "time": ("time", "t", "date"),
+    "band": ("band", "wavelength", "bands", "variable"),
+}
 _CF_NAMES = {
     "y": ("projection_y_coordinate", "latitude", "grid_latitude"),
     "x": ("projection_x_coordinate", "longitude", "grid_longitude"),
@@ -154,44 +156,36 @@ def _check_dtype(array: xr.DataArray, what: str) -> None:
 def _find_dims(
     array: xr.DataArray, what: str
 ) -> tuple[Hashable | None, Hashable | None, Hashable, Hashable]:
-    left = list(array.dims)
-    y = _take(array, left, "y", _Y)
-    x = _take(array, left, "x", _X)
+    y, x, time = (find_dim(array, role) for role in ("y", "x", "time"))
     if y is None or x is None:
         raise ValueError(
-            f"{what} needs two spatial dims, one of {list(_Y)} and one of {list(_X)}; "
-            f"it has {list(array.dims)}"
+            f"{what} needs two spatial dims, one of {list(NAMES['y'])} and one of "
+            f"{list(NAMES['x'])}; it has {list(array.dims)}"
         )
-    time = _take(array, left, "time", _TIME)
-    band: Hashable | None = next((d for d in left if d in _BAND), None)
+    left = [d for d in array.dims if d not in (y, x, time)]
+    band: Hashable | None = next((d for d in left if d in NAMES["band"]), None)
     if band is None and len(left) == 1:
         band = left[0]
-    if band is not None:
-        left.remove(band)
-    if left:
+    others = [d for d in left if d != band]
+    if others:
         raise ValueError(
-            f"{what} has dims that are neither time, band, y nor x: {left}; select or stack them"
+            f"{what} has dims that are neither time, band, y nor x: {others}; select or stack them"
         )
     return time, band, y, x
 
 
-def _take(
-    array: xr.DataArray, left: list[Hashable], role: str, names: tuple[str, ...]
-) -> Hashable | None:
-    """Find a dim by its name, else by its coordinate's CF attributes or dtype; take it off."""
-    for dim in left:
-        if str(dim).lower() in names:
-            left.remove(dim)
+def find_dim(array: xr.DataArray, role: str) -> Hashable | None:
+    """Return the dim that is y, x or time: by its name, else by CF attributes or dtype."""
+    for dim in array.dims:
+        if str(dim).lower() in NAMES[role]:
             return dim
-    for dim in left:
-        attrs = array[dim].attrs if dim in array.coords else {}
-        is_date = role == "time" and dim in array.coords and array[dim].dtype.kind == "M"
-        if (
-            attrs.get("axis") == role[0].upper()
-            or attrs.get("standard_name") in _CF_NAMES[role]
-            or is_date
+    for dim in array.dims:
+        coordinate = array.coords.get(dim)
+        if coordinate is not None and (
+            coordinate.attrs.get("axis") == role[0].upper()
+            or coordinate.attrs.get("standard_name") in _CF_NAMES[role]
+            or (role == "time" and coordinate.dtype.kind == "M")
         ):
-            left.remove(dim)
             return dim
     return None
 
@@ -205,7 +199,7 @@ def _coordinate(array: xr.DataArray, dim: Hashable, what: str) -> np.ndarray:
 
 
 def _times(array: xr.DataArray, dim: Hashable | None, what: str) -> np.ndarray | None:
-    name = dim if dim is not None else next((n for n in _TIME if n in array.coords), None)
+    name = dim if dim is not None else next((n for n in NAMES["time"] if n in array.coords), None)
     if name is None:
         return None
     if name not in array.coords:

@@ -27,6 +27,12 @@ from dask.highlevelgraph import HighLevelGraph
 
 Window = tuple[slice, slice]
 
+# Whole-image statistics: axes up to so many fine pixels are looked at whole, longer ones in so many
+# stretches of about so many fine pixels.
+SAMPLED_WHOLE = 2048
+SPOTS = 5
+STRETCH = 208
+
 # Beyond this a value is no measurement: its square leaves float32.
 _LARGEST = np.float32(1e18)
 
@@ -324,10 +330,11 @@ def now(samples: dict[str, Any]) -> dict[str, Any]:
 def whole_cells(
     fine: Any, coarse: Any, *, ratio: int, before: tuple[int, int]
 ) -> tuple[da.Array, da.Array]:
-    """Return both cubes as dask arrays, cut to the coarse pixels that lie wholly inside the fine.
+    """Return what `prepare` sees of both cubes: whole coarse pixels, few enough for memory.
 
-    For `prepare`: a view by which a numpy cube is not copied. Where no coarse pixel lies wholly
-    inside along an axis, the fine cube is filled up with NaN instead.
+    Cut to the coarse pixels that lie wholly inside the fine cube (where there is none along an
+    axis, the fine cube is filled up with NaN instead). Of a long axis only `SPOTS` stretches are
+    taken, evenly spaced at positions that depend on nothing but the sizes.
 
     Parameters
     ----------
@@ -336,30 +343,43 @@ def whole_cells(
     ratio : int
     before : (int, int)
         Fine pixels from the coarse grid's corner to the fine image's.
+
+    Returns
+    -------
+    fine, coarse : dask arrays, one chunk a date
+
+    Notes
+    -----
+    Tiles wait for the statistics, so a chunk that was sampled stays in memory until its tiles are
+    made. That is why few places are looked at: memory then does not grow with the scene.
     """
     sharp, blurred = (
-        a
-        if isinstance(a, da.Array)
-        else da.from_array(a, (1, -1, -1, -1), name=False, asarray=False)
-        for a in (fine, coarse)
+        array
+        if isinstance(array, da.Array)
+        else da.from_array(array, (1, -1, -1, -1), name=False, asarray=False)
+        for array in (fine, coarse)
     )
     for axis, start in zip((2, 3), before, strict=True):
         size = sharp.shape[axis]
         first = -(-start // ratio)
         count = (size + start) // ratio - first
         if count > 0:
-            sharp = _along(
-                sharp, axis, slice(first * ratio - start, (first + count) * ratio - start)
-            )
-            blurred = _along(blurred, axis, slice(first, first + count))
+            cells = first + _stretches(count, ratio)
+            pixels = (cells[:, None] * ratio - start + np.arange(ratio)).ravel()
+            sharp = da.take(sharp, pixels, axis=axis)
+            blurred = da.take(blurred, cells, axis=axis)
         else:
             after = blurred.shape[axis] * ratio - size - start
             pad = [(0, 0)] * 4
             pad[axis] = (start, after)
             sharp = da.pad(sharp, pad, constant_values=np.nan)
-    return sharp, blurred
+    return sharp.rechunk((1, -1, -1, -1)), blurred.rechunk((1, -1, -1, -1))
 
 
-def _along(array: da.Array, axis: int, part: slice) -> da.Array:
-    cut: da.Array = array[(*(slice(None),) * axis, part)]
-    return cut
+def _stretches(count: int, ratio: int) -> np.ndarray:
+    """Return which of so many coarse pixels along an axis are sampled."""
+    length = max(4, -(-STRETCH // ratio))
+    if count * ratio <= SAMPLED_WHOLE or count <= SPOTS * length:
+        return np.arange(count)
+    starts = np.linspace(0, count - length, SPOTS).round().astype(np.intp)
+    return (starts[:, None] + np.arange(length)).ravel()

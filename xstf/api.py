@@ -94,7 +94,7 @@ def fuse(
     and after the date (or the nearest two), one-pair methods the nearest; a pixel that is cloudy
     in a base image takes the next pair.
 
-    ``method="auto"`` is a rule on the dates alone, so it needs no computing: see `auto_method`.
+    ``method="auto"`` is ``"fsdaf"``; ``"fitfc"`` for a cube of one band or with `return_quality`.
 
     Grids whose ratio is whole and whose corners fall together are used as they are. Any other
     coarse cube is brought, tile by tile, to the coarse grid nested in the fine one with the nearest
@@ -116,7 +116,7 @@ def fuse(
         raise ValueError(f"{bare.what} has no time; add a time dim or a scalar time coordinate")
     nesting, how = _nesting(sharp, blurred, coarse_resolution)
     if isinstance(method, str) and method == "auto":
-        method = auto_method(sharp.times, blurred.times, pair_tolerance)
+        method = auto_method(len(sharp.bands), return_quality)
     record = get_method("fuse", method)
     options = make_params(record, params)
     if return_quality and not record.std:
@@ -145,13 +145,24 @@ def fuse(
     return _assemble(layers, sharp, times, attrs, return_quality)
 
 
-def auto_method(fine_times: np.ndarray, coarse_times: np.ndarray, pair_tolerance: str) -> str:
-    """Return the method that ``"auto"`` stands for.
+def auto_method(bands: int, quality: bool) -> str:
+    """Return the method that ``"auto"`` stands for; docs/choosing.md has the figures.
 
-    With two pairs or more: ``"estarfm"``... (the rule is documented in docs/choosing.md).
+    Parameters
+    ----------
+    bands : int
+        How many bands the cube has.
+    quality : bool
+        Whether a standard deviation is wanted.
+
+    Returns
+    -------
+    str
+        ``"fsdaf"``, whose classes hold up best over scenes and with one pair as with two;
+        ``"fitfc"`` for a cube of one band, whose classes would mean little, and where a standard
+        deviation is wanted.
     """
-    pairs = _pairs.match(fine_times, coarse_times, _pairs.timedelta(pair_tolerance))
-    return "starfm" if len(pairs) > 1 else "fitfc"
+    return "fsdaf" if bands > 1 and not quality else "fitfc"
 
 
 # --- pieces -----------------------------------------------------------------------------------

@@ -78,21 +78,29 @@ def evaluate_fusion(
     """
     records = [get_method("fuse", m) for m in (methods or method_names("fuse"))]
     dates = _hidden_dates(fine, coarse, time, truth, pair_tolerance)
-    scores = []
+    tried = [*(BASELINES if baselines else ()), *records]
+    compiled: set[str] = set()
+    by_date = []
     for date in dates:
+        scores = []
         known = fine if truth is not None else fine.drop_sel({_time_dim(fine): [date]})
         left = len(_matched(known, coarse, pair_tolerance))
-        for record in [*(BASELINES if baselines else ()), *records]:
+        for record in tried:
             if methods is None and left < record.pairs[0]:
                 continue
             call = {"time": date, "method": record, "pair_tolerance": pair_tolerance, **options}
-            api.fuse(known, coarse, **call).isel({_time_dim(fine): 0}).compute()
+            if record.name not in compiled:
+                api.fuse(known, coarse, **call).compute()
+                compiled.add(record.name)
             start = clock.perf_counter()
             estimate = api.fuse(known, coarse, **call).compute()
             seconds = clock.perf_counter() - start
             reference = (fine if truth is None else truth).sel({_time_dim(fine): [date]})
             scores.append(_score(record.name, estimate, reference, date, seconds, fine))
-    return xr.combine_by_coords(scores, join="outer", combine_attrs="drop")  # type: ignore[return-value]
+        by_date.append(xr.concat(scores, "method"))
+    together = xr.concat(by_date, _time_dim(fine), join="outer")
+    names = [r.name for r in tried if r.name in together.method.values]
+    return together.sel(method=names)
 
 
 def _score(

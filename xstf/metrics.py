@@ -26,23 +26,17 @@ array([0.01, 0.01])
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Sequence
-from dataclasses import dataclass
-from typing import Any, TypeAlias
+from collections.abc import Hashable
+from typing import Any
 
 import numpy as np
-import pandas as pd
 import xarray as xr
-from pyproj import CRS
-from pyproj.exceptions import CRSError
 from scipy.ndimage import gaussian_filter
+
+from xstf._partners import Case, Per, match, match_spectra, moments, nanmean, space_of
 
 __all__ = ["bias", "cc", "ergas", "mae", "psnr", "rmse", "sam", "ssim", "uiqi"]
 
-Per: TypeAlias = str | Sequence[str] | None
-
-_SPACE = (("y", "x"), ("lat", "lon"), ("latitude", "longitude"), ("northing", "easting"))
-_SAME_GRID = 1e-3  # pixels: what GeoTIFF and NetCDF round coordinates by, far below what matters
 _FLAT = 1e-24  # (standard deviation / mean)^2 of nothing but float64 rounding
 
 # Wang et al. 2004: window and constants of SSIM
@@ -64,26 +58,27 @@ def rmse(
     per
         The dims to keep; None averages over all of them, bands last.
     band
-        The name of the band dim; None takes ``"band"`` or ``"wavelength"`` if there is one.
+        The name of the band dim; None takes ``"band"``, ``"wavelength"``, ``"bands"``
+        or ``"variable"`` if there is one.
     """
-    case = _case(estimate, truth, per, band)
-    return _finish(_mean(case.difference**2, case) ** 0.5, case, "rmse", "root mean square error")
+    case = match(estimate, truth, per, band)
+    return _finish(case.mean(case.difference**2) ** 0.5, case, "rmse", "root mean square error")
 
 
 def mae(
     estimate: xr.DataArray, truth: xr.DataArray, *, per: Per = None, band: str | None = None
 ) -> xr.DataArray:
     """Return the mean absolute error, in the data's units; parameters as in :func:`rmse`."""
-    case = _case(estimate, truth, per, band)
-    return _finish(_mean(abs(case.difference), case), case, "mae", "mean absolute error")
+    case = match(estimate, truth, per, band)
+    return _finish(case.mean(abs(case.difference)), case, "mae", "mean absolute error")
 
 
 def bias(
     estimate: xr.DataArray, truth: xr.DataArray, *, per: Per = None, band: str | None = None
 ) -> xr.DataArray:
     """Return the mean of estimate − truth, in the data's units; parameters as in :func:`rmse`."""
-    case = _case(estimate, truth, per, band)
-    return _finish(_mean(case.difference, case), case, "bias", "mean error")
+    case = match(estimate, truth, per, band)
+    return _finish(case.mean(case.difference), case, "bias", "mean error")
 
 
 def cc(
@@ -93,10 +88,10 @@ def cc(
 
     Parameters as in :func:`rmse`.
     """
-    case = _case(estimate, truth, per, band)
-    (mean_e, mean_t), (var_e, var_t), cov = _moments(case.estimate, case.truth, case.reduced)
-    varies = (var_e > _FLAT * mean_e**2) & (var_t > _FLAT * mean_t**2)
-    value = cov / np.sqrt((var_e * var_t).where(varies))
+    case = match(estimate, truth, per, band)
+    m = moments(case.estimate, case.truth, case.reduced)
+    varies = (m.var_e > _FLAT * m.mean_e**2) & (m.var_t > _FLAT * m.mean_t**2)
+    value = m.cov / np.sqrt((m.var_e * m.var_t).where(varies))
     return _finish(value, case, "cc", "correlation coefficient", units="1")
 
 
@@ -120,9 +115,9 @@ def psnr(
         The largest value that the data can take, in their units; None takes the largest value of
         the truth, band by band, over every date.
     """
-    case = _case(estimate, truth, per, band)
+    case = match(estimate, truth, per, band)
     top = _largest(case) if peak is None else xr.DataArray(_positive(peak, "peak"))
-    error = _mean(case.difference**2, case) ** 0.5
+    error = case.mean(case.difference**2) ** 0.5
     value = xr.apply_ufunc(_decibel, top, error, dask="parallelized", output_dtypes=[np.float64])
     return _finish(value, case, "psnr", "peak signal-to-noise ratio", units="dB")
 
@@ -142,12 +137,12 @@ def sam(
     per
         The dims to keep, without the band dim; ``per=("y", "x")`` gives a map.
     """
-    case = _spectral_case(estimate, truth, per, band, "sam")
+    case = match_spectra(estimate, truth, per, band, "sam")
     unit_e, unit_t = (_unit_length(cube, case) for cube in (case.estimate, case.truth))
     # Kahan's form: arccos of a dot product near 1 is only good to 1e-6 degrees
     apart, together = (_length(v, case) for v in (unit_e - unit_t, unit_e + unit_t))
     angle = np.degrees(2 * np.arctan2(apart, together))
-    return _finish(_mean(angle, case), case, "sam", "spectral angle", units="degree")
+    return _finish(case.mean(angle), case, "sam", "spectral angle", units="degree")
 
 
 def ssim(
@@ -179,14 +174,14 @@ def ssim(
     Wang et al. 2004, Image quality assessment: from error visibility to structural similarity,
     IEEE Transactions on Image Processing 13, 600–612, doi:10.1109/TIP.2003.819861.
     """
-    case = _case(estimate, truth, per, band)
-    y, x = _space(case, 2 * _BORDER + 1, "ssim")
+    case = match(estimate, truth, per, band)
+    y, x = space_of(case, 2 * _BORDER + 1, "ssim")
     span = _span(case, y, x) if data_range is None else _positive(data_range, "data_range")
     # both cubes travel as one complex cube: an overlap is made of one array at a time
     both = (case.estimate / span + 1j * (case.truth / span)).transpose(..., y, x)
     similar = both.copy(data=_over_tiles(_ssim_map, both.data, _BORDER))
     inside = slice(_BORDER, -_BORDER)
-    value = _mean(similar.isel({y: inside, x: inside}), case)
+    value = case.mean(similar.isel({y: inside, x: inside}))
     return _finish(value, case, "ssim", "structural similarity", units="1")
 
 
@@ -215,10 +210,10 @@ def ergas(
     Third conference "Fusion of Earth data", 99–103.
     """
     scale = 100.0 / _positive(ratio, "ratio")
-    case = _spectral_case(estimate, truth, per, band, "ergas")
-    level = _mean(case.truth, case)
-    relative = _mean(case.difference**2, case) / (level**2).where(level != 0)
-    value = scale * _nanmean(relative, [case.band]) ** 0.5
+    case = match_spectra(estimate, truth, per, band, "ergas")
+    level = case.mean(case.truth)
+    relative = case.mean(case.difference**2) / (level**2).where(level != 0)
+    value = scale * nanmean(relative, [case.band]) ** 0.5
     return _finish(value, case, "ergas", "relative global error", units="%")
 
 
@@ -252,8 +247,8 @@ def uiqi(
     Wang and Bovik 2002, A universal image quality index, IEEE Signal Processing Letters 9, 81–84,
     doi:10.1109/97.995823.
     """
-    case = _case(estimate, truth, per, band)
-    y, x = space = _space(case, 1, "uiqi")
+    case = match(estimate, truth, per, band)
+    y, x = space = space_of(case, 1, "uiqi")
     if set(space) & set(case.kept):
         raise ValueError(f"uiqi has one value for many pixels: per cannot keep {list(case.kept)}")
     if window < 2:
@@ -266,229 +261,20 @@ def uiqi(
         for cube in (case.estimate, case.truth)
     ]
     quality, pixels = _quality(*blocks)
-    mean = _nanmean(quality * pixels, case.reduced) / _nanmean(pixels, case.reduced)
+    mean = nanmean(quality * pixels, case.reduced) / nanmean(pixels, case.reduced)
     return _finish(mean, case, "uiqi", "universal image quality index", units="1")
 
 
-# ---------------------------------------------------------------- two cubes on one grid
-
-
-@dataclass(frozen=True, eq=False)
-class _Case:
-    """Two cubes, missing in the same pixels, and what is asked of them."""
-
-    estimate: xr.DataArray
-    truth: xr.DataArray
-    whole_truth: xr.DataArray  # also where the estimate is missing: what peak and span come from
-    band: Hashable | None
-    kept: tuple[Hashable, ...]
-    crs: Hashable | None  # the coordinate that holds it
-    units: str | None
-
-    @property
-    def difference(self) -> xr.DataArray:
-        return self.estimate - self.truth
-
-    @property
-    def reduced(self) -> list[Hashable]:
-        """The dims that a value per band is a mean over."""
-        return [d for d in self.truth.dims if d != self.band and d not in self.kept]
-
-
-def _case(estimate: xr.DataArray, truth: xr.DataArray, per: Per, band: str | None) -> _Case:
-    for cube, role in ((estimate, "estimate"), (truth, "truth")):
-        if not isinstance(cube, xr.DataArray):
-            raise TypeError(
-                f"{role} is a {type(cube).__name__}; give a DataArray "
-                "(dataset.to_dataarray('band'), or truth.copy(data=array) for a plain array)"
-            )
-    if set(estimate.dims) != set(truth.dims):
-        raise ValueError(
-            f"estimate has dims {list(estimate.dims)} and truth {list(truth.dims)}: "
-            "both need the same ones, in any order"
-        )
-    kept = (per,) if isinstance(per, str) else tuple(per or ())
-    if unknown := [d for d in kept if d not in truth.dims]:
-        raise ValueError(f"per={per!r}: the cubes have no dim {unknown}, only {list(truth.dims)}")
-    _check_crs(estimate, truth)
-    found, crs, units = _band_dim(truth, band), _crs_coordinate(estimate), truth.attrs.get("units")
-    for dim in estimate.dims:
-        truth = _in_order_of(estimate, truth, dim)
-    e, t = _plain(estimate, "estimate"), _plain(truth, "truth")
-    valid = np.isfinite(e) & np.isfinite(t)
-    return _Case(e.where(valid), t.where(valid), t, found, kept, crs, units)
-
-
-def _spectral_case(
-    estimate: xr.DataArray, truth: xr.DataArray, per: Per, band: str | None, name: str
-) -> _Case:
-    """Return the case of a metric that is defined over all bands."""
-    case = _case(estimate, truth, per, band)
-    if case.band is None:
-        raise ValueError(
-            f"{name} needs spectra, and none of {list(truth.dims)} is a band dim: name it in band="
-        )
-    if case.band in case.kept:
-        raise ValueError(f"{name} has one value for all bands: per cannot keep {case.band!r}")
-    return case
-
-
-def _band_dim(cube: xr.DataArray, band: str | None) -> Hashable | None:
-    if band is None:
-        return next((d for d in ("band", "wavelength") if d in cube.dims), None)
-    if band not in cube.dims:
-        raise ValueError(f"band={band!r}: the cubes have no such dim, only {list(cube.dims)}")
-    return band
-
-
-def _crs_coordinate(cube: xr.DataArray) -> Hashable | None:
-    """Return the name of the coordinate that holds the CRS."""
-    named = (cube.encoding.get("grid_mapping"), cube.attrs.get("grid_mapping"), "spatial_ref")
-    return next((name for name in named if name in cube.coords), None)
-
-
-def _crs(cube: xr.DataArray) -> CRS | None:
-    name = _crs_coordinate(cube)
-    attrs = cube.attrs if name is None else cube.coords[name].attrs
-    text = next((attrs[k] for k in ("crs_wkt", "spatial_ref", "crs") if attrs.get(k)), None)
-    try:
-        return None if text is None else CRS.from_user_input(text)
-    except CRSError as error:
-        raise ValueError(f"cannot read the CRS {str(text)[:60]!r}: {error}") from None
-
-
-def _check_crs(estimate: xr.DataArray, truth: xr.DataArray) -> None:
-    ours, theirs = _crs(estimate), _crs(truth)
-    if ours is None and theirs is None:
-        return
-    if ours is None or theirs is None:
-        role, partner, crs = (
-            ("estimate", "truth", theirs) if ours is None else ("truth", "estimate", ours)
-        )
-        raise ValueError(
-            f"the {role} has no CRS and the {partner} has {_crs_name(crs)}; if they share it: "
-            f"{role}.assign_coords(spatial_ref={partner}.spatial_ref)"
-        )
-    if not ours.equals(theirs, ignore_axis_order=True):
-        raise ValueError(
-            f"estimate is in {_crs_name(ours)} and truth in {_crs_name(theirs)}: "
-            "reproject one onto the other's grid first"
-        )
-
-
-def _crs_name(crs: CRS | None) -> str:
-    return "no CRS" if crs is None else crs.to_string()
-
-
-def _in_order_of(estimate: xr.DataArray, truth: xr.DataArray, dim: Hashable) -> xr.DataArray:
-    """Return the truth with the estimate's labels along a dim, or say how they differ."""
-    if estimate.sizes[dim] != truth.sizes[dim]:
-        raise ValueError(
-            f"estimate has size {estimate.sizes[dim]} along {dim!r}, truth {truth.sizes[dim]}: "
-            "select the part that both have, or resample one to the other's grid"
-        )
-    if dim not in estimate.indexes or dim not in truth.indexes:
-        return truth
-    ours, theirs = estimate.indexes[dim], truth.indexes[dim]
-    if ours.equals(theirs):
-        return truth
-    order = _positions(ours, theirs)
-    if (order < 0).any():
-        raise ValueError(f"estimate and truth differ along {dim!r}: {_offset(ours, theirs)}")
-    return truth.isel({dim: order}).assign_coords({dim: estimate[dim]})
-
-
-def _positions(ours: pd.Index[Any], theirs: pd.Index[Any]) -> np.ndarray:
-    """Return where each of our labels is among theirs, -1 where it is not."""
-    if not (ours.is_unique and theirs.is_unique):
-        return np.full(len(ours), -1)
-    numbers = ours.dtype.kind == "f" and theirs.dtype.kind in "iuf" or theirs.dtype.kind == "f"
-    monotonic = theirs.is_monotonic_increasing or theirs.is_monotonic_decreasing
-    if numbers and monotonic and len(ours) > 1 and ours.dtype.kind in "iuf":
-        near = _SAME_GRID * float(np.abs(np.diff(theirs)).min())
-        return np.asarray(theirs.get_indexer(ours, method="nearest", tolerance=near))
-    return np.asarray(theirs.get_indexer(ours))
-
-
-def _offset(ours: pd.Index[Any], theirs: pd.Index[Any]) -> str:
-    if ours.dtype.kind in "iuf" and theirs.dtype.kind in "iuf" and len(ours) > 1:
-        step = float(np.median(np.diff(theirs)))
-        shift = float(np.median(np.asarray(ours) - np.asarray(theirs)))
-        off = f"offset {shift / step:.2f} px" if step else "duplicate labels"
-        return f"{off} (first labels {ours[0]} and {theirs[0]}); resample one to the other's grid"
-    first = next(i for i in range(len(ours)) if ours[i] not in theirs or not theirs.is_unique)
-    return (
-        f"{ours[first]} is at {first} in the estimate, where truth has {theirs[first]}; "
-        "give both the same labels, each once"
-    )
-
-
-def _plain(cube: xr.DataArray, role: str) -> xr.DataArray:
-    """Return a cube as float64 with NaN where a pixel is missing, unpacked."""
-    if cube.dtype.kind not in "iuf":
-        raise TypeError(f"{role} has dtype {cube.dtype}; a metric needs real numbers")
-    values = cube.astype(np.float64)
-    for key in ("_FillValue", "missing_value", "nodata"):
-        if cube.attrs.get(key) is not None:
-            code = np.atleast_1d(cube.attrs[key]).astype(np.float64)
-            if cube.dtype.kind == "f":  # 1e20 in float32 is another number in float64
-                code = code.astype(cube.dtype).astype(np.float64)
-            values = values.where(~values.isin(code))
-    if cube.dtype.kind in "iu":
-        values = values * cube.attrs.get("scale_factor", 1.0) + cube.attrs.get("add_offset", 0.0)
-    return values.drop_attrs()
-
-
-def _space(case: _Case, smallest: int, name: str) -> tuple[str, str]:
-    """Return the names of the spatial dims, y first."""
-    dims = case.truth.dims
-    for y, x in _SPACE:
-        if y in dims and x in dims:
-            size = (case.truth.sizes[y], case.truth.sizes[x])
-            if min(size) < smallest:
-                raise ValueError(f"{name} needs {smallest} × {smallest} pixels or more, not {size}")
-            return y, x
-    raise ValueError(f"{name} needs the dims y and x (or lat and lon); found {list(dims)}")
-
-
-def _positive(value: float, name: str) -> float:
-    if not value > 0:
-        raise ValueError(f"{name} must be above 0, not {value}")
-    return float(value)
-
-
-# ---------------------------------------------------------------- sums without the missing
-
-
-def _nanmean(values: xr.DataArray, dims: Sequence[Hashable]) -> xr.DataArray:
-    """Return the mean of the values that are there, NaN where there are none."""
-    # xarray's own mean divides 0 by 0 in a dask worker, which warns there
-    count = values.notnull().sum(dims)
-    return values.sum(dims, skipna=True) / count.where(count > 0)
-
-
-def _mean(values: xr.DataArray, case: _Case) -> xr.DataArray:
-    return _nanmean(values, [d for d in case.reduced if d in values.dims])
-
-
-def _moments(
-    e: xr.DataArray, t: xr.DataArray, dims: Sequence[Hashable]
-) -> tuple[tuple[xr.DataArray, xr.DataArray], tuple[xr.DataArray, xr.DataArray], xr.DataArray]:
-    """Return means, variances and covariance of two cubes that miss the same pixels."""
-    means = (_nanmean(e, dims), _nanmean(t, dims))
-    # twice through the data: E[x^2] - E[x]^2 loses the variance of a bright, flat image
-    off_e, off_t = e - means[0], t - means[1]
-    variances = (_nanmean(off_e**2, dims), _nanmean(off_t**2, dims))
-    return means, variances, _nanmean(off_e * off_t, dims)
+# ---------------------------------------------------------------- what the metrics share
 
 
 def _finish(
-    value: xr.DataArray, case: _Case, name: str, long_name: str, units: str | None = None
+    value: xr.DataArray, case: Case, name: str, long_name: str, units: str | None = None
 ) -> xr.DataArray:
     if case.band in value.dims and case.band not in case.kept:
-        value = _nanmean(value, [case.band])
+        value = nanmean(value, [case.band])
     if case.crs is not None:
-        if {d for pair in _SPACE for d in pair} & set(value.dims):
+        if set(case.space) & set(value.dims):
             value.encoding["grid_mapping"] = case.crs
         else:
             value = value.drop_vars([case.crs], errors="ignore")
@@ -499,7 +285,7 @@ def _finish(
     return value
 
 
-def _largest(case: _Case) -> xr.DataArray:
+def _largest(case: Case) -> xr.DataArray:
     """Return the largest value of the truth per band."""
     dims = [d for d in case.truth.dims if d != case.band]
     top = case.whole_truth.where(np.isfinite(case.whole_truth), -np.inf).max(dims)
@@ -511,16 +297,16 @@ def _decibel(peak: np.ndarray, error: np.ndarray) -> np.ndarray:
         return np.asarray(20 * np.log10(peak / error))
 
 
-def _length(cube: xr.DataArray, case: _Case) -> xr.DataArray:
+def _length(cube: xr.DataArray, case: Case) -> xr.DataArray:
     return (cube**2).sum([case.band], skipna=False) ** 0.5
 
 
-def _unit_length(cube: xr.DataArray, case: _Case) -> xr.DataArray:
+def _unit_length(cube: xr.DataArray, case: Case) -> xr.DataArray:
     length = _length(cube, case)
     return cube / length.where(length > 0)
 
 
-def _span(case: _Case, y: str, x: str) -> xr.DataArray:
+def _span(case: Case, y: Hashable, x: Hashable) -> xr.DataArray:
     """Return the span of the truth per band, from a sample in one chunk."""
     dims = [d for d in case.truth.dims if d != case.band]
     pixels = int(np.prod([case.truth.sizes[d] for d in dims]))
@@ -582,12 +368,15 @@ def _gaussian(images: np.ndarray) -> np.ndarray:
 
 
 def _quality(e: xr.DataArray, t: xr.DataArray) -> tuple[xr.DataArray, xr.DataArray]:
-    """Return the quality index of each block, and its number of pixels."""
-    dims = ["_row", "_column"]
-    (mean_e, mean_t), (var_e, var_t), cov = _moments(e, t, dims)
-    power, spread = mean_e**2 + mean_t**2, var_e + var_t
-    level = (2 * mean_e * mean_t / power.where(power > 0)).where(power != 0, 1.0)
-    shape = (2 * cov / spread.where(spread > 0)).where(spread > _FLAT * power, 1.0)
-    pixels = e.notnull().sum(dims).astype(np.float64)
-    pixels = pixels.where(pixels > 0)
-    return (level * shape).where(pixels.notnull()), pixels
+    """Return the quality index of each block, and its number of pixels; NaN where it has none."""
+    m = moments(e, t, ["_row", "_column"])
+    power, spread = m.mean_e**2 + m.mean_t**2, m.var_e + m.var_t
+    level = (2 * m.mean_e * m.mean_t / power.where(power > 0)).where(power != 0, 1.0)
+    shape = (2 * m.cov / spread.where(spread > 0)).where(spread > _FLAT * power, 1.0)
+    return (level * shape).where(m.pixels.notnull()), m.pixels
+
+
+def _positive(value: float, name: str) -> float:
+    if not value > 0:
+        raise ValueError(f"{name} must be above 0, not {value}")
+    return float(value)

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy import stats
 
+from xstf.methods.fuse._conversion import conversion, regression_terms
 from xstf.methods.fuse.estarfm import METHOD, Params
 
 RATIO = 4
@@ -233,8 +235,12 @@ def test_the_pair_with_less_change_weighs_more():
 
 
 @pytest.mark.parametrize(
-    "wrong", [{"window": 50}, {"window": 1}, {"classes": 0}, {"shrinkage": -1}, {"noise": 0}]
-)
+    "wrong",
+    [
+        {"window": 50}, {"window": 1}, {"classes": 0}, {"shrinkage": -1}, {"noise": 0},
+        {"significance": 0}, {"significance": 1.1},
+    ],
+)  # fmt: skip
 def test_parameters_that_mean_nothing_are_refused_by_name(wrong):
     with pytest.raises(ValueError, match=f"{next(iter(wrong))} is .*give"):
         Params(**wrong)
@@ -256,3 +262,67 @@ def test_a_ratio_of_one_works():
         for kernel in METHOD.kernels.values()
     ]
     np.testing.assert_allclose(*results, rtol=1e-4, atol=1e-6)
+
+
+def regression(x: np.ndarray, y: np.ndarray, significance: float) -> np.ndarray:
+    """V of each of many regressions: fine y on coarse x, (case, value)."""
+    state = {"coarse_mean": np.zeros(1), "mean": np.zeros((2, 1))}
+    pairs = [a.astype(np.float32).reshape(len(a), 2, -1).swapaxes(0, 1)[:, None] for a in (y, x)]
+    there = np.ones(pairs[0][:, 0].shape, bool)
+    terms = regression_terms(*pairs, there, state, gate=significance < 1)
+    sums = terms.sum(-1, keepdims=True)
+    return conversion(sums, np.zeros(1), significance)[0, :, 0]
+
+
+@pytest.mark.parametrize("count", [4, 6, 30])
+@pytest.mark.parametrize("level", [0.05, 0.3])
+def test_the_slope_counts_only_where_the_regression_is_significant(count, level):
+    rng = np.random.default_rng(0)
+    x = rng.normal(size=(400, count))
+    y = 0.4 * x + rng.normal(size=x.shape)
+    lines = [stats.linregress(*rows) for rows in zip(x, y, strict=True)]
+    chance = np.array([line.pvalue for line in lines])
+    plain = np.clip([line.slope for line in lines], 0, 5)
+    tested = regression(x, y, level)
+    assert 40 < (chance > level).sum() < 390
+    np.testing.assert_array_equal(tested[chance > level * 1.001], 1)
+    # Clearly significant: F is 1.25 times its bound, or more.
+    clear = chance < stats.f.sf(1.26 * stats.f.isf(level, 1, count - 2), 1, count - 2)
+    assert clear.any()
+    np.testing.assert_allclose(tested[clear], plain[clear], rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(regression(x, y, 1.0), plain, rtol=1e-4, atol=1e-5)
+    # In between V lies between 1 and the slope.
+    low, high = np.minimum(plain, 1), np.maximum(plain, 1)
+    assert ((tested >= low - 1e-5) & (tested <= high + 1e-5)).all()
+
+
+@pytest.mark.parametrize("level", [1e-30, 0.05, 1 - 1e-16])
+def test_regressions_that_cannot_be_tested_are_not_significant(level):
+    x = np.array([[0.1, 0.3], [0.2, 0.2]])
+    np.testing.assert_array_equal(regression(x, 2 * x, level), 1)  # any line fits two values
+    flat = np.full((1, 8), 0.3)
+    np.testing.assert_array_equal(regression(flat, flat, level), 1)
+    rising = np.linspace(0, 1, 8)[None]
+    np.testing.assert_array_equal(regression(rising, flat, level), 1)
+
+
+def test_without_a_significant_regression_similar_pixels_pass_on_their_change_as_it_is():
+    """One date's fine image is noise around the coarse one: no slope, so V is 1 wherever tested."""
+    fine, coarse = scene(bands=1)
+    rng = np.random.default_rng(5)
+    fine = rng.normal(0.3, 0.05, fine.shape).astype(np.float32)
+    coarse = rng.normal(0.3, 0.05, coarse.shape).astype(np.float32)
+    options = {"window": 9, "classes": 0.5}  # all are similar
+    strict = fuse(fine, coarse, Params(**options, significance=1e-12))
+    drawn = fuse(fine, coarse, Params(**options, shrinkage=1e9, significance=1.0))
+    plain = fuse(fine, coarse, Params(**options, significance=1.0))
+    np.testing.assert_allclose(strict, drawn, atol=1e-6)
+    assert np.abs(plain - drawn).max() > 1e-3
+
+
+@pytest.mark.parametrize("significance", [0.05, 0.5, 1.0])
+def test_numba_agrees_with_the_definition_at_every_significance(significance):
+    fine, coarse = with_holes(*scene(seed=4))
+    params = Params(window=9, significance=significance, shrinkage=0.02)
+    got, wanted = (fuse(fine, coarse, params, engine) for engine in ("numba", "numpy"))
+    np.testing.assert_allclose(got, wanted, rtol=1e-4, atol=1e-6)

@@ -7,7 +7,7 @@ import warnings
 import numpy as np
 import pytest
 
-from xstf.methods.fuse import fsdaf
+from xstf.methods.fuse import _fsdaf_classes, fsdaf
 from xstf.methods.fuse.fsdaf import METHOD, Params
 
 RATIO = 6
@@ -90,11 +90,11 @@ def test_the_change_of_each_class_is_found(scene):
 def test_classes_are_the_covers_whatever_the_order_of_pixels(scene):
     fine, _, _, cover = scene
     image = fine[0].reshape(3, -1).T.astype(np.float64)
-    centres, _ = fsdaf._kmeans(image, 4)
-    label = fsdaf._distances(image, centres).argmin(axis=1)
+    centres, _ = _fsdaf_classes._kmeans(image, 4)
+    label = _fsdaf_classes._distances(image, centres).argmin(axis=1)
     for c in range(4):
         assert len(np.unique(label[cover.ravel() == c])) == 1
-    shuffled, _ = fsdaf._kmeans(np.random.default_rng(0).permutation(image), 4)
+    shuffled, _ = _fsdaf_classes._kmeans(np.random.default_rng(0).permutation(image), 4)
     np.testing.assert_allclose(np.sort(centres, axis=0), np.sort(shuffled, axis=0), rtol=1e-9)
 
 

@@ -9,7 +9,7 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
-from xstf.methods.fuse import starfm
+from xstf.methods.fuse import _starfm_cuda, starfm
 from xstf.methods.fuse._starfm_cuda import BLOCK, SOURCE, grid
 from xstf.methods.fuse.starfm import METHOD, Params
 
@@ -85,6 +85,8 @@ def test_the_definition_by_hand(engine):
     weight = weight * [(1 + 1 / 2) ** -2, 1]
     mean = (weight * change).sum() / weight.sum()
     spread = (weight * (change - 0.1) ** 2).sum() / weight.sum()
+    details = ((0.05**2 + np.mean([0.1**2, 0.05**2, 0])) / 2) * np.var([0.2, 0.1, -0.7])
+    spread += details / (np.var([0.4, 0.45, 0.9]) + 0.01 * unit**2)
     estimate, std = fuse(fine, coarse, engine, ratio=1, params=params, state=state, std=True)
     assert estimate[0, 0, 1] == pytest.approx(0.5 + mean, rel=1e-5)
     assert std[0, 0, 1] == pytest.approx(spread**0.5, rel=1e-4)
@@ -215,6 +217,34 @@ def test_the_pair_with_the_evener_change_weighs_more():
     assert np.median(fuse(fine, coarse)[0] - fine[0]) < 0.1
 
 
+def test_the_pair_whose_images_agree_weighs_more(engine):
+    fine, coarse = scene()
+    plain = fine[0].copy()
+    fine[1], coarse[1:] = plain + 1, np.stack([coarse[0] + 1, coarse[0]])
+    # Haze that the coarse image of the first pair does not have.
+    fine[0, :, :12] += 0.3
+    share = (fuse(fine, coarse, engine)[0] - plain)[:, :8] / 0.3
+    assert 0 < np.median(share) < 0.4
+
+
+def test_std_is_larger_where_the_change_is_uneven(engine):
+    fine, coarse = scene(pairs=1, size=(12, 30))
+    coarse[-1] = coarse[0]
+    coarse[-1, :, :, 20:] += np.random.default_rng(1).normal(0, 0.1, (2, 12, 10))
+    std = fuse(fine, coarse, engine, params=Params(window=3), std=True)[1]
+    # L reaches four coarse pixels, its interpolation one more.
+    np.testing.assert_allclose(std[..., : 15 * RATIO], 0, atol=1e-6)
+    uneven = std[..., 21 * RATIO :]
+    assert 0.02 < np.median(uneven) < 0.2
+
+
+def test_the_unit_does_not_matter_to_images_alike_either():
+    _, coarse = scene(pairs=2)
+    small, big = (fuse(c[:-1], c, ratio=1, std=True) for c in (coarse, coarse * 10000))
+    for a, b in zip(small, big, strict=True):
+        np.testing.assert_allclose(b, a * 10000, rtol=1e-4, atol=1e-2)
+
+
 def test_inputs_are_left_alone(engine):
     fine, coarse = clouded()
     copies = fine.copy(), coarse.copy()
@@ -281,7 +311,7 @@ def on_the_processor(folder):
     if not shutil.which("g++"):
         pytest.skip("no g++ to run the CUDA source on the processor")
     calls = ""
-    for name, count in (("planes", 20), ("fuse", 18)):
+    for name, count in (("disagreement", 7), ("planes", 22), ("fuse", 19)):
         given = (
             SOURCE.split(f"void {name}(")[1].split(")")[0].replace("__restrict__", "").split(",")
         )
@@ -310,14 +340,14 @@ def on_the_processor(folder):
 
         return launch
 
-    return kernel("planes"), kernel("fuse")
+    return [kernel(name) for name in ("disagreement", "planes", "fuse")]
 
 
 @pytest.mark.parametrize("pairs", [1, 2])
 def test_the_cuda_source_agrees_with_the_definition(pairs, tmp_path, monkeypatch):
     """The cupy kernel itself, with numpy in cupy's place and a processor in the device's."""
     kernels = on_the_processor(tmp_path)
-    monkeypatch.setattr(starfm, "_compiled", lambda: kernels)
+    monkeypatch.setattr(_starfm_cuda, "compiled", lambda: kernels)
     monkeypatch.setattr(np, "asnumpy", np.asarray, raising=False)
     monkeypatch.setitem(__import__("sys").modules, "cupy", np)
     fine, coarse = clouded(pairs=pairs)

@@ -39,6 +39,7 @@ def average_numpy(
 def average(
     spectra: np.ndarray, values: np.ndarray, near: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
+    """Return the same as `average_numpy`, four offsets and a block of pixels at a time."""
     bands = spectra.shape[0]
     side, columns = near.shape
     reach = side // 2

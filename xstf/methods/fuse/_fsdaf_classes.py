@@ -219,6 +219,7 @@ def _along(image: np.ndarray, weights: np.ndarray, axis: int) -> np.ndarray:
 
 
 def unpacked(classes: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray, np.ndarray, float]:
+    """Return mean and scale of the bands, the class centres and their spread."""
     return classes["mean"], classes["scale"], classes["centres"], float(classes["spread"][0])
 
 

@@ -46,7 +46,7 @@ def sum_similar(
     height, width = likeness.shape[1:]
     top, bottom, left, right = bounds
     far = np.empty((width // 8 + 1) * 8, np.uint8)  # whole words, for _few
-    at = np.empty(2 * width + 16, np.int64)
+    at = np.empty(2 * width + 16, np.uint64)
     share = np.empty(width, np.float32)
     one = np.float32(1)
     for y in range(height):
@@ -131,7 +131,7 @@ def _few(far: np.ndarray, at: np.ndarray, size: int) -> int:
         return -1
     count = 0
     for word in listed[:used]:
-        for i in range(8 * word, 8 * word + 8):
+        for i in range(8 * np.int64(word), 8 * np.int64(word) + 8):
             at[count] = i
             count += 1 - int(far[i])
     return count
@@ -149,10 +149,13 @@ def _add_few(
     x2: int,
 ) -> None:
     """Add to each listed pixel its partner's values, and the other way round."""
-    for i in at:
-        for v in range(values.shape[0]):
-            sums[v, y, x + i] += factor * values[v, y2, x2 + i]
-            sums[v, y2, x2 + i] += factor * values[v, y, x + i]
+    for v in range(values.shape[0]):
+        source, target = values[v, y2, x2:], sums[v, y, x:]
+        for i in at:
+            target[i] += factor * source[i]
+        source, target = values[v, y, x:], sums[v, y2, x2:]
+        for i in at:
+            target[i] += factor * source[i]
 
 
 @jit

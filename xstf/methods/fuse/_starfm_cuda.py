@@ -1,11 +1,17 @@
 """The CUDA source of STARFM, and how it is launched.
 
-Two kernels without barriers or shared memory, so that a C++ compiler can run the same text on a
-processor. `planes` is given pixels of all pairs and bands, `fuse` the wanted pixels of all bands;
-neighbouring threads read neighbouring columns.
+Three kernels without barriers or shared memory, so that a C++ compiler can run the same text on a
+processor. `disagreement` is given coarse pixels of all pairs and bands, `planes` the fine ones, and
+`fuse` the wanted pixels of all bands; neighbouring threads read neighbouring columns.
 """
 
 from __future__ import annotations
+
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+import numpy as np
 
 BLOCK = (32, 8, 1)
 
@@ -13,6 +19,64 @@ BLOCK = (32, 8, 1)
 def grid(cols: int, rows: int, layers: int) -> tuple[int, int, int]:
     """Return how many blocks cover ``layers`` images of ``rows`` by ``cols``."""
     return -(-cols // BLOCK[0]), -(-rows // BLOCK[1]), layers
+
+
+@cache
+def compiled() -> list[Any]:
+    """Return the kernels in the order of their use, compiled once."""
+    import cupy
+
+    return [cupy.RawKernel(SOURCE, name) for name in ("disagreement", "planes", "fuse")]
+
+
+def launch(
+    fine: Any,
+    coarse: Any,
+    *,
+    ratio: int,
+    state: dict[str, Any],
+    inner: tuple[slice, slice],
+    unevenness: Callable[[np.ndarray, np.ndarray], np.ndarray],
+    distances: np.ndarray,
+    constants: tuple[float, ...],
+) -> tuple[Any, Any]:
+    """Return the estimate and its standard deviation, arrays of the device as the images are.
+
+    Parameters
+    ----------
+    fine, coarse, ratio, state, inner
+        As a kernel of the method is given them; the state may be on either side.
+    unevenness
+        Returns L on the coarse grid from the coarse images and the shift. It is not worth a kernel.
+    distances
+        D of each offset in the window.
+    constants
+        How many coarse pixels to each side M is taken, then those of the weights of S, T and L.
+    """
+    import cupy
+
+    disagreement, planes, fuse = compiled()
+    pairs, bands, height, width = fine.shape
+    # C order is made sure of: the kernels know no strides.
+    units = {name: cupy.asarray(values, order="C") for name, values in state.items()}
+    uneven = cupy.asarray(unevenness(cupy.asnumpy(coarse), cupy.asnumpy(units["shift"])))
+    unlike = cupy.empty_like(uneven)
+    images = (cupy.ascontiguousarray(fine), cupy.ascontiguousarray(coarse))
+    sizes = tuple(np.int32(n) for n in (pairs, bands, height, width, ratio))
+    blocks = grid(width // ratio, height // ratio, pairs * bands)
+    disagreement(blocks, BLOCK, (*images, *sizes[2:], np.int32(constants[0]), unlike))
+    six = [cupy.empty(fine.shape, cupy.float32) for _ in range(6)]
+    measures = (units[name] for name in ("shift", "unit", "mismatch", "contrast"))
+    noises = (np.float32(n) for n in constants[1:])
+    arguments = (*images, uneven, unlike, *measures, *sizes, *noises, *six)
+    planes(grid(width, height, pairs * bands), BLOCK, arguments)
+    top, left = (part.start for part in inner)
+    rows, cols = (part.stop - part.start for part in inner)
+    both = [cupy.empty((bands, rows, cols), cupy.float32) for _ in range(2)]
+    given = (*six, cupy.asarray(distances), units["steepness"])
+    wanted = (pairs, bands, height, width, len(distances), top, left, rows, cols)
+    fuse(grid(cols, rows, bands), BLOCK, (*given, *(np.int32(n) for n in wanted), *both))
+    return both[0], both[1]
 
 
 SOURCE = r"""
@@ -36,15 +100,43 @@ __device__ float at_fine(const float* image, int y, int x, int ratio, int height
     return mass > 0.0f ? total / mass : nanf("");
 }
 
+// The mean square of what a fine image and its coarse image differ by, around a coarse pixel.
+extern "C" __global__ void disagreement(
+    const float* __restrict__ fine, const float* __restrict__ coarse,
+    int height, int width, int ratio, int near, float* __restrict__ unlike)
+{
+    int x = blockIdx.x * blockDim.x + threadIdx.x, y = blockIdx.y * blockDim.y + threadIdx.y;
+    int rows = height / ratio, cols = width / ratio;
+    if (x >= cols || y >= rows) return;
+    const float* image = coarse + (size_t)blockIdx.z * rows * cols;
+    const float* pixels = fine + (size_t)blockIdx.z * height * width;
+    float total = 0.0f;
+    int count = 0, own = 0;
+    for (int row = max(0, y - near); row <= min(rows - 1, y + near); ++row)
+        for (int col = max(0, x - near); col <= min(cols - 1, x + near); ++col)
+            for (int i = row * ratio; i < (row + 1) * ratio; ++i)
+                for (int j = col * ratio; j < (col + 1) * ratio; ++j) {
+                    float s = pixels[(size_t)i * width + j];
+                    s -= at_fine(image, i, j, ratio, rows, cols);
+                    if (isnan(s)) continue;
+                    total += s * s;
+                    ++count;
+                    own += row == y && col == x;
+                }
+    size_t out = ((size_t)blockIdx.z * rows + y) * cols + x;
+    unlike[out] = own > 0 ? total / count : nanf("");
+}
+
 // What does not depend on the centre. A layer is a band of a pair.
 extern "C" __global__ void planes(
     const float* __restrict__ fine, const float* __restrict__ coarse,
-    const float* __restrict__ uneven, const float* __restrict__ shift,
-    const float* __restrict__ unit, const float* __restrict__ usual,
+    const float* __restrict__ uneven, const float* __restrict__ unlike,
+    const float* __restrict__ shift, const float* __restrict__ unit,
+    const float* __restrict__ usual, const float* __restrict__ contrast,
     int pairs, int bands, int height, int width, int ratio,
-    float noise_s, float noise_t, float noise_change, float usual_mismatch,
+    float noise_s, float noise_t, float noise_change,
     float* __restrict__ clean, float* __restrict__ change, float* __restrict__ steady,
-    float* __restrict__ weight, float* __restrict__ reliable)
+    float* __restrict__ weight, float* __restrict__ reliable, float* __restrict__ stale)
 {
     int x = blockIdx.x * blockDim.x + threadIdx.x, y = blockIdx.y * blockDim.y + threadIdx.y;
     int layer = blockIdx.z;
@@ -56,26 +148,29 @@ extern "C" __global__ void planes(
     float then = at_fine(coarse + layer * image, y, x, ratio, rows, cols);
     float moved = now - then, mismatch = fine[here] - then, scale = unit[layer];
     if (isnan(moved + mismatch)) {
-        clean[here] = change[here] = steady[here] = weight[here] = reliable[here] = 0.0f;
+        clean[here] = change[here] = steady[here] = 0.0f;
+        weight[here] = reliable[here] = stale[here] = 0.0f;
         return;
     }
     float t = fabsf(moved - shift[layer]) / scale + noise_t;
     float s = fabsf(mismatch) / scale + noise_s;
-    float l = at_fine(uneven + layer * image, y, x, ratio, rows, cols) / (scale * scale);
+    float uneven_here = at_fine(uneven + layer * image, y, x, ratio, rows, cols);
+    float l = uneven_here / (scale * scale) + noise_change, square = mismatch * mismatch;
     clean[here] = fine[here];
     change[here] = moved;
     steady[here] = 1.0f / (t * t);
     weight[here] = 1.0f / (t * t * s * s);
-    l += noise_change;
-    reliable[here] = 1.0f / (l * sqrtf(l)) / (usual_mismatch + mismatch * mismatch / usual[layer]);
+    float m = at_fine(unlike + layer * image, y, x, ratio, rows, cols);
+    reliable[here] = 1.0f / (l * (1.0f + m / usual[layer]));
+    stale[here] = (square + usual[layer]) / 2.0f * (uneven_here / contrast[layer]);
 }
 
 // One band of one wanted pixel: its window in every pair, then the pairs' average.
 extern "C" __global__ void fuse(
     const float* __restrict__ clean, const float* __restrict__ change,
     const float* __restrict__ steady, const float* __restrict__ weight,
-    const float* __restrict__ reliable, const float* __restrict__ distances,
-    const float* __restrict__ steepness,
+    const float* __restrict__ reliable, const float* __restrict__ stale,
+    const float* __restrict__ distances, const float* __restrict__ steepness,
     int pairs, int bands, int height, int width, int window,
     int top, int left, int rows, int cols,
     float* __restrict__ estimate, float* __restrict__ spread)
@@ -83,7 +178,7 @@ extern "C" __global__ void fuse(
     int x = blockIdx.x * blockDim.x + threadIdx.x, y = blockIdx.y * blockDim.y + threadIdx.y;
     int band = blockIdx.z, half = window / 2;
     if (x >= cols || y >= rows) return;
-    float shares = 0.0f, mean = 0.0f, second = 0.0f;
+    float shares = 0.0f, mean = 0.0f, spreads = 0.0f, details = 0.0f;
     for (int k = 0; k < pairs; ++k) {
         int layer = k * bands + band;
         size_t start = (size_t)layer * height * width;
@@ -108,14 +203,16 @@ extern "C" __global__ void fuse(
             }
         }
         share *= reliable[here];
-        // A running weighted mean and sum of squares of the pairs.
+        // Running averages over the pairs: shares may be too small to be squared.
         float value = centre + middle + sum / total, step = value - mean;
         shares += share;
-        mean += share / shares * step;
-        second += share * (square / total + step * (value - mean));
+        float part = share / shares, rest = 1.0f - part;
+        mean += part * step;
+        spreads += part * (square / total + step * step * rest - spreads);
+        details = rest * rest * details + part * part * stale[here];
     }
     size_t out = ((size_t)band * rows + y) * cols + x;
     estimate[out] = shares > 0.0f ? mean : nanf("");
-    spread[out] = shares > 0.0f ? sqrtf(second / shares) : nanf("");
+    spread[out] = shares > 0.0f ? sqrtf(spreads + details) : nanf("");
 }
 """

@@ -78,7 +78,8 @@ def main():
     start = time.perf_counter()
     fused = xstf.fuse(fine, coarse, method=options.method, **params)
     built = time.perf_counter() - start
-    print(f"{fused.nbytes / 1e9:.2f} GB to make, {len(fused.__dask_graph__())} tasks in {built:.1f} s")
+    tasks = len(fused.__dask_graph__())
+    print(f"{fused.nbytes / 1e9:.2f} GB to make, {tasks} tasks in {built:.1f} s")
     shutil.rmtree(options.out, ignore_errors=True)
     with dask.config.set(scheduler="threads"):
         fused.to_dataset(name="reflectance").to_zarr(options.out, consolidated=False)

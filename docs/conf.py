@@ -67,7 +67,6 @@ def describe(record) -> list[str]:
     return lines
 
 
-
 def without_headings(text: str) -> str:
     """Return a docstring whose underlined headings are bold lines, fit for a page's section."""
     return re.sub(r"(?m)^(.+)\n[-=]{3,}$", r"**\1**\n", inspect.cleandoc(text))

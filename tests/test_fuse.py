@@ -50,7 +50,7 @@ def test_one_pair_for_a_two_pair_method(lazy_scene):
 
 def test_coarse_finer_than_fine(lazy_scene):
     fine, coarse = lazy_scene
-    refused(ValueError, "smaller than fine pixels", coarse, fine.assign_coords(time=fine.time), time=fine.time[0])
+    refused(ValueError, "smaller than fine pixels", coarse, fine, time=fine.time[0])
 
 
 def test_crs_on_one_side_only(lazy_scene):

@@ -168,7 +168,7 @@ def _score_table(scores: xr.Dataset) -> str:
     names = [n for n in ("rmse", "mae", "bias", "cc", "ssim", "sam", "seconds") if n in scores]
     rows: list[tuple[Any, ...]] = []
     for method in scores.method.values:
-        one = scores.sel(method=method)
+        one = scores.sel({"method": method})
         rows.append((str(method), *(float(one[n].mean()) for n in names)))
     rows.sort(key=lambda row: row[1])
     return _table(["method", *names], rows)

@@ -120,6 +120,15 @@ def read(
 # --- finding things ---------------------------------------------------------------------------
 
 
+def as_array(cube: xr.DataArray | xr.Dataset, *, what: str) -> xr.DataArray:
+    """Return a cube as one array, the variables of a Dataset stacked as its bands."""
+    if isinstance(cube, xr.DataArray):
+        return cube
+    array = _stack_bands(cube, what).assign_attrs(cube.attrs)
+    name = grid_mapping_name(cube)
+    return array if name is None else array.assign_coords({name: cube[name].variable})
+
+
 def _stack_bands(dataset: xr.Dataset, what: str) -> xr.DataArray:
     names = band_variables(dataset)
     if not names:

@@ -52,7 +52,7 @@ class StfAccessor:
         *,
         methods: Sequence[str | Method] | None = None,
         time: Any = None,
-        truth: xr.DataArray | None = None,
+        truth: xr.DataArray | xr.Dataset | None = None,
         baselines: bool = True,
         pair_tolerance: str = "1D",
         **options: Any,

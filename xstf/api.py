@@ -183,8 +183,8 @@ def make_params(record: Method, params: dict[str, Any]) -> Any:
 
 def _check_kind(record: Method, name: str, value: Any, default: Any) -> None:
     """Refuse a value of another kind than the default's; the record checks what it means."""
-    kinds = {int: numbers.Integral, float: numbers.Real}
-    kind = kinds.get(type(default), type(default))
+    kinds: dict[type, Any] = {int: numbers.Integral, float: numbers.Real}
+    kind: Any = kinds.get(type(default), type(default))
     if not isinstance(value, kind) or isinstance(value, bool) != isinstance(default, bool):
         raise TypeError(
             f"{record.name}: {name} must be {type(default).__name__}, as its default {default!r}, "

@@ -29,12 +29,12 @@ class _Score:
 
 
 def evaluate_fusion(
-    fine: xr.DataArray,
-    coarse: xr.DataArray,
+    fine: xr.DataArray | xr.Dataset,
+    coarse: xr.DataArray | xr.Dataset,
     *,
     methods: Sequence[str | Method] | None = None,
     time: Any = None,
-    truth: xr.DataArray | None = None,
+    truth: xr.DataArray | xr.Dataset | None = None,
     baselines: bool = True,
     pair_tolerance: str = "1D",
     **options: Any,
@@ -45,7 +45,7 @@ def evaluate_fusion(
 
     Parameters
     ----------
-    fine, coarse : DataArray
+    fine, coarse : DataArray or Dataset of bands
         As :func:`xstf.fuse` takes them.
     methods : sequence of str or Method, optional
         Default: all. One that needs more pairs than are left is an error if it was named, and
@@ -53,7 +53,7 @@ def evaluate_fusion(
     time : datetime-like or sequence, optional
         The fine dates to hide, one at a time. Default: every one with a coarse image and others on
         both sides, or with any other where there are none on both.
-    truth : DataArray (time, band, y, x), optional
+    truth : DataArray (time, band, y, x) or Dataset of bands, optional
         Compare with this at the coarse dates `time` instead, and hide nothing (simulated scenes).
     baselines : bool
         Add the two trivial ones: the unchanged fine image of the nearest date, and that image plus
@@ -68,6 +68,11 @@ def evaluate_fusion(
         ``(method, time)`` for two bands or more, and ``seconds`` ``(method, time)``, wall time with
         compiled kernels.
 
+    Notes
+    -----
+    Select with ``scores.sel({"method": "starfm"})``: xarray takes ``sel(method=…)`` as its own
+    argument and ignores it here.
+
     Examples
     --------
     >>> import xstf
@@ -76,6 +81,9 @@ def evaluate_fusion(
     >>> list(scores.method.values)
     ['unchanged', 'delta', 'starfm']
     """
+    fine = _inputs.as_array(fine, what="fine")
+    coarse = _inputs.as_array(coarse, what="coarse")
+    truth = None if truth is None else _inputs.as_array(truth, what="truth")
     records = [get_method("fuse", m) for m in (methods or method_names("fuse"))]
     dates = _hidden_dates(fine, coarse, time, truth, pair_tolerance)
     tried = [*(BASELINES if baselines else ()), *records]
@@ -100,7 +108,7 @@ def evaluate_fusion(
         by_date.append(xr.concat(scores, "method"))
     together = xr.concat(by_date, _time_dim(fine), join="outer")
     names = [r.name for r in tried if r.name in together.method.values]
-    return together.sel(method=names)
+    return together.sel({"method": names})
 
 
 def _score(

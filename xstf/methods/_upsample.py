@@ -124,8 +124,8 @@ def _spread_row(
             part[:] = np.nan
             continue
         x0, x1 = max(x - 1, 0), min(x + 1, width - 1)
-        l0, l, l1 = line[x0], line[x], line[x1]
+        v0, v, v1 = line[x0], line[x], line[x1]
         m0, m, m1 = mass[x0], mass[x], mass[x1]
         for s in range(ratio):
-            total = before[s] * l0 + own[s] * l + after[s] * l1
+            total = before[s] * v0 + own[s] * v + after[s] * v1
             part[s] = total / (before[s] * m0 + own[s] * m + after[s] * m1)

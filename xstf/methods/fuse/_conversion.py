@@ -9,7 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 STEEPEST = 5.0  # the largest conversion coefficient, from the reference code
-FADE = 0.25  # share of the F-test's bound in which V comes in: a jump would hang on rounding
+FADE = 0.25  # share of the F-test's bound in which V comes in; a jump would hang on rounding
 ROUNDING = 1e-6  # of the squares of fine: residuals of float32 data are not known to be less
 
 
@@ -49,43 +49,50 @@ def conversion(sums: np.ndarray, prior: np.ndarray, significance: float) -> np.n
     Where the regression is not significant at the level ``significance``, V is 1; at the level 1
     nothing is tested.
     """
-    single = np.float32
-    part = 1 / np.maximum(sums[0], 1)
-    x, y, xx, xy, *yy = sums[1:].reshape(-1, len(prior), *sums.shape[1:])
-    both = (xy - x * y * part).astype(single)
-    below = np.maximum(xx - x * x * part, 0).astype(single)
-    count = sums[0].astype(single)
-    prior = count * _column(prior)
-    slope: np.ndarray = np.clip(_quotient(both + prior, below + prior, 1), 0, STEEPEST)
-    if significance == 1:
+    bands = len(prior)
+    bound = _bound(sums[0], significance) if significance < 1 else None
+    # A band at a time: what is in between then stays near the processor.
+    each = [_slope(sums[0], sums[1 + b :: bands], prior[b], bound) for b in range(bands)]
+    return np.stack(each)
+
+
+def _slope(
+    count: np.ndarray, sums: np.ndarray, prior: float, bound: np.ndarray | None
+) -> np.ndarray:
+    """Return V of one band."""
+    x, y, xx, xy, *yy = sums
+    part = 1 / np.maximum(count, 1)
+    both = (xy - x * y * part).astype(np.float32)
+    below = np.maximum(xx - x * x * part, 0).astype(np.float32)
+    pull = (count * prior).astype(np.float32)
+    slope: np.ndarray = np.clip(_quotient(both + pull, below + pull, 1), 0, STEEPEST)
+    if bound is None:
         return slope
     explained = _quotient(both * both, below, 0)
-    left = np.maximum(yy[0] - y * y * part - explained, ROUNDING * yy[0]).astype(single)
-    passed: np.ndarray = 1 + _passes(explained, left, count, significance) * (slope - 1)
-    return passed
+    left = np.maximum(yy[0] - y * y * part - explained, ROUNDING * yy[0]).astype(np.float32)
+    passed = np.clip((_quotient(explained, left * bound, 0) - 1) / FADE, 0, 1)
+    tested: np.ndarray = 1 + passed * (slope - 1)
+    return tested
 
 
 def _quotient(top: np.ndarray, bottom: np.ndarray, otherwise: float) -> np.ndarray:
     """Return top / bottom, and something else where bottom is not above 0."""
-    return np.divide(top, bottom, out=np.full_like(bottom, otherwise), where=bottom > 0)
+    out = np.full_like(bottom, otherwise)
+    np.divide(top, bottom, out=out, where=bottom > 0)
+    return out
 
 
-def _passes(
-    explained: np.ndarray, left: np.ndarray, count: np.ndarray, significance: float
-) -> np.ndarray:
-    """Say how far regressions on count values pass the F-test: 0 is not at all, 1 clearly.
-
-    ``explained`` and ``left`` are the sums of squares of the regression and of its residuals.
-    """
+def _bound(count: np.ndarray, significance: float) -> np.ndarray:
+    """Return what explained / left must exceed at each pixel to pass the F-test."""
     # Here, not above: importing xstf stays light.
     from scipy.special import fdtri
 
     freedom = np.arange(1, max(2, int(count.max()) - 1))
-    bounds = np.append(np.ones(3), fdtri(1, freedom, 1 - significance) / freedom)
-    bounds = np.clip(bounds, 1e-9, 1e20).astype(np.float32)  # no product overflows or vanishes
-    share = _quotient(explained, left * bounds[count.astype(np.intp)], 0)
     # Two values or fewer fit any line: nothing is significant.
-    return np.clip((share - 1) / FADE, 0, 1) * (count > 2)
+    table = np.append(np.full(3, np.inf), fdtri(1, freedom, 1 - significance) / freedom)
+    # Within bounds, so that no product overflows or vanishes.
+    bound: np.ndarray = np.clip(table, 1e-9, 1e20).astype(np.float32)[count.astype(np.intp)]
+    return bound
 
 
 def _column(values: np.ndarray) -> np.ndarray:

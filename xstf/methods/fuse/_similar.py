@@ -8,8 +8,13 @@ row, times 0 or a factor, or, where few are similar, one listed pixel after the 
 from __future__ import annotations
 
 import numpy as np
+from numba import types
+from numba.extending import overload
 
 from xstf.methods._jit import jit
+
+# What similar pixels differ by at most: likeness is in whole numbers of a 500th of a tolerance.
+TOLERANCE = 500
 
 # A row is added up pixel by pixel if fewer than 1 in so many of its groups of 8 have a similar one.
 FEW = 3
@@ -31,8 +36,9 @@ def sum_similar(
 
     Parameters
     ----------
-    likeness : ndarray (comparison, y, x), float32
-        Similar pixels differ by 1 at most in each; NaN differs from nothing.
+    likeness : ndarray (comparison, y, x), uint16 or float32
+        Similar pixels differ by `TOLERANCE` at most in each; NaN differs from nothing. The whole
+        range of uint16 values is less than 65535 - 2 * `TOLERANCE`.
     votes, vote_sums : ndarray (vote, y, x), float32
         Summed within ``reach``, times ``1 / (1 + distance / reach)``, without the pixel itself.
     terms, term_sums : ndarray (term, y, x), float32
@@ -46,7 +52,7 @@ def sum_similar(
     height, width = likeness.shape[1:]
     top, bottom, left, right = bounds
     far = np.empty((width // 8 + 1) * 8, np.uint8)  # whole words, for _few
-    at = np.empty(2 * width + 16, np.uint64)
+    at = np.empty(2 * width + 16, np.int64)
     share = np.empty(width, np.float32)
     one = np.float32(1)
     for y in range(height):
@@ -76,44 +82,50 @@ def sum_similar(
 @jit
 def _compare(likeness: np.ndarray, far: np.ndarray, y: int, x: int, y2: int, x2: int) -> None:
     """Say of each pixel of a row whether its partner in the other row is not similar."""
-    count = likeness.shape[0]
+    count, size = likeness.shape[0], len(far)
     far[:] = 0
     f = 0
-    # Six at a time: a sixth of the loops, and of the loads and stores of far.
+    # Six at a time: a sixth of the loops, and of the loads and stores of far. The compiler does not
+    # make that of a loop over them.
     while f + 6 <= count:
-        _compare_six(likeness[f : f + 6], far, y, x, y2, x2)
+        a0, b0 = likeness[f, y, x : x + size], likeness[f, y2, x2 : x2 + size]
+        a1, b1 = likeness[f + 1, y, x : x + size], likeness[f + 1, y2, x2 : x2 + size]
+        a2, b2 = likeness[f + 2, y, x : x + size], likeness[f + 2, y2, x2 : x2 + size]
+        a3, b3 = likeness[f + 3, y, x : x + size], likeness[f + 3, y2, x2 : x2 + size]
+        a4, b4 = likeness[f + 4, y, x : x + size], likeness[f + 4, y2, x2 : x2 + size]
+        a5, b5 = likeness[f + 5, y, x : x + size], likeness[f + 5, y2, x2 : x2 + size]
+        for i in range(size):
+            far[i] |= (
+                _apart(a0[i], b0[i])
+                | _apart(a1[i], b1[i])
+                | _apart(a2[i], b2[i])
+                | _apart(a3[i], b3[i])
+                | _apart(a4[i], b4[i])
+                | _apart(a5[i], b5[i])
+            )
         f += 6
-    one = np.float32(1)
-    size = len(far)
     while f < count:
         g = min(f + 1, count - 1)
         a, b = likeness[f, y, x : x + size], likeness[f, y2, x2 : x2 + size]
         c, d = likeness[g, y, x : x + size], likeness[g, y2, x2 : x2 + size]
         for i in range(size):
-            far[i] |= (abs(a[i] - b[i]) > one) | (abs(c[i] - d[i]) > one)
+            far[i] |= _apart(a[i], b[i]) | _apart(c[i], d[i])
         f += 2
 
 
-@jit
-def _compare_six(likeness: np.ndarray, far: np.ndarray, y: int, x: int, y2: int, x2: int) -> None:
-    """Compare in six respects in one loop, which the compiler does not make of a loop over them."""
-    one = np.float32(1)
-    size = len(far)
-    a0, b0 = likeness[0, y, x : x + size], likeness[0, y2, x2 : x2 + size]
-    a1, b1 = likeness[1, y, x : x + size], likeness[1, y2, x2 : x2 + size]
-    a2, b2 = likeness[2, y, x : x + size], likeness[2, y2, x2 : x2 + size]
-    a3, b3 = likeness[3, y, x : x + size], likeness[3, y2, x2 : x2 + size]
-    a4, b4 = likeness[4, y, x : x + size], likeness[4, y2, x2 : x2 + size]
-    a5, b5 = likeness[5, y, x : x + size], likeness[5, y2, x2 : x2 + size]
-    for i in range(size):
-        far[i] |= (
-            (abs(a0[i] - b0[i]) > one)
-            | (abs(a1[i] - b1[i]) > one)
-            | (abs(a2[i] - b2[i]) > one)
-            | (abs(a3[i] - b3[i]) > one)
-            | (abs(a4[i] - b4[i]) > one)
-            | (abs(a5[i] - b5[i]) > one)
-        )
+def _apart(a: float, b: float) -> bool:
+    """Return whether two values differ by more than a tolerance; a missing one does not."""
+    return abs(float(a) - float(b)) > TOLERANCE
+
+
+@overload(_apart, inline="never")
+def _apart_typed(a, b):  # type: ignore[no-untyped-def]  # numba compares the signatures
+    """Whole numbers of 16 bits: a vector holds twice as many, and they wrap round to compare."""
+    if a == types.uint16:
+        shift, width = np.uint16(TOLERANCE), np.uint16(2 * TOLERANCE)
+        return lambda a, b: np.uint16(a - b + shift) > width
+    far = np.float32(TOLERANCE)
+    return lambda a, b: abs(a - b) > far
 
 
 @jit
@@ -131,7 +143,7 @@ def _few(far: np.ndarray, at: np.ndarray, size: int) -> int:
         return -1
     count = 0
     for word in listed[:used]:
-        for i in range(8 * np.int64(word), 8 * np.int64(word) + 8):
+        for i in range(8 * word, 8 * word + 8):
             at[count] = i
             count += 1 - int(far[i])
     return count
@@ -149,13 +161,10 @@ def _add_few(
     x2: int,
 ) -> None:
     """Add to each listed pixel its partner's values, and the other way round."""
-    for v in range(values.shape[0]):
-        source, target = values[v, y2, x2:], sums[v, y, x:]
-        for i in at:
-            target[i] += factor * source[i]
-        source, target = values[v, y, x:], sums[v, y2, x2:]
-        for i in at:
-            target[i] += factor * source[i]
+    for i in at:
+        for v in range(values.shape[0]):
+            sums[v, y, x + i] += factor * values[v, y2, x2 + i]
+            sums[v, y2, x2 + i] += factor * values[v, y, x + i]
 
 
 @jit

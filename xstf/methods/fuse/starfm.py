@@ -34,7 +34,7 @@ What the paper leaves open or has otherwise, and why it is so here:
 The standard deviation is the root of ``sum_k p_k [(E_k - E)^2 + sum_i w_ki (change_k(i) -
 change_k(c))^2 / sum_i w_ki + p_k d_k L_k / var C_k]`` with the pairs' shares ``p_k``: how the pairs
 and the candidates differ, and what no coarse image shows: of the fine details, ``d_k = (S_k^2 +
-mean S_k^2) / 2``, the share that changed in the coarse image is out of date too. Over five real
+mean S_k^2) / 2``, the share that changed in the coarse image is out of date too. On three real
 image series it is 0.6 to 1.6 times the true error; it says little of which pixels are worse.
 
 Gao, F., Masek, J., Schwaller, M., Hall, F. (2006). On the blending of the Landsat and MODIS surface

@@ -1,0 +1,63 @@
+"""Hold-out scores: hidden dates, baselines, Datasets."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import xarray as xr
+
+import xstf
+
+
+def test_hidden_dates_are_those_with_others_on_both_sides(scene):
+    fine, coarse = scene
+    scores = fine.stf.evaluate(coarse, methods=["starfm"])
+    assert list(scores.method.values) == ["unchanged", "delta", "starfm"]
+    np.testing.assert_array_equal(scores.time, fine.time[1:2])
+    assert set(scores.rmse.dims) == {"method", "time", "band"}
+    assert (scores.seconds > 0).all()
+
+
+def test_scores_are_those_of_the_prediction_without_the_date(scene):
+    fine, coarse = scene
+    scores = xstf.evaluate_fusion(fine, coarse, methods=["fitfc"], baselines=False)
+    hidden = fine.time[1]
+    estimate = xstf.fuse(fine.isel(time=[0, 2]), coarse, method="fitfc", time=hidden)
+    want = xstf.metrics.rmse(estimate, fine.isel(time=[1]), per="band")
+    np.testing.assert_allclose(scores.rmse.squeeze(), want, rtol=1e-6)
+
+
+def test_a_dataset_of_bands_gives_the_same(scene):
+    fine, coarse = scene
+    want = fine.stf.evaluate(coarse, methods=["fitfc"])
+    have = fine.to_dataset("band").stf.evaluate(coarse.to_dataset("band"), methods=["fitfc"])
+    xr.testing.assert_allclose(have.rmse.transpose(*want.rmse.dims), want.rmse)
+
+
+def test_a_method_that_needs_more_pairs_is_left_out_unless_named(scene):
+    fine, coarse = scene
+    scores = xstf.evaluate_fusion(fine[:2], coarse)
+    assert "estarfm" not in scores.method.values
+    with pytest.raises(ValueError, match="estarfm needs 2 pairs"):
+        xstf.evaluate_fusion(fine[:2], coarse, methods=["estarfm"])
+
+
+def test_a_single_fine_date_cannot_be_hidden(scene):
+    with pytest.raises(ValueError, match="hides a fine date and needs another"):
+        xstf.evaluate_fusion(scene[0][:1], scene[1])
+
+
+def test_a_known_truth_is_compared_with_at_the_coarse_dates():
+    made = xstf.scenes.nested()
+    scores = made.fine.stf.evaluate(made.coarse, truth=made.truth, methods=["fsdaf"])
+    assert set(scores.time.values) == set(made.coarse.time.values) - set(made.fine.time.values)
+    fsdaf, unchanged = (scores.rmse.sel({"method": m}) for m in ("fsdaf", "unchanged"))
+    assert float(fsdaf.mean()) < float(unchanged.mean())
+
+
+def test_plots_of_scores_work_as_xarray_plots(scene):
+    pytest.importorskip("matplotlib", reason="needs matplotlib")
+    scores = scene[0].stf.evaluate(scene[1], methods=["starfm"])
+    assert isinstance(scores, xr.Dataset)
+    lines = scores.rmse.mean("time").plot.line(x="band", hue="method")
+    assert len(lines) == 3

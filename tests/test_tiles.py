@@ -167,3 +167,17 @@ def test_a_cluster_gives_the_same(scene):
     with distributed.Client(n_workers=2, threads_per_worker=2, processes=True,
                             dashboard_address=None):  # fmt: skip
         np.testing.assert_allclose(lazy.compute(), want, rtol=1e-5, atol=1e-6)
+
+
+def failing(blocks, rows, cols, states):
+    raise ValueError("no good")
+
+
+@pytest.mark.parametrize("lazy", [False, True])
+def test_an_error_in_a_tile_says_which(lazy):
+    cube = da.from_array(CUBE, (1, 2, 17, 17)) if lazy else CUBE
+    source = _tiles.Source(cube, (0,), around)
+    made = _tiles.Job(failing, (source,), (2,), (17, 17))
+    with pytest.raises(ValueError, match="no good") as caught:
+        np.asarray(_tiles.run([made], chunks=(17, 17), tile=17))
+    assert "in the tile of rows 0 to 17 and columns 0 to 17" in caught.value.__notes__

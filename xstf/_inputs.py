@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Hashable
 from dataclasses import dataclass, replace
 from typing import Any
@@ -12,6 +13,7 @@ import xarray as xr
 from pyproj.exceptions import CRSError
 
 from xstf._grid import Grid, grid_of, require_same_grid
+from xstf._method import LARGEST
 
 NAMES = {
     "y": ("y", "lat", "latitude", "northing"),
@@ -103,6 +105,7 @@ def read(
         resolution=resolution,
     )
     array = _decode(array)
+    _warn_of_absurd(array, what)
     if mask is not None:
         array = _apply_mask(array, mask, dims, grid, what)
     times = _times(array, dims[0], what)
@@ -285,7 +288,22 @@ def _decode(array: xr.DataArray) -> xr.DataArray:
         if (scale, offset) != (1.0, 0.0):
             wide = wide * scale + offset
         array = wide.where(~missing) if missing is not None else wide
-    return array.astype(np.float32) if array.dtype != np.float32 else array
+    if array.dtype == np.float32:
+        return array
+    with np.errstate(over="ignore"):
+        return array.astype(np.float32)
+
+
+def _warn_of_absurd(array: xr.DataArray, what: str) -> None:
+    """Warn of values that are no measurements; tiles take them as missing, lazy or not."""
+    if isinstance(array.data, np.ndarray):
+        count = int((np.abs(array.data) >= LARGEST).sum())
+        if count:
+            warnings.warn(
+                f"{what} has {count} values that are infinite or beyond {LARGEST:g}; they are "
+                "taken as missing",
+                stacklevel=4,
+            )
 
 
 def _is_one_of(array: xr.DataArray, values: list[float]) -> xr.DataArray | None:

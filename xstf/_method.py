@@ -14,6 +14,9 @@ Task: TypeAlias = Literal["fuse", "gapfill", "sharpen_spectral"]
 Engine: TypeAlias = Literal["numba", "cupy", "torch", "numpy"]
 Kernel: TypeAlias = Callable[..., tuple[Any, Any]]
 
+# Kernels see no value that is larger: its square would leave float32. Such ones are missing.
+LARGEST = 1e18
+
 TASKS: tuple[Task, ...] = ("fuse", "gapfill", "sharpen_spectral")
 
 

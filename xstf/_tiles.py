@@ -25,6 +25,8 @@ import numpy as np
 from dask.base import compute, tokenize
 from dask.highlevelgraph import HighLevelGraph
 
+from xstf._method import LARGEST
+
 Window = tuple[slice, slice]
 
 # Whole-image statistics: axes up to so many fine pixels are looked at whole, longer ones in so many
@@ -32,9 +34,6 @@ Window = tuple[slice, slice]
 SAMPLED_WHOLE = 2048
 SPOTS = 5
 STRETCH = 208
-
-# Beyond this a value is no measurement: its square leaves float32.
-_LARGEST = np.float32(1e18)
 
 
 @dataclass(frozen=True)
@@ -148,7 +147,7 @@ def _eager(jobs: Sequence[Job], tile: int, progress: bool) -> Any:
     def one(item: tuple[int, slice, slice]) -> None:
         i, rows, cols = item
         blocks = [_cut(source, rows, cols) for source in jobs[i].sources]
-        results[i][..., rows, cols] = jobs[i].function(blocks, rows, cols, states[i])
+        results[i][..., rows, cols] = _call(jobs[i].function, blocks, rows, cols, states[i])
 
     with ThreadPoolExecutor(min(cores(), len(work))) as pool:
         for _ in _bar(pool.map(one, work), len(work), progress):
@@ -185,8 +184,9 @@ def _cut(source: Source, rows: slice, cols: slice) -> Any:
 def clean(block: Any) -> Any:
     """Return a block as kernels want it: float32, C order, NaN for all that is no measurement."""
     module = np if isinstance(block, np.ndarray) else __import__(type(block).__module__)
-    out = module.array(block, dtype=np.float32, order="C", copy=True)
-    out[~(abs(out) < _LARGEST)] = np.nan
+    with np.errstate(over="ignore"):  # what leaves float32 is missing, as what is infinite
+        out = module.array(block, dtype=np.float32, order="C", copy=True)
+    out[~(abs(out) < LARGEST)] = np.nan
     return out
 
 
@@ -319,7 +319,21 @@ def _tile(
             for place, piece in zip(layout.places, found, strict=True):
                 block[place] = piece
         blocks.append(block)
-    return function(blocks, rows, cols, states)
+    return _call(function, blocks, rows, cols, states)
+
+
+def _call(
+    function: Callable[..., Any], blocks: list[Any], rows: slice, cols: slice, states: list[Any]
+) -> Any:
+    """Make a tile; an error says which."""
+    try:
+        return function(blocks, rows, cols, states)
+    except Exception as error:
+        error.add_note(
+            f"in the tile of rows {rows.start} to {rows.stop} and columns {cols.start} to "
+            f"{cols.stop}"
+        )
+        raise
 
 
 def now(samples: dict[str, Any]) -> dict[str, Any]:

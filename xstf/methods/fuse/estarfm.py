@@ -182,9 +182,9 @@ class _Fields:
     """What each pixel of a tile knows by itself, ``(..., y, x)``, float32.
 
     ``shares`` (pair, band) are T, 0 where a pair is missing, and ``parts`` (pair, band) are F + m.
-    ``likeness`` (comparison): similar pixels differ by `TOLERANCE` at most in each that both have. ``rest``
-    (band) is e; ``votes`` are the weight, the weighted e and, for the deviation, the weighted e^2.
-    ``terms`` are those of the regression.
+    ``likeness`` (comparison): similar pixels differ by `TOLERANCE` at most in each that both have.
+    ``rest`` (band) is e; ``votes`` are the weight, the weighted e and, for the deviation, the
+    weighted e^2. ``terms`` are those of the regression.
     """
 
     shares: np.ndarray

@@ -68,7 +68,7 @@ def main():
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--size", type=int, default=20000)
     parser.add_argument("--bands", type=int, default=4)
-    parser.add_argument("--chunk", type=int, default=800)
+    parser.add_argument("--chunk", type=int, default=400)
     parser.add_argument("--method", default="starfm")
     parser.add_argument("--window", type=int)
     parser.add_argument("--out", type=Path, default=Path("large.zarr"))

@@ -181,3 +181,37 @@ def test_an_error_in_a_tile_says_which(lazy):
     with pytest.raises(ValueError, match="no good") as caught:
         np.asarray(_tiles.run([made], chunks=(17, 17), tile=17))
     assert "in the tile of rows 0 to 17 and columns 0 to 17" in caught.value.__notes__
+
+
+@pytest.mark.slow
+def test_a_lazy_run_holds_a_part_of_the_scene_only():
+    """Also with a method that looks at samples of the whole scene first."""
+    import xarray as xr
+    from dask.callbacks import Callback
+
+    import xstf
+
+    size, ratio = 3072, 16
+    made = da.random.default_rng(0).random((2, 1, size, size), chunks=(1, 1, 192, 192))
+    coarse = da.random.default_rng(1).random((2, 1, size // ratio, size // ratio), chunks=12)
+    times = np.array(["2020-01-01", "2020-01-09"], "M8[ns]")
+    dims = ("time", "band", "y", "x")
+    cubes = [
+        xr.DataArray(
+            a, {"time": times, "y": (np.arange(n) + 0.5) * -s, "x": (np.arange(n) + 0.5) * s}, dims
+        )
+        for a, n, s in ((made, size, 1), (coarse, size // ratio, ratio))
+    ]
+    fused = xstf.fuse(cubes[0][:1], cubes[1], method="starfm", window=3)
+
+    class Held(Callback):
+        most = 0
+
+        def _posttask(self, key, result, dsk, state, worker_id):
+            held = sum(v.nbytes for v in state["cache"].values() if isinstance(v, np.ndarray))
+            Held.most = max(Held.most, held)
+
+    with Held():
+        total = fused.mean().compute()
+    assert np.isfinite(total)
+    assert Held.most < 0.4 * made[:1].nbytes

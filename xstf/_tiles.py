@@ -22,7 +22,8 @@ from typing import Any
 
 import dask.array as da
 import numpy as np
-from dask.base import compute, tokenize
+from dask._task_spec import convert_legacy_graph
+from dask.base import compute, optimize, tokenize
 from dask.highlevelgraph import HighLevelGraph
 
 from xstf._method import LARGEST
@@ -210,11 +211,9 @@ def _lazy(job: Job, chunks: tuple[tuple[int, ...], tuple[int, ...]]) -> da.Array
     parents: list[Any] = list(sources)
     states = []
     for n, (settle, samples) in enumerate(job.states):
-        whole = {name: _as_dask(v).rechunk(-1) for name, v in samples.items()}
-        parents.extend(whole.values())
         key = f"xstf-state-{n}-{token}"
-        keys = [(v.name, *(0,) * v.ndim) for v in whole.values()]
-        graph[key] = (partial(_settle, settle, tuple(whole)), *keys)
+        keys = _add_apart(graph, list(samples.values()), key)
+        graph[key] = (partial(_settle, settle, tuple(samples)), *keys)
         states.append(key)
     cuts = _Cuts(graph, token)
     name = f"xstf-{token}"
@@ -231,6 +230,24 @@ def _lazy(job: Job, chunks: tuple[tuple[int, ...], tuple[int, ...]]) -> da.Array
     meta = sources[0]._meta.astype(np.float32).reshape((0,) * (len(job.lead) + 2))
     whole_chunks = (*((n,) for n in job.lead), *chunks)
     return da.Array(layers, name, whole_chunks, dtype=np.float32, meta=meta)
+
+
+def _add_apart(graph: dict[Any, Any], samples: Sequence[Any], name: str) -> list[Any]:
+    """Add the tasks of small arrays to a graph under new names; return the keys of the arrays.
+
+    Under their own names the chunks that samples come from would be made once, for samples and
+    tiles alike, and stay in memory from the first sample to the last tile, out of any order that
+    the scheduler could follow: most of a scene was seen there. So they are made twice.
+    (`dask.graph_manipulation.clone` is for this, and loses tasks of `take`.)
+    """
+    whole = optimize(*(_as_dask(sample).rechunk(-1) for sample in samples))
+    tasks: dict[Any, Any] = {}
+    for array in whole:
+        tasks |= convert_legacy_graph(dict(array.__dask_graph__()))
+    names = {key: f"{name}-{number}" for number, key in enumerate(tasks)}
+    for key, task in tasks.items():
+        graph[names[key]] = task.substitute(names, key=names[key])
+    return [names[array.name, *(0,) * array.ndim] for array in whole]
 
 
 def _as_dask(array: Any) -> da.Array:

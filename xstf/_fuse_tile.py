@@ -148,8 +148,16 @@ class FuseTile:
 
     def _at_fine(self, cells: Any, inner: tuple[slice, slice]) -> Any:
         """Return values of coarse pixels at the fine pixels of the inner part."""
-        y, x = (np.arange(s.start, s.stop) // self.ratio for s in inner)
-        return cells[..., y[:, None], x[None, :]]
+        for axis, wanted in zip((-2, -1), inner, strict=True):
+            first, stop = wanted.start // self.ratio, -(-wanted.stop // self.ratio)
+            repeated = np.repeat(_along(cells, axis, slice(first, stop)), self.ratio, axis=axis)
+            cells = _along(repeated, axis, _shift(wanted, first * self.ratio))
+        return cells
+
+
+def _along(array: Any, axis: int, part: slice) -> Any:
+    """Return a part along y (-2) or x (-1)."""
+    return array[..., part, :] if axis == -2 else array[..., part]
 
 
 def _shift(wanted: slice, origin: int) -> slice:

@@ -344,7 +344,13 @@ def _state(
         ratio=nesting.ratio,
         params=options,
     )
-    return partial(record.settle, ratio=nesting.ratio, params=options), samples
+    settle = partial(record.settle, ratio=nesting.ratio, params=options)
+    return partial(_settle_on_host, settle), samples
+
+
+def _settle_on_host(settle: Any, samples: dict[str, Any]) -> Any:
+    """Settle is plain numpy, wherever the samples were."""
+    return settle({name: _engines.to_host(value) for name, value in samples.items()})
 
 
 def _chunks(cube: Cube) -> tuple[Any, Any]:

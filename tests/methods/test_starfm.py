@@ -1,10 +1,12 @@
 """STARFM against its definition, on small synthetic scenes."""
 
 import ctypes
+import importlib.util
 import shutil
 import subprocess
 import warnings
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -367,6 +369,32 @@ def test_the_cuda_source_compiles(tmp_path):
     command = ["nvcc", "-fatbin", "-Werror", "all-warnings", *targets, "starfm.cu"]
     done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True)
     assert done.returncode == 0, done.stderr
+
+
+def nvrtc_library():
+    """Return the library of the wheel nvidia-cuda-nvrtc, or None."""
+    found = importlib.util.find_spec("nvidia")
+    folders = list(found.submodule_search_locations) if found else []
+    paths = [p for f in folders for p in Path(f).rglob("libnvrtc.so.*") if "alt" not in p.name]
+    return ctypes.CDLL(str(paths[0])) if paths else None
+
+
+def test_the_cuda_source_compiles_at_run_time_too():
+    """NVRTC, which cupy uses, knows no headers: what nvcc takes it may refuse."""
+    nvrtc = nvrtc_library()
+    if nvrtc is None:
+        pytest.skip("needs the wheel nvidia-cuda-nvrtc to compile the CUDA source")
+    program = ctypes.c_void_p()
+    assert nvrtc.nvrtcCreateProgram(
+        ctypes.byref(program), SOURCE.encode(), b"starfm.cu", 0, None, None
+    ) == 0  # fmt: skip
+    options = (ctypes.c_char_p * 1)(b"--gpu-architecture=compute_80")
+    failed = nvrtc.nvrtcCompileProgram(program, 1, options)
+    size = ctypes.c_size_t()
+    nvrtc.nvrtcGetProgramLogSize(program, ctypes.byref(size))
+    log = ctypes.create_string_buffer(size.value)
+    nvrtc.nvrtcGetProgramLog(program, log)
+    assert failed == 0, log.value.decode()
 
 
 def test_blocks_cover_the_image():

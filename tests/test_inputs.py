@@ -88,6 +88,12 @@ def test_nodata_values_are_missing(key, dtype):
     assert np.isnan(read.data).sum() == 1
 
 
+def test_a_decoded_value_that_equals_the_fill_value_is_a_measurement():
+    decoded = cube(data=np.zeros((2, 2, 4, 5), np.float32))
+    decoded.encoding.update(_FillValue=0, scale_factor=0.1, dtype="uint8")
+    assert not np.isnan(_inputs.read(decoded, what="fine").data).any()
+
+
 def test_scale_and_offset_keep_their_meaning():
     data = np.full((2, 2, 4, 5), 100, np.int16)
     read = _inputs.read(cube(data=data, scale_factor=1e-4, add_offset=-0.1), what="fine")

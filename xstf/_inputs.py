@@ -273,11 +273,15 @@ def grid_mapping_name(cube: xr.DataArray | xr.Dataset) -> Hashable | None:
 
 
 def _decode(array: xr.DataArray) -> xr.DataArray:
-    """Return numbers with NaN for what its attrs call missing, scaled as its attrs say."""
+    """Return numbers with NaN for what its attrs call missing, scaled as its attrs say.
+
+    Its encoding says what was done already when the file was read: a decoded value that happens to
+    equal the file's fill value is a measurement.
+    """
     nodata = [
         float(value)
         for key in NODATA
-        for value in np.atleast_1d(array.attrs.get(key, array.encoding.get(key, np.nan)))
+        for value in np.atleast_1d(array.attrs.get(key, np.nan))
         if not isinstance(value, str) and not np.isnan(float(value))
     ]
     scale = float(array.attrs.get("scale_factor", 1.0))

@@ -223,6 +223,24 @@ def test_the_accessor_gives_what_the_function_gives(scene):
     )
 
 
+def test_the_accessor_has_the_signature_of_the_function():
+    """It is written out for editors, so it could drift."""
+    import inspect
+
+    from xstf.accessor import StfAccessor
+    from xstf.evaluate import evaluate_fusion
+
+    for method, function in (
+        (StfAccessor.fuse, xstf.fuse),
+        (StfAccessor.evaluate, evaluate_fusion),
+    ):
+        ours, theirs = (inspect.signature(f).parameters for f in (method, function))
+        assert list(ours)[1:] == list(theirs)[1:]
+        assert [ours[n].default for n in ours if n in theirs] == [
+            p.default for n, p in theirs.items() if n in ours
+        ]
+
+
 def test_auto_needs_no_choice_and_says_what_it_chose(scene):
     fine, coarse = scene
     assert xstf.fuse(fine, coarse).attrs["stf_method"].startswith("fsdaf(")

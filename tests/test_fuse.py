@@ -103,6 +103,10 @@ def test_unknown_parameter_lists_those_there_are(lazy_scene):
     )
 
 
+def test_dates_that_are_none(lazy_scene):
+    refused(ValueError, "time= must be dates", *lazy_scene, time="soon")
+
+
 def test_no_time(lazy_scene):
     fine, coarse = lazy_scene
     refused(ValueError, "fine has no time", fine.isel(time=0, drop=True), coarse)
@@ -175,8 +179,8 @@ def test_a_cube_one_pixel_wide(scene, method):
 @METHODS
 def test_a_chunk_thinner_than_the_halo(scene, method):
     fine, coarse = scene
-    out = xstf.fuse(fine.chunk(y=3, x=2), coarse, method=method)
-    assert out.chunks[2][0] == 3
+    out = xstf.fuse(fine.chunk(y=7, x=9), coarse, method=method)
+    assert out.chunks[2][0] == 7
     np.testing.assert_allclose(out, xstf.fuse(fine, coarse, method=method), rtol=1e-4, atol=1e-5)
 
 

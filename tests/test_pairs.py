@@ -90,6 +90,11 @@ def test_a_tolerance_that_is_no_length_of_time(tolerance):
         make_plan(days(0), days(0, 8), tolerance=tolerance)
 
 
+def test_a_bare_number_is_no_length_of_time():
+    with pytest.raises(TypeError, match="such as '1D'"):
+        make_plan(days(0), days(0, 8), tolerance=3)
+
+
 def test_the_same_image_twice():
     with pytest.raises(ValueError, match="twice"):
         make_plan(days(0), days(0, 8), days(8, 8.1))

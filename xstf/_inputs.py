@@ -333,7 +333,8 @@ def _apply_mask(
     what: str,
 ) -> xr.DataArray:
     if not isinstance(mask, xr.DataArray) or mask.dtype != bool:
-        kind = getattr(mask, "dtype", type(mask).__name__)
+        kind = f"a {type(mask).__name__}"
+        kind += f" of {mask.dtype}" if hasattr(mask, "dtype") else ""
         raise TypeError(
             f"{what}'s mask must be a boolean DataArray (True = not usable), not {kind}"
         )

@@ -187,6 +187,11 @@ def _position(date: np.datetime64, coarse_times: np.ndarray, limit: np.timedelta
 
 
 def timedelta(tolerance: str) -> np.timedelta64:
+    """Return a length of time; a bare number would be nanoseconds, so it is none."""
+    if not isinstance(tolerance, str | pd.Timedelta | np.timedelta64):
+        raise TypeError(
+            f"pair_tolerance must be a length of time such as '1D' or '12h', not {tolerance!r}"
+        )
     try:
         value = pd.Timedelta(tolerance)
     except ValueError as error:

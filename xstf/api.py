@@ -206,7 +206,10 @@ def _dates(time: Any) -> np.ndarray | None:
     if time is None:
         return None
     values = time.values if isinstance(time, xr.DataArray) else time
-    dates = np.atleast_1d(np.asarray(values, dtype="datetime64[ns]"))
+    try:
+        dates = np.atleast_1d(np.asarray(values, dtype="datetime64[ns]"))
+    except (ValueError, TypeError) as error:
+        raise ValueError(f"time= must be dates such as '2020-07-01', not {time!r}") from error
     if not dates.size:
         raise ValueError("time= is empty; name dates or leave it out")
     return dates

@@ -14,7 +14,7 @@ import numpy as np
 from xstf.methods._jit import jit
 
 LOCAL = 5  # coarse pixels along the side of the window whose mean is taken away
-LATTICE = 80  # rows and columns of a patch whose pixels settle the class centres
+LATTICE = 80  # squared: about so many pixels settle the class centres
 SLOPE_RIDGE = 0.1  # the same as the parameter ridge, for the term within classes
 ROUNDS = 30  # of k-means
 SEEN = 0.5  # share of a coarse pixel that must be seen for it to be unmixed
@@ -24,7 +24,8 @@ SPILLS = np.arange(0.0, 0.34, 0.03)  # shares of the neighbours that are tried, 
 
 def find_classes(images: list[np.ndarray], count: int) -> dict[str, np.ndarray]:
     """Return mean and scale of the bands, and the class centres in these units."""
-    pixels = np.concatenate([_thinned(image) for image in images], axis=1)
+    lattice = max(8, round(LATTICE / len(images) ** 0.5))
+    pixels = np.concatenate([_thinned(image, lattice) for image in images], axis=1)
     live = ~np.isnan(pixels).all(axis=1)
     pixels = pixels[:, ~np.isnan(pixels[live]).any(axis=0)]
     if not live.any() or pixels.shape[1] == 0:
@@ -41,11 +42,11 @@ def find_classes(images: list[np.ndarray], count: int) -> dict[str, np.ndarray]:
     return {"mean": mean, "scale": scale, "centres": centres, "spread": np.array([spread])}
 
 
-def _thinned(image: np.ndarray) -> np.ndarray:
-    """Return ``(band, pixel)`` of a lattice that looks the same from every corner."""
+def _thinned(image: np.ndarray, lattice: int) -> np.ndarray:
+    """Return ``(band, pixel)`` of a lattice of about so many rows and columns, the same if turned."""
     for axis in (1, 2):
         size = image.shape[axis]
-        step = max(1, size // LATTICE)
+        step = max(1, size // lattice)
         half = np.arange(step // 2, (size + 1) // 2, step)
         image = np.take(image, np.union1d(half, size - 1 - half), axis=axis)
     return image.reshape(len(image), -1).astype(np.float64)

@@ -43,7 +43,7 @@ def find_classes(images: list[np.ndarray], count: int) -> dict[str, np.ndarray]:
 
 
 def _thinned(image: np.ndarray, lattice: int) -> np.ndarray:
-    """Return ``(band, pixel)`` of a lattice of about so many rows and columns, the same if turned."""
+    """Return ``(band, pixel)`` of a lattice of so many rows and columns, the same if turned."""
     for axis in (1, 2):
         size = image.shape[axis]
         step = max(1, size // lattice)

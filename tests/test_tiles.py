@@ -33,7 +33,7 @@ def box_mean(blocks, rows, cols, states):
             y, x = rows.start + i - top, cols.start + j - left
             window = block[:, :, max(y - 2, 0) : y + 3, max(x - 2, 0) : x + 3]
             out[:, i, j] = window.sum(axis=(0, 2, 3))
-    return out * (states[0] if states else 1)
+    return out * (states[0]() if states else 1)
 
 
 def around(rows, cols):
@@ -93,6 +93,14 @@ def test_states_are_settled_once_from_samples():
     cube = da.from_array(CUBE, (1, 1, 5, 4))
     lazy = _tiles.run([job(cube, ((twice, {"first": cube[0, 0]}),))], chunks=(5, 5), tile=1)
     np.testing.assert_allclose(lazy.compute(), whole, rtol=1e-5)
+
+
+def test_a_state_that_no_tile_asks_for_is_not_settled():
+    def never(samples):
+        raise AssertionError("settled")
+
+    states = ((twice, {"first": da.from_array(CUBE[0, 0])}), (never, {}))
+    _tiles.run([job(CUBE, states)], chunks=(17, 17), tile=6)
 
 
 def test_infinite_and_absurd_values_are_missing():

@@ -6,7 +6,7 @@ import importlib
 import importlib.util
 import threading
 from collections.abc import Callable
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Any
 
@@ -88,12 +88,15 @@ class Runner:
 
     def __call__(self, *arrays: Any, **named: Any) -> tuple[Any, Any]:
         """Run the kernel; arrays from the host go to the device and come back."""
-        if self.engine != "cupy":
-            return self.kernel(*(to_host(array) for array in arrays), **named)
-        host = not any(is_cupy(array) for array in arrays)
-        with _on_gpu(self.device):
-            results = self.kernel(*(to_device(array) for array in arrays), **named)
-            return tuple(to_host(r) if host and r is not None else r for r in results)  # type: ignore[return-value]
+        back = to_device if any(is_cupy(array) for array in arrays) else to_host
+        if self.engine == "cupy":
+            with _OnGpu(self.device):
+                results = self.kernel(*(to_device(array) for array in arrays), **named)
+                estimate, std = (None if r is None else back(r) for r in results)
+        else:
+            results = self.kernel(*(to_host(array) for array in arrays), **named)
+            estimate, std = (None if r is None else back(r) for r in results)
+        return estimate, std
 
 
 def make_runner(record: Method, engine: Engine, device: str | None) -> Runner:
@@ -122,8 +125,9 @@ def to_device(array: Any) -> Any:
 class _OnGpu(AbstractContextManager[None]):
     """One kernel at a time on a GPU: tiles come from many threads, its memory is one."""
 
-    def __init__(self, number: int | None) -> None:
+    def __init__(self, device: str | None) -> None:
         cupy = importlib.import_module("cupy")
+        number = int(device.split(":")[1]) if device and ":" in device else None
         self.device = cupy.cuda.Device(number)
         with _LOCKS_GUARD:
             self.lock = _LOCKS.setdefault(self.device.id, threading.Lock())
@@ -135,10 +139,3 @@ class _OnGpu(AbstractContextManager[None]):
     def __exit__(self, *error: Any) -> None:
         self.device.__exit__(*error)
         self.lock.release()
-
-
-def _on_gpu(device: str | None) -> AbstractContextManager[None]:
-    if device == "cpu":
-        return nullcontext()
-    number = int(device.split(":")[1]) if device and ":" in device else None
-    return _OnGpu(number)

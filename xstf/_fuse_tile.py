@@ -128,7 +128,7 @@ class FuseTile:
             coarse if images == list(range(len(coarse))) else coarse[images],
             ratio=self.ratio,
             params=self.params,
-            state=states[n] if states else {},
+            state=states[n]() if states else {},
             inner=inner,
             std=self.std,
         )

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import itertools
 import os
+import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
@@ -71,8 +72,9 @@ class Job:
     lead, shape
         Leading sizes and ``(y, x)`` of the output.
     states
-        Whole-image statistics: ``(settle, samples)`` pairs, each called once for the job;
-        the tile function gets the list of results.
+        Whole-image statistics: ``(settle, samples)`` pairs, each settled once for the job; the tile
+        function gets a list of functions that return the results, so that in an eager run one
+        that no tile asks for is not worked out.
     """
 
     function: Callable[[list[Any], slice, slice, list[Any]], Any]
@@ -136,7 +138,7 @@ def cores() -> int:
 
 
 def _eager(jobs: Sequence[Job], tile: int, progress: bool) -> Any:
-    states = [[settle(_samples(now(samples))) for settle, samples in j.states] for j in jobs]
+    states = [[_Once(settle, samples) for settle, samples in job.states] for job in jobs]
     first = jobs[0]
     results = _module(first).empty((len(jobs), *first.lead, *first.shape), np.float32)
     work = [
@@ -154,6 +156,22 @@ def _eager(jobs: Sequence[Job], tile: int, progress: bool) -> Any:
         for _ in _bar(pool.map(one, work), len(work), progress):
             pass
     return results
+
+
+class _Once:
+    """A state that the first tile to ask for it settles, the others waiting."""
+
+    def __init__(self, settle: Callable[[dict[str, Any]], Any], samples: dict[str, Any]) -> None:
+        self.settle = settle
+        self.samples = samples
+        self.lock = threading.Lock()
+        self.value: Any = None
+
+    def __call__(self) -> Any:
+        with self.lock:
+            if self.value is None:
+                self.value = self.settle(_samples(now(self.samples)))
+            return self.value
 
 
 def _module(job: Job) -> Any:
@@ -306,6 +324,10 @@ def _spread(edges: list[int], wanted: slice) -> list[tuple[int, slice, slice]]:
     return parts
 
 
+def _given(value: Any) -> Any:
+    return value
+
+
 def _copy(local: tuple[slice, ...], block: Any) -> Any:
     return clean(block[local])
 
@@ -323,7 +345,8 @@ def _tile(
     *values: Any,
 ) -> Any:
     """Put the pieces of each input together and make the tile."""
-    states, pieces = list(values[:n_states]), iter(values[n_states:])
+    states = [partial(_given, value) for value in values[:n_states]]
+    pieces = iter(values[n_states:])
     blocks = []
     for layout in layouts:
         found = [next(pieces) for _ in layout.places]

@@ -13,7 +13,7 @@ import xarray as xr
 from xstf import _engines, _grid, _inputs, _labels, _nest, _pairs, _resample, _tiles
 from xstf._fuse_tile import FLAG_MEANINGS, FuseTile
 from xstf._inputs import Cube
-from xstf._method import Method, get_method
+from xstf._method import Method, get_method, method_names
 from xstf._version import __version__
 
 # Side of an eager run's tile in fine pixels: a tile's arrays stay in a core's cache, and its halo
@@ -197,8 +197,6 @@ def _listed(options: Any) -> str:
 
 
 def _with_std() -> list[str]:
-    from xstf._method import method_names
-
     return [n for n in method_names("fuse") if get_method("fuse", n).std]
 
 

@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import time as clock
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Hashable, Sequence
 from typing import Any
 
 import numpy as np
@@ -18,14 +17,6 @@ __all__ = ["BASELINES", "evaluate_fusion"]
 
 BASELINES: tuple[Method, ...] = (_baselines.UNCHANGED, _baselines.DELTA)
 _PER_BAND = ("rmse", "mae", "bias", "cc", "ssim")
-
-
-@dataclass(frozen=True)
-class _Score:
-    """One method on one date."""
-
-    method: str
-    values: xr.Dataset
 
 
 def evaluate_fusion(
@@ -85,14 +76,20 @@ def evaluate_fusion(
     coarse = _inputs.as_array(coarse, what="coarse")
     truth = None if truth is None else _inputs.as_array(truth, what="truth")
     records = [get_method("fuse", m) for m in (methods or method_names("fuse"))]
-    dates = _hidden_dates(fine, coarse, time, truth, pair_tolerance)
+    cubes = _inputs.read(fine, what="fine"), _inputs.read(coarse, what="coarse")
+    if cubes[0].times is None or cubes[1].times is None or cubes[0].dims[0] is None:
+        raise ValueError("evaluate needs cubes with a time dim")
+    dim, band = str(cubes[0].dims[0]), cubes[0].dims[1]
+    tolerance = _pairs.timedelta(pair_tolerance)
+    pairs = _pairs.match(cubes[0].times, cubes[1].times, tolerance)
+    dates = _hidden_dates(cubes[0].times, cubes[1].times, pairs, time, truth is not None)
     tried = [*(BASELINES if baselines else ()), *records]
     compiled: set[str] = set()
     by_date = []
     for date in dates:
         scores = []
-        known = fine if truth is not None else fine.drop_sel({_time_dim(fine): [date]})
-        left = len(_matched(known, coarse, pair_tolerance))
+        known = fine if truth is not None else fine.drop_sel({dim: [date]})
+        left = sum(truth is not None or cubes[0].times[p.fine] != date for p in pairs)
         for record in tried:
             if methods is None and left < record.pairs[0]:
                 continue
@@ -103,10 +100,10 @@ def evaluate_fusion(
             start = clock.perf_counter()
             estimate = api.fuse(known, coarse, **call).compute()
             seconds = clock.perf_counter() - start
-            reference = (fine if truth is None else truth).sel({_time_dim(fine): [date]})
-            scores.append(_score(record.name, estimate, reference, date, seconds, fine))
+            reference = (fine if truth is None else truth).sel({dim: [date]})
+            scores.append(_score(record.name, estimate, reference, dim, band, seconds))
         by_date.append(xr.concat(scores, "method"))
-    together = xr.concat(by_date, _time_dim(fine), join="outer")
+    together = xr.concat(by_date, dim, join="outer")
     names = [r.name for r in tried if r.name in together.method.values]
     return together.sel({"method": names})
 
@@ -115,43 +112,30 @@ def _score(
     name: str,
     estimate: xr.DataArray,
     truth: xr.DataArray,
-    date: Any,
+    time: str,
+    band: Hashable | None,
     seconds: float,
-    fine: xr.DataArray,
 ) -> xr.Dataset:
-    cube = _inputs.read(fine, what="fine")
-    time, band = _time_dim(fine), cube.dims[1]
+    """Return one method's scores on one date."""
     estimate = estimate.assign_coords({time: truth[time]})
     keep = [time] if band is None else [time, str(band)]
     found = {n: getattr(metrics, n)(estimate, truth, per=keep) for n in _PER_BAND}
-    if len(cube.bands) > 1:
+    if band is not None and truth.sizes[band] > 1:
         found["sam"] = metrics.sam(estimate, truth, per=[time])
     found["seconds"] = xr.DataArray([seconds], dims=time, coords={time: truth[time]})
     bare = {n: v.reset_coords(drop=True) for n, v in found.items()}
     return xr.Dataset(bare).expand_dims(method=[name])
 
 
-def _time_dim(cube: xr.DataArray) -> str:
-    return str(_inputs.read(cube, what="fine").dims[0])
-
-
-def _matched(fine: xr.DataArray, coarse: xr.DataArray, tolerance: str) -> list[_pairs.Pair]:
-    sharp, blurred = _inputs.read(fine, what="fine"), _inputs.read(coarse, what="coarse")
-    if sharp.times is None or blurred.times is None:
-        raise ValueError("evaluate needs cubes with time")
-    return _pairs.match(sharp.times, blurred.times, _pairs.timedelta(tolerance))
-
-
 def _hidden_dates(
-    fine: xr.DataArray, coarse: xr.DataArray, time: Any, truth: xr.DataArray | None, tolerance: str
+    fine: np.ndarray, coarse: np.ndarray, pairs: list[_pairs.Pair], time: Any, has_truth: bool
 ) -> np.ndarray:
+    """Return the dates to predict: those asked for, else all that have something to compare."""
     if time is not None:
         return np.atleast_1d(np.asarray(getattr(time, "values", time), dtype="datetime64[ns]"))
-    pairs = _matched(fine, coarse, tolerance)
-    if truth is not None:
-        partners = {p.coarse for p in pairs}
-        return np.delete(coarse[_time_dim(coarse)].values, sorted(partners))
-    dates = np.sort(fine[_time_dim(fine)].values[[p.fine for p in pairs]])
+    if has_truth:
+        return np.delete(coarse, sorted({p.coarse for p in pairs}))
+    dates = np.sort(fine[[p.fine for p in pairs]])
     if len(dates) < 2:
         raise ValueError(
             f"evaluate hides a fine date and needs another with a coarse image; found {len(dates)}"

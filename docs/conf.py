@@ -10,6 +10,7 @@ from numpydoc import docscrape
 
 import xstf
 from xstf._method import TASKS, get_method, method_names
+from xstf._show import list_methods
 
 project = "xstf"
 author = "the xstf developers"
@@ -34,6 +35,9 @@ autodoc_typehints = "none"
 nitpicky = False
 
 
+WORDS = {"True": "yes", "False": "no"}
+
+
 def write_methods_page() -> None:
     """Write what every record says of itself."""
     lines = ["# The methods", "", "This page is made from the records that the code uses.", ""]
@@ -41,18 +45,21 @@ def write_methods_page() -> None:
         names = method_names(task)
         if not names:
             continue
-        lines += [f"## `{task}`", "", "| method | pairs | engines | std | what it does |",
-                  "| --- | --- | --- | --- | --- |"]  # fmt: skip
-        for name in names:
-            r = get_method(task, name)
-            pairs = str(r.pairs[0]) if r.pairs[0] == r.pairs[1] else f"{r.pairs[0]} or {r.pairs[1]}"
-            std = "yes" if r.std else "no"
-            lines.append(
-                f"| [{name}](#{name}) | {pairs} | {', '.join(r.kernels)} | {std} | {r.summary} |"
-            )
+        table = list_methods(task)
+        needs = [c for c in table if c not in ("summary", "engines", "reference")]
+        head = ["method", *needs, "engines", "what it does"]
+        lines += [f"## `{task}`", "", row(head), row(["---"] * len(head))]
+        for name, found in table.iterrows():
+            cells = [WORDS.get(str(found[c]), str(found[c])) for c in needs]
+            lines.append(row([f"[{name}](#{name})", *cells, found["engines"], found["summary"]]))
         for name in names:
             lines += ["", f"### {name}", "", *describe(get_method(task, name))]
     Path(__file__).with_name("methods.md").write_text("\n".join(lines) + "\n")
+
+
+def row(cells: list[str]) -> str:
+    """Return a row of a Markdown table."""
+    return "| " + " | ".join(cells) + " |"
 
 
 def describe(record) -> list[str]:

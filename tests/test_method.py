@@ -51,7 +51,7 @@ def test_a_name_that_is_taken_is_refused(offered):
 
 
 def test_a_record_of_another_task_is_refused(scene):
-    filling = dataclasses.replace(STARFM, task="gapfill")
+    filling = dataclasses.replace(STARFM, task="gapfill", prepare=None, settle=None)
     with pytest.raises(ValueError, match="method of 'gapfill', it cannot serve 'fuse'"):
         xstf.fuse(*scene, method=filling)
 

@@ -186,3 +186,298 @@ def test_a_scene_can_be_clouded_and_degraded_again(scene):
     again = simulate.degrade(cloudy, 15)
     assert again.sizes["x"] == 6
     assert CRS.from_wkt(again.spatial_ref.attrs["crs_wkt"]).to_epsg() == 32633
+
+
+@pytest.fixture(scope="module")
+def gappy():
+    return scenes.sentinel_1_2(size=60)
+
+
+def day_of(cube):
+    return (cube.time.values - np.datetime64("2021-01-01")) / np.timedelta64(1, "D")
+
+
+def ndvi_of(cube):
+    red, nir = (cube.sel(band=b, drop=True) for b in ("red", "nir"))
+    return (nir - red) / (nir + red)
+
+
+def test_the_sentinels_cubes_have_the_promised_shape(gappy):
+    assert gappy.cube.shape == gappy.truth.shape == (50, 4, 60, 60)
+    assert list(gappy.cube.band.values) == ["green", "red", "nir", "swir1"]
+    assert gappy.cube.attrs == {"units": "1", "long_name": "surface reflectance"}
+    assert list(gappy.sar.band.values) == ["VV", "VH"]
+    assert gappy.sar.attrs["units"] == "dB"
+    for cube in (gappy.cube, gappy.sar, gappy.truth):
+        assert cube.dims == ("time", "band", "y", "x")
+        assert cube.dtype == np.float32
+        assert cube.encoding["grid_mapping"] == "spatial_ref"
+    steps = np.diff(day_of(gappy.cube))
+    assert set(steps) == {5, 8, 10, 13}
+    assert day_of(gappy.cube)[-1] - day_of(gappy.cube)[0] == 471
+    for flags in (gappy.clouds, gappy.missed):
+        assert flags.dtype == bool
+        assert flags.dims == ("time", "y", "x")
+        assert flags.time.equals(gappy.cube.time)
+
+
+def test_a_gap_is_a_cloud_that_was_not_missed_and_the_rest_is_the_truth(gappy):
+    gap = gappy.cube.isnull()
+    assert gap.any("band").equals(gap.all("band"))
+    np.testing.assert_array_equal(gap.any("band"), gappy.clouds & ~gappy.missed)
+    assert (gappy.missed <= gappy.clouds).all()
+    same = gappy.cube == gappy.truth
+    assert same.where(~gappy.clouds, True).all()
+    assert not same.where(gappy.missed, False).all("band").any()
+    assert gappy.truth.notnull().all()
+    assert gappy.truth.min() > 0
+    assert gappy.truth.max() < 0.9
+
+
+@pytest.mark.parametrize(("cloud", "haze"), [(0.3, 0.0), (0.7, 0.03)])
+def test_as_much_is_missing_and_missed_as_was_asked(cloud, haze):
+    made = scenes.sentinel_1_2(size=40, cloud=cloud, haze=haze)
+    np.testing.assert_allclose(made.cube.isnull().mean(), cloud, atol=0.02)
+    assert haze / 3 <= made.missed.mean() <= haze
+
+
+def test_a_scene_without_clouds_or_with_nothing_else():
+    clear, dark = (scenes.sentinel_1_2(size=30, cloud=c, haze=0) for c in (0, 1))
+    xr.testing.assert_equal(clear.cube, clear.truth)
+    assert dark.cube.isnull().all()
+
+
+def test_some_dates_are_clear_some_overcast_and_most_between(gappy):
+    share = gappy.cube.isnull().mean(("band", "y", "x"))
+    assert (share == 0).sum() >= 2
+    assert (share == 1).sum() >= 4
+    assert ((share > 0.05) & (share < 0.95)).sum() >= 20
+    winter = share.time.dt.month.isin([11, 12, 1, 2])
+    assert share[winter].mean() > share[~winter].mean()
+
+
+def test_clouds_are_blobs_not_speckle(gappy):
+    """A pixel's neighbour is nearly always as cloudy as it is, in clouds of every kind."""
+    gap = gappy.cube.isnull().isel(band=0)
+    partly = gap[((gap.mean(("y", "x")) > 0.2) & (gap.mean(("y", "x")) < 0.8)).values]
+    for dim in ("y", "x"):
+        assert (partly.astype(int).diff(dim) != 0).mean() < 0.1
+
+
+def test_missed_haze_brightens_red_and_missed_shadow_darkens_it(gappy):
+    change = (gappy.cube - gappy.truth).sel(band="red").where(gappy.missed)
+    assert (change > 0.01).any()
+    assert (change < -0.002).any()
+
+
+def test_radar_has_its_own_zone_grid_and_dates(gappy):
+    assert CRS.from_wkt(gappy.sar.spatial_ref.attrs["crs_wkt"]).to_epsg() == 32632
+    assert CRS.from_wkt(gappy.cube.spatial_ref.attrs["crs_wkt"]).to_epsg() == 32633
+    assert float(gappy.sar.x[1] - gappy.sar.x[0]) == 20
+    to_radar = Transformer.from_crs(32633, 32632, always_xy=True)
+    edges = [gappy.cube[d].values[[0, -1]] for d in ("x", "y")]
+    edges = [e + (e - e.mean()) / 59 for e in edges]  # from centres to outer edges
+    x, y = to_radar.transform(*np.meshgrid(*edges))
+    for inner, outer in ((x, gappy.sar.x.values), (y, gappy.sar.y.values)):
+        assert 40 <= inner.min() - (outer.min() - 10) < 60
+        assert 40 <= (outer.max() + 10) - inner.max() < 60
+    for orbit in ("ascending", "descending"):
+        days = day_of(gappy.sar.where(gappy.sar.orbit == orbit, drop=True))
+        assert set(np.diff(days)) == {12}
+    assert set(gappy.sar.time.values) != set(gappy.cube.time.values)
+
+
+def test_radar_shows_the_place_that_light_shows(gappy):
+    """Water is dark to both: the two grids must agree where the river runs."""
+    to_light = Transformer.from_crs(32632, 32633, always_xy=True)
+    x, y = to_light.transform(*np.meshgrid(gappy.sar.x, gappy.sar.y))
+    at = {
+        "x": xr.DataArray(x, dims=("row", "column")),
+        "y": xr.DataArray(y, dims=("row", "column")),
+    }
+    nir = gappy.truth.sel(band="nir").mean("time").coarsen(y=2, x=2).mean()
+    nir = nir.interp(at).values
+    seen = (10 ** (gappy.sar.sel(band="VV") / 10)).mean("time").values
+    there = np.isfinite(nir)
+    dark = nir < np.nanquantile(nir, 0.03)
+    assert seen[dark].mean() < 0.3 * seen[there & ~dark].mean()
+    shifted = np.roll(dark, 4, axis=1) & there & ~dark
+    assert seen[shifted].mean() > 2 * seen[dark].mean()
+
+
+def test_orbits_differ_and_speckle_is_that_of_six_looks(gappy):
+    power = 10 ** (gappy.sar / 10)
+    up, down = (
+        power.where(power.orbit == o, drop=True).mean("time") for o in ("ascending", "descending")
+    )
+    offset = 10 * np.log10(up / down).mean(("y", "x"))
+    assert (offset > 0.5).all()
+    # a gamma distribution of 6 looks has a relative spread of 1 / sqrt(6); land adds some to it
+    pairs = power.where(power.orbit == "ascending", drop=True)
+    step = pairs.diff("time") / (pairs + pairs.shift(time=1)).isel(time=slice(1, None))
+    spread = float(np.sqrt(2) * np.sqrt((step**2).median()) / 0.6745)
+    np.testing.assert_allclose(spread, 1 / np.sqrt(6), rtol=0.15)
+
+
+def test_vh_rises_with_the_green_of_crops(gappy):
+    light = ndvi_of(gappy.truth)
+    summer, spring = (light.sel(time=t).mean("time") for t in ("2021-07", "2021-04"))
+    late = (summer - spring).where(summer - spring > 0.4)  # maize and beet
+    assert late.notnull().sum() > 30
+    to_radar = Transformer.from_crs(32633, 32632, always_xy=True)
+    grid = np.meshgrid(late.x, late.y)
+    x, y = to_radar.transform(*(g[late.notnull().values] for g in grid))
+    at = {"x": xr.DataArray(x, dims="pixel"), "y": xr.DataArray(y, dims="pixel")}
+    power = 10 ** (gappy.sar.sel(band="VH") / 10)
+    seen = power.sel(at, method="nearest").mean("pixel")
+    rise = 10 * np.log10(seen.sel(time="2021-07").mean() / seen.sel(time="2021-04").mean())
+    assert rise > 2
+
+
+def test_truth_has_seasons_two_harvests_and_small_noise(gappy):
+    light = ndvi_of(gappy.truth)
+    assert ((light.max("time") - light.min("time")) > 0.45).mean() > 0.4
+    assert len(np.unique(light.argmax("time"))) >= 15
+    quiet, usual = (scenes.sentinel_1_2(size=30, noise=n) for n in (0, 0.01))
+    np.testing.assert_allclose((usual.truth - quiet.truth).std(), 0.01, rtol=0.03)
+
+
+def test_rain_darkens_bare_soil_for_light_and_brightens_it_for_radar():
+    from xstf._crops import LEAD, Farmland
+
+    land = Farmland.make(60, 0, seed=0, last=200)
+    dry, wet = (land.wet * 0 + w for w in (0, 1))
+    at = np.arange(3600).reshape(1, 60, 60)
+    views = []
+    for wetness in (dry, wet):
+        land.wet[:] = wetness
+        views.append((land.image(75), land.backscatter(75, 0, at)))
+    assert land.wet.size == 200 + LEAD + 1
+    (light, radar), (light_wet, radar_wet) = views
+    bare = (light[2] < 1.6 * light[1]) & (light[1] > 0.08)
+    assert bare.sum() > 100
+    assert (light_wet[:, bare] / light[:, bare]).mean() < 0.8
+    assert (radar_wet[:, bare] / radar[:, bare]).mean() > 2
+
+
+def test_the_same_seed_gives_the_same_sentinels_and_another_one_others():
+    one, two, other = (scenes.sentinel_1_2(size=30, seed=s) for s in (1, 1, 2))
+    for name in ("cube", "sar", "truth", "clouds", "missed"):
+        xr.testing.assert_identical(getattr(one, name), getattr(two, name))
+    assert not one.truth.equals(other.truth)
+    assert not one.clouds.equals(other.clouds)
+    hazier = scenes.sentinel_1_2(size=30, seed=1, haze=0.05)
+    xr.testing.assert_identical(one.truth, hazier.truth)
+    xr.testing.assert_identical(one.sar, hazier.sar)
+
+
+def test_the_scene_is_the_same_on_every_machine(gappy):
+    """As first made, with NumPy 2.4 on x86-64 Linux; the last bits may differ by platform."""
+    found = [gappy.truth.mean(), gappy.truth.std(), gappy.sar.mean(), gappy.missed.mean()]
+    np.testing.assert_allclose(found, [0.146352, 0.108748, -14.68101, 0.00823889], rtol=1e-4)
+
+
+@pytest.mark.parametrize(
+    ("options", "match"),
+    [
+        ({"size": 20}, "size must be 30 optical pixels or more"),
+        ({"cloud": 1.2}, "cloud and haze are shares"),
+        ({"haze": -0.1}, "cloud and haze are shares"),
+        ({"noise": -1}, "noise is 0 or more"),
+    ],
+)
+def test_an_impossible_cloudy_scene_is_refused(options, match):
+    with pytest.raises(ValueError, match=match):
+        scenes.sentinel_1_2(**options)
+
+
+# ------------------------------------------------------------------ many bands and few
+
+
+@pytest.fixture(scope="module")
+def spectra():
+    return scenes.hyperspectral(size=64)
+
+
+def test_the_spectral_cubes_nest_and_say_where_they_are(spectra):
+    assert spectra.spectral.shape == (80, 16, 16)
+    assert spectra.spatial.shape == (6, 64, 64)
+    assert spectra.truth.shape == (80, 64, 64)
+    assert spectra.srf.dims == ("spatial_band", "band")
+    for cube in (spectra.spectral, spectra.spatial, spectra.truth):
+        assert cube.dtype == np.float32
+        assert cube.dims == ("band", "y", "x")
+        assert cube.name == "reflectance"
+        assert cube.attrs["units"] == "1"
+        assert cube.encoding["grid_mapping"] == "spatial_ref"
+        assert CRS.from_wkt(cube.spatial_ref.attrs["crs_wkt"]).to_epsg() == 32633
+        assert cube.wavelength.attrs["units"] == "nm"
+    for dim in ("y", "x"):
+        np.testing.assert_array_equal(spectra.spatial[dim], spectra.truth[dim])
+        blocks = spectra.truth[dim].coarsen({dim: 4}).mean()
+        np.testing.assert_allclose(spectra.spectral[dim], blocks)
+
+
+def test_the_coarse_cube_is_the_truth_under_its_point_spread(spectra):
+    """To its noise, away from the scene's edge, beyond which it sees more than the truth."""
+    seen = simulate.degrade(spectra.truth, 4, psf_fwhm=0.734)
+    off = (spectra.spectral - seen).isel(y=slice(2, -2), x=slice(2, -2))
+    np.testing.assert_allclose(off.std(), 0.002, rtol=0.05)
+
+
+def test_the_sharp_cube_is_the_truth_through_its_responses(spectra):
+    off = spectra.spatial.values - np.tensordot(spectra.srf.values, spectra.truth.values, 1)
+    np.testing.assert_allclose(off.std(), 0.002, rtol=0.05)
+    np.testing.assert_allclose(spectra.srf.sum("band"), 1)
+    peak = spectra.truth.wavelength[spectra.srf.argmax("band")]
+    assert (abs(peak.values - spectra.spatial.wavelength.values) < 25).all()
+
+
+def test_spectra_have_a_red_edge_dark_water_and_several_dimensions(spectra):
+    at = {
+        n: int(abs(spectra.truth.wavelength - n).argmin("band"))
+        for n in (560, 670, 860, 1650, 2200)
+    }
+    red, nir = spectra.truth[at[670]], spectra.truth[at[860]]
+    green = (nir - red) / (nir + red) > 0.7
+    assert green.mean() > 0.3
+    edge = spectra.truth.where(green).mean(("y", "x")).diff("band").argmax("band")
+    assert 690 < spectra.truth.wavelength[int(edge) + 1] < 770
+    assert (nir < 0.05).mean() > 0.02
+    values = spectra.truth.values.reshape(80, -1)
+    spread = np.linalg.svd(values - values.mean(1, keepdims=True), compute_uv=False)
+    assert 7 <= (spread / np.sqrt(values.shape[1]) > 0.002).sum() <= 20
+
+
+def test_water_vapour_hides_whole_bands_of_the_coarse_cube_alone(spectra):
+    dark = scenes.hyperspectral(size=64, vapour=True)
+    gone = dark.spectral.isnull().all(("y", "x"))
+    near = abs(dark.spectral.wavelength - 1395) < 56
+    np.testing.assert_array_equal(gone, near | (abs(dark.spectral.wavelength - 1880) < 91))
+    assert gone.sum() >= 8
+    assert dark.spatial.notnull().all()
+    np.testing.assert_array_equal(dark.spectral[~gone], spectra.spectral[~gone])
+
+
+def test_the_same_seed_gives_the_same_spectra_and_another_one_others():
+    one, two, other = (scenes.hyperspectral(size=32, bands=40, seed=s) for s in (1, 1, 2))
+    for name in ("spectral", "spatial", "truth", "srf"):
+        xr.testing.assert_identical(getattr(one, name), getattr(two, name))
+    assert not one.truth.equals(other.truth)
+    assert not one.spectral.equals(
+        scenes.hyperspectral(size=32, bands=40, seed=1, noise=0).spectral
+    )
+
+
+@pytest.mark.parametrize(
+    ("options", "match"),
+    [
+        ({"size": 28}, "size must be 30 or more and a multiple of ratio"),
+        ({"size": 50}, "a multiple of ratio, not 50 with ratio=4"),
+        ({"bands": 12}, "bands must be 40 or more"),
+        ({"noise": -1}, "noise 0 or more"),
+    ],
+)
+def test_an_impossible_spectral_scene_is_refused(options, match):
+    with pytest.raises(ValueError, match=match):
+        scenes.hyperspectral(**options)

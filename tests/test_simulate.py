@@ -300,3 +300,161 @@ def test_noise_comes_from_splitmix64():
     # the generator's first three numbers from seed 0, as its reference implementation prints them
     known = [0xE220A8397B1DCDAF, 0x6E789E6AA1B965F4, 0x06C45D188009454F]
     assert simulate._hashed(np.arange(3, dtype=np.uint64)).tolist() == known
+
+
+# ------------------------------------------------------------------ gaps moved to other dates
+
+
+@pytest.fixture
+def gappy():
+    """(time: 16, band: 2, y: 30, x: 40) every ten days, clouds on five dates, nothing on one."""
+    rng = np.random.default_rng(1)
+    coords = {
+        "time": np.datetime64("2021-01-05", "ns") + np.arange(16) * np.timedelta64(10, "D"),
+        "band": ["red", "nir"],
+        "y": 900.0 - 30 * np.arange(30),
+        "x": 15 + 30.0 * np.arange(40),
+        "spatial_ref": ((), 0, CRS(32633).to_cf()),
+    }
+    data = rng.random((16, 2, 30, 40), dtype=np.float32)
+    found = xr.DataArray(data, coords, ("time", "band", "y", "x"), "reflectance", {"units": "1"})
+    cover = np.zeros(16)
+    cover[[1, 4, 7, 10, 13]], cover[15] = [0.3, 0.5, 0.25, 0.6, 0.4], 1
+    found = simulate.add_clouds(found, cover, seed=3, size=12)
+    found.encoding["grid_mapping"] = "spatial_ref"
+    return found
+
+
+def gaps(cube):
+    return cube.isnull().all("band").values
+
+
+def test_a_moved_gap_has_the_shape_of_another_dates_gap(gappy):
+    holed, held = simulate.transplant_mask(gappy, dates=4)
+    assert held.dims == ("time", "y", "x")
+    assert held.dtype == bool
+    chosen = np.flatnonzero(held.any(("y", "x")))
+    assert len(chosen) == 4
+    before, after = gaps(gappy), gaps(holed)
+    for date in chosen:
+        donors = [d for d in range(16) if (after[date] == (before[date] | before[d])).all()]
+        assert set(donors) - {date}
+        assert 0.2 <= held[date].values.sum() / (~before[date]).sum() <= 0.8
+    np.testing.assert_array_equal(after & ~before, held)
+
+
+def test_what_is_not_hidden_stays_as_it_was(gappy):
+    before = gappy.copy(deep=True)
+    holed, held = simulate.transplant_mask(gappy, regime="persistent")
+    xr.testing.assert_identical(gappy, before)
+    kept = holed.notnull()
+    assert (holed.where(kept, 0) == gappy.where(kept, 0)).all()
+    assert (holed.dims, holed.name, holed.attrs) == (gappy.dims, gappy.name, gappy.attrs)
+    assert holed.encoding == {"grid_mapping": "spatial_ref"}
+    xr.testing.assert_identical(holed.coords.to_dataset(), gappy.coords.to_dataset())
+    assert set(held.coords) == {"time", "y", "x", "spatial_ref"}
+
+
+def test_a_persistent_gap_is_the_same_on_all_dates_around(gappy):
+    holed, held = simulate.transplant_mask(gappy, regime="persistent", days=25, dates=1, seed=2)
+    (date,) = np.flatnonzero(held.any(("y", "x")))
+    before, after = gaps(gappy), gaps(holed)
+    shape = held[date].values
+    for other in range(16):
+        if abs(other - date) <= 2:  # ten days each
+            assert after[other][shape].all()
+        else:
+            np.testing.assert_array_equal(after[other], before[other])
+    assert not held[np.arange(16) != date].any()
+
+
+def test_a_full_gap_hides_all_dates_around(gappy):
+    holed, held = simulate.transplant_mask(gappy, regime="full", days=20, dates=2, seed=2)
+    before, after = gaps(gappy), gaps(holed)
+    dates = np.flatnonzero(held.any(("y", "x")))
+    around = np.abs(np.arange(16)[:, None] - dates).min(axis=1) <= 2
+    assert after[around].all()
+    np.testing.assert_array_equal(after[~around], before[~around])
+    np.testing.assert_array_equal(held[dates], ~before[dates])
+    assert np.diff(dates).min() > 4  # gaps that are not named do not meet
+
+
+def test_dates_may_be_named(gappy):
+    names = ["2021-01-25", "2021-02-24"]
+    held = simulate.transplant_mask(gappy, dates=names)[1]
+    assert np.flatnonzero(held.any(("y", "x"))).tolist() == [2, 5]
+    one = simulate.transplant_mask(gappy, dates="2021-01-25")[1]
+    assert np.flatnonzero(one.any(("y", "x"))).tolist() == [2]
+    again = simulate.transplant_mask(gappy, dates=gappy.time.values[[2, 5]])[1]
+    xr.testing.assert_identical(again, held)
+
+
+def test_one_date_in_eight_is_taken_and_the_seed_decides_which(gappy):
+    held = [simulate.transplant_mask(gappy, seed=s)[1] for s in (0, 0, 1)]
+    assert held[0].any(("y", "x")).sum() == 2
+    xr.testing.assert_identical(held[0], held[1])
+    assert not held[0].equals(held[2])
+
+
+def test_the_gaps_may_come_from_a_mask(gappy):
+    whole = gappy.fillna(0.5)
+    with pytest.raises(ValueError, match="found a gap for 0 of 2 dates: no gap hides 20% to 80%"):
+        simulate.transplant_mask(whole)
+    mask = gappy.isnull().all("band")
+    holed, held = simulate.transplant_mask(whole, mask=mask.transpose("x", "time", "y"))
+    xr.testing.assert_identical(held, simulate.transplant_mask(gappy)[1])
+    np.testing.assert_array_equal(gaps(holed), held)
+    assert not (held & mask).any()
+
+
+def test_a_mask_that_does_not_fit_is_refused(gappy):
+    mask = gappy.isnull().all("band")
+    with pytest.raises(TypeError, match="mask has dtype float64; give booleans"):
+        simulate.transplant_mask(gappy, mask=mask.astype(float))
+    with pytest.raises(ValueError, match="align"):
+        simulate.transplant_mask(gappy, mask=mask.isel(time=slice(3)))
+
+
+@pytest.mark.parametrize("regime", ["partial", "persistent", "full"])
+def test_a_lazy_cube_stays_lazy_and_gives_the_same(gappy, regime):
+    expected = simulate.transplant_mask(gappy, regime=regime, dates=1)
+    holed, held = simulate.transplant_mask(gappy.chunk(time=3, x=9), regime=regime, dates=1)
+    assert holed.chunks is not None
+    xr.testing.assert_identical(holed.compute(), expected[0])
+    xr.testing.assert_identical(held, expected[1])
+
+
+def test_a_cube_without_bands_or_with_other_names_will_do(gappy):
+    plain = gappy.isel(band=0, drop=True)
+    expected = simulate.transplant_mask(plain)[1]
+    turned = plain.rename(time="date", y="lat", x="lon").transpose("lon", "date", "lat")
+    holed, held = simulate.transplant_mask(turned)
+    assert holed.dims == ("lon", "date", "lat")
+    assert held.dims == ("date", "lat", "lon")
+    np.testing.assert_array_equal(held, expected)
+
+
+@pytest.mark.parametrize(
+    ("options", "match"),
+    [
+        ({"regime": "all"}, r"regime is 'all'; there are \['partial', 'persistent', 'full'\]"),
+        ({"days": -1}, "days is -1; give 0 or more"),
+        ({"share": (0.8, 0.2)}, "share is"),
+        ({"share": (0, 0.2)}, "share is"),
+        ({"dates": ["2021-01-06"]}, "the cube has no dates"),
+        ({"dates": 16}, "found a gap for .* of 16 dates"),
+        ({"dates": ["2021-06-04"]}, "found a gap for 0 of 1 dates"),  # nothing is known there
+    ],
+)
+def test_gaps_that_cannot_be_moved_are_refused(gappy, options, match):
+    with pytest.raises(ValueError, match=match):
+        simulate.transplant_mask(gappy, **options)
+
+
+def test_gaps_in_days_need_dates(gappy):
+    numbered = gappy.assign_coords(time=np.arange(16))
+    assert simulate.transplant_mask(numbered)[1].any()
+    with pytest.raises(ValueError, match="regime='full' counts days"):
+        simulate.transplant_mask(numbered, regime="full")
+    with pytest.raises(ValueError, match="no dim time"):
+        simulate.transplant_mask(gappy[0])

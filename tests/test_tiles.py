@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from xstf import _tiles, testing
+from xstf import _samples, _tiles, testing
 
 
 @given(st.integers(1, 5000), st.integers(1, 2000), st.integers(1, 40))
@@ -128,14 +128,14 @@ def test_awkward_memory_becomes_plain_float32(form):
 
 def test_whole_cells_are_cut_out():
     fine, coarse = np.zeros((1, 1, 20, 13)), np.zeros((1, 1, 6, 4))
-    sharp, blurred = _tiles.whole_cells(fine, coarse, ratio=4, before=(3, 0))
+    sharp, blurred = _samples.whole_cells(fine, coarse, ratio=4, before=(3, 0))
     assert sharp.shape == (1, 1, 16, 12)
     assert blurred.shape == (1, 1, 4, 3)
 
 
 def test_a_scene_thinner_than_a_coarse_pixel_is_filled_up():
     fine, coarse = np.zeros((1, 1, 3, 8)), np.zeros((1, 1, 2, 2))
-    sharp, _ = _tiles.whole_cells(fine, coarse, ratio=4, before=(2, 0))
+    sharp, _ = _samples.whole_cells(fine, coarse, ratio=4, before=(2, 0))
     assert sharp.shape == (1, 1, 8, 8)
     assert int(np.isnan(sharp.compute()).sum()) == 5 * 8
 

@@ -7,23 +7,31 @@ from xstf import accessor as _accessor  # noqa: F401  registers .stf
 from xstf._version import __version__
 
 if TYPE_CHECKING:
-    from xstf import files, metrics, plot, scenes, simulate, testing
+    from xstf import files, masks, metrics, plot, scenes, sensors, simulate, testing
+    from xstf._fuse import fuse
+    from xstf._gapfill import gapfill
     from xstf._method import Method, get_method
+    from xstf._sharpen import sharpen_spectral
     from xstf._show import list_methods, show_versions
-    from xstf.api import fuse
-    from xstf.evaluate import evaluate_fusion
+    from xstf.evaluate import evaluate_fusion, evaluate_gapfill, evaluate_sharpen
 
 __all__ = [
     "Method",
     "__version__",
     "evaluate_fusion",
+    "evaluate_gapfill",
+    "evaluate_sharpen",
     "files",
     "fuse",
+    "gapfill",
     "get_method",
     "list_methods",
+    "masks",
     "metrics",
     "plot",
     "scenes",
+    "sensors",
+    "sharpen_spectral",
     "show_versions",
     "simulate",
     "testing",
@@ -33,12 +41,16 @@ __all__ = [
 _HOMES = {
     "Method": "_method",
     "evaluate_fusion": "evaluate",
-    "fuse": "api",
+    "evaluate_gapfill": "evaluate",
+    "evaluate_sharpen": "evaluate",
+    "fuse": "_fuse",
+    "gapfill": "_gapfill",
     "get_method": "_method",
+    "sharpen_spectral": "_sharpen",
     "list_methods": "_show",
     "show_versions": "_show",
 }
-_MODULES = {"files", "metrics", "plot", "scenes", "simulate", "testing"}
+_MODULES = {"files", "masks", "metrics", "plot", "scenes", "sensors", "simulate", "testing"}
 
 
 def __getattr__(name: str) -> Any:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-import time as clock
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,9 @@ import numpy as np
 import xarray as xr
 
 import xstf
-from xstf import api, evaluate, files, metrics, plot, scenes
+from xstf import _demo as _demo_
+from xstf import evaluate, files
+from xstf._demo import sizes, table
 from xstf._method import TASKS, get_method, method_names
 
 _ERRORS = (ValueError, TypeError, ImportError, OSError)
@@ -39,7 +40,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--debug", action="store_true", help="show the traceback of an error")
     commands = parser.add_subparsers(dest="command", required=True)
 
-    demo = commands.add_parser("demo", help="fuse the embedded scene; leave a file and a picture")
+    demo = commands.add_parser("demo", help="both verbs on embedded scenes; leaves files, pictures")
     demo.add_argument("-o", "--out", type=Path, default=Path("xstf-demo"), help="folder")
     demo.add_argument("--size", type=int, default=240, help="fine pixels a side (default 240)")
     demo.set_defaults(run=_demo)
@@ -61,13 +62,41 @@ def _parser() -> argparse.ArgumentParser:
     )
     fuse.set_defaults(run=_fuse)
 
+    fill = commands.add_parser("gapfill", help="fill the missing pixels of a cube")
+    _gap_arguments(fill)
+    fill.add_argument("-o", "--out", type=Path, required=True, help=".nc file or .zarr store")
+    fill.add_argument("--method", default="auto")
+    fill.add_argument("--max-gap", metavar="LENGTH", help="leave longer gaps, such as 60D")
+    fill.add_argument("--smooth", action="store_true", help="smooth observed pixels, too")
+    fill.add_argument("--screen", choices=["yes", "no", "replace"], help="outliers")
+    fill.add_argument("--quality", action="store_true", help="standard deviation and flag too")
+    fill.add_argument("--chunks", type=int, help="read, fill and write in chunks of this side")
+    fill.add_argument(
+        "-p", "--param", action="append", default=[], metavar="NAME=VALUE", help="of the method"
+    )
+    fill.set_defaults(run=_gapfill)
+
     score = commands.add_parser("evaluate", help="hide a fine date, predict it, score every method")
     _cube_arguments(score)
     score.add_argument("--methods", nargs="+", metavar="NAME")
     score.add_argument("--time", nargs="+", metavar="DATE", help="fine dates to hide")
     score.add_argument("-o", "--out", type=Path, help="write the scores to a .nc file")
     score.set_defaults(run=_evaluate)
+
+    score = commands.add_parser("evaluate-gapfill", help="hide clear pixels, score every method")
+    _gap_arguments(score)
+    score.add_argument("--methods", nargs="+", metavar="NAME")
+    score.add_argument("-o", "--out", type=Path, help="write the scores to a .nc file")
+    score.set_defaults(run=_evaluate_gapfill)
     return parser
+
+
+def _gap_arguments(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("cube", type=Path, help=".nc, .zarr, or a folder of dated GeoTIFFs")
+    parser.add_argument("--sar", type=Path, help="radar, in the same forms")
+    parser.add_argument("--sar-units", choices=["dB", "linear"])
+    parser.add_argument("--variable", help="of the cube (default: the only one)")
+    parser.add_argument("--mask", help="boolean variable of the cube's file, true = not usable")
 
 
 def _cube_arguments(parser: argparse.ArgumentParser) -> None:
@@ -82,51 +111,7 @@ def _cube_arguments(parser: argparse.ArgumentParser) -> None:
 
 
 def _demo(arguments: argparse.Namespace) -> None:
-    started = clock.perf_counter()
-    scene = scenes.landsat_modis(size=arguments.size)
-    fine, coarse, truth = scene.fine, scene.coarse, scene.truth
-    _say(f"scene: {_sizes(fine)} fine, {_sizes(coarse)} coarse in another CRS")
-    scores: list[tuple[Any, ...]] = []
-    results: dict[str, Any] = {}
-    for record in [*evaluate.BASELINES, *(get_method("fuse", n) for n in method_names("fuse"))]:
-        api.fuse(fine, coarse, method=record, time=truth.time[1])  # compile first, then time
-        start = clock.perf_counter()
-        fused = api.fuse(fine, coarse, method=record, progress=sys.stderr.isatty())
-        seconds = clock.perf_counter() - start
-        true = truth.sel(time=fused.time)
-        row = {n: float(getattr(metrics, n)(fused, true)) for n in ("rmse", "sam", "ssim")}
-        scores.append((record.name, row["rmse"], row["sam"], row["ssim"], seconds))
-        results[record.name] = fused
-    print(_table(["method", "RMSE", "SAM (deg)", "SSIM", "seconds"], scores))
-    best = min((s for s in scores if s[0] in method_names("fuse")), key=lambda s: s[1])[0]
-    arguments.out.mkdir(parents=True, exist_ok=True)
-    fused = api.fuse(fine, coarse, method=best, return_quality=get_method("fuse", best).std)
-    files.save_cube(fused, arguments.out / "fused.nc")
-    picture = _demo_picture(scene, results, best)
-    picture.savefig(arguments.out / "fused.png", dpi=110)
-    print(
-        f"\nthe fused cube ({best}): {arguments.out / 'fused.nc'}"
-        f"\na picture of one date:  {arguments.out / 'fused.png'}"
-        f"\n{clock.perf_counter() - started:.0f} s in all"
-    )
-
-
-def _demo_picture(scene: scenes.Scene, results: dict[str, Any], best: str) -> Any:
-    fused = results[best]
-    middle = int(np.argmax([_distance(date, scene.fine.time.values) for date in fused.time.values]))
-    at = {"time": fused.time.values[middle]}
-    nearest = int(np.abs(scene.fine.time.values - at["time"]).argmin())
-    return plot.compare(
-        scene.truth.sel(at),
-        {f"xstf, {best}": fused.sel(at), "unchanged fine image": results["unchanged"].sel(at),
-         "fine + coarse change": results["delta"].sel(at)},
-        before=scene.fine.isel(time=nearest),
-        coarse=scene.coarse.sel(at),
-    )  # fmt: skip
-
-
-def _distance(date: np.datetime64, dates: np.ndarray) -> float:
-    return float(np.abs((dates - date) / np.timedelta64(1, "D")).min())
+    _demo_.run(arguments.out, arguments.size)
 
 
 def _methods(arguments: argparse.Namespace) -> None:
@@ -138,14 +123,37 @@ def _methods(arguments: argparse.Namespace) -> None:
 
 def _fuse(arguments: argparse.Namespace) -> None:
     fine, coarse = _open(arguments, arguments.chunks)
-    fused = api.fuse(
+    fused = xstf.fuse(
         fine, coarse, method=arguments.method, time=arguments.time, engine=arguments.engine,
         pair_tolerance=arguments.pair_tolerance, coarse_resolution=arguments.coarse_resolution,
         return_quality=arguments.quality, progress=sys.stderr.isatty(),
         **_params(arguments.param),
     )  # fmt: skip
     files.save_cube(fused, arguments.out)
-    _say(f"{_sizes(fused)} → {arguments.out}")
+    _say(f"{sizes(fused)} → {arguments.out}")
+
+
+def _gapfill(arguments: argparse.Namespace) -> None:
+    cube, options = _open_gaps(arguments, arguments.chunks)
+    words: dict[str | None, Any] = {"yes": True, "no": False, "replace": "replace", None: None}
+    screen = words[arguments.screen]
+    filled = xstf.gapfill(
+        cube, method=arguments.method, max_gap=arguments.max_gap, smooth=arguments.smooth,
+        screen=screen, return_quality=arguments.quality, progress=sys.stderr.isatty(),
+        **options, **_params(arguments.param),
+    )  # fmt: skip
+    files.save_cube(filled, arguments.out)
+    _say(f"{sizes(filled)} → {arguments.out}")
+
+
+def _evaluate_gapfill(arguments: argparse.Namespace) -> None:
+    cube, options = _open_gaps(arguments, None)
+    scores = evaluate.evaluate_gapfill(cube, methods=arguments.methods, **options)
+    for regime in scores.regime.values:
+        print(f"\nhidden: {regime}")
+        print(_score_table(scores.sel(regime=regime)))
+    if arguments.out:
+        files.save_cube(scores, arguments.out)
 
 
 def _evaluate(arguments: argparse.Namespace) -> None:
@@ -165,35 +173,34 @@ def _evaluate(arguments: argparse.Namespace) -> None:
 
 
 def _score_table(scores: xr.Dataset) -> str:
-    names = [n for n in ("rmse", "mae", "bias", "cc", "ssim", "sam", "seconds") if n in scores]
+    names = [
+        n for n in ("rmse", "mae", "bias", "cc", "ssim", "sam", "covered", "seconds") if n in scores
+    ]
     rows: list[tuple[Any, ...]] = []
     for method in scores.method.values:
         one = scores.sel({"method": method})
         rows.append((str(method), *(float(one[n].mean()) for n in names)))
     rows.sort(key=lambda row: row[1])
-    return _table(["method", *names], rows)
-
-
-def _table(head: list[str], rows: list[Any]) -> str:
-    cells = [head, *([r[0], *(_number(v) for v in r[1:])] for r in rows)]
-    widths = [max(len(row[i]) for row in cells) for i in range(len(head))]
-    return "\n".join(
-        "  ".join(
-            cell.ljust(w) if i == 0 else cell.rjust(w)
-            for i, (cell, w) in enumerate(zip(row, widths, strict=True))
-        )
-        for row in cells
-    )
-
-
-def _number(value: float) -> str:
-    return f"{value:.4g}" if abs(value) >= 1 else f"{value:.5f}"
+    return table(["method", *names], rows)
 
 
 def _open(arguments: argparse.Namespace, chunks: int | None) -> tuple[Any, Any]:
     fine = files.open_cube(arguments.fine, variable=arguments.variable, chunks=chunks)
     coarse = files.open_cube(arguments.coarse, variable=arguments.variable, chunks=chunks)
     return fine, coarse
+
+
+def _open_gaps(arguments: argparse.Namespace, chunks: int | None) -> tuple[Any, dict[str, Any]]:
+    """Return the cube to fill, and what of the call the files give."""
+    cube = files.open_cube(arguments.cube, variable=arguments.variable, chunks=chunks)
+    options: dict[str, Any] = {}
+    if arguments.mask:
+        mask = files.open_cube(arguments.cube, variable=arguments.mask, chunks=chunks)
+        options["mask"] = mask.fillna(1) != 0
+    if arguments.sar:
+        options["sar"] = files.open_cube(arguments.sar, chunks=chunks)
+        options["sar_units"] = arguments.sar_units
+    return cube, options
 
 
 def _params(pairs: list[str]) -> dict[str, Any]:
@@ -208,10 +215,6 @@ def _params(pairs: list[str]) -> dict[str, Any]:
         except json.JSONDecodeError:
             params[name] = value
     return params
-
-
-def _sizes(cube: xr.DataArray | xr.Dataset) -> str:
-    return " × ".join(f"{size} {dim}" for dim, size in cube.sizes.items())
 
 
 def _say(text: str) -> None:

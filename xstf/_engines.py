@@ -8,6 +8,7 @@ import threading
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -82,21 +83,24 @@ class Runner:
         ``"cuda"`` or ``"cuda:1"`` for GPU engines, None for the current one.
     """
 
-    kernel: Callable[..., tuple[Any, Any]]
+    kernel: Callable[..., tuple[Any, ...]]
     engine: Engine
     device: str | None = None
 
-    def __call__(self, *arrays: Any, **named: Any) -> tuple[Any, Any]:
+    def __call__(self, *arrays: Any, **named: Any) -> tuple[Any, ...]:
         """Run the kernel; arrays from the host go to the device and come back."""
         back = to_device if any(is_cupy(array) for array in arrays) else to_host
         if self.engine == "cupy":
             with _OnGpu(self.device):
-                results = self.kernel(*(to_device(array) for array in arrays), **named)
-                estimate, std = (None if r is None else back(r) for r in results)
-        else:
-            results = self.kernel(*(to_host(array) for array in arrays), **named)
-            estimate, std = (None if r is None else back(r) for r in results)
-        return estimate, std
+                results = self.kernel(*(_there(to_device, array) for array in arrays), **named)
+                return tuple(_there(back, result) for result in results)
+        with _ONE_BLAS_THREAD:
+            results = self.kernel(*(_there(to_host, array) for array in arrays), **named)
+        return tuple(_there(back, result) for result in results)
+
+
+def _there(move: Callable[[Any], Any], array: Any) -> Any:
+    return None if array is None else move(array)
 
 
 def make_runner(record: Method, engine: Engine, device: str | None) -> Runner:
@@ -120,6 +124,42 @@ def to_host(array: Any) -> np.ndarray:
 def to_device(array: Any) -> Any:
     """Return an array in the current GPU's memory."""
     return importlib.import_module("cupy").asarray(array)
+
+
+class _OneBlasThread(AbstractContextManager[None]):
+    """Keeps BLAS to one thread while any tile is in a kernel: tiles use the cores already.
+
+    The limit is the process's, and tiles come from many threads: the first in sets it, the last
+    out lifts it.
+    """
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.inside = 0
+        self.limit: Any = None
+
+    def __enter__(self) -> None:
+        with self.lock:
+            self.inside += 1
+            if self.inside == 1:
+                self.limit = _blas().limit(limits=1, user_api="blas")
+
+    def __exit__(self, *error: Any) -> None:
+        with self.lock:
+            self.inside -= 1
+            if self.inside == 0:
+                self.limit.restore_original_limits()
+
+
+@cache
+def _blas() -> Any:
+    """Return the controller of the BLAS libraries that are loaded, found once."""
+    from threadpoolctl import ThreadpoolController
+
+    return ThreadpoolController()
+
+
+_ONE_BLAS_THREAD = _OneBlasThread()
 
 
 class _OnGpu(AbstractContextManager[None]):

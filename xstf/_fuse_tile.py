@@ -8,16 +8,18 @@ from typing import Any
 import numpy as np
 
 from xstf._engines import Runner
-
-OBSERVED, FILLED_IN_TIME, FILLED_IN_SPACE = 0, 1, 2
-FUSED_ONE_PAIR, FUSED_TWO_PAIRS, EXTRAPOLATED, MISSING = 3, 4, 5, 6
-FLAG_MEANINGS = (
-    "observed filled_in_time filled_in_space fused_one_pair fused_two_pairs extrapolated missing"
+from xstf._flags import (
+    EXTRAPOLATED,
+    FUSED_ONE_PAIR,
+    FUSED_TWO_PAIRS,
+    MISSING,
+    OBSERVED,
 )
+from xstf._windows import NestedWindows, shift
 
 
 @dataclass(frozen=True)
-class FuseTile:
+class FuseTile(NestedWindows):
     """Makes tiles of one date; called as `_tiles.Job` says.
 
     Parameters
@@ -26,12 +28,6 @@ class FuseTile:
         The kernel on its engine.
     params
         The method's.
-    ratio, halo
-        Of the nested grids, and of the method, in fine pixels.
-    before
-        Fine rows and columns from the corner of the coarse grid to that of the fine image.
-    fine_shape, coarse_shape
-        ``(y, x)`` of the whole images.
     attempts
         Combinations of pairs, best first: positions in the fine and coarse blocks.
     observed
@@ -44,43 +40,16 @@ class FuseTile:
 
     runner: Runner
     params: Any
-    ratio: int
-    halo: int
-    before: tuple[int, int]
-    fine_shape: tuple[int, int]
-    coarse_shape: tuple[int, int]
     attempts: tuple[tuple[tuple[int, int], ...], ...]
     observed: int | None
     extrapolated: bool
     std: bool
 
-    def cells(self, wanted: slice, axis: int) -> slice:
-        """Return the coarse pixels that a tile and its halo touch along an axis."""
-        start = (wanted.start + self.before[axis] - self.halo) // self.ratio
-        stop = -(-(wanted.stop + self.before[axis] + self.halo) // self.ratio)
-        return slice(max(start, 0), min(stop, self.coarse_shape[axis]))
-
-    def coarse_window(self, rows: slice, cols: slice) -> tuple[slice, slice]:
-        """Return the part of the coarse images that a tile needs."""
-        return self.cells(rows, 0), self.cells(cols, 1)
-
-    def fine_window(self, rows: slice, cols: slice) -> tuple[slice, slice]:
-        """Return the part of the fine images that a tile needs: those coarse pixels' own."""
-        y, x = (
-            self._fine(self.cells(wanted, axis), axis) for axis, wanted in enumerate((rows, cols))
-        )
-        return y, x
-
-    def _fine(self, cells: slice, axis: int) -> slice:
-        start = cells.start * self.ratio - self.before[axis]
-        stop = cells.stop * self.ratio - self.before[axis]
-        return slice(max(start, 0), min(stop, self.fine_shape[axis]))
-
     def __call__(self, blocks: list[Any], rows: slice, cols: slice, states: list[Any]) -> Any:
         """Return ``(layer, band, rows, cols)``: the estimate, and if wanted its std and flag."""
         fine, coarse = blocks
-        origin, fine = self._pad(fine, rows, cols)
-        inner = (_shift(rows, origin[0]), _shift(cols, origin[1]))
+        origin, fine = self.pad(fine, rows, cols)
+        inner = (shift(rows, origin[0]), shift(cols, origin[1]))
         base = fine[..., inner[0], inner[1]]
         cell_clear = ~np.isnan(coarse)
         out = np.full_like(base[:1], np.nan, shape=(3, *base.shape[1:]))
@@ -133,35 +102,18 @@ class FuseTile:
             std=self.std,
         )
 
-    def _pad(self, fine: Any, rows: slice, cols: slice) -> tuple[tuple[int, int], Any]:
-        """Fill up to whole coarse pixels with NaN; return where the block begins, and it."""
-        cells = self.coarse_window(rows, cols)
-        windows = self.fine_window(rows, cols)
-        start = [c.start * self.ratio - b for c, b in zip(cells, self.before, strict=True)]
-        size = [(c.stop - c.start) * self.ratio for c in cells]
-        if size == list(fine.shape[-2:]):
-            return (start[0], start[1]), fine
-        whole = np.full_like(fine[:1], np.nan, shape=(*fine.shape[:2], *size))
-        place = [_shift(w, s) for w, s in zip(windows, start, strict=True)]
-        whole[..., place[0], place[1]] = fine
-        return (start[0], start[1]), whole
-
     def _at_fine(self, cells: Any, inner: tuple[slice, slice]) -> Any:
         """Return values of coarse pixels at the fine pixels of the inner part."""
         for axis, wanted in zip((-2, -1), inner, strict=True):
             first, stop = wanted.start // self.ratio, -(-wanted.stop // self.ratio)
             repeated = np.repeat(_along(cells, axis, slice(first, stop)), self.ratio, axis=axis)
-            cells = _along(repeated, axis, _shift(wanted, first * self.ratio))
+            cells = _along(repeated, axis, shift(wanted, first * self.ratio))
         return cells
 
 
 def _along(array: Any, axis: int, part: slice) -> Any:
     """Return a part along y (-2) or x (-1)."""
     return array[..., part, :] if axis == -2 else array[..., part]
-
-
-def _shift(wanted: slice, origin: int) -> slice:
-    return slice(wanted.start - origin, wanted.stop - origin)
 
 
 def _within(outer: tuple[slice, slice], box: tuple[slice, slice]) -> tuple[slice, slice]:

@@ -344,19 +344,32 @@ def _apply_mask(
     y, x = dims[2], dims[3]
     if y not in mask.dims or x not in mask.dims:
         raise ValueError(f"{what}'s mask needs dims {[y, x]}; it has {list(mask.dims)}")
+    require_fits(mask, array, (y, x), grid, f"{what}'s mask", what)
+    bare = mask.drop_vars(list(mask.coords))
+    return array.where(~bare)
+
+
+def require_fits(
+    mask: xr.DataArray,
+    array: xr.DataArray,
+    spatial: tuple[Hashable, Hashable],
+    grid: Grid,
+    what: str,
+    of: str,
+) -> None:
+    """Raise if a mask is not on an array's grid, or differs from it along another of its dims."""
+    y, x = spatial
     own = grid_of(
-        _coordinate(mask, y, "mask"), _coordinate(mask, x, "mask"), crs_of(mask) or grid.crs,
-        what=f"{what}'s mask", resolution=abs(grid.dy),
+        _coordinate(mask, y, what), _coordinate(mask, x, what), crs_of(mask) or grid.crs,
+        what=what, resolution=abs(grid.dy),
     )  # fmt: skip
-    require_same_grid(grid, own, what_a=what, what_b=f"{what}'s mask")
+    require_same_grid(grid, own, what_a=of, what_b=what)
     for dim in set(mask.dims) - {y, x}:
         if not np.array_equal(mask[dim].values, array[dim].values):
             raise ValueError(
-                f"{what}'s mask and {what} differ along {dim!r}: {mask[dim].values[:3]}… and "
+                f"{what} and {of} differ along {dim!r}: {mask[dim].values[:3]}… and "
                 f"{array[dim].values[:3]}…"
             )
-    bare = mask.drop_vars(list(mask.coords))
-    return array.where(~bare)
 
 
 def _plain(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Hashable
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -97,6 +98,92 @@ def _write_crs(out: xr.DataArray, crs: pyproj.CRS | None, name: Hashable | None)
     if name not in out.coords:
         out.coords[name] = xr.Variable((), 0, crs.to_cf())
     out.encoding["grid_mapping"] = name
+
+
+def assemble(
+    layers: Any,
+    like: Cube,
+    times: np.ndarray,
+    attrs: dict[str, Any],
+    quality: bool,
+    meanings: str,
+) -> Any:
+    """Return the layers of a result with a cube's labels: one cube, or with its quality a Dataset.
+
+    Parameters
+    ----------
+    layers : array (time, layer, band, y, x)
+        The estimate; with `quality` its standard deviation and flag too.
+    meanings : str
+        Of the flag's values from 0 on, as CF writes them.
+    """
+    parts = {"": label(layers[:, 0], like, times, attrs=attrs)}
+    if quality:
+        parts["_std"] = label(layers[:, 1], like, times)
+        values = np.arange(len(meanings.split()), dtype=np.uint8)
+        parts["_flag"] = label(
+            layers[:, 2].astype(np.uint8), like, times, keep_attrs=False,
+            attrs={"flag_values": values, "flag_meanings": meanings},
+        )  # fmt: skip
+    if isinstance(like.source, xr.Dataset):
+        return split_bands(parts, like)
+    if not quality:
+        return parts[""]
+    return xr.Dataset({like.name + suffix: part for suffix, part in parts.items()}, attrs=attrs)
+
+
+def assemble_on(
+    layers: Any,
+    bands: Cube,
+    place: Cube,
+    attrs: dict[str, Any],
+    quality: bool,
+    meanings: str,
+) -> Any:
+    """Return layers ``(time, layer, band, y, x)`` with one cube's bands on another's grid.
+
+    Parameters
+    ----------
+    bands : Cube
+        Whose bands, times, attrs and dim order the result has.
+    place : Cube
+        Whose grid, coordinates of y and x and CRS it has.
+    """
+    size = layers.shape[3:]
+    source: Any = _moved(bands.source, bands, place, size)
+    like = replace(bands, source=source, grid=place.grid)
+    times = np.array(["NaT"], "M8[ns]") if bands.times is None else bands.times
+    out = assemble(layers, like, times, attrs, quality, meanings)
+    if bands.dims[0] is None:
+        out = out.isel(time=0, drop=bands.times is None)
+    return out
+
+
+def _moved(source: Any, bands: Cube, place: Cube, size: tuple[int, int]) -> Any:
+    """Return a cube's labels, with coordinates of another's grid; its values do not matter."""
+    if isinstance(source, xr.Dataset):
+        names = band_variables(source)
+        return xr.Dataset(
+            {n: _moved(source[n], bands, place, size) for n in names}, attrs=source.attrs
+        )
+    y, x = bands.dims[2:]
+    sizes = {d: source.sizes[d] for d in source.dims} | dict(zip((y, x), size, strict=True))
+    mapping = grid_mapping_name(source)
+    coords = {
+        name: c.variable
+        for name, c in source.coords.items()
+        if not {y, x} & set(c.dims) and name != mapping
+    }
+    for new, old in zip((y, x), place.dims[2:], strict=True):
+        coords[new] = xr.Variable(new, place.source[old].values, place.source[old].attrs)
+    own = grid_mapping_name(place.source)
+    if own is not None:
+        coords[own] = place.source[own].variable
+    blank = np.broadcast_to(np.float32(0), tuple(sizes.values()))
+    out = xr.DataArray(blank, coords, tuple(sizes), name=source.name, attrs=source.attrs)
+    if own is not None:
+        out.encoding["grid_mapping"] = own
+    return out
 
 
 def split_bands(parts: dict[str, xr.DataArray], like: Cube) -> xr.Dataset:

@@ -12,7 +12,7 @@ from typing import Any, Literal, TypeAlias
 
 Task: TypeAlias = Literal["fuse", "gapfill", "sharpen_spectral"]
 Engine: TypeAlias = Literal["numba", "cupy", "torch", "numpy"]
-Kernel: TypeAlias = Callable[..., tuple[Any, Any]]
+Kernel: TypeAlias = Callable[..., tuple[Any, ...]]
 
 # Kernels see no value that is larger: its square would leave float32. Such ones are missing.
 LARGEST = 1e18
@@ -50,6 +50,27 @@ class Method:
 
         It returns ``(estimate, std or None)``, each ``(band, y, x)`` of ``inner``, float32, and
         writes to nothing that it was given. At the edge of the tile it shrinks its window.
+
+        A gapfill kernel is called as
+        ``kernel(cube, guide, *, times, params, state, inner, std)`` with
+
+        - ``cube`` ``(time, band, y, x)`` and ``guide`` ``(time, guide_band, y, x)``, which lies on
+          the cube's dates and grid, or None; float32, C order, NaN where missing;
+        - ``times`` ``(time,)``, days since the first date, ascending.
+
+        It returns ``(estimate, std or None, in_space or None)``, each ``(time, band, y, x)`` of
+        ``inner``: the estimate float32, NaN where it has nothing to say, at observed pixels
+        its smooth if it has one and else anything (the tile puts the observed ones back); the
+        standard deviation of a new observation there; and where pixels of the same date made
+        the estimate.
+
+        A sharpen_spectral kernel is called as
+        ``kernel(spectral, spatial, *, ratio, params, state, inner, std)`` with
+
+        - ``spectral`` ``(band, y / ratio, x / ratio)``, none of its bands missing everywhere, and
+          ``spatial`` ``(guide_band, y, x)``, float32, C order, NaN where missing.
+
+        It returns ``(estimate, std or None)``, each ``(band, y, x)`` of ``inner``.
     pairs
         The fewest and the most image pairs that a fuse kernel takes.
     prepare, settle
@@ -57,6 +78,25 @@ class Method:
         gets the whole arrays, numpy or dask, and returns a dict of small arrays of the same kind,
         by indexing only; ``settle(samples, *, ratio, params)`` turns them, as numpy, into
         the ``state`` that every tile sees.
+        A gapfill method has no ``prepare``: ``settle(samples, *, times, params)`` gets windows of
+        the scene, ``samples["cube"]`` ``(spot, time, band, y, x)`` and, if there is a guide,
+        ``samples["guide"]``; one spot if the scene is small. ``samples["season"]`` may hold what
+        `xstf.methods.gapfill._season.season_state` says of the scene, to save saying it again.
+        Nor has a sharpening method: ``settle(samples, *, ratio, params)`` gets
+        ``samples["spectral"]`` ``(band, Y, X)`` and ``samples["spatial"]``
+        ``(guide_band, ratio Y, ratio X)``, the scene or stretches of it, and where the caller knows
+        them ``samples["srf"]`` ``(guide_band, band)`` and ``samples["fwhm"]`` of the point spread
+        function, in coarse pixels. ``samples["shift"]`` is how far the cubes are apart, in fine
+        pixels; the verb has moved the spatial one already, and says 0.
+    state_for_std
+        Whether the state serves the standard deviation alone; it is settled only when one is wanted
+        then, and ``state`` is empty otherwise.
+    smooth
+        Whether a gapfill kernel's estimate at observed pixels is its own smooth of them.
+    guided
+        Whether a gapfill kernel makes use of a guide (SAR, a coarse sensor).
+    fewest
+        The fewest dates that a gapfill kernel takes.
     std
         Whether the kernels can give a standard deviation.
     reference
@@ -76,6 +116,10 @@ class Method:
     prepare: Callable[..., dict[str, Any]] | None = None
     settle: Callable[..., dict[str, Any]] | None = None
     std: bool = False
+    state_for_std: bool = False
+    smooth: bool = False
+    guided: bool = False
+    fewest: int = 2
     exempt: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
@@ -84,19 +128,32 @@ class Method:
             raise ValueError(f"method {self.name!r}: task {self.task!r} is none of {list(TASKS)}")
         if "numpy" not in self.kernels:
             raise ValueError(f"method {self.name!r} has no 'numpy' kernel, its definition")
-        if (self.prepare is None) != (self.settle is None):
+        if self.task != "fuse":
+            if self.prepare is not None:
+                raise ValueError(f"method {self.name!r}: {self.task} methods have settle alone")
+        elif (self.prepare is None) != (self.settle is None):
             raise ValueError(f"method {self.name!r} needs both prepare and settle, or neither")
+
+
+def _files(task: Task) -> list[str]:
+    """Return the files of this package's methods of a task; each is named as its method."""
+    package = importlib.import_module(f"xstf.methods.{task}")
+    return [m.name for m in pkgutil.iter_modules(package.__path__) if not m.name.startswith("_")]
+
+
+@cache
+def _own(task: Task, file: str) -> Method:
+    """Return the record of one of this package's files; loaded alone, for quick first calls."""
+    record: Method = importlib.import_module(f"xstf.methods.{task}.{file}").METHOD
+    if record.name.replace("-", "_") != file:
+        raise ValueError(f"{file}.py holds the record {record.name!r}; they share a name")
+    return record
 
 
 @cache
 def _records(task: Task) -> dict[str, Method]:
-    """Every record of a task, by name: this package's folder, then installed packages' offers."""
-    package = importlib.import_module(f"xstf.methods.{task}")
-    found: dict[str, Method] = {}
-    for module in pkgutil.iter_modules(package.__path__):
-        if not module.name.startswith("_"):
-            record = importlib.import_module(f"{package.__name__}.{module.name}").METHOD
-            found[record.name] = record
+    """Return every record of a task, by name: this package's, then installed packages' offers."""
+    found = {record.name: record for record in (_own(task, file) for file in _files(task))}
     for entry in entry_points(group="xstf.methods"):
         record = entry.load()
         if record.task == task:
@@ -123,6 +180,9 @@ def get_method(task: Task, method: str | Method) -> Method:
         return method
     if not isinstance(method, str):
         raise TypeError(f"method must be a name or an xstf.Method, not {type(method).__name__}")
+    file = method.replace("-", "_")
+    if file in _files(task) and _own(task, file).name == method:
+        return _own(task, file)
     records = _records(task)
     if method not in records:
         raise ValueError(f"no {task} method {method!r}; there are {list(records)}")

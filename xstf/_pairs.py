@@ -186,20 +186,18 @@ def _position(date: np.datetime64, coarse_times: np.ndarray, limit: np.timedelta
     return nearest
 
 
-def timedelta(tolerance: str) -> np.timedelta64:
+def timedelta(tolerance: str, what: str = "pair_tolerance") -> np.timedelta64:
     """Return a length of time; a bare number would be nanoseconds, so it is none."""
     if not isinstance(tolerance, str | pd.Timedelta | np.timedelta64):
-        raise TypeError(
-            f"pair_tolerance must be a length of time such as '1D' or '12h', not {tolerance!r}"
-        )
+        raise TypeError(f"{what} must be a length of time such as '1D' or '12h', not {tolerance!r}")
     try:
         value = pd.Timedelta(tolerance)
     except ValueError as error:
         raise ValueError(
-            f"pair_tolerance {tolerance!r} is no length of time; write '1D' or '12h'"
+            f"{what} {tolerance!r} is no length of time; write '1D' or '12h'"
         ) from error
     if pd.isna(value) or value < pd.Timedelta(0):
-        raise ValueError(f"pair_tolerance must be a length of time, not {tolerance!r}")
+        raise ValueError(f"{what} must be a length of time, not {tolerance!r}")
     return np.timedelta64(value.value, "ns")
 
 

@@ -5,10 +5,11 @@ from __future__ import annotations
 import importlib.metadata
 import platform
 import sys
+from typing import Any
 
 import pandas as pd
 
-from xstf._method import Task, get_method, method_names
+from xstf._method import Method, Task, get_method, method_names
 
 _PACKAGES = (
     "xstf", "xarray", "numpy", "dask", "numba", "pyproj", "netcdf4", "scipy", "pandas",
@@ -26,8 +27,9 @@ def list_methods(task: Task = "fuse") -> pd.DataFrame:
     Returns
     -------
     pandas.DataFrame
-        By name: what it does, how many pairs it takes, its engines, whether it gives a standard
-        deviation, its source.
+        By name: what it does; what it needs (``pairs`` of images, or the fewest ``dates`` and
+        whether it can use a ``guide``); its engines, whether it gives a standard deviation, its
+        source.
 
     Examples
     --------
@@ -35,20 +37,25 @@ def list_methods(task: Task = "fuse") -> pd.DataFrame:
     >>> xstf.list_methods("fuse").loc["starfm", "pairs"]
     '1 or 2'
     """
-    records = [get_method(task, name) for name in method_names(task)]
-    rows = {
-        r.name: {
-            "summary": r.summary,
-            "pairs": str(r.pairs[0])
-            if r.pairs[0] == r.pairs[1]
-            else f"{r.pairs[0]} or {r.pairs[1]}",
-            "engines": ", ".join(r.kernels),
-            "std": r.std,
-            "reference": r.reference,
+    rows = {}
+    for name in method_names(task):
+        record = get_method(task, name)
+        rows[name] = {
+            "summary": record.summary,
+            **_needs(record),
+            "engines": ", ".join(record.kernels),
+            "std": record.std,
+            "reference": record.reference,
         }
-        for r in records
-    }
     return pd.DataFrame.from_dict(rows, orient="index")
+
+
+def _needs(record: Method) -> dict[str, Any]:
+    if record.task == "fuse":
+        return {"pairs": " or ".join(str(n) for n in sorted(set(record.pairs)))}
+    if record.task == "gapfill":
+        return {"dates": record.fewest, "guide": record.guided, "smooth": record.smooth}
+    return {}
 
 
 def show_versions() -> None:

@@ -1,4 +1,4 @@
-"""Tiles: the only file of the tower that knows dask.
+"""Tiles: the one way of computing, lazy or not (with `_samples` all that knows dask).
 
 One task makes one output tile and cuts each input's own window out of it, in absolute indices. So
 the inputs' chunkings need not be related, a chunk may be thinner than the halo, the output has the
@@ -17,7 +17,7 @@ import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -30,12 +30,6 @@ from dask.highlevelgraph import HighLevelGraph
 from xstf._method import LARGEST
 
 Window = tuple[slice, slice]
-
-# Whole-image statistics: axes up to so many fine pixels are looked at whole, longer ones in so many
-# stretches of about so many fine pixels.
-SAMPLED_WHOLE = 2048
-SPOTS = 5
-STRETCH = 208
 
 
 @dataclass(frozen=True)
@@ -68,7 +62,7 @@ class Job:
         blocks are float32, C order, NaN where missing or not finite. Module-level or a partial of
         such, since clusters pickle it.
     sources
-        Its inputs.
+        Its inputs, at least one.
     lead, shape
         Leading sizes and ``(y, x)`` of the output.
     states
@@ -124,6 +118,25 @@ def run(jobs: Sequence[Job], *, chunks: tuple[Any, Any], tile: int, progress: bo
     if is_lazy(*(s.array for job in jobs for s in job.sources)):
         return da.stack([_lazy(job, da.core.normalize_chunks(chunks, job.shape)) for job in jobs])
     return _eager(jobs, tile, progress)
+
+
+def settled(jobs: Sequence[Job]) -> tuple[list[Job], list[Any]]:
+    """Return eager jobs with their states settled, and the states, of which the verb can tell.
+
+    Lazy jobs come back as they are, without states.
+    """
+    if is_lazy(*(s.array for job in jobs for s in job.sources)):
+        return list(jobs), []
+    found = [[settle(_samples(now(samples))) for settle, samples in job.states] for job in jobs]
+    done = [
+        replace(job, states=tuple((partial(_given_already, s), {}) for s in states))
+        for job, states in zip(jobs, found, strict=True)
+    ]
+    return done, [state for states in found for state in states]
+
+
+def _given_already(state: Any, _: dict[str, Any]) -> Any:
+    return state
 
 
 # --- now: a thread pool -----------------------------------------------------------------------
@@ -197,7 +210,20 @@ def _tiles(*chunks: tuple[int, ...]) -> Iterator[Window]:
 
 def _cut(source: Source, rows: slice, cols: slice) -> Any:
     window = source.window(rows, cols)
-    return clean(source.array[(..., *window)][list(source.dates)])
+    runs = _runs(source.dates, [])
+    dates: Any = slice(*runs[0]) if len(runs) == 1 else list(source.dates)
+    return clean(source.array[(..., *window)][dates])
+
+
+def _runs(dates: Sequence[int], edges: Sequence[int]) -> list[tuple[int, int]]:
+    """Return (start, stop) of the stretches of successive dates, split at chunk edges."""
+    runs: list[tuple[int, int]] = []
+    for date in dates:
+        if runs and runs[-1][1] == date and date not in edges:
+            runs[-1] = (runs[-1][0], date + 1)
+        else:
+            runs.append((date, date + 1))
+    return runs
 
 
 def clean(block: Any) -> Any:
@@ -205,7 +231,9 @@ def clean(block: Any) -> Any:
     module = np if isinstance(block, np.ndarray) else __import__(type(block).__module__)
     with np.errstate(over="ignore"):  # what leaves float32 is missing, as what is infinite
         out = module.array(block, dtype=np.float32, order="C", copy=True)
-    out[~(abs(out) < LARGEST)] = np.nan
+    absurd = abs(out) >= LARGEST
+    if absurd.any():
+        out[absurd] = np.nan
     return out
 
 
@@ -220,7 +248,7 @@ def _samples(samples: dict[str, Any]) -> dict[str, Any]:
 
 
 def _lazy(job: Job, chunks: tuple[tuple[int, ...], tuple[int, ...]]) -> da.Array:
-    sources = [_as_dask(source.array) for source in job.sources]
+    sources = [as_lazy(source.array) for source in job.sources]
     token = tokenize(
         job.function, [s.name for s in sources], [s.dates for s in job.sources], chunks, job.lead,
         [[(k, v.name if is_lazy(v) else v) for k, v in s[1].items()] for s in job.states],
@@ -258,7 +286,7 @@ def _add_apart(graph: dict[Any, Any], samples: Sequence[Any], name: str) -> list
     the scheduler could follow: most of a scene was seen there. So they are made twice.
     (`dask.graph_manipulation.clone` is for this, and loses tasks of `take`.)
     """
-    whole = optimize(*(_as_dask(sample).rechunk(-1) for sample in samples))
+    whole = optimize(*(as_lazy(sample).rechunk(-1) for sample in samples))
     tasks: dict[Any, Any] = {}
     for array in whole:
         tasks |= convert_legacy_graph(dict(array.__dask_graph__()))
@@ -268,7 +296,8 @@ def _add_apart(graph: dict[Any, Any], samples: Sequence[Any], name: str) -> list
     return [names[array.name, *(0,) * array.ndim] for array in whole]
 
 
-def _as_dask(array: Any) -> da.Array:
+def as_lazy(array: Any) -> da.Array:
+    """Return an array as dask's, in one chunk if it was not."""
     return array if isinstance(array, da.Array) else da.from_array(array, chunks=-1)
 
 
@@ -296,13 +325,16 @@ class _Cuts:
         axes = [_spread(e, s) for e, s in zip(edges[1:], [*inner, *window], strict=True)]
         shape = (len(source.dates), *(s.stop - s.start for s in [*inner, *window]))
         places, keys = [], []
-        for at, date in enumerate(source.dates):
-            chunk = int(np.searchsorted(edges[0], date, side="right")) - 1
+        at = 0
+        for start, stop in _runs(source.dates, edges[0]):
+            chunk = int(np.searchsorted(edges[0], start, side="right")) - 1
+            first = edges[0][chunk]
             for parts in itertools.product(*axes):
                 numbers, inside, place = zip(*parts, strict=True)
-                local = (slice(date - edges[0][chunk], date - edges[0][chunk] + 1), *inside)
-                places.append((slice(at, at + 1), *place))
+                local = (slice(start - first, stop - first), *inside)
+                places.append((slice(at, at + stop - start), *place))
                 keys.append(self._cut((array.name, chunk, *numbers), local))
+            at += stop - start
         return _Layout(shape, tuple(places)), keys
 
     def _cut(self, block: tuple[Any, ...], local: tuple[slice, ...]) -> Any:
@@ -379,61 +411,3 @@ def _call(
 def now(samples: dict[str, Any]) -> dict[str, Any]:
     """Return small dask arrays as plain ones, on this thread."""
     return dict(compute(samples, scheduler="synchronous")[0])
-
-
-def whole_cells(
-    fine: Any, coarse: Any, *, ratio: int, before: tuple[int, int]
-) -> tuple[da.Array, da.Array]:
-    """Return what `prepare` sees of both cubes: whole coarse pixels, few enough for memory.
-
-    Cut to the coarse pixels that lie wholly inside the fine cube (where there is none along an
-    axis, the fine cube is filled up with NaN instead). Of a long axis only `SPOTS` stretches are
-    taken, evenly spaced at positions that depend on nothing but the sizes.
-
-    Parameters
-    ----------
-    fine : array (date, band, y, x)
-    coarse : array (date, band, Y, X)
-    ratio : int
-    before : (int, int)
-        Fine pixels from the coarse grid's corner to the fine image's.
-
-    Returns
-    -------
-    fine, coarse : dask arrays, one chunk a date
-
-    Notes
-    -----
-    Tiles wait for the statistics, so a chunk that was sampled stays in memory until its tiles are
-    made. That is why few places are looked at: memory then does not grow with the scene.
-    """
-    sharp, blurred = (
-        array
-        if isinstance(array, da.Array)
-        else da.from_array(array, (1, -1, -1, -1), name=False, asarray=False)
-        for array in (fine, coarse)
-    )
-    for axis, start in zip((2, 3), before, strict=True):
-        size = sharp.shape[axis]
-        first = -(-start // ratio)
-        count = (size + start) // ratio - first
-        if count > 0:
-            cells = first + _stretches(count, ratio)
-            pixels = (cells[:, None] * ratio - start + np.arange(ratio)).ravel()
-            sharp = da.take(sharp, pixels, axis=axis)
-            blurred = da.take(blurred, cells, axis=axis)
-        else:
-            after = blurred.shape[axis] * ratio - size - start
-            pad = [(0, 0)] * 4
-            pad[axis] = (start, after)
-            sharp = da.pad(sharp, pad, constant_values=np.nan)
-    return sharp.rechunk((1, -1, -1, -1)), blurred.rechunk((1, -1, -1, -1))
-
-
-def _stretches(count: int, ratio: int) -> np.ndarray:
-    """Return which of so many coarse pixels along an axis are sampled."""
-    length = max(4, -(-STRETCH // ratio))
-    if count * ratio <= SAMPLED_WHOLE or count <= SPOTS * length:
-        return np.arange(count)
-    starts = np.linspace(0, count - length, SPOTS).round().astype(np.intp)
-    return (starts[:, None] + np.arange(length)).ravel()

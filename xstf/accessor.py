@@ -6,7 +6,7 @@ The verbs are imported when called: ``import xstf`` is to be quick.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import xarray as xr
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 
 class StfAccessor:
-    """Fusion of a cube with others; the functions of :mod:`xstf` as methods."""
+    """Fusion, gap filling and sharpening of a cube; the functions of :mod:`xstf` as methods."""
 
     def __init__(self, cube: Any) -> None:
         self._cube = cube
@@ -38,11 +38,66 @@ class StfAccessor:
         **params: Any,
     ) -> Any:
         """Call :func:`xstf.fuse` with this cube as `fine`."""
-        from xstf.api import fuse
+        from xstf._fuse import fuse
 
         return fuse(
             self._cube, coarse, time=time, method=method, mask=mask, coarse_mask=coarse_mask,
             pair_tolerance=pair_tolerance, coarse_resolution=coarse_resolution, engine=engine,
+            device=device, return_quality=return_quality, progress=progress, **params,
+        )  # fmt: skip
+
+    def gapfill(
+        self,
+        sar: xr.DataArray | xr.Dataset | None = None,
+        *,
+        mask: xr.DataArray | None = None,
+        method: str | Method = "auto",
+        guide: xr.DataArray | xr.Dataset | None = None,
+        max_gap: Any = None,
+        smooth: bool = False,
+        screen: bool | Literal["replace"] | None = None,
+        certain: xr.DataArray | None = None,
+        sar_units: Literal["dB", "linear"] | None = None,
+        guide_tolerance: str = "12D",
+        engine: str | None = None,
+        device: str | None = None,
+        return_quality: bool = False,
+        progress: bool = False,
+        **params: Any,
+    ) -> Any:
+        """Call :func:`xstf.gapfill` with this cube."""
+        from xstf._gapfill import gapfill
+
+        return gapfill(
+            self._cube, sar, mask=mask, method=method, guide=guide, max_gap=max_gap, smooth=smooth,
+            screen=screen, certain=certain, sar_units=sar_units, guide_tolerance=guide_tolerance,
+            engine=engine, device=device, return_quality=return_quality, progress=progress,
+            **params,
+        )  # fmt: skip
+
+    def sharpen_spectral(
+        self,
+        spatial: xr.DataArray | xr.Dataset,
+        *,
+        method: str | Method = "auto",
+        srf: xr.DataArray | str | None = None,
+        psf: float | None = None,
+        register: bool = True,
+        mask: xr.DataArray | None = None,
+        spatial_mask: xr.DataArray | None = None,
+        time_tolerance: str = "1D",
+        engine: str | None = None,
+        device: str | None = None,
+        return_quality: bool = False,
+        progress: bool = False,
+        **params: Any,
+    ) -> Any:
+        """Call :func:`xstf.sharpen_spectral` with this cube as `spectral`."""
+        from xstf._sharpen import sharpen_spectral
+
+        return sharpen_spectral(
+            self._cube, spatial, method=method, srf=srf, psf=psf, register=register,
+            mask=mask, spatial_mask=spatial_mask, time_tolerance=time_tolerance, engine=engine,
             device=device, return_quality=return_quality, progress=progress, **params,
         )  # fmt: skip
 
@@ -64,6 +119,45 @@ class StfAccessor:
             self._cube, coarse, methods=methods, time=time, truth=truth, baselines=baselines,
             pair_tolerance=pair_tolerance, **options,
         )  # fmt: skip
+
+    def evaluate_gapfill(
+        self,
+        sar: xr.DataArray | xr.Dataset | None = None,
+        *,
+        methods: Sequence[str | Method] | None = None,
+        regimes: Sequence[Literal["partial", "persistent", "full"]] = (
+            "partial",
+            "persistent",
+            "full",
+        ),
+        mask: xr.DataArray | None = None,
+        days: float = 25.0,
+        seed: int = 0,
+        **options: Any,
+    ) -> xr.Dataset:
+        """Call :func:`xstf.evaluate_gapfill` with this cube."""
+        from xstf.evaluate import evaluate_gapfill
+
+        return evaluate_gapfill(
+            self._cube, sar, methods=methods, regimes=regimes, mask=mask, days=days, seed=seed,
+            **options,
+        )  # fmt: skip
+
+    def evaluate_sharpen(
+        self,
+        spatial: xr.DataArray | xr.Dataset,
+        *,
+        methods: Sequence[str | Method] | None = None,
+        truth: xr.DataArray | xr.Dataset | None = None,
+        ratio: int | None = None,
+        **options: Any,
+    ) -> xr.Dataset:
+        """Call :func:`xstf.evaluate_sharpen` with this cube as `spectral`."""
+        from xstf.evaluate import evaluate_sharpen
+
+        return evaluate_sharpen(
+            self._cube, spatial, methods=methods, truth=truth, ratio=ratio, **options
+        )
 
 
 xr.register_dataarray_accessor("stf")(StfAccessor)

@@ -4,16 +4,27 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import xarray as xr
 from pyproj import CRS, Transformer
 from scipy.sparse import csr_array
 
-from xstf import simulate
+from xstf import _sentinels, simulate
+from xstf._crops import LIGHT, RADAR
 from xstf._seasons import BANDS, EVENT, Land
+from xstf._spectra import SpectralScene, hyperspectral
 
-__all__ = ["Scene", "landsat_modis", "nested"]
+__all__ = [
+    "GapScene",
+    "Scene",
+    "SpectralScene",
+    "hyperspectral",
+    "landsat_modis",
+    "nested",
+    "sentinel_1_2",
+]
 
 _WAVELENGTHS = (482.0, 561.0, 655.0, 865.0, 1609.0, 2201.0)  # nm, centres of Landsat 8's bands
 
@@ -53,6 +64,34 @@ class Scene:
     coarse: xr.DataArray
     truth: xr.DataArray
     change: xr.DataArray
+
+
+@dataclass(frozen=True, eq=False)
+class GapScene:
+    """One landscape through cloudy dates and by radar, and the truth.
+
+    Parameters
+    ----------
+    cube
+        ``(time, band, y, x)``: reflectance, NaN where the cloud mask says cloud or shadow; hazy
+        where it missed some.
+    sar
+        ``(time, band, y, x)``: backscatter VV and VH in dB with speckle, its own grid and dates,
+        two orbits, told apart by the coordinate ``orbit`` along time.
+    truth
+        ``(time, band, y, x)``: what `cube` would be without clouds, the sensor's noise included:
+        equal to it, bit for bit, where there is neither cloud nor haze.
+    clouds
+        ``(time, y, x)``, bool: where there truly is cloud, shadow or haze.
+    missed
+        ``(time, y, x)``, bool: the part of `clouds` that the mask missed.
+    """
+
+    cube: xr.DataArray
+    sar: xr.DataArray
+    truth: xr.DataArray
+    clouds: xr.DataArray
+    missed: xr.DataArray
 
 
 def landsat_modis(
@@ -108,6 +147,65 @@ def landsat_modis(
     fine = simulate.add_clouds(fine, cover, seed=seed, size=size / 5)
     dense = _labelled(coarse, days, BANDS, {"y": y, "x": x}, CRS.from_proj4(_COARSE_CRS))
     return Scene(fine, dense, full, _change(land.changed[core[1:]], full))
+
+
+def sentinel_1_2(
+    *,
+    size: int = 120,
+    seed: int = 0,
+    cloud: float = 0.5,
+    haze: float = 0.01,
+    noise: float = 0.003,
+) -> GapScene:
+    """Return fifteen months over farmland as Sentinel-2 and Sentinel-1 would see them.
+
+    Fifty optical dates, 5 to 13 days apart, in UTM at 10 m, four bands of surface reflectance;
+    clouds and their shadows are missing, whole dates among them. Radar every 12 days from each of
+    two orbits, VV and VH in dB, at 20 m in the next UTM zone, two of its pixels wider on each side.
+    Crops rotate, meadows are mown, rain darkens bare soil and brightens it to radar, and
+    canopies brighten VH. From date to date images also differ by the air (a factor, 1.5 %,
+    and an offset) and by a tenth of a pixel in place, as real ones do.
+
+    Parameters
+    ----------
+    size
+        Optical pixels a side, 30 or more.
+    seed
+        Of everything.
+    cloud
+        Share of all pixels and dates that is missing, from 0 to 1.
+    haze
+        Share of all pixels and dates, at most, that is hazy or in a shadow's rim and not missing.
+    noise
+        Standard deviation of the optical sensor's noise, reflectance.
+
+    Examples
+    --------
+    >>> from xstf import scenes
+    >>> scene = scenes.sentinel_1_2(size=30)
+    >>> dict(scene.cube.sizes)
+    {'time': 50, 'band': 4, 'y': 30, 'x': 30}
+    """
+    if size < 30:
+        raise ValueError(f"size must be 30 optical pixels or more, not {size}")
+    if not (0 <= cloud <= 1 and 0 <= haze <= 1 and noise >= 0):
+        raise ValueError(
+            f"cloud and haze are shares, from 0 to 1, and noise is 0 or more, "
+            f"not {cloud=}, {haze=}, {noise=}"
+        )
+    made = _sentinels.look(size, seed, cloud, haze, noise)
+    place = dict(zip(("y", "x"), _sentinels.optical_grid(size), strict=True))
+    labels = (made.days, LIGHT, place, CRS(_sentinels.CRS), _sentinels.WAVELENGTHS)
+    cube, full = (_labelled(images, *labels) for images in (made.seen, made.truth))
+    clouds = _flags(made.clouds, full, "clouds", "cloud, shadow or haze")
+    missed = _flags(made.missed, full, "missed", "haze or shadow that the mask missed")
+    radar = made.radar
+    orbit = {"orbit": ("time", radar.orbits, {"long_name": "direction of the orbit"})}
+    place = {"y": radar.y, "x": radar.x}
+    sar = _placed(radar.images, radar.days, RADAR, place, CRS(_sentinels.RADAR_CRS), orbit)
+    sar.band.attrs["long_name"] = "polarisation"
+    sar.name, sar.attrs = "sigma0", {"units": "dB", "long_name": "backscatter"}
+    return GapScene(cube, sar, full, clouds, missed)
 
 
 def nested(
@@ -167,18 +265,30 @@ def _labelled(
     bands: Sequence[str],
     at: dict[str, np.ndarray],
     crs: CRS | None = None,
+    nanometres: Sequence[float] | None = None,
 ) -> xr.DataArray:
-    """Return images (time, band, y, x) with CF coordinates."""
+    """Return reflectance (time, band, y, x) with CF coordinates."""
+    found = nanometres or [_WAVELENGTHS[BANDS.index(b)] for b in bands]
+    attrs = {"standard_name": "radiation_wavelength", "units": "nm"}
+    cube = _placed(images, days, bands, at, crs, {"wavelength": ("band", list(found), attrs)})
+    cube.name = "reflectance"
+    cube.attrs = {"units": "1", "long_name": "surface reflectance"}
+    return cube
+
+
+def _placed(
+    images: np.ndarray,
+    days: np.ndarray,
+    bands: Sequence[str],
+    at: dict[str, np.ndarray],
+    crs: CRS | None,
+    more: dict[str, Any],
+) -> xr.DataArray:
+    """Return images (time, band, y, x) with CF coordinates and some more."""
     times = np.datetime64("2021-01-01", "ns") + (days - 1) * np.timedelta64(1, "D")
-    nanometres = [_WAVELENGTHS[BANDS.index(b)] for b in bands]
     coords = {
         "time": ("time", times, {"standard_name": "time", "axis": "T"}),
         "band": ("band", list(bands), {"long_name": "spectral band"}),
-        "wavelength": (
-            "band",
-            nanometres,
-            {"standard_name": "radiation_wavelength", "units": "nm"},
-        ),
     }
     for dim in ("y", "x"):
         attrs = {
@@ -187,8 +297,7 @@ def _labelled(
             "units": "m",
         }
         coords[dim] = (dim, at[dim], attrs)
-    attrs = {"units": "1", "long_name": "surface reflectance"}
-    cube = xr.DataArray(images, coords, ("time", "band", "y", "x"), "reflectance", attrs)
+    cube = xr.DataArray(images, coords | more, ("time", "band", "y", "x"))
     if crs is None:
         return cube
     step = {dim: float(at[dim][1] - at[dim][0]) for dim in ("y", "x")}
@@ -199,6 +308,14 @@ def _labelled(
     )
     cube.encoding["grid_mapping"] = "spatial_ref"
     return cube
+
+
+def _flags(found: np.ndarray, like: xr.DataArray, name: str, what: str) -> xr.DataArray:
+    """Return a mask (time, y, x) with the labels of a cube."""
+    flags = like.isel(band=0, drop=True).copy(data=found).rename(name)
+    flags.attrs = {"long_name": what}
+    flags.encoding.update({k: v for k, v in like.encoding.items() if k == "grid_mapping"})
+    return flags
 
 
 def _change(changed: np.ndarray, like: xr.DataArray) -> xr.DataArray:

@@ -1,4 +1,4 @@
-"""Cases with a known truth: a coarse view of a cube, clouds over it, and a landscape to begin with.
+"""Cases with a known truth: a coarse view of a cube, clouds over it, gaps moved to other dates.
 
 Everything random is drawn from a seed: the same arguments give the same numbers, whatever the
 chunks are.
@@ -7,20 +7,21 @@ chunks are.
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
-from typing import Any
+from typing import Any, Literal, get_args
 
 import numpy as np
 import xarray as xr
 from scipy.ndimage import gaussian_filter
 
-from xstf import _inputs
+from xstf import _inputs, _transplant
 from xstf._landscape import landscape, smooth_noise
 
-__all__ = ["add_clouds", "clouds", "degrade", "landscape"]
+__all__ = ["add_clouds", "clouds", "degrade", "landscape", "transplant_mask"]
+
+Regime = Literal["partial", "persistent", "full"]
 
 _FWHM = 2 * np.sqrt(2 * np.log(2))  # of a Gaussian with standard deviation 1
 _REACH = 3.0  # standard deviations at which a Gaussian is cut: 99.7 % of its weight on each axis
-
 
 # ---------------------------------------------------------------- what a coarse sensor sees
 
@@ -131,6 +132,109 @@ def add_clouds(
     hidden = hidden.transpose(*cube.dims)
     hidden.encoding = {k: v for k, v in cube.encoding.items() if k == "grid_mapping"}
     return hidden
+
+
+# ---------------------------------------------------------------- gaps moved to other dates
+
+
+def transplant_mask(
+    cube: xr.DataArray,
+    *,
+    mask: xr.DataArray | None = None,
+    regime: Regime = "partial",
+    days: float = 25.0,
+    share: tuple[float, float] = (0.2, 0.8),
+    dates: int | Sequence[Any] | None = None,
+    seed: int = 0,
+) -> tuple[xr.DataArray, xr.DataArray]:
+    """Return the cube with known pixels hidden in the shape of its real gaps, and which they are.
+
+    Clouds that are drawn are not like clouds that were there. This takes the shape of what is
+    missing on one date and hides it on another one: fill the cube, and compare it with what it was
+    where the second result is True. A dask cube is read once, for where it is missing; the first
+    result is lazy.
+
+    Parameters
+    ----------
+    cube
+        ``(time, …, y, x)``, NaN where missing; a pixel is known if any band is.
+    mask
+        Boolean, on the cube's grid and dates: True where it is not usable. Its gaps count as the
+        cube's own; they are not hidden in the result.
+    regime
+        ``"partial"`` hides the shape on one date alone; ``"persistent"`` the same shape on all
+        dates within ``days`` of it; ``"full"`` all pixels of all dates within ``days``.
+    days
+        How long before and after a date the gap lasts, but for ``"partial"``.
+    share
+        The least and the most of a date's known pixels that a moved shape may hide.
+    dates
+        How many dates are given a gap, or which (labels of the time coordinate). None takes one in
+        eight. Dates of which less than half is known are not chosen unless named.
+    seed
+        Of the choice of dates and shapes.
+
+    Returns
+    -------
+    holed : xarray.DataArray
+        The cube, NaN where hidden.
+    held : xarray.DataArray
+        Boolean ``(time, y, x)``: the known pixels hidden on the chosen dates themselves, the
+        middle of each gap. What a longer gap hides on the dates around is not among them.
+
+    Examples
+    --------
+    >>> from xstf import scenes, simulate
+    >>> cloudy = simulate.add_clouds(scenes.nested().truth, [0.3, 0, 0, 0.5, 0.1])
+    >>> holed, held = simulate.transplant_mask(cloudy, dates=1)
+    >>> held.any(("y", "x")).values
+    array([False, False,  True, False, False])
+    >>> int(held.sum()) == int((holed.isnull() & cloudy.notnull()).isel(band=0).sum())
+    True
+    """
+    dims = _check_transplant(cube, regime, days, share)
+    known = cube.notnull()
+    known = known.any([d for d in cube.dims if d not in dims]).transpose(*dims).compute()
+    if mask is not None:
+        if mask.dtype != bool:
+            raise TypeError(f"mask has dtype {mask.dtype}; give booleans, True where not usable")
+        known, barred = xr.align(known, mask.compute(), join="exact")
+        known = (known & ~barred).transpose(*dims)
+    there = known.values
+    hidden, held = np.zeros(there.shape, bool), np.zeros(there.shape, bool)
+    when = cube[dims[0]].values
+    reach = np.eye(len(when), dtype=bool) if regime == "partial" else _transplant.near(when, days)
+    counted = dates is None or isinstance(dates, (int, np.integer))
+    wanted: Any = (
+        dates if counted else _transplant.positions(when, np.atleast_1d(np.asarray(dates)))
+    )
+    cover = None if regime == "full" else share
+    gaps = _transplant.choose(there, reach, cover, wanted, np.random.default_rng(seed))
+    for date, shape in gaps:
+        hidden[reach[date]] |= shape
+        held[date] = shape & there[date]
+    bare = known.drop_attrs()
+    holed = cube.where(~bare.copy(data=hidden)).transpose(*cube.dims)
+    holed.encoding = {k: v for k, v in cube.encoding.items() if k == "grid_mapping"}
+    return holed, bare.copy(data=held).rename("held")
+
+
+def _check_transplant(
+    cube: xr.DataArray, regime: str, days: float, share: tuple[float, float]
+) -> tuple[Hashable, Hashable, Hashable]:
+    """Return the dims time, y, x, or say what cannot be."""
+    time = _inputs.find_dim(cube, "time")
+    if time is None:
+        raise ValueError(f"no dim time in {list(cube.dims)}: a gap is moved from date to date")
+    if regime not in get_args(Regime):
+        raise ValueError(f"regime is {regime!r}; there are {list(get_args(Regime))}")
+    if not days >= 0:
+        raise ValueError(f"days is {days}; give 0 or more")
+    if not 0 < share[0] <= share[1] <= 1:
+        raise ValueError(f"share is {share}; give the least and the most, above 0 and up to 1")
+    if regime != "partial" and cube[time].dtype.kind != "M":
+        raise ValueError(f"regime={regime!r} counts days: give {time!r} dates (datetime64)")
+    return time, *_space(cube)
 
 
 def _check_degrade(

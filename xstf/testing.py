@@ -13,7 +13,7 @@ import xarray as xr
 
 from xstf import scenes
 
-__all__ = ["assert_tiles_agree", "raise_if_dask_computes", "scene"]
+__all__ = ["assert_tiles_agree", "bands", "holes", "raise_if_dask_computes", "scene"]
 
 
 def scene() -> tuple[xr.DataArray, xr.DataArray]:
@@ -27,6 +27,36 @@ def scene() -> tuple[xr.DataArray, xr.DataArray]:
     """
     made = scenes.nested()
     return made.fine, made.coarse
+
+
+def holes() -> tuple[xr.DataArray, xr.DataArray]:
+    """Return a small cube with holes and a radar cube for examples and tests.
+
+    Returns
+    -------
+    cube : DataArray (time: 25, band: 2, y: 30, x: 30)
+        Every pixel is seen on some dates.
+    sar : DataArray (time, band: 2, y, x)
+        In dB, on its own grid, CRS and dates, from two orbits.
+    """
+    made = scenes.sentinel_1_2(size=30)
+    return made.cube.isel(time=slice(None, None, 2), band=slice(1, 3)), made.sar
+
+
+def bands() -> tuple[xr.DataArray, xr.DataArray, xr.DataArray]:
+    """Return a small blurred cube of many bands, a sharp one of few, and the truth.
+
+    Returns
+    -------
+    spectral : DataArray (band: 20, y: 12, x: 12)
+        With a coordinate ``wavelength`` in nm.
+    spatial : DataArray (band: 6, y: 48, x: 48)
+        `spectral` is nested in it with ratio 4.
+    truth : DataArray (band: 20, y: 48, x: 48)
+    """
+    made = scenes.hyperspectral(size=48, bands=80)
+    fourth = {"band": slice(2, None, 4)}  # with one in each band of `spatial`
+    return made.spectral.isel(fourth), made.spatial, made.truth.isel(fourth)
 
 
 @contextmanager

@@ -1,6 +1,7 @@
 """Cubes that benchmarks share."""
 
 import os
+import time
 
 import dask
 import numpy as np
@@ -60,3 +61,65 @@ def run_kernel(record, fine, coarse, ratio, **params):
 def methods():
     """Return the names of the fusion methods."""
     return list(xstf.list_methods("fuse").index)
+
+
+def holes(dates, bands, side, seed=0):
+    """Return a cube of fields with seasons under blobs of cloud, half missing, and its days."""
+    rng = np.random.default_rng(seed)
+    times = np.cumsum(rng.integers(3, 8, dates)).astype(float)
+    fields = rng.integers(0, 6, (side // 8 + 1, side // 8 + 1))
+    kind = fields[np.arange(side)[:, None] // 8, np.arange(side)[None, :] // 8]
+    phase, level = rng.uniform(0, 6, 6)[kind], rng.uniform(0.2, 0.5, (bands, 6))[:, kind]
+    season = np.sin(2 * np.pi * times[:, None, None] / 365.25 + phase)
+    cube = level[None] + 0.15 * season[:, None] + rng.normal(0, 0.01, (dates, bands, side, side))
+    y, x = np.arange(side)[:, None], np.arange(side)[None, :]
+    for date in range(dates):
+        down, across, turn = rng.uniform(0.02, 0.1, 2).tolist() + [rng.uniform(0, 6)]
+        cloud = np.sin(down * y + turn) + np.cos(across * x - turn) < rng.normal(0, 0.7)
+        cube[date, :, cloud] = np.nan
+    return cube.astype(np.float32), times - times[0]
+
+
+def settled(record, cube, times):
+    """Return what a gap-filling method settles on a whole cube."""
+    if record.settle is None:
+        return {}
+    return record.settle({"cube": cube[None].copy()}, times=times, params=record.params())
+
+
+def fill(record, cube, times, state, guide=None):
+    """Run a gap-filling method's first kernel."""
+    inner = (slice(0, cube.shape[2]), slice(0, cube.shape[3]))
+    kernel = next(iter(record.kernels.values()))
+    return kernel(
+        cube, guide, times=times, params=record.params(), state=state, inner=inner, std=False
+    )
+
+
+def settled_pair(record, spectral, spatial, ratio):
+    """Return what a sharpening method settles on a whole scene."""
+    if record.settle is None:
+        return {}
+    samples = {"spectral": spectral, "spatial": spatial}
+    return record.settle(samples, ratio=ratio, params=record.params())
+
+
+def sharpen(record, spectral, spatial, ratio, state=None):
+    """Run a sharpening method's first kernel; without a state, settle too."""
+    if state is None:
+        state = settled_pair(record, spectral, spatial, ratio)
+    inner = tuple(slice(0, n) for n in spatial.shape[1:])
+    kernel = next(iter(record.kernels.values()))
+    return kernel(
+        spectral, spatial, ratio=ratio, params=record.params(), state=state, inner=inner, std=False
+    )[0]
+
+
+def quickest(work, repeats=3):
+    """Return the fewest seconds that some work took."""
+    seconds = []
+    for _ in range(repeats):
+        start = time.perf_counter()
+        work()
+        seconds.append(time.perf_counter() - start)
+    return min(seconds)

@@ -14,7 +14,7 @@ import numba
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 # The flags that let sums be vectorised and still leave NaN and inf their meaning.
-NAN_SAFE = {"contract", "reassoc", "nsz", "arcp"}
+NAN_SAFE = {"contract", "reassoc", "arcp"}
 
 
 def jit(function: Function) -> Function:

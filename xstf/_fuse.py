@@ -1,26 +1,33 @@
-"""The verbs as functions: check, choose, tile, label."""
+"""The verb `fuse`: check, choose, tile, label."""
 
 from __future__ import annotations
 
-import dataclasses
-import numbers
 from functools import partial
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
-from xstf import _engines, _grid, _inputs, _labels, _nest, _pairs, _resample, _tiles
-from xstf._fuse_tile import FLAG_MEANINGS, FuseTile
+from xstf import (
+    _call,
+    _engines,
+    _inputs,
+    _labels,
+    _nest,
+    _pairs,
+    _samples,
+    _tiles,
+)
+from xstf._bring import bring_images
+from xstf._flags import FLAG_MEANINGS
+from xstf._fuse_tile import FuseTile
 from xstf._inputs import Cube
-from xstf._method import Method, get_method, method_names
-from xstf._version import __version__
+from xstf._method import Method, get_method
 
 # Side of an eager run's tile in fine pixels: a tile's arrays stay in a core's cache, and its halo
 # costs little, since kernels do their long loops on the inner part only.
 TILE = 512
 SMALLEST_TILE = 96
-COARSE_TILE = 256
 
 
 def fuse(
@@ -118,9 +125,9 @@ def fuse(
     if isinstance(method, str) and method == "auto":
         method = auto_method(len(sharp.bands), return_quality)
     record = get_method("fuse", method)
-    options = make_params(record, params)
-    if return_quality and not record.std:
-        raise ValueError(f"{record.name} gives no standard deviation; {_with_std()} do")
+    options = _call.make_params(record, params)
+    if return_quality:
+        _call.require_std(record)
     plans = _pairs.plan(
         sharp.times, blurred.times, _dates(time), tolerance=pair_tolerance,
         fewest=record.pairs[0], most=record.pairs[1], method=record.name,
@@ -136,13 +143,8 @@ def fuse(
     layers = _tiles.run(
         jobs, chunks=_chunks(sharp), tile=_tile(sharp, len(jobs)), progress=progress
     )
-    call = f"{record.name}({_listed(options)})"
-    attrs = {
-        "stf_method": f"{call}, xstf {__version__}",
-        "stf_grid": how,
-        "history": _labels.history(f"fuse, {call}", sharp.source.attrs.get("history"), __version__),
-    }
-    return _assemble(layers, sharp, times, attrs, return_quality)
+    attrs = _call.attrs("fuse", record, options, sharp) | {"stf_grid": how}
+    return _labels.assemble(layers, sharp, times, attrs, return_quality, FLAG_MEANINGS)
 
 
 def auto_method(bands: int, quality: bool) -> str:
@@ -166,38 +168,6 @@ def auto_method(bands: int, quality: bool) -> str:
 
 
 # --- pieces -----------------------------------------------------------------------------------
-
-
-def make_params(record: Method, params: dict[str, Any]) -> Any:
-    """Return the method's parameters, checked; raise naming what there is."""
-    known = {f.name: f.default for f in dataclasses.fields(record.params)}
-    unknown = sorted(set(params) - set(known))
-    if unknown:
-        raise TypeError(
-            f"{record.name} has no parameter {unknown}; it has {_listed(record.params())}"
-        )
-    for name, value in params.items():
-        _check_kind(record, name, value, known[name])
-    return record.params(**params)
-
-
-def _check_kind(record: Method, name: str, value: Any, default: Any) -> None:
-    """Refuse a value of another kind than the default's; the record checks what it means."""
-    kinds: dict[type, Any] = {int: numbers.Integral, float: numbers.Real}
-    kind: Any = kinds.get(type(default), type(default))
-    if not isinstance(value, kind) or isinstance(value, bool) != isinstance(default, bool):
-        raise TypeError(
-            f"{record.name}: {name} must be {type(default).__name__}, as its default {default!r}, "
-            f"not {value!r}"
-        )
-
-
-def _listed(options: Any) -> str:
-    return ", ".join(f"{f.name}={getattr(options, f.name)!r}" for f in dataclasses.fields(options))
-
-
-def _with_std() -> list[str]:
-    return [n for n in method_names("fuse") if get_method("fuse", n).std]
 
 
 def _dates(time: Any) -> np.ndarray | None:
@@ -252,26 +222,11 @@ def bring(
 
     The array is ``(date, band, Y, X)``, lazy if the cube is.
     """
-    target = nesting.coarse
-    if nesting.how == "nested" and target == cube.grid:
+    if nesting.how == "nested" and nesting.coarse == cube.grid:
         return cube.data, plans
     used = sorted({i for plan in plans for i in _coarse_dates(plan)})
-    source = _tiles.Source(
-        cube.data, tuple(used), partial(_resample.source_window, cube.grid, target)
-    )
-    resample = partial(_resample_tile, cube.grid, target)
-    lead = (len(used), cube.data.shape[1])
-    job = _tiles.Job(resample, (source,), lead, (target.height, target.width))
-    brought = _tiles.run([job], chunks=(COARSE_TILE, COARSE_TILE), tile=COARSE_TILE)[0]
     place = {date: i for i, date in enumerate(used)}
-    return brought, [plan.at(place) for plan in plans]
-
-
-def _resample_tile(
-    source: _grid.Grid, target: _grid.Grid, blocks: list[Any], rows: slice, cols: slice, _: Any
-) -> Any:
-    window = _resample.source_window(source, target, rows, cols)
-    return _resample.resample(_engines.to_host(blocks[0]), window, source, target, rows, cols)
+    return bring_images(cube, nesting, used), [plan.at(place) for plan in plans]
 
 
 def _coarse_dates(plan: _pairs.Plan) -> list[int]:
@@ -334,7 +289,7 @@ def _state(
     target: int,
 ) -> tuple[Any, dict[str, Any]]:
     """Return the method's settle step and the samples that it wants of whole coarse pixels."""
-    whole_fine, whole_coarse = _tiles.whole_cells(
+    whole_fine, whole_coarse = _samples.whole_cells(
         fine, coarse, ratio=nesting.ratio, before=nesting.before
     )
     if record.prepare is None or record.settle is None:
@@ -366,21 +321,3 @@ def _tile(cube: Cube, jobs: int) -> int:
     pixels = cube.grid.height * cube.grid.width * jobs
     fair = int((pixels / (2 * _tiles.cores())) ** 0.5)
     return min(TILE, max(SMALLEST_TILE, fair))
-
-
-def _assemble(
-    layers: Any, like: Cube, times: np.ndarray, attrs: dict[str, Any], quality: bool
-) -> Any:
-    """Return the layers ``(time, layer, band, y, x)`` with the cube's labels."""
-    parts = {"": _labels.label(layers[:, 0], like, times, attrs=attrs)}
-    if quality:
-        parts["_std"] = _labels.label(layers[:, 1], like, times)
-        parts["_flag"] = _labels.label(
-            layers[:, 2].astype(np.uint8), like, times, keep_attrs=False,
-            attrs={"flag_values": np.arange(7, dtype=np.uint8), "flag_meanings": FLAG_MEANINGS},
-        )  # fmt: skip
-    if isinstance(like.source, xr.Dataset):
-        return _labels.split_bands(parts, like)
-    if not quality:
-        return parts[""]
-    return xr.Dataset({like.name + suffix: part for suffix, part in parts.items()}, attrs=attrs)

@@ -1,0 +1,72 @@
+"""Speed of gap filling: kernels alone, beside the copying of the cube and xarray's own filling."""
+
+import time
+
+import numpy as np
+import xarray as xr
+
+import xstf
+
+from . import common
+
+SIDE = 24 if common.SMALL else 128
+DATES, BANDS = (20, 2) if common.SMALL else (100, 4)
+TALL = 64 if common.SMALL else 400
+
+
+class Pixels:
+    """Microseconds a pixel of every method, 100 dates of 4 bands half of them missing, one core."""
+
+    params = (list(xstf.list_methods("gapfill").index),)
+    param_names = ("method",)
+    timeout = 600
+    unit = "us"
+
+    def setup(self, method):
+        self.cube, self.times = common.holes(DATES, BANDS, SIDE)
+        self.record = xstf.get_method("gapfill", method)
+        self.state = common.settled(self.record, self.cube, self.times)
+        common.fill(self.record, self.cube, self.times, self.state)
+
+    def track_us_a_pixel(self, method):
+        seconds = common.quickest(
+            lambda: common.fill(self.record, self.cube, self.times, self.state)
+        )
+        return seconds * 1e6 / SIDE**2
+
+    def track_settle_seconds(self, method):
+        if self.record.settle is None:
+            return 1e-9
+        return common.quickest(lambda: common.settled(self.record, self.cube, self.times), 1)
+
+
+class AgainstCopy:
+    """How many times as long as copying the cube; in one run, so that noise matters little."""
+
+    params = (["linear", "nearest", "whittaker"],)
+    param_names = ("method",)
+
+    def track_times_of_a_copy(self, method):
+        cube, times = common.holes(DATES // 2, BANDS, TALL)
+        record = xstf.get_method("gapfill", method)
+        common.fill(record, cube, times, {})
+        kernel = common.quickest(lambda: common.fill(record, cube, times, {}))
+        return kernel / common.quickest(cube.copy)
+
+
+class AgainstXarray:
+    """xarray's interpolate_na over the same cube: seconds of theirs over seconds of ours."""
+
+    def track_linear_speedup(self):
+        cube, times = common.holes(DATES, BANDS, SIDE)
+        dates = np.datetime64("2020-01-01", "ns") + (times * 86400e9).astype("timedelta64[ns]")
+        dims = ("time", "band", "y", "x")
+        coords = {"time": dates, "y": -np.arange(SIDE) * 10.0, "x": np.arange(SIDE) * 10.0}
+        labelled = xr.DataArray(cube, dims=dims, coords=coords)
+        ours = {"method": "linear", "screen": False}
+        xstf.gapfill(labelled, **ours)
+        common.on_threads(1)
+        start = time.perf_counter()
+        labelled.interpolate_na("time")
+        theirs = time.perf_counter() - start
+        return theirs / common.quickest(lambda: xstf.gapfill(labelled, **ours))

@@ -1,0 +1,11 @@
+"""What the values of a result's flag mean, the same for every verb."""
+
+from __future__ import annotations
+
+OBSERVED, FILLED_IN_TIME, FILLED_IN_SPACE = 0, 1, 2
+FUSED_ONE_PAIR, FUSED_TWO_PAIRS, EXTRAPOLATED, MISSING = 3, 4, 5, 6
+OUTLIER = 7
+FLAG_MEANINGS = (
+    "observed filled_in_time filled_in_space fused_one_pair fused_two_pairs extrapolated missing "
+    "outlier"
+)

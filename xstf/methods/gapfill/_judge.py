@@ -1,0 +1,170 @@
+"""How much each method is worth on each date, judged by what it made of hidden pixels."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+
+# Neighbouring pixels err as one: so many count as one.
+BLOB = 25.0
+# What all other dates together weigh in a date's scale, in such counts.
+DRAWN = 10.0
+# Hidden windows of dates that a method's own account of itself weighs as much as: there are few.
+TRUST = 3.0
+# One window, or one pixel, counts at most so many times what the method said of it.
+MOST = 25.0
+# A method that would have less than this part of an equal share in a date is left out of it.
+LEAST = 0.5
+# Of the precision's square root: see `auto`.
+POWER = 3
+# Nobody is right to the last digit, even where the hidden pixels were constant.
+LEAST_SCALE = 1e-3
+POINT = 1.6449  # the normal distribution's 95 % point
+
+
+@dataclass(frozen=True)
+class Trial:
+    """What methods made of hidden cells.
+
+    Parameters
+    ----------
+    errors, spreads
+        (method, cell): estimate minus truth, and the standard deviation that the method gave. NaN
+        where it gave none.
+    dates
+        (cell,): the position of the cell's date.
+    """
+
+    errors: np.ndarray
+    spreads: np.ndarray
+    dates: np.ndarray
+
+
+def join(trials: list[Trial], methods: int) -> Trial:
+    """Return several trials as one."""
+    if not trials:
+        none = np.empty((methods, 0), np.float32)
+        return Trial(none, none, np.empty(0, int))
+    return Trial(
+        np.concatenate([t.errors for t in trials], axis=1),
+        np.concatenate([t.spreads for t in trials], axis=1),
+        np.concatenate([t.dates for t in trials]),
+    )
+
+
+def scales_by_date(trial: Trial, dates: int) -> np.ndarray:
+    """Return by how much each method's spreads fall short of its errors, (method, time).
+
+    The scale of a date is drawn to that of all dates, the more the fewer pixels were hidden on it.
+    """
+    out = np.ones((len(trial.errors), dates))
+    for m, (score, good) in enumerate(_scores(trial)):
+        if good.any():
+            total = np.bincount(trial.dates[good], score, dates) / BLOB
+            count = np.bincount(trial.dates[good], minlength=dates) / BLOB
+            out[m] = np.sqrt((DRAWN * score.mean() + total) / (DRAWN + count))
+    return np.maximum(out, LEAST_SCALE)
+
+
+def scales_of_windows(trial: Trial) -> np.ndarray:
+    """Return the same of whole hidden windows of dates, (method, 1), infinite for untried methods.
+
+    A window is one observation, since its pixels err together; a method's own account of its
+    errors, the scale 1, weighs as much as `TRUST` of them.
+    """
+    out = np.full((len(trial.errors), 1), np.inf)
+    for m, (score, good) in enumerate(_scores(trial)):
+        if np.isfinite(trial.errors[m]).any():
+            out[m] = 1
+        if good.any():
+            _, window = np.unique(trial.dates[good], return_inverse=True)
+            mean = np.minimum(np.bincount(window, score) / np.bincount(window), MOST)
+            out[m] = np.sqrt((TRUST + mean.sum()) / (TRUST + len(mean)))
+    return out
+
+
+def _scores(trial: Trial) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Return by method the squares of error / spread, and of which cells."""
+    found = []
+    for error, spread in zip(trial.errors, trial.spreads, strict=True):
+        good = np.isfinite(error) & np.isfinite(spread) & (spread > 0)
+        score = (error[good].astype(np.float64) / spread[good]) ** 2
+        found.append((np.minimum(score, MOST), good))
+    return found
+
+
+def mix(trial: Trial, scales: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the errors and spreads of the blend at the hidden cells, (cell,)."""
+    u = np.maximum(trial.spreads.astype(np.float64), 1e-30) * scales
+    u[~(np.isfinite(trial.errors) & np.isfinite(u))] = np.inf
+    best = u.min(axis=0)
+    known = np.isfinite(best)
+    weights = np.zeros_like(u)
+    weights[:, known] = (best[known] / u[:, known]) ** POWER
+    weights /= np.where(known, weights.sum(axis=0), 1)
+    error = (weights * np.nan_to_num(trial.errors)).sum(axis=0)
+    square = (weights * np.where(np.isfinite(u), u, 0) ** 2).sum(axis=0)
+    return np.where(known, error, np.nan), np.sqrt(np.where(known, square, np.nan))
+
+
+def factor_of(trial: Trial, scales: np.ndarray) -> float:
+    """Return the factor that makes the blend's 90 % interval hold 90 % of the hidden cells."""
+    error, spread = mix(trial, scales)
+    good = np.isfinite(error) & (spread > 0)
+    if not good.any():
+        return 1.0
+    return float(np.quantile(np.abs(error[good]) / spread[good], 0.9) / POINT)
+
+
+def judge(
+    partly: Trial, whole: Trial, clear: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return scales (method, time), factors (time,) and shares (method, time).
+
+    Parameters
+    ----------
+    partly : Trial
+        Of gaps on dates of which something is clear.
+    whole : Trial
+        Of hidden windows of whole dates, in the place of ``dates``.
+    clear : ndarray (time,), bool
+        Whether anything of a date is clear.
+
+    Notes
+    -----
+    A scale is infinite where the method has no part; its share, by its median spread, is then 0.
+    """
+    scales, shares = _without_the_least(partly, scales_by_date(partly, len(clear)))
+    factor = np.full(len(clear), factor_of(partly, scales[:, partly.dates]))
+    if whole.dates.size:
+        lost, lost_shares = _without_the_least(whole, scales_of_windows(whole))
+        scales = np.where(clear, scales, lost)
+        shares = np.where(clear, shares, lost_shares)
+        factor = np.where(clear, factor, factor_of(whole, lost))
+    return scales, factor, shares
+
+
+def _without_the_least(trial: Trial, scales: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return scales, infinite for methods that would count for little, and what is left of each."""
+    shares = _shares(trial, scales)
+    scales = np.where(shares < LEAST / len(scales), np.inf, scales)
+    return scales, _shares(trial, scales)
+
+
+def _shares(trial: Trial, scales: np.ndarray) -> np.ndarray:
+    """Return the part that each method would have in each date, (method, time).
+
+    By the method's median spread: on a date where no pixel was hidden there is no other.
+    """
+    typical = np.array([_typical(spread) for spread in trial.spreads])
+    u = scales * typical[:, None]
+    there = np.isfinite(u)
+    weights = np.where(there, np.where(there, u, 1) / typical.min(), 0)
+    weights[there] **= -POWER
+    return np.asarray(weights / np.maximum(weights.sum(axis=0), 1e-30))
+
+
+def _typical(spread: np.ndarray) -> float:
+    known = spread[np.isfinite(spread) & (spread > 0)]
+    return float(np.median(known)) if known.size else 1.0

@@ -1,0 +1,183 @@
+"""Hybrid: the season of each pixel, and what similar pixels say of the date's departure from it.
+
+The season ``P`` is a robust harmonic regression of the pixel's own series that leaves the date
+itself out (`_season`, without its correlated residual). Its residuals at the clear pixels are
+interpolated from similar ones as `mnspi` does it, and added to the pixel's own season::
+
+    x(p, t) = P(p, t) + S + g (k [r(p, a) - A] + (1 - k) [r(p, b) - B])        r = x - P
+
+with mnspi's symbols, of r: S, A, B are weighted means of the residuals of similar pixels at ``t``
+and at the clear dates ``a`` before and ``b`` after it, and pixels are similar if their residuals at
+``a`` and ``b`` are. So what a pixel does every year comes from its own series, and what weather,
+haze and the season's earliness do to a date comes from around: where references are weeks away, as
+under persistent cloud, mnspi alone would mistake the course of the season for that of its kind.
+
+What was open, and why it is so here:
+
+- Which prediction in time. Linear interpolation between other dates is worse than no prediction:
+  pixels interpolate across different gaps, so that their residuals differ by more than what the
+  date did. Kriging the residuals in time too takes out of r what similar pixels share.
+- What is similar. Adding the seasons' difference (leading components of all curves, or the
+  predictions at ``t``) to the difference of the residuals changed little, either way, in trials.
+- How much of the residual to believe. In kriging, it is shrunk by noise; here a mean over similar
+  pixels has little noise left, and g takes the pixel's own residuals as far as they predict those
+  of similar pixels.
+- A date at which no pixel of the scene's sample or within reach is clear has the season alone, with
+  the season's spread. A pixel that is never clear has the scene's mean season, with the residuals
+  interpolated in space; if there are none either, nothing.
+
+The spread is mnspi's, of r. What it is widened by comes from hidden pixels whose season has not
+seen them either.
+
+The idea to add the residuals of similar pixels to a prediction in time is that of the "virtual
+image" of
+
+Wang, Z., Ke, Y., Zhou, D., Li, X., Zhu, L., Gong, H. (2023). Virtual image-based cloud removal for
+Landsat images. GIScience & Remote Sensing 60(1), 2160411. doi:10.1080/15481603.2022.2160411
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from xstf._method import Method
+from xstf.methods.gapfill import mnspi
+from xstf.methods.gapfill._season import season_state, season_terms, seasonal
+from xstf.methods.gapfill._similar_pixels import hide, pixels_of
+
+# Of the sample's windows, every third one is hidden and filled: each costs as much as a tile.
+EVERY_WINDOW = 3
+
+
+@dataclass(frozen=True, kw_only=True)
+class Params:
+    """What a user may choose.
+
+    Parameters
+    ----------
+    reach
+        How far similar pixels are sought, in pixels.
+    similar
+        How many similar pixels there should be.
+    classes
+        Classes of the scene whose mean residuals join them; 0 for none.
+    harmonics
+        Waves a year of the season, at most.
+    """
+
+    reach: int = 32
+    similar: int = 20
+    classes: int = 16
+    harmonics: int = 3
+
+    def __post_init__(self) -> None:
+        """Check the values."""
+        allowed = {"reach": (1, "16 to 32"), "similar": (1, "10 to 40"), "classes": (0, "8 to 32")}
+        allowed["harmonics"] = (0, "1 to 4")
+        for name, (least, usual) in allowed.items():
+            given = getattr(self, name)
+            if given < least:
+                raise ValueError(f"hybrid: {name} is {given}, it must be >= {least}; give {usual}")
+
+
+def settle(samples: dict[str, Any], *, times: np.ndarray, params: Params) -> dict[str, Any]:
+    """Return the scene's season, and what `mnspi` learns from the residuals."""
+    cube = samples["cube"]
+    season = season_state(cube, times, harmonics=params.harmonics, residual=False)
+    pixels = np.moveaxis(pixels_of(cube), 0, 2)[:, :, None].astype(np.float32)
+    residual = pixels - _season(pixels, times, season)[0]
+    similar = _similar(params)
+    state: dict[str, Any] = {"season": season}
+    state |= mnspi.learn(np.moveaxis(residual[:, :, 0], 2, 0).astype(np.float64), similar)
+    if len(times) > 1:
+        truth = cube[::EVERY_WINDOW]
+        hidden = hide(truth, params.reach)
+        known = np.where(hidden[:, :, None], np.float32(np.nan), truth)
+        course = np.stack([_season(spot, times, season)[0] for spot in known])
+        state["factor"] = mnspi.calibrate(
+            known - course, truth - course, hidden, times, similar, state
+        )
+    return state
+
+
+def _similar(params: Params) -> mnspi.Params:
+    """Return what concerns the similar pixels."""
+    return mnspi.Params(reach=params.reach, similar=params.similar, classes=params.classes)
+
+
+def _season(
+    cube: np.ndarray, times: np.ndarray, season: dict[str, Any]
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return P and its spread; the scene's season, and NaN, where a pixel is never seen."""
+    _, course, spread = seasonal(cube, times, state=season)
+    terms = season_terms(times, season["harmonics"])
+    scene = (terms @ season["season"].T).astype(np.float32)[:, :, None, None]
+    return np.where(np.isnan(course), scene, course), spread
+
+
+def _fill(
+    kernel: Callable[..., tuple[Any, ...]],
+    cube: np.ndarray,
+    times: np.ndarray,
+    params: Params,
+    state: dict[str, Any],
+    inner: tuple[slice, slice],
+    std: bool,
+) -> tuple[np.ndarray, np.ndarray | None, np.ndarray]:
+    """Add the season and what a kernel of `mnspi` makes of the residuals."""
+    course, spread = _season(cube, times, state["season"])
+    departure, error, space = kernel(
+        cube - course, None, times=times, params=_similar(params), state=state, inner=inner, std=std
+    )
+    ever = np.isfinite(cube[..., *inner]).any(axis=0)
+    alone = np.where(ever, np.float32(0), np.float32(np.nan))
+    estimate = course[..., *inner] + np.where(space, departure, alone)
+    if error is not None:
+        error = np.where(space, error, spread[..., *inner])
+    return estimate, error, space
+
+
+def _numpy(
+    cube: np.ndarray,
+    guide: np.ndarray | None,
+    *,
+    times: np.ndarray,
+    params: Params,
+    state: dict[str, Any],
+    inner: tuple[slice, slice],
+    std: bool,
+) -> tuple[np.ndarray, np.ndarray | None, np.ndarray]:
+    """Fill the residuals pixel by pixel, by the definition of `mnspi`."""
+    return _fill(mnspi._numpy, cube, times, params, state, inner, std)
+
+
+def _numba(
+    cube: np.ndarray,
+    guide: np.ndarray | None,
+    *,
+    times: np.ndarray,
+    params: Params,
+    state: dict[str, Any],
+    inner: tuple[slice, slice],
+    std: bool,
+) -> tuple[np.ndarray, np.ndarray | None, np.ndarray]:
+    """Fill the residuals by the loops of `mnspi`."""
+    return _fill(mnspi._numba, cube, times, params, state, inner, std)
+
+
+METHOD = Method(
+    name="hybrid",
+    task="gapfill",
+    summary="The pixel's own season, and the date's departure from it at similar clear pixels.",
+    params=Params,
+    halo=lambda params, ratio: params.reach,
+    kernels={"numba": _numba, "numpy": _numpy},
+    settle=settle,
+    std=True,
+    fewest=1,
+    reference="Wang et al. (2023), doi:10.1080/15481603.2022.2160411",
+)

@@ -1,0 +1,116 @@
+"""The nearest observation in time, pixel by pixel; the earlier one where two are as near.
+
+``z(t) = y_i`` with the least ``|t - t_i|``. Before the first observation that is the first one,
+after the last one the last. There is no source: it is the baseline that every table should have.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from xstf._method import Method
+from xstf.methods._jit import jit
+from xstf.methods.gapfill._gaps import BLOCK, look_back, steps_of, unroll
+
+
+@dataclass(frozen=True, kw_only=True)
+class Params:
+    """There is nothing to choose."""
+
+
+def _numpy(
+    cube: np.ndarray,
+    guide: np.ndarray | None,
+    *,
+    times: np.ndarray,
+    params: Params,
+    state: dict[str, Any],
+    inner: tuple[slice, slice],
+    std: bool,
+) -> tuple[np.ndarray, None, None]:
+    """Pixel by pixel, as in the equation above."""
+    cube = cube[:, :, *inner]
+    estimate = np.full(cube.shape, np.nan, np.float32)
+    for b, y, x in np.ndindex(*cube.shape[1:]):
+        values = cube[:, b, y, x]
+        seen = np.isfinite(values)
+        if seen.any():
+            # argmin takes the first, which is the earlier one.
+            away = np.abs(times[:, None] - times[seen])
+            estimate[:, b, y, x] = values[seen][away.argmin(axis=1)]
+    return estimate, None, None
+
+
+def _numba(
+    cube: np.ndarray,
+    guide: np.ndarray | None,
+    *,
+    times: np.ndarray,
+    params: Params,
+    state: dict[str, Any],
+    inner: tuple[slice, slice],
+    std: bool,
+) -> tuple[np.ndarray, None, None]:
+    """Sweep over the dates forth and back, for a block of pixels at once."""
+    rows, corner, size = unroll(cube, inner)
+    estimate = np.empty((*cube.shape[:2], *size), np.float32)
+    _choose(rows, corner, steps_of(times), estimate)
+    wanted = (part.stop - part.start for part in inner)
+    return estimate.reshape(*cube.shape[:2], *wanted), None, None
+
+
+@jit
+def _choose(
+    cube: np.ndarray, corner: tuple[int, int], steps: np.ndarray, estimate: np.ndarray
+) -> None:
+    """Write the estimate."""
+    dates, bands, height, width = estimate.shape
+    held = np.empty((dates, BLOCK), np.float32)
+    since = np.empty((dates, BLOCK), np.float32)
+    value = np.empty(BLOCK, np.float32)
+    until = np.empty(BLOCK, np.float32)
+    for b in range(bands):
+        for y in range(height):
+            for x in range(0, width, BLOCK):
+                size = min(BLOCK, width - x)
+                place = (b, corner[0] + y, corner[1] + x)
+                look_back(cube, place, size, steps, held, since, value, until)
+                for back in range(dates):
+                    t = dates - 1 - back
+                    found = estimate[t, b, y, x : x + size]
+                    _nearer(held[t], since[t], steps[t], size, value, until, found)
+
+
+@jit
+def _nearer(
+    held: np.ndarray,
+    since: np.ndarray,
+    step: np.float32,
+    size: int,
+    value: np.ndarray,
+    until: np.ndarray,
+    estimate: np.ndarray,
+) -> None:
+    """Write one date; ``value`` and ``until`` (the one ahead) move on to the date before."""
+    zero = np.float32(0)
+    for i in range(size):
+        last, age, ahead, wait = held[i], since[i], value[i], until[i]
+        estimate[i] = last if age <= wait else ahead
+        # Of the two choices, neither may follow from the other: LLVM would make them branches.
+        value[i] = last if age == zero else ahead
+        until[i] = (zero if age == zero else wait) + step
+
+
+METHOD = Method(
+    name="nearest",
+    task="gapfill",
+    summary="The nearest observation in time, the earlier of two.",
+    params=Params,
+    halo=lambda params, ratio: 0,
+    kernels={"numba": _numba, "numpy": _numpy},
+    fewest=2,
+    reference="none: a baseline",
+)

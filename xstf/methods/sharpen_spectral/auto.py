@@ -1,0 +1,124 @@
+"""The default: the method that does best on the cubes' own lower scale.
+
+Both cubes are blurred and thinned by the ratio once more (Wald et al. 1997), the candidates sharpen
+the one by the other, and what they give is compared with the spectral cube itself. The candidate of
+the least error, each band's in units of its own spread, does the work. They differ in kind:
+`hysure` solves for what explains both cubes, `mtf_glp_hs` injects details by global regressions,
+`local_regression` by regressions within a window, which few blurred bands near the sharp ones suit.
+
+A scene whose lower scale would be smaller than `LEAST_SIDE` pixels says nothing. It is taken by
+rule: `local_regression` for up to `FEW_BANDS` bands, a multispectral sensor's, else `hysure`.
+
+Wald, L., Ranchin, T., Mangolini, M. (1997). Fusion of satellite images of different spatial
+resolutions: assessing the quality of resulting images. Photogramm. Eng. Remote Sens. 63(6),
+691-699.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from xstf._method import Method
+from xstf.methods.sharpen_spectral import hysure, local_regression, mtf_glp_hs
+from xstf.methods.sharpen_spectral._response import degrade, locate
+
+CANDIDATES: dict[str, Method] = {
+    module.METHOD.name: module.METHOD for module in (hysure, mtf_glp_hs, local_regression)
+}
+# Pixels a side at the lower scale: fewer hold fewer independent details than a cube has bands.
+LEAST_SIDE = 16
+FEW_BANDS = 16  # multispectral sensors have up to 13 bands, imaging spectrometers from 60 on
+
+
+@dataclass(frozen=True, kw_only=True)
+class Params:
+    """It has none: the cubes choose."""
+
+
+def settle(samples: dict[str, Any], *, ratio: int, params: Params) -> dict[str, Any]:
+    """Return the ``name`` of the chosen method and its ``state``."""
+    fwhm, shift = locate(samples, ratio=ratio)
+    known = samples | {"shift": shift}
+    side = min(samples["spectral"].shape[1:]) // ratio
+    if ratio > 1 and side >= LEAST_SIDE:
+        name = _best(known, ratio, fwhm)
+    else:
+        name = "local_regression" if len(samples["spectral"]) <= FEW_BANDS else "hysure"
+    record = CANDIDATES[name]
+    state = record.settle(known, ratio=ratio, params=record.params()) if record.settle else {}
+    return {"name": name, "state": state, "said": [name]}
+
+
+def _best(known: dict[str, Any], ratio: int, fwhm: float) -> str:
+    """Return the candidate with the least error one scale down."""
+    truth = _whole(known["spectral"], ratio)
+    low = {
+        "spectral": degrade(truth, ratio=ratio, fwhm=fwhm),
+        "spatial": degrade(_whole(known["spatial"], ratio * ratio), ratio=ratio, fwhm=fwhm),
+        "shift": np.zeros(2),
+    } | {name: known[name] for name in ("srf",) if name in known}
+    truth = truth[:, : low["spatial"].shape[1], : low["spatial"].shape[2]]
+    errors = {name: _error(name, low, truth, ratio) for name in CANDIDATES}
+    return min(errors, key=lambda name: errors[name])
+
+
+def _whole(images: np.ndarray, multiple: int) -> np.ndarray:
+    """Return images cut to a whole number of coarser pixels."""
+    height, width = (n // multiple * multiple for n in images.shape[1:])
+    return images[:, :height, :width]
+
+
+def _error(name: str, low: dict[str, Any], truth: np.ndarray, ratio: int) -> float:
+    """Return a candidate's mean square error, each band's in units of its variance."""
+    inner = (slice(0, truth.shape[1]), slice(0, truth.shape[2]))
+    record = CANDIDATES[name]
+    state = record.settle(dict(low), ratio=ratio, params=record.params()) if record.settle else {}
+    made = _run(record, "", low["spectral"], low["spatial"], ratio, state, inner)[0]
+    both = np.isfinite(made) & np.isfinite(truth)
+    count = np.maximum(both.sum(axis=(1, 2)), 1)
+    square = (np.where(both, made - truth, 0).astype(np.float64) ** 2).sum(axis=(1, 2)) / count
+    spread = np.array([np.var(t[b]) if b.any() else 0.0 for t, b in zip(truth, both, strict=True)])
+    varied = spread > 0
+    if not varied.any():
+        return 0.0
+    return float((square[varied] / spread[varied]).mean())
+
+
+def _run(
+    record: Method, engine: str, spectral: np.ndarray, spatial: np.ndarray, ratio: int,
+    state: dict[str, Any], inner: tuple[slice, slice],
+) -> tuple[Any, ...]:  # fmt: skip
+    kernels: dict[str, Any] = {str(k): v for k, v in record.kernels.items()}
+    kernel = kernels.get(engine) or next(iter(kernels.values()))
+    results: tuple[Any, ...] = kernel(
+        spectral, spatial, ratio=ratio, params=record.params(), state=state, inner=inner, std=False
+    )
+    return results
+
+
+def _numpy(
+    spectral: np.ndarray, spatial: np.ndarray, *, ratio: int, params: Params,
+    state: dict[str, Any], inner: tuple[slice, slice], std: bool,
+) -> tuple[np.ndarray, None]:  # fmt: skip
+    """Run the chosen method."""
+    record = CANDIDATES[state["name"]]
+    return _run(record, "", spectral, spatial, ratio, state["state"], inner)[0], None
+
+
+def _halo(params: Params, ratio: int) -> int:
+    return max(record.halo(record.params(), ratio) for record in CANDIDATES.values())
+
+
+METHOD = Method(
+    name="auto",
+    task="sharpen_spectral",
+    summary="The method that does best on the cubes' own lower scale; the default.",
+    params=Params,
+    halo=_halo,
+    kernels={"numpy": _numpy},
+    settle=settle,
+    reference="Wald et al. (1997), Photogramm. Eng. Remote Sens. 63(6), 691-699",
+)

@@ -22,8 +22,8 @@ What the paper leaves open, or where we differ from it:
   degrees, then what the ``b`` spatial bands have of it would say that its precision is expected
   to be ``(freedom + b) / (freedom + d^2)``, ``d`` their Mahalanobis length: this is ``w``.
 - ``v`` is what the bands do not share with each other, times ``noise`` for spectral and ``misfit``
-  for spatial bands. Both, and ``freedom``, are those with the least left-out error: every fifth
-  coarse pixel is predicted without itself.
+  for spatial bands. Both, and ``freedom``, are those with the least left-out error: of
+  every second row and column, coarse pixels are predicted without themselves.
 - The widths of the blur are sought as in `local_regression`, the bands sharing them if they may;
   ``fwhm`` may be given for each band.
 - Conjugate gradients, from the interpolated image with the spatial bands' detail.
@@ -59,8 +59,6 @@ USUAL = {"freedom": 4.0, "misfit": 0.1, "noise": 1.0}
 # Side, in coarse pixels, of the part of the scene on which they are tried; and how few do not do.
 SIDE = 48
 FEWEST = 8
-# Every how many-th coarse pixel is left out, a knight's move apart: each has its neighbours.
-LEFT_OUT = 5
 # The error of a choice is known no better than the residual of a rough solution allows.
 ROUGH = 1e-3
 # The least variance of the differences along a direction, in units of the noise's, as in
@@ -184,15 +182,16 @@ def _choose(
 ) -> dict[str, float]:
     """Return noise, misfit and freedom: what is given, else those with the least left-out error."""
     chosen = {name: getattr(params, name) or usual for name, usual in USUAL.items()}
-    middle = tuple(
-        slice(max(n - SIDE, 0) // 2, max(n - SIDE, 0) // 2 + SIDE) for n in spectral.shape[1:]
-    )
+    sides = [min(n, SIDE + (n - SIDE) % 2) for n in spectral.shape[1:]]
+    ends = zip(spectral.shape[1:], sides, strict=True)
+    middle = tuple(slice((n - side) // 2, (n + side) // 2) for n, side in ends)
     part = spectral[:, *middle]
     fine = spatial[:, *(slice(s.start * ratio, s.stop * ratio) for s in middle)]
     if min(part.shape[1:]) < FEWEST:
         return chosen
-    lattice = np.add.outer(np.arange(part.shape[1]), 2 * np.arange(part.shape[2]))
-    left = lattice % LEFT_OUT == 0
+    # Counted from the nearest edge, so that a turned scene leaves out the same pixels.
+    rows, cols = (np.minimum(np.arange(n), np.arange(n)[::-1]) % 2 for n in part.shape[1:])
+    left = (rows[:, None] * cols) == 1
     rough = replace(params, tolerance=max(ROUGH, params.tolerance))
     costs: dict[tuple[float, ...], float] = {}
 

@@ -75,14 +75,22 @@ def describe(record) -> list[str]:
 
 
 def without_headings(text: str) -> str:
-    """Return a docstring whose underlined headings are bold lines, fit for a page's section."""
-    return re.sub(r"(?m)^(.+)\n[-=]{3,}$", r"**\1**\n", inspect.cleandoc(text))
+    """Return a docstring fit for a page's section.
+
+    Underlined headings become bold lines, and what is indented after a paragraph stands as it is.
+    """
+    plain = re.sub(r"(?m)^(.+)\n[-=]{3,}$", r"**\1**\n", inspect.cleandoc(text))
+    return re.sub(r"(?m)^(\S.*?):{0,2}\n\n(?=    \S)", r"\1::\n\n", plain)
 
 
 def parameters(record):
     """Give the name, default and description of each of a method's parameters."""
     described = docscrape.ClassDoc(record.params, config={"show_class_members": False})
-    texts = {p.name: " ".join(p.desc) for p in described["Parameters"]}
+    texts = {
+        name.strip(): " ".join(p.desc)
+        for p in described["Parameters"]
+        for name in p.name.split(",")
+    }
     for field in dataclasses.fields(record.params):
         yield field.name, field.default, texts[field.name]
 

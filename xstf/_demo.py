@@ -19,7 +19,7 @@ def run(out: Path, size: int) -> None:
     """Run the demo; leave cubes and pictures in a folder."""
     started = clock.perf_counter()
     out.mkdir(parents=True, exist_ok=True)
-    made = [*fusion(out, size), *gap_filling(out, size // 2)]
+    made = [*fusion(out, size), *gap_filling(out, max(60, size // 4))]
     print()
     for what, path in made:
         print(f"{what + ':':34} {path}")
@@ -109,27 +109,19 @@ def _distance(date: np.datetime64, dates: np.ndarray) -> float:
 
 # --- gap filling ------------------------------------------------------------------------------
 def gap_filling(out: Path, size: int) -> list[tuple[str, Path]]:
-    """Fill the embedded Sentinel-2 scene with every method, with radar where one can use it."""
+    """Fill the embedded Sentinel-2 scene with every method, and by default with radar."""
     scene = scenes.sentinel_1_2(size=size)
     hidden = scene.cube.isnull()
     share = float(hidden.mean())
     print(f"\ngap filling: {sizes(scene.cube)}, {share:.0%} missing; radar {sizes(scene.sar)}")
-    scores: list[tuple[Any, ...]] = []
-    results: dict[str, Any] = {}
+    scores = []
     for name in method_names("gapfill"):
-        for sar in [None, scene.sar] if get_method("gapfill", name).guided else [None]:
-            filled, seconds = _timed(
-                lambda n=name, s=sar: scene.cube.stf.gapfill(s, method=n)  # type: ignore[misc]
-            )
-            off = (filled - scene.truth).where(hidden)
-            angle = float(metrics.sam(filled.where(hidden), scene.truth))
-            label = name if sar is None else f"{name} + SAR"
-            error = (float((off**2).mean() ** 0.5), float(abs(off).mean()))
-            scores.append((label, *error, angle, seconds))
-            results[label] = filled
-    scores.sort(key=lambda row: row[1])
-    print(table(["method", "RMSE", "MAE", "SAM (deg)", "seconds"], scores))
-    filled = scene.cube.stf.gapfill(scene.sar, return_quality=True)
+        if name != "auto":
+            filled = scene.cube.stf.gapfill(method=name)
+            scores.append(_filling_score(name, filled, scene, hidden))
+    filled = scene.cube.stf.gapfill(scene.sar, return_quality=True, progress=_tty())
+    scores.append(_filling_score("auto + SAR", filled[scene.cube.name], scene, hidden))
+    print(table(["method", "RMSE", "MAE", "SAM (deg)"], sorted(scores, key=lambda row: row[1])))
     files.save_cube(filled, out / "filled.nc")
     _filling_pictures(scene, filled, out)
     return [
@@ -137,6 +129,12 @@ def gap_filling(out: Path, size: int) -> list[tuple[str, Path]]:
         ("a date before and after", out / "filled.png"),
         ("a pixel's series", out / "series.png"),
     ]
+
+
+def _filling_score(name: str, filled: Any, scene: scenes.GapScene, hidden: Any) -> tuple[Any, ...]:
+    off = (filled - scene.truth).where(hidden)
+    angle = float(metrics.sam(filled.where(hidden), scene.truth))
+    return name, float((off**2).mean() ** 0.5), float(abs(off).mean()), angle
 
 
 def _filling_pictures(scene: scenes.GapScene, filled: Any, out: Path) -> None:

@@ -35,8 +35,8 @@ given as a share of those of linear interpolation, as the geometric mean, in sho
   the curve moves least between its two neighbours. It smooths more than GCV does: 1.14/1.08.
 - ``robust``: bisquare weights at 4.685 * 1.4826 * median abs(e) of the leave-one-out residuals
   ``e = r / (1 - h)``, so that an outlier cannot excuse itself. Off by default: to one series,
-  harvests and steep springs are outliers (3 passes: 1.21/1.12, with haze 1.05/1.04), and haze is better
-  screened before, with all bands at hand.
+  harvests and steep springs are outliers (3 passes: 1.21/1.12, with haze 1.05/1.04), and haze is
+  better screened before, with all bands at hand.
 - ``envelope``: weights .9 on one side and .1 on the other, times 2, in ten passes.
 
 The standard deviation is that of a new observation. The curve's own variance is proportional to

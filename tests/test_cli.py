@@ -44,6 +44,43 @@ def test_evaluate_prints_a_table(paths, capsys):
     assert all(name in printed for name in ("rmse", "starfm", "estarfm", "unchanged", "delta"))
 
 
+def test_gapfill_writes_what_the_function_gives(tmp_path):
+    cube, sar = xstf.testing.holes()
+    cube.to_netcdf(tmp_path / "cube.nc")
+    sar.to_netcdf(tmp_path / "sar.nc")
+    out = tmp_path / "out.nc"
+    call = ["gapfill", str(tmp_path / "cube.nc"), "-o", str(out), "--max-gap", "60D"]
+    assert main([*call, "--method", "linear", "--screen", "no"]) == 0
+    want = cube.stf.gapfill(method="linear", max_gap="60D")
+    with xr.open_dataarray(out, decode_coords="all") as back:
+        np.testing.assert_allclose(back, want, rtol=1e-4, atol=1e-5)
+    assert main([*call, "--method", "gp", "--sar", str(tmp_path / "sar.nc"), "--quality"]) == 0
+    with xr.open_dataset(out) as back:
+        assert f"{cube.name}_std" in back
+
+
+def test_evaluate_gapfill_prints_a_table(tmp_path, capsys):
+    cube, _ = xstf.testing.holes()
+    cube.to_netcdf(tmp_path / "cube.nc")
+    call = ["evaluate-gapfill", str(tmp_path / "cube.nc"), "--methods", "linear", "harmonic"]
+    assert main(call) == 0
+    printed = capsys.readouterr().out
+    words = ("partial", "persistent", "full", "linear", "harmonic", "covered")
+    assert all(word in printed for word in words)
+
+
+def test_sharpen_writes_what_the_function_gives(tmp_path):
+    spectral, spatial, _ = xstf.testing.bands()
+    spectral.to_netcdf(tmp_path / "spectral.nc")
+    spatial.to_netcdf(tmp_path / "spatial.nc")
+    out = tmp_path / "out.nc"
+    inputs = [str(tmp_path / f"{name}.nc") for name in ("spectral", "spatial")]
+    assert main(["sharpen", *inputs, "-o", str(out), "--method", "fuse", "--psf", "1.0"]) == 0
+    want = spectral.stf.sharpen_spectral(spatial, method="fuse", psf=1.0)
+    with xr.open_dataarray(out, decode_coords="all") as back:
+        np.testing.assert_allclose(back, want, rtol=1e-4, atol=1e-5)
+
+
 def test_methods_lists_all(capsys):
     assert main(["methods"]) == 0
     printed = capsys.readouterr().out

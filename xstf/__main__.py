@@ -76,6 +76,24 @@ def _parser() -> argparse.ArgumentParser:
     )
     fill.set_defaults(run=_gapfill)
 
+    sharpen = commands.add_parser(
+        "sharpen", help="many blurred bands on the pixels of few sharp ones"
+    )
+    sharpen.add_argument("spectral", type=Path, help=".nc, .zarr, or a folder of dated GeoTIFFs")
+    sharpen.add_argument("spatial", type=Path)
+    sharpen.add_argument("--variable", help="of both files (default: the only one)")
+    sharpen.add_argument("-o", "--out", type=Path, required=True, help=".nc file or .zarr store")
+    sharpen.add_argument("--method", default="auto")
+    sharpen.add_argument("--srf", metavar="SENSOR", help="of spatial (default: estimated)")
+    sharpen.add_argument("--psf", type=float, help="width of spectral's blur, in its pixels")
+    sharpen.add_argument(
+        "--chunks", type=int, help="read, sharpen and write in chunks of this side"
+    )
+    sharpen.add_argument(
+        "-p", "--param", action="append", default=[], metavar="NAME=VALUE", help="of the method"
+    )
+    sharpen.set_defaults(run=_sharpen)
+
     score = commands.add_parser("evaluate", help="hide a fine date, predict it, score every method")
     _cube_arguments(score)
     score.add_argument("--methods", nargs="+", metavar="NAME")
@@ -144,6 +162,19 @@ def _gapfill(arguments: argparse.Namespace) -> None:
     )  # fmt: skip
     files.save_cube(filled, arguments.out)
     _say(f"{sizes(filled)} → {arguments.out}")
+
+
+def _sharpen(arguments: argparse.Namespace) -> None:
+    spectral, spatial = (
+        files.open_cube(path, variable=arguments.variable, chunks=arguments.chunks)
+        for path in (arguments.spectral, arguments.spatial)
+    )
+    sharp = xstf.sharpen_spectral(
+        spectral, spatial, method=arguments.method, srf=arguments.srf, psf=arguments.psf,
+        progress=sys.stderr.isatty(), **_params(arguments.param),
+    )  # fmt: skip
+    files.save_cube(sharp, arguments.out)
+    _say(f"{sizes(sharp)} → {arguments.out}")
 
 
 def _evaluate_gapfill(arguments: argparse.Namespace) -> None:

@@ -244,6 +244,7 @@ METHOD = Method(
     halo=lambda params, ratio: 0,
     kernels={"numba": _numba, "numpy": _numpy},
     settle=settle,
+    state_for_std=True,
     std=True,
     fewest=2,
     reference="Horne et al. (2007), doi:10.1890/06-0957.1 (standard deviation)",

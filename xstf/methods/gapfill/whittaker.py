@@ -356,6 +356,7 @@ METHOD = Method(
     halo=lambda params, ratio: 0,
     kernels={"numba": _numba, "numpy": _numpy},
     settle=settle,
+    state_for_std=True,
     std=True,
     smooth=True,
     fewest=2,

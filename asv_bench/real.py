@@ -15,6 +15,7 @@ import numpy as np
 
 import xstf
 from xstf import _tiles, evaluate
+from xstf._method import classical_names
 
 FOLDER = Path(os.environ["XSTF_TEST_DATA"]) / "fusion"
 
@@ -43,7 +44,7 @@ def main():
         if name == "ndvi_hubei":
             given = np.isin(coarse.time.dt.dayofyear, (209, 241, 273))
             cases["ndvi_hubei, peers' composites"] = coarse.isel(time=given)
-        records = [*evaluate.BASELINES, *map(get, xstf.list_methods("fuse").index)]
+        records = [*evaluate.BASELINES, *map(get, classical_names("fuse"))]
         for case, blurred in cases.items():
             for record in records:
                 for pairs in range(record.pairs[0], record.pairs[1] + 1):

@@ -16,6 +16,7 @@ import xarray as xr
 
 import xstf
 from xstf import _tiles
+from xstf._method import classical_names
 
 FOLDER = Path(os.environ["XSTF_TEST_DATA"]) / "gapfill"
 CASES = (
@@ -60,7 +61,7 @@ def main(methods):
     print("| --- | --- | --- | --- | --- | --- |")
     for name, regime in CASES:
         cube, truth, sar = open_case(name, regime)
-        for method in methods or xstf.list_methods("gapfill").index:
+        for method in methods or classical_names("gapfill"):
             guided = xstf.get_method("gapfill", method).guided and sar is not None
             for given in [None, sar] if guided else [None]:
                 error, left, covered, spent = run(cube, truth, given, method)

@@ -18,6 +18,7 @@ from scipy.ndimage import correlate1d
 
 import xstf
 from xstf import _tiles, metrics
+from xstf._method import classical_names
 
 FOLDER = Path(os.environ["XSTF_TEST_DATA"]) / "sharpen"
 PAIRS = ("jasper_oli6_n35", "jasper_s2_4_n35", "jasper_oli6_clean", "paris_ali9_clean")
@@ -89,7 +90,7 @@ def main(methods):
     print("| case | method | PSNR | SAM | ERGAS | RMSE | CPU s |")
     print("| --- | --- | --- | --- | --- | --- | --- |")
     for name, spectral, spatial, truth, ratio in cases(FOLDER):
-        for method in methods or xstf.list_methods("sharpen_spectral").index:
+        for method in methods or classical_names("sharpen_spectral"):
             made, spent = sharpened(spectral, spatial, method)
             found = (
                 metrics.psnr(made, truth), metrics.sam(made, truth),

@@ -1,9 +1,9 @@
 """Sphinx: pages in Markdown, the methods page made from the records."""
 
 import dataclasses
+import importlib
 import inspect
 import re
-import sys
 from pathlib import Path
 
 from numpydoc import docscrape
@@ -64,7 +64,8 @@ def row(cells: list[str]) -> str:
 
 def describe(record) -> list[str]:
     """Return a record's parameters, exemptions and its file's own docstring."""
-    module = sys.modules[record.params.__module__]
+    file = record.name.replace("-", "_")
+    module = importlib.import_module(f"xstf.methods.{record.task}.{file}")
     lines = ["```{eval-rst}", without_headings(module.__doc__), "```", "", "Parameters:", ""]
     lines += [f"- `{name}={default!r}`: {text}" for name, default, text in parameters(record)]
     lines.append("")

@@ -7,9 +7,9 @@ import pytest
 import xarray as xr
 
 import xstf
-from xstf._method import method_names
+from xstf._method import classical_names
 
-METHODS = pytest.mark.parametrize("method", method_names("fuse"))
+METHODS = pytest.mark.parametrize("method", classical_names("fuse"))
 
 
 def with_crs(cube, epsg):
@@ -312,7 +312,7 @@ def test_progress_is_shown_on_stderr(scene, capsys):
 
 def test_a_lazy_result_computes_nothing_before_asked(lazy_scene):
     with xstf.testing.raise_if_dask_computes():
-        for method in method_names("fuse"):
+        for method in classical_names("fuse"):
             out = xstf.fuse(*lazy_scene, method=method)
             assert out.chunks[2:] == lazy_scene[0].chunks[2:]
 

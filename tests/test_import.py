@@ -11,6 +11,7 @@ PUBLIC = {
     "Method", "__version__", "evaluate_fusion", "evaluate_gapfill", "evaluate_sharpen", "files",
     "fuse", "gapfill", "get_method", "list_methods", "masks", "metrics", "plot", "scenes",
     "sensors", "sharpen_spectral", "show_versions", "simulate", "testing",
+    "train", "weights",
 }  # fmt: skip
 
 

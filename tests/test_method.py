@@ -34,7 +34,11 @@ def offered(monkeypatch):
 
 
 def test_the_folder_is_the_list():
-    assert method_names("fuse") == ["estarfm", "fitfc", "fsdaf", "starfm"]
+    classical = ["estarfm", "fastvsdf", "fitfc", "fsdaf", "starfm"]
+    networks = [
+        "ctstfm", "ecpwstfn", "edcstfn", "eststfm", "ganstfm", "mlffgan", "swinstfm",
+    ]  # fmt: skip
+    assert method_names("fuse") == sorted(classical + networks)
     assert list(xstf.list_methods("fuse").index) == method_names("fuse")
 
 

@@ -7,7 +7,18 @@ from xstf import accessor as _accessor  # noqa: F401  registers .stf
 from xstf._version import __version__
 
 if TYPE_CHECKING:
-    from xstf import files, masks, metrics, plot, scenes, sensors, simulate, testing
+    from xstf import (
+        files,
+        masks,
+        metrics,
+        plot,
+        scenes,
+        sensors,
+        simulate,
+        testing,
+        train,
+        weights,
+    )
     from xstf._fuse import fuse
     from xstf._gapfill import gapfill
     from xstf._method import Method, get_method
@@ -35,6 +46,8 @@ __all__ = [
     "show_versions",
     "simulate",
     "testing",
+    "train",
+    "weights",
 ]
 
 # Loaded when first asked for: dask.array alone would double what `import xstf` costs.
@@ -50,7 +63,10 @@ _HOMES = {
     "list_methods": "_show",
     "show_versions": "_show",
 }
-_MODULES = {"files", "masks", "metrics", "plot", "scenes", "sensors", "simulate", "testing"}
+_MODULES = {
+    "files", "masks", "metrics", "plot", "scenes", "sensors", "simulate", "testing", "train",
+    "weights",
+}  # fmt: skip
 
 
 def __getattr__(name: str) -> Any:

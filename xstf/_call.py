@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import numbers
+import os
 from typing import Any
 
 from xstf import _labels
@@ -20,6 +21,7 @@ def make_params(record: Method, params: dict[str, Any]) -> Any:
         raise TypeError(
             f"{record.name} has no parameter {unknown}; it has {listed(record.params())}"
         )
+    params = {k: os.fspath(v) if isinstance(v, os.PathLike) else v for k, v in params.items()}
     for name, value in params.items():
         _check_kind(record, name, value, known[name])
     return record.params(**params)

@@ -12,7 +12,7 @@ import numpy as np
 
 import xstf
 from xstf import evaluate, files, metrics, plot, scenes
-from xstf._method import get_method, method_names
+from xstf._method import classical_names, get_method
 
 
 def run(out: Path, size: int) -> None:
@@ -69,7 +69,7 @@ def fusion(out: Path, size: int) -> list[tuple[str, Path]]:
     print(f"fusion: {sizes(fine)} fine, {sizes(coarse)} coarse in another CRS")
     scores: list[tuple[Any, ...]] = []
     results: dict[str, Any] = {}
-    names = method_names("fuse")
+    names = classical_names("fuse")
     for record in [*evaluate.BASELINES, *(get_method("fuse", n) for n in names)]:
         fused, seconds = _timed(
             lambda r=record: xstf.fuse(fine, coarse, method=r, progress=_tty())  # type: ignore[misc]
@@ -115,7 +115,7 @@ def gap_filling(out: Path, size: int) -> list[tuple[str, Path]]:
     share = float(hidden.mean())
     print(f"\ngap filling: {sizes(scene.cube)}, {share:.0%} missing; radar {sizes(scene.sar)}")
     scores = []
-    for name in method_names("gapfill"):
+    for name in classical_names("gapfill"):
         if name != "auto":
             filled = scene.cube.stf.gapfill(method=name)
             scores.append(_filling_score(name, filled, scene, hidden))

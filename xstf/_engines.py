@@ -94,6 +94,12 @@ class Runner:
             with _OnGpu(self.device):
                 results = self.kernel(*(_there(to_device, array) for array in arrays), **named)
                 return tuple(_there(back, result) for result in results)
+        if self.engine == "torch":
+            with _TorchThreads():
+                found = self.kernel(
+                    *(_there(to_host, a) for a in arrays), device=self.device, **named
+                )
+            return tuple(_there(back, result) for result in found)
         with _ONE_BLAS_THREAD:
             results = self.kernel(*(_there(to_host, array) for array in arrays), **named)
         return tuple(_there(back, result) for result in results)
@@ -105,14 +111,31 @@ def _there(move: Callable[[Any], Any], array: Any) -> Any:
 
 def make_runner(record: Method, engine: Engine, device: str | None) -> Runner:
     """Return the kernel of a record on an engine; raise if the device does not fit the engine."""
-    if device is not None:
+    if engine == "torch":
+        _require_device(device)
+    elif device is not None:
         kind = device.split(":")[0]
         wanted = "cuda" if engine == "cupy" else "cpu"
-        if engine != "torch" and kind != wanted:
+        if kind != wanted:
             raise ValueError(
                 f"device {device!r} does not fit engine {engine!r}, which runs on {wanted!r}"
             )
     return Runner(record.kernels[engine], engine, device)
+
+
+def _require_device(device: str | None) -> None:
+    """Raise if torch cannot work on a device here."""
+    if device is None:
+        return
+    torch = importlib.import_module("torch")
+    try:
+        kind = torch.device(device).type
+    except RuntimeError as error:
+        raise ValueError(
+            f"device {device!r} is none of torch's; give 'cpu', 'cuda' or 'cuda:1'"
+        ) from error
+    if kind == "cuda" and not torch.cuda.is_available():
+        raise ImportError(f"device {device!r}: torch finds no GPU; use device='cpu'")
 
 
 def to_host(array: Any) -> np.ndarray:
@@ -124,6 +147,24 @@ def to_host(array: Any) -> np.ndarray:
 def to_device(array: Any) -> Any:
     """Return an array in the current GPU's memory."""
     return importlib.import_module("cupy").asarray(array)
+
+
+class _TorchThreads(AbstractContextManager[None]):
+    """Keeps torch to one thread in each worker thread: tiles use the cores already.
+
+    A call from the main thread, which is one of a single tile, keeps torch's own number.
+    """
+
+    def __enter__(self) -> None:
+        torch = importlib.import_module("torch")
+        self.before = torch.get_num_threads()
+        if threading.current_thread() is not threading.main_thread():
+            torch.set_num_threads(1)
+
+    def __exit__(self, *error: Any) -> None:
+        torch = importlib.import_module("torch")
+        if torch.get_num_threads() != self.before:
+            torch.set_num_threads(self.before)
 
 
 class _OneBlasThread(AbstractContextManager[None]):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from functools import partial
 from typing import Any
 
@@ -10,6 +11,7 @@ import xarray as xr
 
 from xstf import (
     _call,
+    _checkpoint,
     _engines,
     _inputs,
     _labels,
@@ -121,7 +123,7 @@ def fuse(
     if sharp.times is None or blurred.times is None:
         bare = sharp if sharp.times is None else blurred
         raise ValueError(f"{bare.what} has no time; add a time dim or a scalar time coordinate")
-    nesting, how = _nesting(sharp, blurred, coarse_resolution)
+    nesting, how = find_nesting(sharp, blurred, coarse_resolution)
     if isinstance(method, str) and method == "auto":
         method = auto_method(len(sharp.bands), return_quality)
     record = get_method("fuse", method)
@@ -135,15 +137,23 @@ def fuse(
     times = blurred.times[[plan.target for plan in plans]]
     chosen = _engines.pick(record, engine, sharp.data, blurred.data)
     runner = _engines.make_runner(record, chosen, device)
+    attrs = _call.attrs("fuse", record, options, sharp) | {"stf_grid": how}
+    known: dict[str, Any] | None = None
+    if record.net is not None:
+        train = partial(
+            _train, record, fine, coarse, mask=mask, coarse_mask=coarse_mask, device=device,
+            pair_tolerance=pair_tolerance, coarse_resolution=coarse_resolution, progress=progress,
+        )  # fmt: skip
+        options, known, attrs["stf_weights"] = _checkpoint.resolve(
+            record, options, bands=sharp.bands, ratio=nesting.ratio, fit=train
+        )
     nested, plans = bring(blurred, nesting, plans)
     jobs = [
-        _fuse_job(sharp, nested, nesting, plan, runner, record, options, return_quality)
+        _fuse_job(sharp, nested, nesting, plan, runner, record, options, return_quality, known)
         for plan in plans
     ]
-    layers = _tiles.run(
-        jobs, chunks=_chunks(sharp), tile=_tile(sharp, len(jobs)), progress=progress
-    )
-    attrs = _call.attrs("fuse", record, options, sharp) | {"stf_grid": how}
+    tile = _tile(sharp, len(jobs)) if known is None else options.tile - options.overlap
+    layers = _tiles.run(jobs, chunks=_chunks(sharp), tile=tile, progress=progress)
     return _labels.assemble(layers, sharp, times, attrs, return_quality, FLAG_MEANINGS)
 
 
@@ -183,7 +193,7 @@ def _dates(time: Any) -> np.ndarray | None:
     return dates
 
 
-def _nesting(sharp: Cube, blurred: Cube, given: float | None) -> tuple[_nest.Nesting, str]:
+def find_nesting(sharp: Cube, blurred: Cube, given: float | None) -> tuple[_nest.Nesting, str]:
     """Return the nested grids, and in words how the coarse cube gets there."""
     resolution = given if given is not None else _stated_resolution(blurred)
     nesting = _nest.nest(sharp.grid, blurred.grid, coarse_resolution=resolution)
@@ -246,6 +256,7 @@ def _fuse_job(
     record: Method,
     options: Any,
     std: bool,
+    known: dict[str, Any] | None,
 ) -> _tiles.Job:
     fine_dates = _unique(pair.fine for pairs in plan.attempts for pair in pairs)
     if plan.observed is not None:
@@ -266,15 +277,19 @@ def _fuse_job(
         observed=None if plan.observed is None else len(fine_dates) - 1,
         extrapolated=plan.extrapolated,
         std=std,
+        placed=known is not None,
     )
     sources = (
         _tiles.Source(sharp.data, tuple(fine_dates), function.fine_window),
         _tiles.Source(coarse, tuple(coarse_dates), function.coarse_window),
     )
-    states = tuple(
+    states: tuple[Any, ...] = tuple(
         _state(record, options, nesting, sharp.data, coarse, pairs, plan.target)
         for pairs in (plan.attempts if record.prepare else ())
     )
+    if known is not None:
+        # The weights are one node of the graph, however many tiles and attempts there are.
+        states = ((partial(_given, known), {}),)
     lead = (3 if std else 1, sharp.data.shape[1])
     return _tiles.Job(function, sources, lead, function.fine_shape, states)
 
@@ -302,6 +317,15 @@ def _state(
     )
     settle = partial(record.settle, ratio=nesting.ratio, params=options)
     return partial(_settle_on_host, settle), samples
+
+
+def _train(record: Method, *cubes: Any, **options: Any) -> Any:
+    """Train a network on the cubes of a call."""
+    return importlib.import_module("xstf.train").fit(record, *cubes, **options)
+
+
+def _given(known: dict[str, Any], _: dict[str, Any]) -> dict[str, Any]:
+    return known
 
 
 def _settle_on_host(settle: Any, samples: dict[str, Any]) -> Any:

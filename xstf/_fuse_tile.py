@@ -36,6 +36,8 @@ class FuseTile(NestedWindows):
         Whether the date lies outside those of all pairs.
     std
         Whether the standard deviation is wanted.
+    placed
+        Whether the kernel is told where in the image its tile lies, as networks' are.
     """
 
     runner: Runner
@@ -44,6 +46,7 @@ class FuseTile(NestedWindows):
     observed: int | None
     extrapolated: bool
     std: bool
+    placed: bool = False
 
     def __call__(self, blocks: list[Any], rows: slice, cols: slice, states: list[Any]) -> Any:
         """Return ``(layer, band, rows, cols)``: the estimate, and if wanted its std and flag."""
@@ -69,16 +72,17 @@ class FuseTile(NestedWindows):
             box = _bounding_box(todo)
             if box is None:
                 continue
-            estimate, std = self._run(fine, coarse, attempt, _within(inner, box), states, n)
-            part = (slice(None), *box)
-            taken = todo[part] & ~np.isnan(estimate)
-            out[0][part][taken] = estimate[taken]
+            part = _within(inner, box)
+            estimate, std = self._run(fine, coarse, attempt, part, states, n, origin)
+            here = (slice(None), *box)
+            taken = todo[here] & ~np.isnan(estimate)
+            out[0][here][taken] = estimate[taken]
             if std is not None:
-                out[1][part][taken] = std[taken]
-            out[2][part][taken] = EXTRAPOLATED if self.extrapolated else FUSED_ONE_PAIR
+                out[1][here][taken] = std[taken]
+            out[2][here][taken] = EXTRAPOLATED if self.extrapolated else FUSED_ONE_PAIR
             if not self.extrapolated:
-                out[2][part][taken & (count[part] > 1)] = FUSED_TWO_PAIRS
-            complete[part] |= taken & (count[part] == len(attempt))
+                out[2][here][taken & (count[here] > 1)] = FUSED_TWO_PAIRS
+            complete[here] |= taken & (count[here] == len(attempt))
         return out if self.std else out[:1]
 
     def _run(
@@ -89,17 +93,20 @@ class FuseTile(NestedWindows):
         inner: tuple[slice, slice],
         states: list[Any],
         n: int,
+        origin: tuple[int, int],
     ) -> tuple[Any, Any]:
         pairs = [f for f, _ in attempt]
         images = [*(c for _, c in attempt), coarse.shape[0] - 1]
+        place = {"origin": origin, "whole": self.fine_shape} if self.placed else {}
         return self.runner(
             fine if pairs == list(range(len(fine))) else fine[pairs],
             coarse if images == list(range(len(coarse))) else coarse[images],
             ratio=self.ratio,
             params=self.params,
-            state=states[n]() if states else {},
+            state=states[0 if self.placed else n]() if states else {},
             inner=inner,
             std=self.std,
+            **place,
         )
 
     def _at_fine(self, cells: Any, inner: tuple[slice, slice]) -> Any:

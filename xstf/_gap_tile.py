@@ -45,6 +45,8 @@ class GapTile:
         Longer gaps, in days, stay missing; None for no limit.
     std
         Whether the standard deviation and the flag are wanted.
+    placed
+        Whether the kernel is told where in the scene its tile lies, as networks' are.
     """
 
     runner: Runner
@@ -60,6 +62,7 @@ class GapTile:
     smooth: bool
     max_gap: float | None
     std: bool
+    placed: bool = False
 
     def around(self, rows: slice, cols: slice) -> tuple[slice, slice]:
         """Return a tile with its halo, within the scene."""
@@ -82,9 +85,12 @@ class GapTile:
         outlier = self._outliers(cube, certain, state)
         seen = cube if outlier is None else _without(cube, outlier)
         guide = [tile(block, *window) for tile, block in zip(self.guides, others, strict=True)]
+        origin = (window[0].start, window[1].start)
+        place = {"origin": origin, "whole": self.shape} if self.placed else {}
         results = self.runner(
             seen, np.concatenate(guide, axis=1) if guide else None, times=self.times,
             params=self.params, state=state["method"], inner=inner, std=self.std,
+            **place,
         )  # fmt: skip
         part = (..., *inner)
         layers = self._layers(cube[part], seen[part], *results)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import math
 import warnings
 from collections.abc import Callable
@@ -12,7 +13,7 @@ from typing import Any, Literal
 import numpy as np
 import xarray as xr
 
-from xstf import _call, _engines, _guides, _inputs, _labels, _pairs, _samples, _tiles
+from xstf import _call, _checkpoint, _engines, _guides, _inputs, _labels, _pairs, _samples, _tiles
 from xstf._flags import FLAG_MEANINGS
 from xstf._gap_tile import GapTile
 from xstf._guide_tile import GuideTile
@@ -150,8 +151,20 @@ def gapfill(
             guides.append(_guides.read(given, what, optical, order, guide_tolerance, sar_units))
     screens = _screens(screen, record, len(times))
     chosen = _engines.pick(record, engine, optical.data)
+    runner = _engines.make_runner(record, chosen, device)
+    attrs = _call.attrs("gapfill", record, options, optical)
+    known: dict[str, Any] | None = None
+    if record.net is not None:
+        train = partial(
+            _train, record, cube, sar, mask=mask, guide=guide, sar_units=sar_units,
+            guide_tolerance=guide_tolerance, device=device, progress=progress,
+        )  # fmt: skip
+        options, known, attrs["stf_weights"] = _checkpoint.resolve(
+            record, options, bands=optical.bands, ratio=1, fit=train
+        )
+        known["day"] = _guides.day_of_year(optical.times.min())
     function = GapTile(
-        runner=_engines.make_runner(record, chosen, device),
+        runner=runner,
         params=options,
         times=times,
         back=None if (np.diff(order) > 0).all() else np.argsort(order),
@@ -164,15 +177,16 @@ def gapfill(
         smooth=smooth,
         max_gap=_max_gap(max_gap),
         std=return_quality,
+        placed=known is not None,
     )
     sure = None if certain is None else _certain(certain, optical)
-    job = _job(record, options, optical, order, sure, guides, function)
+    job = _job(record, options, optical, order, sure, guides, function, known)
     jobs, states = _tiles.settled([job])
     layers = _tiles.run(
         jobs, chunks=_chunks(optical, 3 if return_quality else 1),
-        tile=_tile(optical, function.halo), progress=progress,
+        tile=_tile(optical, function.halo) if known is None else _lattice_tile(options),
+        progress=progress,
     )  # fmt: skip
-    attrs = _call.attrs("gapfill", record, options, optical)
     attrs |= _said(states, optical.times[order])
     filled = layers[0].swapaxes(0, 1)
     return _labels.assemble(filled, optical, optical.times, attrs, return_quality, FLAG_MEANINGS)
@@ -224,7 +238,7 @@ def _screens(screen: bool | str | None, record: Method, dates: int) -> bool:
 
 def _job(
     record: Method, options: Any, cube: Cube, order: np.ndarray, certain: Any,
-    guides: list[tuple[Cube, GuideTile]], function: GapTile,
+    guides: list[tuple[Cube, GuideTile]], function: GapTile, known: dict[str, Any] | None,
 ) -> _tiles.Job:  # fmt: skip
     """Return the filled cube as a job of the tiles."""
     dates = tuple(int(i) for i in order)
@@ -236,14 +250,15 @@ def _job(
         sources.append(_tiles.Source(guide.data, every, _Around(function, tile)))
     states: tuple[Any, ...] = ()
     wanted = record.settle is not None and (function.std or not record.state_for_std)
-    if wanted or function.screens:
-        samples = {"cube": _samples.spots(cube.data)[:, order]}
+    if wanted or function.screens or known is not None:
+        screened = wanted or function.screens
+        samples = {"cube": _samples.spots(cube.data)[:, order]} if screened else {}
         if guides and wanted:
             whole = [_guides.whole(guide, tile, function.shape) for guide, tile in guides]
             samples |= {f"guide{i}": _samples.spots(g) for i, g in enumerate(whole)}
         settle = partial(
             _settle, record.settle if wanted else None, times=function.times, params=options,
-            screens=function.screens,
+            screens=function.screens, known=known or {},
         )  # fmt: skip
         states = ((settle, samples),)
     lead = (3 if function.std else 1, len(dates), cube.data.shape[1])
@@ -261,9 +276,14 @@ class _Around:
         return self.tile.window(*self.function.around(rows, cols))
 
 
+def _train(record: Method, *cubes: Any, **options: Any) -> Any:
+    """Train a network on the cube of a call."""
+    return importlib.import_module("xstf.train").fit(record, *cubes, **options)
+
+
 def _settle(
     settle: Callable[..., Any] | None, samples: dict[str, Any], *, times: np.ndarray, params: Any,
-    screens: bool,
+    screens: bool, known: dict[str, Any],
 ) -> dict[str, Any]:  # fmt: skip
     """Settle what screening and the method need: plain numpy, wherever the samples were.
 
@@ -284,7 +304,8 @@ def _settle(
             seen += int((~np.isnan(window).all(axis=1)).sum())
             window[np.broadcast_to(outlier[:, None], window.shape)] = np.nan
         state["screened"] = found / max(seen, 1)
-    state["method"] = {} if settle is None else settle(host, times=times, params=params)
+    settled = {} if settle is None else settle(host, times=times, params=params)
+    state["method"] = {**settled, **known}
     return state
 
 
@@ -340,6 +361,12 @@ def _chunks(cube: Cube, layers: int) -> tuple[Any, Any]:
         for chunks, n in zip(own[2:], size, strict=True)
     )
     return rows, cols
+
+
+def _lattice_tile(options: Any) -> int:
+    """Return a tile side that a network's own tiles fill: two strides, whose halo is no larger."""
+    stride: int = options.tile - options.overlap
+    return 2 * stride
 
 
 def _tile(cube: Cube, halo: int) -> int:

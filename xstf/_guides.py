@@ -90,6 +90,11 @@ def days(times: np.ndarray, first: np.datetime64) -> np.ndarray:
     return since.astype(np.float64)
 
 
+def day_of_year(date: np.datetime64) -> float:
+    """Return the days from the 1 January before a date to it."""
+    return float((date - date.astype("datetime64[Y]")) / np.timedelta64(1, "D"))
+
+
 def _orbits(guide: Cube) -> list[np.ndarray]:
     """Return which images are of each orbit; all of them where no coordinate tells."""
     time = guide.dims[0]

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import importlib
 import pkgutil
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from importlib.metadata import entry_points
 from typing import Any, Literal, TypeAlias
+
+from xstf._recipe import Net
 
 Task: TypeAlias = Literal["fuse", "gapfill", "sharpen_spectral"]
 Engine: TypeAlias = Literal["numba", "cupy", "torch", "numpy"]
@@ -39,6 +41,7 @@ class Method:
         ``halo(params, ratio)``: how many fine pixels around a pixel its result depends on.
     kernels
         ``{engine: kernel}``, best first; ``"numpy"`` is the definition that the others are held to.
+        A network has one, ``"torch"``.
         A fuse kernel is called as
         ``kernel(fine, coarse, *, ratio, params, state, inner, std)`` with
 
@@ -99,6 +102,11 @@ class Method:
         The fewest dates that a gapfill kernel takes.
     std
         Whether the kernels can give a standard deviation.
+    net
+        How its network is built and trained; None for a method without. The kernel of a network is
+        told more: ``state["weights"]``, the path or the bytes of a checkpoint; ``origin``, where in
+        the image the tile begins, and ``whole``, the image's size, both ``(y, x)``, since networks
+        work on a lattice of their own; and the ``device``.
     reference
         Citation with its DOI.
     exempt
@@ -120,14 +128,17 @@ class Method:
     smooth: bool = False
     guided: bool = False
     fewest: int = 2
+    net: Net | None = None
     exempt: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """Check what every floor above relies on."""
         if self.task not in TASKS:
             raise ValueError(f"method {self.name!r}: task {self.task!r} is none of {list(TASKS)}")
-        if "numpy" not in self.kernels:
+        if "numpy" not in self.kernels and self.net is None:
             raise ValueError(f"method {self.name!r} has no 'numpy' kernel, its definition")
+        if self.net is not None and list(self.kernels) != ["torch"]:
+            raise ValueError(f"method {self.name!r} is a network: its one kernel is 'torch'")
         if self.task != "fuse":
             if self.prepare is not None:
                 raise ValueError(f"method {self.name!r}: {self.task} methods have settle alone")
@@ -170,6 +181,11 @@ def method_names(task: Task) -> list[str]:
     return list(_records(task))
 
 
+def classical_names(task: Task) -> list[str]:
+    """Return the names of the methods that run without trained weights, sorted."""
+    return [name for name, record in _records(task).items() if record.net is None]
+
+
 def get_method(task: Task, method: str | Method) -> Method:
     """Return the record of a method, by its name, or as it is if it is a record already."""
     if isinstance(method, Method):
@@ -187,3 +203,35 @@ def get_method(task: Task, method: str | Method) -> Method:
     if method not in records:
         raise ValueError(f"no {task} method {method!r}; there are {list(records)}")
     return records[method]
+
+
+@dataclass(frozen=True)
+class Trial:
+    """A method with parameters, as an evaluation tries it."""
+
+    label: str
+    record: Method
+    params: Mapping[str, Any]
+
+
+def trials(task: Task, methods: Sequence[Any] | None) -> list[Trial]:
+    """Return what to try: names, records, or such with their parameters, ``(method, {...})``.
+
+    None: all of the task but networks, which need weights. A method that is named twice is told
+    apart by its parameters.
+    """
+    if methods is None:
+        methods = classical_names(task)
+    pairs = [m if isinstance(m, tuple) else (m, {}) for m in methods]
+    wrong = [m for m in pairs if len(m) != 2 or not isinstance(m[1], Mapping)]
+    if wrong:
+        raise TypeError(f"methods are names, records or (method, {{parameters}}), not {wrong[0]!r}")
+    found = [(get_method(task, method), params) for method, params in pairs]
+    names = [record.name for record, _ in found]
+    tried = []
+    for record, params in found:
+        label = record.name
+        if names.count(label) > 1 and params:
+            label += f"({', '.join(f'{k}={v}' for k, v in params.items())})"
+        tried.append(Trial(label, record, params))
+    return tried

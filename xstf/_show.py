@@ -28,8 +28,8 @@ def list_methods(task: Task = "fuse") -> pd.DataFrame:
     -------
     pandas.DataFrame
         By name: what it does; what it needs (``pairs`` of images, or the fewest ``dates`` and
-        whether it can use a ``guide``); its engines, whether it gives a standard deviation, its
-        source.
+        whether it can use a ``guide``); its engines; whether it gives a standard deviation, and
+        whether it is a network, which needs weights; its source.
 
     Examples
     --------
@@ -45,6 +45,7 @@ def list_methods(task: Task = "fuse") -> pd.DataFrame:
             **_needs(record),
             "engines": ", ".join(record.kernels),
             "std": record.std,
+            "network": record.net is not None,
             "reference": record.reference,
         }
     return pd.DataFrame.from_dict(rows, orient="index")

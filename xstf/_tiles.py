@@ -165,7 +165,12 @@ def _eager(jobs: Sequence[Job], tile: int, progress: bool) -> Any:
         blocks = [_cut(source, rows, cols) for source in jobs[i].sources]
         results[i][..., rows, cols] = _call(jobs[i].function, blocks, rows, cols, states[i])
 
-    with ThreadPoolExecutor(min(cores(), len(work))) as pool:
+    workers = min(cores(), len(work))
+    if workers == 1:  # on this thread, where a library may use every core for itself
+        for _ in _bar(map(one, work), len(work), progress):
+            pass
+        return results
+    with ThreadPoolExecutor(workers) as pool:
         for _ in _bar(pool.map(one, work), len(work), progress):
             pass
     return results
@@ -251,7 +256,7 @@ def _lazy(job: Job, chunks: tuple[tuple[int, ...], tuple[int, ...]]) -> da.Array
     sources = [as_lazy(source.array) for source in job.sources]
     token = tokenize(
         job.function, [s.name for s in sources], [s.dates for s in job.sources], chunks, job.lead,
-        [[(k, v.name if is_lazy(v) else v) for k, v in s[1].items()] for s in job.states],
+        [(s[0], [(k, v.name if is_lazy(v) else v) for k, v in s[1].items()]) for s in job.states],
     )  # fmt: skip
     graph: dict[Any, Any] = {}
     parents: list[Any] = list(sources)

@@ -13,7 +13,7 @@ from xstf import _inputs, _pairs, metrics, simulate
 from xstf._evaluate_sharpen import evaluate_sharpen
 from xstf._fuse import fuse
 from xstf._gapfill import gapfill
-from xstf._method import Method, get_method, method_names
+from xstf._method import Method, Trial, trials
 from xstf.methods import _baselines
 
 __all__ = ["BASELINES", "evaluate_fusion", "evaluate_gapfill", "evaluate_sharpen"]
@@ -27,7 +27,7 @@ def evaluate_fusion(
     fine: xr.DataArray | xr.Dataset,
     coarse: xr.DataArray | xr.Dataset,
     *,
-    methods: Sequence[str | Method] | None = None,
+    methods: Sequence[Any] | None = None,
     time: Any = None,
     truth: xr.DataArray | xr.Dataset | None = None,
     baselines: bool = True,
@@ -42,9 +42,10 @@ def evaluate_fusion(
     ----------
     fine, coarse : DataArray or Dataset of bands
         As :func:`xstf.fuse` takes them.
-    methods : sequence of str or Method, optional
-        Default: all. One that needs more pairs than are left is an error if it was named, and
-        left out if it was not.
+    methods : sequence of str, Method or (method, dict of its parameters), optional
+        Default: all but networks, which need weights: ``("ctstfm", {"weights": "fit"})`` trains on
+        what is not hidden. A method that needs more pairs than are left is an error if it was
+        named, and left out if it was not.
     time : datetime-like or sequence, optional
         The fine dates to hide, one at a time. Default: every one with a coarse image and others on
         both sides, or with any other where there are none on both.
@@ -79,7 +80,7 @@ def evaluate_fusion(
     fine = _inputs.as_array(fine, what="fine")
     coarse = _inputs.as_array(coarse, what="coarse")
     truth = None if truth is None else _inputs.as_array(truth, what="truth")
-    records = [get_method("fuse", m) for m in (methods or method_names("fuse"))]
+    named = trials("fuse", methods or None)
     cubes = _inputs.read(fine, what="fine"), _inputs.read(coarse, what="coarse")
     if cubes[0].times is None or cubes[1].times is None or cubes[0].dims[0] is None:
         raise ValueError("evaluate needs cubes with a time dim")
@@ -87,28 +88,31 @@ def evaluate_fusion(
     tolerance = _pairs.timedelta(pair_tolerance)
     pairs = _pairs.match(cubes[0].times, cubes[1].times, tolerance)
     dates = _hidden_dates(cubes[0].times, cubes[1].times, pairs, time, truth is not None)
-    tried = [*(BASELINES if baselines else ()), *records]
+    tried = [Trial(r.name, r, {}) for r in (BASELINES if baselines else ())] + named
     compiled: set[str] = set()
     by_date = []
     for date in dates:
         scores = []
         known = fine if truth is not None else fine.drop_sel({dim: [date]})
         left = sum(truth is not None or cubes[0].times[p.fine] != date for p in pairs)
-        for record in tried:
-            if methods is None and left < record.pairs[0]:
+        for trial in tried:
+            if methods is None and left < trial.record.pairs[0]:
                 continue
-            call = {"time": date, "method": record, "pair_tolerance": pair_tolerance, **options}
-            if record.name not in compiled:
+            call = {
+                "time": date, "method": trial.record, "pair_tolerance": pair_tolerance,
+                **options, **trial.params,
+            }  # fmt: skip
+            if trial.label not in compiled and trial.record.net is None:
                 fuse(known, coarse, **call).compute()
-                compiled.add(record.name)
+                compiled.add(trial.label)
             start = clock.perf_counter()
             estimate = fuse(known, coarse, **call).compute()
             seconds = clock.perf_counter() - start
             reference = (fine if truth is None else truth).sel({dim: [date]})
-            scores.append(_score(record.name, estimate, reference, dim, band, seconds))
+            scores.append(_score(trial.label, estimate, reference, dim, band, seconds))
         by_date.append(xr.concat(scores, "method"))
     together = xr.concat(by_date, dim, join="outer")
-    names = [r.name for r in tried if r.name in together.method.values]
+    names = [t.label for t in tried if t.label in together.method.values]
     return together.sel({"method": names})
 
 
@@ -135,7 +139,7 @@ def evaluate_gapfill(
     cube: xr.DataArray | xr.Dataset,
     sar: xr.DataArray | xr.Dataset | None = None,
     *,
-    methods: Sequence[str | Method] | None = None,
+    methods: Sequence[Any] | None = None,
     regimes: Sequence[Literal["partial", "persistent", "full"]] = ("partial", "persistent", "full"),
     mask: xr.DataArray | None = None,
     days: float = 25.0,
@@ -151,8 +155,8 @@ def evaluate_gapfill(
     ----------
     cube, sar : DataArray or Dataset of bands
         As :func:`xstf.gapfill` takes them. `sar` goes to the methods that make use of it.
-    methods : sequence of str or Method, optional
-        Default: all that the cube has dates enough for.
+    methods : sequence of str, Method or (method, dict of its parameters), optional
+        Default: all that the cube has dates enough for, but networks, which need weights.
     regimes : sequence of {"partial", "persistent", "full"}
         What is hidden: a shape on one date; that shape on all dates within `days`; all that is
         within `days`.
@@ -189,32 +193,35 @@ def evaluate_gapfill(
         array = array.where(~mask)
     plain = _inputs.read(array, what="cube")
     dates = plain.data.shape[0]
-    records = [get_method("gapfill", m) for m in (methods or method_names("gapfill"))]
+    tried = trials("gapfill", methods or None)
     if methods is None:
-        records = [r for r in records if r.fewest <= dates]
+        tried = [t for t in tried if t.record.fewest <= dates]
     compiled: set[str] = set()
     by_regime = []
     for regime in regimes:
         holed, held = simulate.transplant_mask(array, regime=regime, days=days, seed=seed)
         truth = array.where(held).compute()
         scores = []
-        for record in records:
-            call: dict[str, Any] = {"method": record, "return_quality": record.std, **options}
+        for trial in tried:
+            record = trial.record
+            call: dict[str, Any] = {
+                "method": record, "return_quality": record.std, **options, **trial.params,
+            }  # fmt: skip
             if record.guided and sar is not None:
                 call["sar"] = sar
-            if record.name not in compiled:
+            if trial.label not in compiled and record.net is None:
                 gapfill(holed, **call).compute()
-                compiled.add(record.name)
+                compiled.add(trial.label)
             start = clock.perf_counter()
             filled = gapfill(holed, **call).compute()
             seconds = clock.perf_counter() - start
-            scores.append(_filling_score(record, filled, truth, plain, seconds))
+            scores.append(_filling_score(trial, filled, truth, plain, seconds))
         by_regime.append(xr.concat(scores, "method").expand_dims(regime=[regime]))
     return xr.concat(by_regime, "regime")
 
 
 def _filling_score(
-    record: Method, filled: Any, truth: xr.DataArray, cube: _inputs.Cube, seconds: float
+    trial: Trial, filled: Any, truth: xr.DataArray, cube: _inputs.Cube, seconds: float
 ) -> xr.Dataset:
     """Return one method's scores on what was hidden."""
     estimate = filled if isinstance(filled, xr.DataArray) else filled[cube.name]
@@ -225,12 +232,12 @@ def _filling_score(
     hidden = truth.notnull()
     share = estimate.isnull().where(hidden).mean()
     covered: Any = np.nan
-    if record.std:
+    if trial.record.std:
         off = abs(estimate - truth) <= NINETY * filled[f"{cube.name}_std"]
         covered = float(off.where(hidden & estimate.notnull()).mean())
     found |= {"covered": xr.DataArray(covered), "left": share, "seconds": xr.DataArray(seconds)}
     bare = {n: v.reset_coords(drop=True).drop_attrs() for n, v in found.items()}
-    return xr.Dataset(bare).expand_dims(method=[record.name])
+    return xr.Dataset(bare).expand_dims(method=[trial.label])
 
 
 def _hidden_dates(

@@ -7,7 +7,7 @@ import dask
 import numpy as np
 import xarray as xr
 
-import xstf
+from xstf._method import classical_names
 
 # Tests run every benchmark once, small.
 SMALL = bool(os.environ.get("XSTF_BENCH_SMALL"))
@@ -58,9 +58,9 @@ def run_kernel(record, fine, coarse, ratio, **params):
     return kernel(fine, coarse, ratio=ratio, params=options, state=state, inner=inner, std=False)[0]
 
 
-def methods():
-    """Return the names of the fusion methods."""
-    return list(xstf.list_methods("fuse").index)
+def methods(task="fuse"):
+    """Return the names of the methods that need no training."""
+    return classical_names(task)
 
 
 def holes(dates, bands, side, seed=0):

@@ -17,7 +17,7 @@ TALL = 64 if common.SMALL else 400
 class Pixels:
     """Microseconds a pixel of every method, 100 dates of 4 bands half of them missing, one core."""
 
-    params = (list(xstf.list_methods("gapfill").index),)
+    params = (common.methods("gapfill"),)
     param_names = ("method",)
     timeout = 600
     unit = "us"

@@ -20,7 +20,7 @@ def pair(side=SIDE, bands=BANDS):
 class Methods:
     """PSF and response estimated, one core, no tiles."""
 
-    params = (list(xstf.list_methods("sharpen_spectral").index),)
+    params = (common.methods("sharpen_spectral"),)
     param_names = ("method",)
     timeout = 600
 

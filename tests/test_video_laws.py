@@ -1,0 +1,350 @@
+"""What every network that fills gaps promises, run over every record that has one."""
+
+from __future__ import annotations
+
+import importlib
+import pickle
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+import xarray as xr
+
+import xstf
+from xstf import _flags
+from xstf._method import Method, get_method, method_names
+from xstf.methods import _networks
+
+NETWORKS = [r for r in (get_method("gapfill", n) for n in method_names("gapfill")) if r.net]
+NETWORK = pytest.mark.parametrize("record", NETWORKS, ids=lambda r: r.name)
+GUIDED = pytest.mark.parametrize("record", [r for r in NETWORKS if r.guided], ids=lambda r: r.name)
+ALONE = pytest.mark.parametrize(
+    "record", [r for r in NETWORKS if not r.guided], ids=lambda r: r.name
+)
+BANDS = ["red", "nir"]
+DAYS = np.array([0, 7, 19, 24, 41, 47, 60, 77])  # irregular
+TILE = 20
+NOWHERE = (30, 31)  # a pixel that is never seen
+LOST, HALF = 4, 5  # a date that is missing wholly, one that is seen at the left alone
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+def make_cube(height: int = 70, width: int = 65, seed: int = 0) -> xr.DataArray:
+    """Return smooth fields with a season and holes: a lost date, a lost pixel, a lost band of one."""
+    rng = np.random.default_rng(seed)
+    y, x = np.arange(height) / 20, np.arange(width) / 23
+    waves = np.stack([np.sin(y + i)[:, None] * np.cos(x * (1 + i)) for i in range(2)])
+    season = np.sin(DAYS / 30)[:, None, None, None]
+    cube = 0.3 + 0.05 * waves + 0.05 * season + 0.01 * rng.standard_normal((8, 2, height, width))
+    for date in range(8):
+        top, left = rng.integers(0, height - 4), rng.integers(0, width - 4)
+        cube[date, :, top : top + 17, left : left + 20] = np.nan
+    cube[2, 0, :5, :5] = np.nan  # one band alone
+    cube[LOST] = np.nan
+    cube[HALF, :, :, 12:] = np.nan
+    if height > NOWHERE[0] and width > NOWHERE[1]:
+        cube[:, :, NOWHERE[0], NOWHERE[1]] = np.nan
+        cube[:, 1, NOWHERE[0], NOWHERE[1] + 1] = np.nan
+    times = np.datetime64("2020-03-01", "ns") + DAYS * np.timedelta64(1, "D")
+    grid = {"y": -(np.arange(height) + 0.5), "x": np.arange(width) + 0.5}
+    return xr.DataArray(
+        cube.astype("f4"), {"time": times, "band": BANDS, **grid}, ("time", "band", "y", "x"),
+        name="reflectance", attrs={"units": "1"},
+    )  # fmt: skip
+
+
+def make_sar(cube: xr.DataArray) -> xr.DataArray:
+    """Return backscatter on coarser pixels, a day after each of the cube's dates."""
+    rng = np.random.default_rng(1)
+    sizes = [-(-cube.sizes[d] // 2) for d in ("y", "x")]
+    values = -12 + 2 * rng.standard_normal((cube.sizes["time"], 2, *sizes))
+    grid = {d: (np.arange(n) * 2 + 1) * s for d, n, s in zip("yx", sizes, (-1, 1), strict=True)}
+    times = cube.time.values + np.timedelta64(1, "D")
+    return xr.DataArray(
+        values.astype("f4"), {"time": times, "band": ["VV", "VH"], **grid},
+        ("time", "band", "y", "x"), name="sigma0", attrs={"units": "dB"},
+    )  # fmt: skip
+
+
+def checkpoint(record: Method, path: Path, noise: float = 0.03) -> Path:
+    """Write a network whose weights were shaken, so that it answers with more than its prior."""
+    torch.manual_seed(3)
+    guides = 2 if record.guided else 0
+    sizes = {**record.net.sizes, "size": "tiny", "guide_bands": guides}
+    net = importlib.import_module(f"xstf.nets.{record.net.module}").build(bands=2, **sizes)
+    with torch.no_grad():
+        for parameter in net.parameters():
+            parameter += noise * torch.randn_like(parameter)
+    extra = {
+        "dates": 6, "guide_mean": [-12.0] * guides, "guide_std": [2.0] * guides,
+        "std_factor": 1.5,
+    }  # fmt: skip
+    manifest = xstf.weights.Manifest(
+        method=record.name, task="gapfill", bands=tuple(BANDS), sizes=sizes, low=(0.3, 0.3),
+        high=(0.4, 0.4), base="prior", ratio=1.0, patch=TILE, extra=extra, sensors="",
+        data="random", licence="", scores={}, version=xstf.__version__,
+    )  # fmt: skip
+    return xstf.weights.save(path, net.state_dict(), manifest)
+
+
+@pytest.fixture
+def weights(tmp_path, record):
+    return checkpoint(record, tmp_path / "w.safetensors")
+
+
+def run(
+    record: Method, weights: Path, cube: xr.DataArray, sar: xr.DataArray | None = None,
+    **options: Any,
+) -> Any:  # fmt: skip
+    """Return the filled cube; networks that need radar are given some."""
+    if record.guided and sar is None:
+        sar = make_sar(cube)
+    small = {"tile": TILE, "overlap": 10, "device": "cpu"} | options
+    return xstf.gapfill(cube, sar, method=record, weights=weights, **small)
+
+
+def prior(cube: xr.DataArray) -> xr.DataArray:
+    return xstf.gapfill(cube, method="linear")
+
+
+@NETWORK
+def test_record_is_complete(record):
+    assert "doi:" in record.reference
+    assert record.summary.endswith(".")
+    assert record.std
+    assert record.guided == record.name.startswith("smts")
+    assert ("vivit" in record.name) == (record.net.sizes["embedding"] == "tubelet")
+
+
+@NETWORK
+@pytest.mark.parametrize("blend", ["crop", "smooth"])
+def test_chunks_do_not_matter(record, weights, blend):
+    """Nothing is computed early; any chunks give what the whole gives, deviation and flag too."""
+    cube = make_cube()
+    options = {"blend": blend, "return_quality": True}
+    whole = run(record, weights, cube, **options)
+    assert float(abs(whole.reflectance - prior(cube)).mean()) > 1e-3
+    for chunks in ({"y": 33, "x": 65}, {"y": 70, "x": 17}):
+        sar = make_sar(cube).chunk(y=9) if record.guided else None
+        with xstf.testing.raise_if_dask_computes():
+            lazy = run(record, weights, cube.chunk(chunks), sar, **options)
+        for name, found in lazy.compute().items():
+            np.testing.assert_allclose(found, whole[name], rtol=1e-5, atol=2e-6, err_msg=name)
+
+
+@NETWORK
+def test_observed_pixels_come_back_bit_for_bit(record, weights):
+    cube = make_cube()
+    out = run(record, weights, cube)
+    seen = cube.notnull().values
+    np.testing.assert_array_equal(out.values[seen], cube.values[seen])
+
+
+@NETWORK
+def test_never_seen_stays_missing_and_nothing_else_does(record, weights):
+    cube = make_cube()
+    out = run(record, weights, cube)
+    never = np.broadcast_to(cube.isnull().all("time").values, cube.shape)
+    assert never[0].sum() == 3
+    np.testing.assert_array_equal(np.isnan(out.values), never)
+
+
+@NETWORK
+def test_nothing_in_gives_nothing_out(record, weights):
+    out = run(record, weights, make_cube(24, 31) * np.nan, return_quality=True)
+    assert np.isnan(out["reflectance"]).all()
+    assert np.isnan(out["reflectance_std"]).all()
+
+
+@NETWORK
+@pytest.mark.parametrize("blend", ["crop", "smooth"])
+def test_a_poked_pixel_changes_nothing_beyond_the_halo(record, weights, blend):
+    cube = make_cube()
+    poked = cube.copy(deep=True)
+    poked[:, :, 40, 20] += 0.3
+    before, after = (run(record, weights, c, blend=blend).values for c in (cube, poked))
+    changed = np.argwhere((before != after) & ~np.isnan(before))[:, 2:] - (40, 20)
+    options = record.params(tile=TILE, overlap=10)
+    assert 5 < np.abs(changed).max() <= record.halo(options, 1)
+
+
+@NETWORK
+@pytest.mark.parametrize("shape", [(12, 33), (33, 12), (7, 9), (20, 21)])
+def test_images_smaller_than_a_tile(record, weights, shape):
+    cube = make_cube(*shape)
+    out = run(record, weights, cube)
+    assert out.shape[2:] == shape
+    np.testing.assert_array_equal(out.isnull().all("time"), cube.isnull().all("time"))
+    assert float(abs(out - prior(cube)).mean()) > 1e-3
+
+
+@NETWORK
+def test_a_date_that_is_missing_wholly_is_filled(record, weights):
+    cube = make_cube()
+    out = run(record, weights, cube, return_quality=True)
+    lost = out.isel(time=LOST)
+    there = lost["reflectance"].notnull().values
+    assert there.sum() == there.size - 3
+    change = np.abs((lost["reflectance"] - prior(cube)[LOST]).values[there])
+    assert change.mean() > 1e-3
+    assert (lost["reflectance_flag"].values[there] == _flags.FILLED_IN_TIME).all()
+    flag = out["reflectance_flag"].isel(time=HALF).values
+    assert (flag[:, :60, 15] == _flags.FILLED_IN_SPACE).any()
+    assert (flag[:, :, 45:] != _flags.FILLED_IN_SPACE).all()
+
+
+@NETWORK
+def test_deviations_are_positive_and_where_the_estimate_is(record, weights):
+    cube = make_cube()
+    out = run(record, weights, cube, return_quality=True)
+    filled, std = out["reflectance"].values, out["reflectance_std"].values
+    np.testing.assert_array_equal(np.isnan(std), np.isnan(filled))
+    seen = cube.notnull().values
+    assert (std[seen] == 0).all()
+    assert (std[~seen & ~np.isnan(filled)] > 0).all()
+    assert np.isfinite(std[~np.isnan(filled)]).all()
+    alone = run(record, weights, cube)
+    np.testing.assert_allclose(filled, alone, rtol=1e-6, atol=1e-7)
+
+
+@NETWORK
+def test_dates_in_any_order(record, weights):
+    cube = make_cube(24, 31)
+    order = [5, 0, 7, 2, 1, 6, 4, 3]
+    sar = make_sar(cube)
+    given = sar if record.guided else None
+    mixed = run(record, weights, cube.isel(time=order), given)
+    whole = run(record, weights, cube, given)
+    np.testing.assert_array_equal(mixed.time, cube.time[order])
+    np.testing.assert_array_equal(mixed, whole.isel(time=order))
+
+
+@NETWORK
+def test_the_time_of_the_year_matters_and_not_the_year(record, weights):
+    """Four years are whole; the same series in autumn is another one."""
+    cube = make_cube(24, 31)
+    want = run(record, weights, cube)
+    for days, same in ((4 * 365 + 1, True), (180, False)):
+        late = cube.assign_coords(time=cube.time + np.timedelta64(days, "D"))
+        off = np.nanmax(np.abs(run(record, weights, late).values - want.values))
+        assert (off < 1e-6) == same
+
+
+@NETWORK
+def test_two_dates_suffice(record, weights):
+    cube = make_cube(24, 31).isel(time=[0, 1])
+    out = run(record, weights, cube)
+    np.testing.assert_array_equal(out.isnull().all("time"), cube.isnull().all("time"))
+    assert (out.isnull() == cube.isnull().all("time")).all()
+    with pytest.raises(ValueError, match="needs 2 dates or more"):
+        run(record, weights, cube.isel(time=[0]))
+
+
+@NETWORK
+def test_longer_gaps_than_asked_for_stay_missing(record, weights):
+    cube = make_cube(40, 31)
+    free, held = run(record, weights, cube), run(record, weights, cube, max_gap="25D")
+    assert held.isnull().sum() > free.isnull().sum()
+    assert held.isnull().sum() < cube.isnull().sum()
+    there = held.notnull().values
+    np.testing.assert_allclose(held.values[there], free.values[there], rtol=1e-6, atol=1e-7)
+
+
+@NETWORK
+def test_inputs_are_left_alone_and_labels_kept(record, weights):
+    cube = make_cube(24, 31)
+    sar = make_sar(cube) if record.guided else None
+    copies = cube.copy(deep=True), None if sar is None else sar.copy(deep=True)
+    out = run(record, weights, cube.transpose("y", "time", "x", "band"), sar)
+    xr.testing.assert_identical(cube, copies[0])
+    if sar is not None:
+        xr.testing.assert_identical(sar, copies[1])
+    assert out.dims == ("y", "time", "x", "band")
+    assert out.dtype == np.float32
+    assert out.name == cube.name
+    assert out.attrs["units"] == "1"
+    for name in cube.coords:
+        xr.testing.assert_identical(out[name], cube[name])
+    assert record.name in out.attrs["stf_method"]
+    assert "random" in out.attrs["stf_weights"]
+
+
+@NETWORK
+def test_weights_are_read_once_and_are_not_in_the_tasks(record, weights, monkeypatch):
+    cube = make_cube(40, 41)
+    found = []
+    load = xstf.weights.load
+    monkeypatch.setattr(_networks, "_LOADED", {})
+    lazy = run(record, weights, cube.chunk(y=20, x=20))
+    monkeypatch.setattr(xstf.weights, "load", lambda s: found.append(s) or load(s))
+    lazy.compute()
+    assert len(found) == 1
+    sizes = [len(pickle.dumps(t)) for t in dict(lazy.__dask_graph__()).values()]
+    assert max(sizes) < 60_000 + cube.nbytes + make_sar(cube).nbytes
+
+
+# --- radar -------------------------------------------------------------------------------------
+
+
+@GUIDED
+def test_radar_matters_and_what_of_it_is_missing_does_not(record, weights):
+    cube = make_cube(24, 31)
+    sar = make_sar(cube)
+    whole = run(record, weights, cube, sar)
+    some = run(record, weights, cube, sar.isel(time=[0, 1, 6, 7]), guide_tolerance="3D")
+    assert (some.isnull() == cube.isnull().all("time")).all()
+    assert float(abs(whole - some).max()) > 1e-4
+    # What is missing is not looked at: not a date more or less, not a pixel.
+    blank = sar.where(sar.time.isin(sar.time[[0, 1, 6, 7]]))
+    np.testing.assert_array_equal(run(record, weights, cube, blank, guide_tolerance="3D"), some)
+
+
+@GUIDED
+def test_another_number_of_guide_bands_is_refused(record, weights):
+    cube = make_cube(24, 31)
+    with pytest.raises(ValueError, match=r"trained with 2 guide bands .*, here are 1"):
+        run(record, weights, cube, make_sar(cube).isel(band=[0]))
+    with pytest.raises(ValueError, match=r"trained with 2 guide bands .*, here are 0"):
+        xstf.gapfill(cube, method=record, weights=weights, device="cpu")
+
+
+@ALONE
+def test_radar_is_refused_by_networks_that_know_none(record, weights):
+    cube = make_cube(24, 31)
+    with pytest.raises(ValueError, match="makes no use of sar"):
+        run(record, weights, cube, make_sar(cube))
+
+
+# --- what is refused ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("record", NETWORKS[:1], ids=lambda r: r.name)
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"tile": 22}, "whole in 5"),
+        ({"tile": 20, "overlap": 20}, "must be above overlap"),
+        ({"overlap": 7}, "overlap must be even"),
+        ({"blend": "hard"}, "blend must be"),
+        ({"weights": ""}, "needs weights"),
+    ],
+)
+def test_bad_parameters_are_refused(record, weights, options, words):
+    given = {"weights": weights} | options
+    with pytest.raises(ValueError, match=words):
+        run(record, cube=make_cube(24, 31), **given)
+
+
+@pytest.mark.parametrize("record", NETWORKS[:1], ids=lambda r: r.name)
+def test_weights_for_other_bands_are_refused(record, weights):
+    with pytest.raises(ValueError, match="trained on bands"):
+        run(record, weights, make_cube(24, 31).isel(band=[1, 0]))

@@ -1,0 +1,230 @@
+"""Training: what it learns from, what it holds out, how it stops and goes on."""
+
+from __future__ import annotations
+
+import csv
+
+import numpy as np
+import pytest
+import torch
+
+import xstf
+from xstf._method import get_method
+from xstf._recipe import Recipe
+from xstf.train import fusion, loop
+
+QUICK = {
+    "epochs": 2, "steps": 2, "patch": 16, "batch": 2, "device": "cpu",
+    "sizes": {"widths": (4, 8, 8)},
+}  # fmt: skip
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def cubes():
+    scene = xstf.scenes.landsat_modis(size=60)
+    bands = ["green", "nir"]
+    return scene.fine.sel(band=bands), scene.coarse.sel(band=bands)
+
+
+def fit(cubes, **options):
+    return xstf.train.fit("edcstfn", *cubes, **QUICK | options)
+
+
+def test_a_seed_gives_one_result(cubes):
+    first, second, other = fit(cubes), fit(cubes), fit(cubes, seed=1)
+    have, want = (xstf.weights.load(f.checkpoint).tensors for f in (first, second))
+    assert all(torch.equal(have[name], want[name]) for name in want)
+    assert [r["loss"] for r in first.history[1:]] == [r["loss"] for r in second.history[1:]]
+    assert [r["loss"] for r in first.history[1:]] != [r["loss"] for r in other.history[1:]]
+
+
+class Killed(Exception):
+    """What a kill between two epochs leaves: the state on disk and nothing else."""
+
+
+def kill_after(epochs, monkeypatch):
+    keep = loop._Trainer.keep
+
+    def die(self, path, done, mark):
+        keep(self, path, done, mark)
+        if len(done.history) > epochs:
+            raise Killed
+
+    monkeypatch.setattr(loop._Trainer, "keep", die)
+
+
+@pytest.mark.parametrize("extra", [{}, {"average": 0.9, "schedule": "plateau"}])
+def test_interrupted_and_resumed_is_as_unbroken(cubes, tmp_path, monkeypatch, extra):
+    unbroken = fit(cubes, epochs=4, **extra)
+
+    path = tmp_path / "net.safetensors"
+    kill_after(2, monkeypatch)
+    with pytest.raises(Killed):
+        fit(cubes, epochs=4, out=path, log=tmp_path / "log.csv", **extra)
+    assert not path.exists()
+    monkeypatch.undo()
+    resumed = fit(cubes, epochs=4, out=path, log=tmp_path / "log.csv", **extra)
+    for key in ("loss", "mae", "rate"):
+        want, have = ([r[key] for r in f.history[1:]] for f in (unbroken, resumed))
+        assert have == want
+    assert path.exists()
+    assert list(tmp_path.glob("*.training.safetensors")) == []
+    rows = list(csv.DictReader((tmp_path / "log.csv").read_text().splitlines()))
+    assert [int(r["epoch"]) for r in rows] == [0, 1, 2, 3, 4]
+
+
+def test_state_of_another_training_is_refused(cubes, tmp_path, monkeypatch):
+    path = tmp_path / "net.safetensors"
+    kill_after(1, monkeypatch)
+    with pytest.raises(Killed):
+        fit(cubes, epochs=4, out=path)
+    monkeypatch.undo()
+    with pytest.raises(ValueError, match="state of another training"):
+        fit(cubes, epochs=4, out=path, seed=5)
+    assert fit(cubes, epochs=1, out=path, seed=5, resume=False).path == path
+
+
+def test_masked_pixels_teach_nothing(cubes):
+    fine, coarse = cubes
+    mask = fine.isel(band=0, drop=True).isnull() | ((fine.x - fine.x[0]) < 500)
+    spoiled = fine.where(~mask, 0.9)
+    first, second = (fit((f, coarse), mask=mask) for f in (fine, spoiled))
+    assert [r["loss"] for r in first.history[1:]] == [r["loss"] for r in second.history[1:]]
+
+
+def test_a_date_that_is_held_out_is_in_no_lesson(cubes):
+    fine, coarse = cubes
+    read = fusion.read(fine, coarse, validation=fine.time[1])
+    assert {p.fine for lesson in read.held for p in [lesson.wanted]} == {1}
+    assert {p.fine for lesson in read.lessons for p in (lesson.known, lesson.wanted)} == {0, 2, 3}
+    assert len(read.lessons) == 6
+    assert len(fusion.read(fine, coarse, cross=False).lessons) == 2
+    assert len(fusion.read(fine, coarse, cross=False, swap=True).lessons) == 4
+    spoiled = fine.copy(deep=True)
+    spoiled[1] *= 1.5
+    first, second = (fit((f, coarse), validation=fine.time[1]) for f in (fine, spoiled))
+    assert first.history[1]["loss"] == second.history[1]["loss"]
+    assert first.scores["mae"] != second.scores["mae"]
+
+
+def test_two_pairs_hold_out_columns(cubes):
+    fine, coarse = cubes
+    read = fusion.read(fine.isel(time=[0, 3]), coarse)
+    assert read.said == "columns 48 and on"
+    assert all(lesson.columns == slice(0, 48) for lesson in read.lessons)
+    assert all(lesson.columns == slice(48, 60) for lesson in read.held)
+
+
+def test_learning_pays_or_changes_nothing(cubes):
+    """The untrained network answers with its base image, and stays if nothing is better."""
+    spoilt = fit(cubes, rate=0.5, epochs=1)
+    assert spoilt.history[1]["mae"] > spoilt.history[0]["mae"]
+    assert spoilt.scores["mae"] == spoilt.scores["mae_untrained"]
+    fine, coarse = cubes
+    read = xstf.weights.load(spoilt.checkpoint)
+    last = [v for v in read.tensors.values() if len(v) == fine.sizes["band"]]
+    assert any(not v.any() for v in last)
+
+
+def test_stops_when_nothing_improves(cubes):
+    fitted = fit(cubes, epochs=30, steps=1, rate=1e-9, patience=2)
+    assert fitted.scores["epochs"] < 30
+
+
+@pytest.mark.parametrize("name", ["ganstfm", "ecpwstfn"])
+def test_adversaries_and_features_are_trained_by_the_same_loop(cubes, name):
+    small = {"ganstfm": {"widths": (4, 8)}, "ecpwstfn": {"width": 4}}[name]
+    fitted = xstf.train.fit(name, *cubes, **QUICK | {"sizes": small, "epochs": 1, "steps": 1})
+    assert np.isfinite(fitted.history[1]["loss"])
+
+
+def test_lazy_cubes_teach_the_same(cubes):
+    fine, coarse = cubes
+    lazy = fit((fine.chunk(y=17, x=20), coarse.chunk(time=1)))
+    assert [r["loss"] for r in lazy.history[1:]] == [r["loss"] for r in fit(cubes).history[1:]]
+
+
+def test_schedules():
+    cosine = Recipe(rate=1.0, schedule="cosine", warmup=0.1)
+    assert loop.rate(cosine, 0.05, []) == pytest.approx(0.5, rel=0.02)
+    assert loop.rate(cosine, 1.0, []) == pytest.approx(0.01)
+    plateau = Recipe(rate=1.0, schedule="plateau", patience=6)
+    assert loop.rate(plateau, 0.5, [3, 2, 1, 0.5]) == 1.0
+    assert loop.rate(plateau, 0.5, [3, 2, 2, 2, 2]) == pytest.approx(0.1)
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"recipe": "huge"}, "recipe must be"),
+        ({"speed": 3}, "fit has no argument"),
+        ({"epochs": 0}, "epochs must be 1 or more"),
+        ({"out": "net.pt"}, "safetensors"),
+        ({"validation": "1999-01-01"}, "must be dates of image pairs"),
+    ],
+)
+def test_bad_arguments_say_what_is_allowed(cubes, options, words):
+    with pytest.raises((ValueError, TypeError), match=words):
+        fit(cubes, **options)
+
+
+def test_classical_methods_need_no_training(cubes):
+    with pytest.raises(ValueError, match="is no network"):
+        xstf.train.fit("starfm", *cubes)
+
+
+def test_one_pair_is_too_few(cubes):
+    fine, coarse = cubes
+    with pytest.raises(ValueError, match="needs two fine images"):
+        fit((fine.isel(time=[0]), coarse))
+
+
+class TestTheVerb:
+    """Weights through `fuse`."""
+
+    def test_three_ways_are_named(self, cubes):
+        with pytest.raises(ValueError, match=r"weights='file.*weights='fit'.*bundled"):
+            xstf.fuse(*cubes, method="edcstfn")
+        with pytest.raises(ValueError, match="no checkpoint 'nowhere'"):
+            xstf.fuse(*cubes, method="edcstfn", weights="nowhere")
+
+    def test_fit_trains_on_the_cubes_of_the_call(self, cubes, monkeypatch):
+        record = get_method("fuse", "edcstfn")
+        quick = Recipe(epochs=1, steps=1, patch=16, batch=1)
+        monkeypatch.setitem(vars(record.net), "small", quick)
+        out = xstf.fuse(*cubes, method="edcstfn", weights="fit", device="cpu")
+        assert "held out" in out.attrs["stf_weights"]
+        assert not np.isnan(out.isel(time=0)).any()
+
+    def test_weights_for_other_data_are_refused(self, cubes, tmp_path):
+        fine, coarse = cubes
+        path = fit(cubes, epochs=1).save(tmp_path / "w.safetensors")
+        swapped = fine.isel(band=[1, 0]), coarse.isel(band=[1, 0])
+        with pytest.raises(ValueError, match="trained on bands"):
+            xstf.fuse(*swapped, method="edcstfn", weights=path)
+        with pytest.raises(ValueError, match=r"are of 'edcstfn', not of 'mlffgan'"):
+            xstf.fuse(*cubes, method="mlffgan", weights=path)
+        wide = coarse.coarsen(y=3, x=3, boundary="trim").mean()
+        with pytest.raises(ValueError, match="coarse pixels 15 fine pixels wide"):
+            xstf.fuse(fine, wide, method="edcstfn", weights=path)
+        with pytest.raises(ValueError, match="another unit"):
+            xstf.fuse(fine * 10000, coarse * 10000, method="edcstfn", weights=path, device="cpu")
+        with pytest.raises(ValueError, match="no standard deviation"):
+            xstf.fuse(*cubes, method="edcstfn", weights=path, return_quality=True)
+
+    def test_two_pairs(self, cubes, tmp_path):
+        fine, coarse = cubes
+        path = fit(cubes, epochs=1).save(tmp_path / "w.safetensors")
+        out = xstf.fuse(
+            fine.isel(time=[0, 2]), coarse, method="edcstfn", weights=path, device="cpu",
+            time=coarse.time[5],
+        )  # fmt: skip
+        assert not np.isnan(out).any()

@@ -1,0 +1,251 @@
+"""What the video transformers share: their parameters, and the kernel that runs one.
+
+The network sees windows of a few dates of a tile: the cube, standardised, what of it is known, a
+prior (linear in time, which uses the whole series) and the guide; it answers with what to add to
+the prior. Windows in time overlap by half, tiles in space as `VideoParams` says, and what several
+of them say of a pixel is averaged.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import partial
+from typing import Any, Literal
+
+import numpy as np
+
+from xstf.methods import _networks
+from xstf.methods._lattice import Lattice, Window
+from xstf.methods.gapfill import linear
+
+_WINDOWS = 4  # of dates, that a processor takes at a time
+
+EXEMPT: Mapping[str, str] = {
+    "scale": "values are scaled as the checkpoint says, which was trained in one unit",
+    "symmetry": "the lattice of tiles begins at the first row and column",
+    "offset": "the answer is learned, not built",
+}
+
+
+@dataclass(frozen=True)
+class VideoParams:
+    """How a video transformer is run.
+
+    Parameters
+    ----------
+    weights
+        Path of a checkpoint that :func:`xstf.train.fit` wrote; ``"fit"`` to train on this cube
+        first, which computes even if it is lazy; or the name of a bundled checkpoint.
+    tile
+        Side of the network's tiles in pixels; 0: of the patches that it was trained on.
+    overlap
+        Pixels that neighbouring tiles share; even.
+    blend
+        ``"smooth"``: neighbours fade into each other; ``"crop"``: each answers for its centre.
+    batch
+        Tiles that a GPU takes at a time; a processor takes one.
+    """
+
+    weights: str = ""
+    tile: int = 0
+    overlap: int = 30
+    blend: Literal["smooth", "crop"] = "smooth"
+    batch: int = 8
+
+    def __post_init__(self) -> None:
+        """Refuse tiles that cannot lie beside each other."""
+        if self.tile < 0 or self.batch < 1:
+            raise ValueError(f"tile must be 0 or more and batch 1 or more, not {self}")
+        if self.overlap < 0 or self.overlap % 2:
+            raise ValueError(f"overlap must be even and 0 or more, not {self.overlap}")
+        if self.tile and self.tile <= self.overlap:
+            raise ValueError(f"tile={self.tile} must be above overlap={self.overlap}")
+        if self.blend not in ("crop", "smooth"):
+            raise ValueError(f"blend must be 'smooth' or 'crop', not {self.blend!r}")
+
+
+def halo(params: VideoParams, ratio: int) -> int:
+    """Return how far a pixel's result may reach: across the tiles that see it."""
+    return params.tile
+
+
+def kernel(
+    cube: np.ndarray,
+    guide: np.ndarray | None,
+    *,
+    times: np.ndarray,
+    params: VideoParams,
+    state: Mapping[str, Any],
+    inner: tuple[slice, slice],
+    std: bool,
+    origin: tuple[int, int],
+    whole: tuple[int, int],
+    device: str | None = None,
+) -> tuple[np.ndarray, np.ndarray | None, np.ndarray]:
+    """Return the network's estimate; the contract is `xstf._method.Method`'s."""
+    net, manifest = _networks.loaded(state["weights"], state["module"], device)
+    place = _networks.device_of(device)
+    series = Series(cube, guide, times, manifest)
+    rows, cols = (slice(i.start + o, i.stop + o) for i, o in zip(inner, origin, strict=True))
+    with ExitStack() as stack:
+        for context in _networks.inference(place):
+            stack.enter_context(context)
+        answer = _networks.over_tiles(
+            Lattice(params.tile, params.overlap, whole, state["multiple"]),
+            (rows, cols),
+            partial(series.cut, origin=origin),
+            partial(run, net, place, times + state["day"], manifest.extra["dates"]),
+            lead=(2 if std else 1, *cube.shape[:2]),
+            batch=params.batch if place.type == "cuda" else 1,
+            blend=params.blend == "smooth",
+        )
+    part = (..., *inner)
+    estimate = series.prior[part] + answer[0] * series.span
+    spread = None
+    if std:
+        variance = np.exp(np.clip(answer[1], -20, 20))
+        spread = np.sqrt(variance) * series.span * np.float32(manifest.extra["std_factor"])
+        spread[np.isnan(estimate)] = np.nan
+    filled = np.isnan(cube[part]) & ~np.isnan(estimate)
+    # Where a neighbour is clear on the date, that is what the network looks at first.
+    in_space = filled & ~np.isnan(cube).all(axis=(2, 3), keepdims=True)
+    return estimate.astype(np.float32), spread, in_space
+
+
+def run(
+    net: Any, place: Any, days: np.ndarray, dates: int, cube: np.ndarray, prior: np.ndarray,
+    guide: np.ndarray,
+) -> np.ndarray:  # fmt: skip
+    """Return the change and the logarithm of its variance, ``(batch, 2, time, band, y, x)``.
+
+    Parameters
+    ----------
+    net, place
+        The network, and torch's device.
+    days
+        ``(time,)`` since a 1 January.
+    dates
+        In a window.
+    cube, prior
+        ``(batch, time, band, y, x)``, standardised; the first NaN where missing.
+    guide
+        ``(batch, time, guide_band, y, x)``, standardised, NaN where missing; of no bands if none.
+    """
+    torch = importlib.import_module("torch")
+    total = np.zeros((len(cube), 2, *cube.shape[1:]), np.float32)
+    count = np.zeros(cube.shape[1], np.float32)
+    windows = windows_of(len(days), dates)
+    step = _WINDOWS if place.type == "cpu" else len(windows)
+    for first in range(0, len(windows), step):
+        some = windows[first : first + step]
+        stacked = (np.concatenate([a[:, w] for w in some]) for a in (cube, prior, guide))
+        when = np.concatenate([np.tile(days[w], (len(cube), 1)) for w in some])
+        batch = {
+            name: torch.from_numpy(np.ascontiguousarray(a, np.float32)).to(place)
+            for name, a in zip(("cube", "prior", "guide", "days"), (*stacked, when), strict=True)
+        }
+        change, variance = forward(net, batch)
+        found = torch.stack([change, variance], dim=1).float().cpu().numpy()
+        for n, window in enumerate(some):
+            total[:, :, window] += found[n * len(cube) : (n + 1) * len(cube)]
+            count[window] += 1
+    return total / count[:, None, None, None]
+
+
+def forward(net: Any, batch: Mapping[str, Any]) -> tuple[Any, Any]:
+    """Return the network's change and the logarithm of its variance on tensors."""
+    cube, guide = batch["cube"], batch["guide"]
+    seen = ~cube.isnan()
+    arguments: dict[str, Any] = {}
+    if guide.shape[2]:
+        lit = ~guide.isnan().any(dim=2, keepdim=True)
+        arguments = {"guide": guide.nan_to_num(0.0), "guide_valid": lit.float()}
+    found: tuple[Any, Any] = net(
+        cube.nan_to_num(0.0), seen.float(), batch["prior"], batch["days"], **arguments
+    )
+    return found
+
+
+def windows_of(count: int, dates: int) -> list[slice]:
+    """Return windows of so many dates that cover a series, each half over the next."""
+    size = min(dates, count)
+    last = count - size
+    starts = [*range(0, last, max(1, size // 2)), last]
+    return [slice(start, start + size) for start in starts]
+
+
+class Series:
+    """A block of the cube, its prior and its guide, cut and scaled for the network.
+
+    Parameters
+    ----------
+    cube
+        ``(time, band, y, x)``, NaN where missing.
+    guide
+        ``(time, guide_band, y, x)`` or None.
+    times
+        Days.
+    manifest
+        Of the checkpoint: ``low`` is each band's mean and ``high`` one standard deviation above it.
+    """
+
+    def __init__(
+        self, cube: np.ndarray, guide: np.ndarray | None, times: np.ndarray, manifest: Any
+    ) -> None:
+        low, high = (np.array(v, np.float32)[:, None, None] for v in (manifest.low, manifest.high))
+        self.low, self.span = low, high - low
+        self.cube, self.guide = cube, guide
+        self.prior = prior_of(cube, times)
+        mean, spread = (
+            np.array(manifest.extra[f"guide_{name}"], np.float32)[:, None, None]
+            for name in ("mean", "std")
+        )
+        bands = 0 if guide is None else guide.shape[1]
+        if bands != len(mean):
+            raise ValueError(
+                f"the network was trained with {len(mean)} guide bands (orbits count apart), here "
+                f"are {bands}; give sar= and guide= as in training"
+            )
+        self.guide_mean, self.guide_std = mean, spread
+
+    def cut(self, window: Window, origin: tuple[int, int]) -> list[np.ndarray] | None:
+        """Return the scaled cube, prior and guide on a window; None where nothing is known."""
+        inside: Any = tuple(
+            slice(w.start - o, min(w.stop - o, n))
+            for w, o, n in zip(window, origin, self.cube.shape[-2:], strict=True)
+        )
+        part: Any = (..., *inside)
+        prior = self.prior[part]
+        if np.isnan(prior).all():
+            return None
+        size = tuple(w.stop - w.start for w in window)
+        cube = _padded((self.cube[part] - self.low) / self.span, size)
+        prior = _padded(np.nan_to_num((prior - self.low) / self.span), size, known=True)
+        if self.guide is None:
+            return [cube, prior, np.empty((len(cube), 0, *size), np.float32)]
+        guide = (self.guide[part] - self.guide_mean) / self.guide_std
+        return [cube, prior, _padded(guide, size)]
+
+
+def prior_of(cube: np.ndarray, times: np.ndarray) -> np.ndarray:
+    """Return a cube filled linearly in time: NaN only where a pixel is never seen."""
+    inner = (slice(0, cube.shape[2]), slice(0, cube.shape[3]))
+    estimate = linear.METHOD.kernels["numba"](
+        cube, None, times=times, params=linear.METHOD.params(), state={}, inner=inner, std=False
+    )[0]
+    return np.where(np.isnan(cube), estimate, cube)
+
+
+def _padded(images: np.ndarray, size: tuple[int, ...], known: bool = False) -> np.ndarray:
+    """Return images filled up to a window, which is larger where the whole scene is smaller."""
+    more = [(0, s - n) for s, n in zip(size, images.shape[-2:], strict=True)]
+    if any(after for _, after in more):
+        pad = [(0, 0), (0, 0), *more]
+        if known:
+            images = np.pad(images, pad, mode="edge")
+        else:
+            images = np.pad(images, pad, constant_values=np.nan)
+    return np.ascontiguousarray(images, np.float32)

@@ -1,0 +1,68 @@
+"""MTS-ViViT: a video vision transformer that corrects a fill that is linear in time.
+
+A window of dates is cut into tubelets of two dates and 5 x 5 pixels, each becomes a token, all
+tokens look at each other, and each is turned back into its tubelet. With ``x`` the cube, ``m`` what
+of it is known, ``p`` the prior (linear in time over the whole series), ``d`` the days:
+
+    z = Conv3d(x m, m, p, gaps) + place + calendar(d),    kernel = stride = (2, 5, 5)
+    z = z + Attention(Norm(z)),    z = z + MLP(Norm(z))   (4, 6 or 8 times)
+    filled = p + Linear(Norm(z))
+
+It learns on the cube itself: pixels that are known are hidden under the shapes of real gaps of
+other dates, and whole dates are hidden (`xstf.train.fit`); one date in five is held out. The
+loss is, over three scales, the square error and a tenth of the spectral angle, with weight 1 on
+what was hidden and 0.1 on the rest.
+
+What the papers leave open, or where we differ from them:
+
+- The network predicts the residual to the prior, which alone is a fair answer; the papers predict
+  reflectance.
+- Validity by band is an input, and so are day of year and the days to what is known; the papers put
+  0 in holes and have neither.
+- The loss is on what was hidden; the papers' is on all pixels, most of which are only copied.
+- Windows of six dates lie over each other by half, tiles of 60 pixels by 30, and fade into each
+  other.
+- The standard deviation is that of a second head, trained with a normal likelihood whose mean is
+  held, times the factor that makes nine tenths of what was held out lie within its 90 % interval.
+- Sizes: ``sizes={"size": "tiny"}`` (the default, for a processor; 0.7 M parameters), ``"small"``
+  (3.2 M), ``"paper_like"`` (33 M); ``"span"`` and ``"attention"`` are sizes, too: see
+  ``xstf/nets/vivit.py``, which lists what else was chosen.
+
+Wang, Y., Li, L., Yue, M. & State, R. (2025). arXiv:2512.09471, doi:10.48550/arXiv.2512.09471
+Arnab, A., Dehghani, M., Heigold, G., Sun, C., Lucic, M. & Schmid, C. (2021). ViViT: a video vision
+transformer. ICCV. doi:10.1109/ICCV48922.2021.00676
+"""
+
+from __future__ import annotations
+
+from xstf._method import Method
+from xstf._recipe import Net, Recipe
+from xstf.methods.gapfill._video import EXEMPT, VideoParams, halo, kernel
+
+METHOD = Method(
+    name="mts-vivit",
+    task="gapfill",
+    summary="Video transformer over tubelets of two dates; learns on the cube's own clear pixels.",
+    params=VideoParams,
+    halo=halo,
+    kernels={"torch": kernel},
+    reference="Wang et al. (2025), doi:10.48550/arXiv.2512.09471",
+    std=True,
+    guided=False,
+    fewest=2,
+    net=Net(
+        module="vivit",
+        sizes={"embedding": "tubelet", "span": 2, "variance": True},
+        loss=(("mse", 1.0), ("angle", 0.1)),
+        multiple=5,
+        full=Recipe(
+            patch=60, batch=32, epochs=60, steps=500, rate=3e-4, decay=0.05, warmup=0.05,
+            average=0.999,
+        ),
+        small=Recipe(
+            patch=60, batch=8, epochs=10, steps=40, rate=1e-3, decay=0.05, warmup=0.05,
+            average=0.98,
+        ),
+    ),
+    exempt=EXEMPT,
+)  # fmt: skip

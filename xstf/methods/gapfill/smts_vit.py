@@ -1,0 +1,45 @@
+"""SMTS-ViT: the transformer of `mts-vit`, told what radar saw: the baseline of `smts-vivit`.
+
+The guide's bands are further channels of the patches:
+
+    z_t = Conv2d(x_t m_t, m_t, p_t, gaps_t, s_t, n_t) + place + calendar(d_t)
+
+The rest is as in `mts-vit` and `smts-vivit`, in whose files it is written.
+
+Wang, Y., Li, L., Yue, M. & State, R. (2025). IGARSS. arXiv:2506.19591,
+doi:10.48550/arXiv.2506.19591
+"""
+
+from __future__ import annotations
+
+from xstf._method import Method
+from xstf._recipe import Net, Recipe
+from xstf.methods.gapfill._video import EXEMPT, VideoParams, halo, kernel
+
+METHOD = Method(
+    name="smts-vit",
+    task="gapfill",
+    summary="Vision transformer with a token for each date that also sees radar.",
+    params=VideoParams,
+    halo=halo,
+    kernels={"torch": kernel},
+    reference="Wang et al. (2025), doi:10.48550/arXiv.2506.19591",
+    std=True,
+    guided=True,
+    fewest=2,
+    net=Net(
+        module="vivit",
+        sizes={"embedding": "per_date", "variance": True},
+        loss=(("mse", 1.0), ("angle", 0.1)),
+        multiple=5,
+        full=Recipe(
+            patch=60, batch=32, epochs=60, steps=500, rate=3e-4, decay=0.05, warmup=0.05,
+            average=0.999,
+        ),
+        small=Recipe(
+            patch=60, batch=8, epochs=10, steps=40, rate=1e-3, decay=0.05, warmup=0.05,
+            average=0.98,
+        ),
+    ),
+    exempt=EXEMPT,
+)  # fmt: skip

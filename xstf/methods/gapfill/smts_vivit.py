@@ -1,0 +1,49 @@
+"""SMTS-ViViT: the video vision transformer of `mts-vivit`, told what radar saw.
+
+The guide's bands on the cube's dates (`xstf.gapfill` brings them there) and where there is one are
+further channels of the tubelets,
+
+    z = Conv3d(x m, m, p, gaps, s, n) + place + calendar(d)
+
+with ``s`` the backscatter in dB, standardised, 0 where missing, and ``n`` where it is there. The
+rest is as in `mts-vivit`, in whose file it is written, with what was chosen.
+
+``sizes={"fusion": "concat"}`` embeds the radar apart and joins the tokens, ``"cross"`` lets the
+optical tokens ask the radar's before the encoder; the paper joins the channels (``"early"``).
+
+Wang, Y., Li, L., Yue, M. & State, R. (2025). arXiv:2512.09471, doi:10.48550/arXiv.2512.09471
+"""
+
+from __future__ import annotations
+
+from xstf._method import Method
+from xstf._recipe import Net, Recipe
+from xstf.methods.gapfill._video import EXEMPT, VideoParams, halo, kernel
+
+METHOD = Method(
+    name="smts-vivit",
+    task="gapfill",
+    summary="Video transformer over tubelets of two dates that also sees radar.",
+    params=VideoParams,
+    halo=halo,
+    kernels={"torch": kernel},
+    reference="Wang et al. (2025), doi:10.48550/arXiv.2512.09471",
+    std=True,
+    guided=True,
+    fewest=2,
+    net=Net(
+        module="vivit",
+        sizes={"embedding": "tubelet", "span": 2, "variance": True},
+        loss=(("mse", 1.0), ("angle", 0.1)),
+        multiple=5,
+        full=Recipe(
+            patch=60, batch=32, epochs=60, steps=500, rate=3e-4, decay=0.05, warmup=0.05,
+            average=0.999,
+        ),
+        small=Recipe(
+            patch=60, batch=8, epochs=10, steps=40, rate=1e-3, decay=0.05, warmup=0.05,
+            average=0.98,
+        ),
+    ),
+    exempt=EXEMPT,
+)  # fmt: skip

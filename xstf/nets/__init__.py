@@ -1,0 +1,1 @@
+"""Networks in Torch: modules and functions of tensors, one architecture a file."""

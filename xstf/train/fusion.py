@@ -1,0 +1,368 @@
+"""What a fusion network learns from: patches of image pairs, of which one predicts the other."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+import torch
+import xarray as xr
+from torch import Tensor, nn
+
+from xstf import _bring, _engines, _fuse, _inputs, _pairs, _tiles
+from xstf._method import Method
+from xstf._recipe import Net, Recipe, network
+from xstf.methods._upsample import upsample
+from xstf.methods.fuse._network import Images
+from xstf.train import losses
+from xstf.train.loop import Batch, Course, Study
+
+# A patch that is less clear than this teaches little; another place is tried so often.
+_CLEAR, _TRIES = 0.3, 10
+_HELD_TILES = 24
+_STRIPE = 0.2  # of the columns, held out where there are too few dates to hold one out
+_IN_MEMORY = 1 << 30  # bytes; larger cubes are read patch by patch
+_SAMPLED = 2_000_000  # values that the scaling is found from
+_PERCENTILES = (0.1, 99.9)
+
+
+@dataclass(frozen=True)
+class Lesson:
+    """One image pair that predicts the fine image of another, on some columns."""
+
+    known: _pairs.Pair
+    wanted: _pairs.Pair
+    columns: slice
+
+
+@dataclass(frozen=True)
+class Scaling:
+    """What `Images` needs to know of a checkpoint."""
+
+    low: tuple[float, ...]
+    high: tuple[float, ...]
+    base: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cubes:
+    """Both cubes on nested grids, and what is learned from which.
+
+    Parameters
+    ----------
+    fine, coarse
+        ``(date, band, y, x)`` and ``(date, band, Y, X)``, numpy or dask.
+    ratio, before
+        Of the grids; fine pixels from the coarse grid's corner to the fine image's.
+    bands
+        Labels, as text.
+    lessons, held
+        What is trained on, and what is held out.
+    said
+        What is held out, in words.
+    """
+
+    fine: Any
+    coarse: Any
+    ratio: int
+    before: tuple[int, int]
+    bands: tuple[str, ...]
+    lessons: tuple[Lesson, ...]
+    held: tuple[Lesson, ...]
+    said: str
+
+
+def read(
+    fine: xr.DataArray | xr.Dataset,
+    coarse: xr.DataArray | xr.Dataset,
+    *,
+    mask: xr.DataArray | None = None,
+    coarse_mask: xr.DataArray | None = None,
+    pair_tolerance: str = "1D",
+    coarse_resolution: float | None = None,
+    validation: Any = None,
+    cross: bool = True,
+    swap: bool = False,
+) -> Cubes:
+    """Return labelled cubes as lessons; the arguments are those of :func:`xstf.train.fit`."""
+    sharp = _inputs.read(fine, what="fine", mask=mask)
+    blurred = _inputs.read(coarse, what="coarse", mask=coarse_mask, resolution=coarse_resolution)
+    blurred = _inputs.select_bands(blurred, sharp.bands, of="fine")
+    if sharp.times is None or blurred.times is None:
+        raise ValueError("training needs cubes with a time dim")
+    nesting, _ = _fuse.find_nesting(sharp, blurred, coarse_resolution)
+    pairs = _pairs.match(sharp.times, blurred.times, _pairs.timedelta(pair_tolerance))
+    if len(pairs) < 2:
+        raise ValueError(
+            f"training needs two fine images or more that have a coarse one within "
+            f"{pair_tolerance} of their date, found {len(pairs)}; widen pair_tolerance or add "
+            "images"
+        )
+    order = np.argsort(sharp.times[[p.fine for p in pairs]])
+    pairs = [pairs[i] for i in order]
+    if nesting.how == "nested" and nesting.coarse == blurred.grid:
+        nested = blurred.data
+    else:
+        used = [p.coarse for p in pairs]
+        nested = _bring.bring_images(blurred, nesting, used)
+        pairs = [_pairs.Pair(p.fine, i) for i, p in enumerate(pairs)]
+    dates = sharp.times[[p.fine for p in pairs]]
+    lessons, held, said = _split(pairs, dates, validation, sharp.grid.width, cross, swap)
+    bands = tuple(str(b) for b in sharp.bands)
+    return Cubes(
+        fine=_kept(sharp.data), coarse=_kept(nested), ratio=nesting.ratio, before=nesting.before,
+        bands=bands, lessons=lessons, held=held, said=said,
+    )  # fmt: skip
+
+
+def _kept(array: Any) -> Any:
+    """Return a lazy array in memory if it is small: patches are read from it often."""
+    return _plain(array) if 4 * array.size <= _IN_MEMORY else array
+
+
+def _plain(array: Any) -> np.ndarray:
+    """Return an array in host memory."""
+    found: np.ndarray = _engines.to_host(_tiles.now({"": array})[""])
+    return found
+
+
+def _split(
+    pairs: list[_pairs.Pair],
+    dates: np.ndarray,
+    validation: Any,
+    width: int,
+    cross: bool,
+    swap: bool,
+) -> tuple[tuple[Lesson, ...], tuple[Lesson, ...], str]:
+    """Return what is trained on, what is held out, and that in words.
+
+    A date that is held out is in no lesson, neither as what is predicted nor as what is known.
+    """
+    days = dates.astype("datetime64[D]")
+    if validation is not None:
+        wanted = np.atleast_1d(np.asarray(validation, "datetime64[D]"))
+        out = [i for i, day in enumerate(days) if day in wanted]
+        if len(out) < len(set(wanted.tolist())):
+            raise ValueError(
+                f"validation={[str(d) for d in wanted]} must be dates of image pairs; there are "
+                f"{[str(d) for d in days]}"
+            )
+    else:
+        count = len(pairs) // 4 or len(pairs) // 3
+        out = np.linspace(0, len(pairs) - 1, count + 2).round().astype(int)[1:-1].tolist()
+    kept = [i for i in range(len(pairs)) if i not in out]
+    everywhere = slice(0, width)
+    if len(kept) < 2 or not out:
+        if validation is not None:
+            raise ValueError(
+                f"validation= leaves {len(kept)} image pair to train on; two are needed"
+            )
+        edge = width - max(1, int(width * _STRIPE))
+        trained, tested = slice(0, edge), slice(edge, width)
+        both = list(range(len(pairs)))
+        lessons = _lessons(pairs, both, trained, True, True)
+        return lessons, _lessons(pairs, both, tested, True, True), f"columns {edge} and on"
+    held = []
+    for target in out:
+        nearest = min(kept, key=lambda i: abs(dates[i] - dates[target]))
+        held.append(Lesson(pairs[nearest], pairs[target], everywhere))
+    said = "dates " + ", ".join(str(days[i]) for i in out)
+    return _lessons(pairs, kept, everywhere, cross, swap), tuple(held), said
+
+
+def _lessons(
+    pairs: list[_pairs.Pair], kept: list[int], columns: slice, cross: bool, swap: bool
+) -> tuple[Lesson, ...]:
+    """Return every ordered two of the pairs, or those that follow each other in time."""
+    found = []
+    for place, i in enumerate(kept):
+        others = kept if cross else kept[place + 1 : place + 2]
+        found += [(i, j) for j in others if j != i]
+        if swap and not cross:
+            found += [(j, i) for j in others]
+    return tuple(Lesson(pairs[i], pairs[j], columns) for i, j in found)
+
+
+def scaling(cubes: Cubes) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Return each band's 0.1 and 99.9 percentiles over what is trained on."""
+    dates = sorted({lesson.known.fine for lesson in cubes.lessons})
+    columns = cubes.lessons[0].columns
+    step = max(1, int((cubes.fine[0].size * len(dates) / _SAMPLED) ** 0.5))
+    images = [_plain(cubes.fine[d, :, ::step, columns][..., ::step]) for d in dates]
+    values = _tiles.clean(np.stack(images)).swapaxes(0, 1).reshape(len(cubes.bands), -1)
+    empty = [b for b, v in zip(cubes.bands, values, strict=True) if np.isnan(v).all()]
+    if empty:
+        raise ValueError(f"fine has no clear pixel in bands {empty} on the dates to train on")
+    low, high = np.nanpercentile(values, _PERCENTILES, axis=1)
+    high = np.where(high > low, high, low + np.maximum(np.abs(low), 1e-6))
+    return tuple(map(float, low)), tuple(map(float, high))
+
+
+def course(
+    record: Method, fine: Any, coarse: Any, *, base: str | None = None, **reading: Any
+) -> Course:
+    """Return what `fit` needs to know of two cubes; the arguments are those of `fit` and `read`."""
+    net = network(record)
+    cubes = read(fine, coarse, swap=net.swap, **reading)
+    scale = Scaling(*scaling(cubes), base or net.base)
+    return Course(
+        bands=cubes.bands, low=scale.low, high=scale.high, ratio=float(cubes.ratio),
+        side=partial(patch_side, cubes, multiple=net.multiple),
+        study=partial(study, cubes, net, scale), base=scale.base, held=cubes.said,
+    )  # fmt: skip
+
+
+def study(cubes: Cubes, net: Net, scale: Scaling, recipe: Recipe, features: Any) -> Study:
+    """Return what a fusion network learns from: see `Course.study`."""
+    base = scale.base
+    side = patch_side(cubes, recipe, multiple=net.multiple)
+    terms = losses.compose(net.loss)
+
+    def learn(module: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
+        found = estimate(base, module, batch)
+        total, _ = terms(found, batch["truth"], batch["valid"], features=features)
+        return total, found
+
+    pixels = cubes.fine.shape[2] * cubes.fine.shape[3] * len(cubes.lessons)
+    span = torch.tensor(np.subtract(scale.high, scale.low), dtype=torch.float32)
+    return Study(
+        draw=partial(_draw, cubes, scale, side, recipe.batch),
+        steps=max(1, round(pixels / (side * side * recipe.batch))),
+        held=partial(_held, cubes, scale, side, recipe.batch),
+        learn=learn,
+        estimate=partial(estimate, base),
+        span=span,
+    )
+
+
+def patch_side(cubes: Cubes, recipe: Recipe, *, multiple: int) -> int:
+    """Return the side of patches: the recipe's, unless the cubes are smaller."""
+    columns = cubes.lessons[0].columns
+    held = cubes.held[0].columns
+    room = min(cubes.fine.shape[2], columns.stop - columns.start, held.stop - held.start)
+    side = min(recipe.patch, room) // multiple * multiple
+    if side < 1:
+        raise ValueError(
+            f"the network needs patches of {multiple} fine pixels or more; there are {room}"
+        )
+    return side
+
+
+def estimate(base: str, net: nn.Module, batch: Batch) -> Tensor:
+    """Return the network's estimate of the target's fine image, scaled."""
+    change: Tensor = net(batch["fine0"], batch["coarse0"], batch["coarse1"])
+    if base == "none":
+        return change
+    known = batch["fine0"]
+    if base == "delta":
+        known = known + batch["coarse1"] - batch["coarse0"]
+    return known + change
+
+
+def _draw(cubes: Cubes, scale: Scaling, side: int, count: int, rng: np.random.Generator) -> Batch:
+    """Return patches at random places of random lessons, turned at random."""
+    patches = []
+    for _ in range(count):
+        for _ in range(_TRIES):
+            lesson = cubes.lessons[rng.integers(len(cubes.lessons))]
+            first = lesson.columns.start
+            row = int(rng.integers(cubes.fine.shape[2] - side + 1))
+            col = int(rng.integers(first, lesson.columns.stop - side + 1))
+            patch = _patch(cubes, scale, lesson, row, col, side)
+            if patch is not None and patch["valid"].mean() >= _CLEAR:
+                break
+        if patch is not None:
+            turn = _turn(int(rng.integers(8)))
+            patches.append({k: np.ascontiguousarray(turn(v)) for k, v in patch.items()})
+    if not patches:
+        raise ValueError(
+            f"found no clear patch of {side} x {side} fine pixels to train on in "
+            f"{count * _TRIES} tries; train with a smaller patch="
+        )
+    return _stack(patches)
+
+
+def _held(cubes: Cubes, scale: Scaling, side: int, count: int) -> Iterator[Batch]:
+    """Give the patches of what is held out, evenly over it, at most so many."""
+    places = [
+        (lesson, row, col)
+        for lesson in cubes.held
+        for row in _starts(slice(0, cubes.fine.shape[2]), side)
+        for col in _starts(lesson.columns, side)
+    ]
+    step = max(1, -(-len(places) // _HELD_TILES))
+    waiting = []
+    for lesson, row, col in places[::step]:
+        patch = _patch(cubes, scale, lesson, row, col, side)
+        if patch is not None:
+            waiting.append(patch)
+        if len(waiting) == count:
+            yield _stack(waiting)
+            waiting = []
+    if waiting:
+        yield _stack(waiting)
+
+
+def _starts(part: slice, side: int) -> list[int]:
+    last = part.stop - side
+    return [*range(part.start, last, side), last]
+
+
+def _patch(
+    cubes: Cubes, scale: Scaling, lesson: Lesson, row: int, col: int, side: int
+) -> dict[str, np.ndarray] | None:
+    """Return the scaled images of a lesson on a patch; None where they say nothing."""
+    window = (slice(row, row + side), slice(col, col + side))
+    fine = _image(cubes.fine, [lesson.known.fine, lesson.wanted.fine], window)
+    coarse = _coarse(cubes, [lesson.known.coarse, lesson.wanted.coarse], window)
+    images = Images(fine[:1], coarse, scale, (row, col))
+    cut = images.cut(window)
+    if cut is None:
+        return None
+    truth = (fine[1] - images.low) / images.span
+    valid = images.clear[0] & ~np.isnan(truth)
+    return {
+        "fine0": cut[0][0], "coarse0": cut[1][0], "coarse1": cut[1][1], "condition": cut[1][1],
+        "truth": np.where(valid, truth, 0).astype(np.float32), "valid": valid.astype(np.float32),
+    }  # fmt: skip
+
+
+def _image(array: Any, dates: list[int], window: tuple[slice, slice]) -> np.ndarray:
+    """Return a window of some dates, read now."""
+    parts = [_plain(array[(d, slice(None), *window)]) for d in dates]
+    found: np.ndarray = _tiles.clean(np.stack(parts))
+    return found
+
+
+def _coarse(cubes: Cubes, dates: list[int], window: tuple[slice, slice]) -> np.ndarray:
+    """Return coarse images at the fine pixels of a window, interpolated."""
+    cells: list[slice] = []
+    inside: list[Any] = []
+    for part, before, size in zip(window, cubes.before, cubes.coarse.shape[2:], strict=True):
+        first = max((part.start + before) // cubes.ratio - 1, 0)
+        stop = min(-(-(part.stop + before) // cubes.ratio) + 1, size)
+        cells.append(slice(first, stop))
+        start = part.start + before - first * cubes.ratio
+        inside.append(slice(start, start + part.stop - part.start))
+    images = _image(cubes.coarse, dates, (cells[0], cells[1]))
+    return upsample(images, cubes.ratio)[(..., *inside)]
+
+
+def _turn(which: int) -> Callable[[np.ndarray], np.ndarray]:
+    """Return one of the eight ways to turn and mirror images."""
+
+    def turned(image: np.ndarray) -> np.ndarray:
+        if which & 1:
+            image = image[..., ::-1]
+        if which & 2:
+            image = image[..., ::-1, :]
+        return image.swapaxes(-1, -2) if which & 4 else image
+
+    return turned
+
+
+def _stack(patches: list[dict[str, np.ndarray]]) -> Batch:
+    return {name: torch.from_numpy(np.stack([p[name] for p in patches])) for name in patches[0]}

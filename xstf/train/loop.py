@@ -1,0 +1,418 @@
+"""The one training loop: any network, any kind of sample, with or without an adversary."""
+
+from __future__ import annotations
+
+import contextlib
+import copy
+import csv
+import json
+import math
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from xstf import weights
+from xstf._recipe import Recipe
+from xstf.methods._networks import settled
+from xstf.train import losses
+
+Batch = dict[str, Tensor]
+_LAST_RATE = 0.01  # of a cosine schedule, as a share of the first
+_COLUMNS = ("epoch", "seconds", "rate", "loss", "mae")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Study:
+    """What a network learns from, as a task sees it.
+
+    Parameters
+    ----------
+    draw
+        ``draw(rng)`` → a batch of training samples.
+    steps
+        Optimiser steps that see about every pixel once.
+    held
+        ``held()`` → batches that are not trained on, the same every time.
+    learn
+        ``learn(net, batch)`` → the loss to go down, and the estimate ``(n, band, y, x)``.
+    estimate
+        ``estimate(net, batch)`` → the estimate, as it will be used.
+    span
+        ``(band,)``: what one unit of the estimate is in the units of the cubes.
+    """
+
+    draw: Callable[[np.random.Generator], Batch]
+    steps: int
+    held: Callable[[], Iterator[Batch]]
+    learn: Callable[[nn.Module, Batch], tuple[Tensor, Tensor]]
+    estimate: Callable[[nn.Module, Batch], Tensor]
+    span: Tensor
+
+
+@dataclass(frozen=True, kw_only=True)
+class Course:
+    """What a task makes of labelled cubes for the training of one network.
+
+    Parameters
+    ----------
+    bands
+        Labels, as text.
+    build
+        What the network is built with because the cubes are as they are, besides the bands.
+    low, high
+        How values are scaled, a band each.
+    ratio
+        Coarse over fine pixel size; 1 where there is one grid.
+    side
+        ``side(recipe)`` → the side of patches: the recipe's, unless the cubes are smaller.
+    study
+        ``study(recipe, features)`` → what is learned from; `features` is a trained autoencoder
+        where the loss looks at one, else None.
+    base
+        What the network's answer is added to.
+    held
+        What is held out, in words.
+    extra
+        What else the method needs to know when it runs; JSON.
+    judge
+        ``judge(recipe, net, device)`` → more of `extra`, found with the trained network.
+    """
+
+    bands: tuple[str, ...]
+    build: dict[str, Any] = field(default_factory=dict)
+    low: tuple[float, ...]
+    high: tuple[float, ...]
+    ratio: float
+    side: Callable[[Recipe], int]
+    study: Callable[[Recipe, Any], Study]
+    base: str
+    held: str
+    extra: dict[str, Any] = field(default_factory=dict)
+    judge: Callable[[Recipe, nn.Module, torch.device], dict[str, Any]] | None = None
+
+
+@dataclass(kw_only=True)
+class Progress:
+    """How far a training has come; what is resumed from.
+
+    Parameters
+    ----------
+    history
+        One row an epoch; the first is of the untrained network.
+    best
+        Weights with the lowest error on what was held out.
+    """
+
+    history: list[dict[str, float]] = field(default_factory=list)
+    best: dict[str, Tensor] = field(default_factory=dict)
+
+    @property
+    def maes(self) -> list[float]:
+        """Errors on what was held out, an epoch each."""
+        return [row["mae"] for row in self.history]
+
+    def stale(self) -> int:
+        """Return how many epochs passed since the best one."""
+        return len(self.maes) - 1 - int(np.argmin(self.maes))
+
+
+def run(
+    net: nn.Module,
+    study: Study,
+    recipe: Recipe,
+    *,
+    seed: int,
+    device: torch.device,
+    critic: nn.Module | None = None,
+    adversarial: float = 0.0,
+    state: Path | None = None,
+    log: Path | None = None,
+    mark: dict[str, Any] | None = None,
+    progress: bool = False,
+) -> Progress:
+    """Train a network; it is left with the weights that were best on what was held out.
+
+    Parameters
+    ----------
+    net, critic
+        The network, and the one that tells its estimates from truth, if there is one.
+    study, recipe
+        What is learned from, and how.
+    seed
+        Of every draw. One seed, one machine and one number of threads give one result, also if
+        the training was interrupted.
+    device
+        Where to train; on a GPU in bfloat16 where torch thinks it safe.
+    adversarial
+        Weight of the critic's term.
+    state
+        File to resume from if it exists, written after every epoch.
+    log
+        CSV file, a row an epoch.
+    mark
+        What this training is, as JSON; a state of another is refused.
+    progress
+        Show a bar on stderr.
+    """
+    trainer = _Trainer(net, critic, recipe, study, adversarial, device)
+    done = Progress()
+    if state is not None and state.exists():
+        trainer.restore(state, done, mark or {})
+    if not done.history:
+        _note(done, trainer, study, 0, math.nan, time.perf_counter(), log)
+    bar = _bar(recipe.epochs, len(done.history) - 1, progress)
+    for epoch in range(len(done.history), recipe.epochs + 1):
+        if recipe.patience and done.stale() >= recipe.patience:
+            break
+        start = time.perf_counter()
+        loss = trainer.epoch(epoch, seed, done.maes)
+        _note(done, trainer, study, epoch, loss, start, log)
+        if state is not None:
+            trainer.keep(state, done, mark or {})
+        bar(loss, done.maes[-1])
+    bar(None, None)
+    net.load_state_dict(done.best)
+    return done
+
+
+def _note(
+    done: Progress,
+    trainer: _Trainer,
+    study: Study,
+    epoch: int,
+    loss: float,
+    start: float,
+    log: Path | None,
+) -> None:
+    """Validate, keep the weights if they are the best, and write a row of the log."""
+    mae = validate(trainer.kept, study, trainer.device)
+    row = {
+        "epoch": float(epoch), "seconds": round(time.perf_counter() - start, 3),
+        "rate": trainer.rate, "loss": loss, "mae": mae,
+    }  # fmt: skip
+    if not done.history or mae < min(done.maes):
+        done.best = {k: v.detach().cpu().clone() for k, v in trainer.kept.state_dict().items()}
+    done.history.append(row)
+    if log is not None:
+        with log.open("w" if epoch == 0 else "a", newline="") as file:
+            writer = csv.DictWriter(file, _COLUMNS)
+            if epoch == 0:
+                writer.writeheader()
+            writer.writerow({**row, "epoch": epoch})
+
+
+def validate(net: nn.Module, study: Study, device: torch.device) -> float:
+    """Return the mean absolute error on what was held out, in the units of the cubes."""
+    net.eval()
+    off = count = 0.0
+    span = study.span.to(device)[:, None, None]
+    with torch.inference_mode(), _precision(device):
+        for batch in study.held():
+            here = _on(batch, device)
+            error = (study.estimate(net, here).float() - here["truth"]).abs() * span
+            valid = here["valid"].bool()
+            off += float(torch.where(valid, error, 0).sum())
+            count += float(valid.sum())
+    if not count:
+        raise ValueError("nothing that is held out is clear; name other dates with validation=")
+    return off / count
+
+
+class _Trainer:
+    """The networks and their optimisers between two steps."""
+
+    def __init__(
+        self,
+        net: nn.Module,
+        critic: nn.Module | None,
+        recipe: Recipe,
+        study: Study,
+        adversarial: float,
+        device: torch.device,
+    ) -> None:
+        self.net = settled(net, device)
+        self.critic = critic if critic is None else settled(critic, device)
+        self.recipe, self.study, self.device = recipe, study, device
+        self.adversarial = adversarial
+        self.steps = recipe.steps or study.steps
+        self.optimisers = [_optimiser(n, recipe) for n in (net, critic) if n is not None]
+        # What is validated and kept: the running mean of the weights, if there is one.
+        self.kept = copy.deepcopy(net) if recipe.average else net
+        self.rate = 0.0
+
+    def epoch(self, epoch: int, seed: int, maes: Sequence[float]) -> float:
+        """Run one epoch; return its mean loss."""
+        # Draws depend on the epoch alone: a resumed training sees what an unbroken one would.
+        rng = np.random.default_rng([seed, epoch])
+        torch.manual_seed(int(rng.integers(2**62)))
+        self.net.train()
+        total = 0.0
+        for step in range(self.steps):
+            done = ((epoch - 1) * self.steps + step) / (self.recipe.epochs * self.steps)
+            self.rate = rate(self.recipe, done, maes)
+            for optimiser in self.optimisers:
+                for group in optimiser.param_groups:
+                    group["lr"] = self.rate
+            loss = self._step(_on(self.study.draw(rng), self.device))
+            if not math.isfinite(loss):
+                raise ValueError(
+                    f"the loss left the numbers in epoch {epoch}; train with a lower rate than "
+                    f"{self.recipe.rate:g}"
+                )
+            total += loss
+        return total / self.steps
+
+    def _step(self, batch: Batch) -> float:
+        with _precision(self.device):
+            loss, estimate = self.study.learn(self.net, batch)
+            if self.critic is not None:
+                # The critic judges; only the network learns from this.
+                self.critic.requires_grad_(False)
+                scores = self.critic(estimate, batch["condition"])
+                loss = loss + self.adversarial * losses.least_squares_generator(scores)
+                self.critic.requires_grad_(True)
+        self._descend(self.net, self.optimisers[0], loss)
+        if self.critic is not None:
+            with _precision(self.device):
+                fake = estimate.detach()
+                # What has no truth must not give the estimate away.
+                real = torch.where(batch["valid"].bool(), batch["truth"], fake)
+                against = losses.least_squares_critic(
+                    self.critic(real, batch["condition"]), self.critic(fake, batch["condition"])
+                )
+            self._descend(self.critic, self.optimisers[1], against)
+        if self.recipe.average:
+            self._average()
+        return float(loss.detach())
+
+    def _descend(self, net: nn.Module, optimiser: torch.optim.Optimizer, loss: Tensor) -> None:
+        optimiser.zero_grad(set_to_none=True)
+        loss.backward()
+        nn.utils.clip_grad_norm_(net.parameters(), self.recipe.clip)
+        optimiser.step()
+
+    @torch.no_grad()
+    def _average(self) -> None:
+        for mean, new in zip(
+            self.kept.state_dict().values(), self.net.state_dict().values(), strict=True
+        ):
+            if mean.dtype.is_floating_point:
+                mean.lerp_(new, 1 - self.recipe.average)
+            else:
+                mean.copy_(new)
+
+    def keep(self, path: Path, done: Progress, mark: dict[str, Any]) -> None:
+        """Write everything that going on needs."""
+        tensors = {f"best.{k}": v for k, v in done.best.items()}
+        for name, net in self._parts().items():
+            tensors |= {f"{name}.{k}": v.detach().cpu() for k, v in net.state_dict().items()}
+        for n, optimiser in enumerate(self.optimisers):
+            for number, found in optimiser.state_dict()["state"].items():
+                tensors |= {f"adam{n}.{number}.{k}": v.cpu() for k, v in found.items()}
+        notes = {"mark": mark, "recipe": asdict(self.recipe), "history": done.history}
+        weights.save_state(path, tensors, notes)
+
+    def restore(self, path: Path, done: Progress, mark: dict[str, Any]) -> None:
+        """Go on where a training stopped."""
+        tensors, notes = weights.load_state(path)
+        wanted = json.loads(json.dumps({"mark": mark, "recipe": asdict(self.recipe)}))
+        if {k: notes[k] for k in wanted} != wanted:
+            raise ValueError(
+                f"{path} is the state of another training (method, cubes, sizes or recipe differ); "
+                "delete it, or give resume=False or another out="
+            )
+        done.history[:] = notes["history"]
+        done.best = _under("best", tensors)
+        for name, net in self._parts().items():
+            net.load_state_dict(_under(name, tensors))
+        for n, optimiser in enumerate(self.optimisers):
+            state: dict[int, dict[str, Tensor]] = {}
+            for key, value in _under(f"adam{n}", tensors).items():
+                number, name = key.split(".", 1)
+                state.setdefault(int(number), {})[name] = value
+            groups = optimiser.state_dict()["param_groups"]
+            optimiser.load_state_dict({"state": state, "param_groups": groups})
+
+    def _parts(self) -> dict[str, nn.Module]:
+        parts = {"net": self.net}
+        if self.critic is not None:
+            parts["critic"] = self.critic
+        if self.recipe.average:
+            parts["kept"] = self.kept
+        return parts
+
+
+def _under(name: str, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    """Return the tensors whose names begin so, without that beginning."""
+    return {k[len(name) + 1 :]: v for k, v in tensors.items() if k.startswith(name + ".")}
+
+
+def _optimiser(net: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
+    """Return Adam with decoupled decay on kernels and matrices, not on biases and norms."""
+    wide = [p for p in net.parameters() if p.ndim > 1]
+    thin = [p for p in net.parameters() if p.ndim <= 1]
+    groups = [{"params": wide, "weight_decay": recipe.decay}, {"params": thin, "weight_decay": 0.0}]
+    return torch.optim.AdamW([g for g in groups if g["params"]], lr=recipe.rate, betas=recipe.betas)
+
+
+def rate(recipe: Recipe, done: float, maes: Sequence[float]) -> float:
+    """Return the learning rate.
+
+    Parameters
+    ----------
+    recipe
+        Whose schedule.
+    done
+        Share of all steps that are behind.
+    maes
+        Errors so far, an epoch each: a plateau depends on nothing else, so a resumed training
+        needs no more.
+    """
+    first = recipe.rate * min(1.0, done / recipe.warmup) if recipe.warmup else recipe.rate
+    if recipe.schedule == "cosine":
+        return first * (_LAST_RATE + (1 - _LAST_RATE) * (1 + math.cos(math.pi * done)) / 2)
+    if recipe.schedule == "plateau":
+        wait = max(1, recipe.patience // 3) if recipe.patience else 5
+        drops = since = 0
+        lowest = math.inf
+        for mae in maes:
+            since = 0 if mae < lowest else since + 1
+            lowest = min(lowest, mae)
+            if since >= wait:
+                drops, since = drops + 1, 0
+        return first * 0.1**drops
+    return first
+
+
+def _on(batch: Batch, device: torch.device) -> Batch:
+    return {name: tensor.to(device, non_blocking=True) for name, tensor in batch.items()}
+
+
+def _precision(device: torch.device) -> contextlib.AbstractContextManager[Any]:
+    if device.type == "cuda":
+        return torch.autocast("cuda", dtype=torch.bfloat16)
+    return contextlib.nullcontext()
+
+
+def _bar(epochs: int, done: int, progress: bool) -> Callable[[float | None, float | None], None]:
+    """Return what shows an epoch's loss and error on stderr; called with None to end."""
+    if not progress:
+        return lambda loss, mae: None
+    from tqdm.auto import tqdm
+
+    bar = tqdm(total=epochs, initial=done, unit="epoch", desc="xstf training")
+
+    def show(loss: float | None, mae: float | None) -> None:
+        if loss is None:
+            bar.close()
+        else:
+            bar.set_postfix(loss=f"{loss:.4g}", mae=f"{mae:.4g}")
+            bar.update()
+
+    return show

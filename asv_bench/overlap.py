@@ -22,7 +22,7 @@ OVERLAPS = (0, 16, 32, 64)
 def main(weights=None, picture="overlap.png"):
     """Print the table and draw the picture."""
     scene = xstf.scenes.landsat_modis()
-    known, date = scene.fine.isel(time=[0, 1, 3]), scene.fine.time[[2]]
+    known, date = scene.fine, scene.truth.time[[5]]
     truth = scene.truth.sel(time=date).isel(time=0)
     if weights is None:
         fitted = xstf.train.fit(METHOD, known, scene.coarse, progress=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import importlib.util
 import os
 from pathlib import Path
@@ -32,16 +33,21 @@ def real_data() -> Path:
 
 
 def pytest_collection_modifyitems(items):
-    """Skip what needs a GPU where none answers."""
-    wanted = [item for item in items if item.get_closest_marker("gpu")]
-    if not wanted:
-        return
-    if importlib.util.find_spec("cupy") is None:
-        reason = "needs cupy and a CUDA GPU; cupy is not installed"
-    else:
-        import cupy
+    """Skip what needs a GPU where none answers: ``gpu`` asks cupy, ``gpu("torch")`` asks torch."""
+    reasons: dict[str, str] = {}
+    for item in items:
+        marker = item.get_closest_marker("gpu")
+        if marker:
+            library = marker.args[0] if marker.args else "cupy"
+            reason = reasons.setdefault(library, why_no_gpu(library))
+            if reason:
+                item.add_marker(pytest.mark.skip(reason=reason))
 
-        reason = "" if cupy.is_available() else "needs a CUDA GPU; cupy finds none"
-    if reason:
-        for item in wanted:
-            item.add_marker(pytest.mark.skip(reason=reason))
+
+def why_no_gpu(library):
+    """Return why a library cannot use a GPU here, or nothing."""
+    if importlib.util.find_spec(library) is None:
+        return f"needs {library} and a CUDA GPU; {library} is not installed"
+    module = importlib.import_module(library)
+    found = module.is_available() if library == "cupy" else module.cuda.is_available()
+    return "" if found else f"needs a CUDA GPU; {library} finds none"

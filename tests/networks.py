@@ -21,6 +21,7 @@ SMALL: dict[str, dict[str, Any]] = {
     "eststfm": {"width": 8, "depths": (1, 1), "heads": 2},
     "ganstfm": {"widths": (4, 8)},
     "mlffgan": {"widths": (4, 4, 8, 8, 8)},
+    "stf3dcnn": {"width": 8, "depth": 3},
     "swinstfm": {"width": 8, "depths": (1, 1, 1)},
 }
 

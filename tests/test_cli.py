@@ -38,6 +38,29 @@ def test_fuse_in_chunks_gives_the_same(paths, tmp_path):
         xr.testing.assert_allclose(whole.load(), chunked.load(), rtol=1e-4, atol=1e-5)
 
 
+def test_train_writes_weights_that_fuse_takes(paths, tmp_path):
+    weights, out = tmp_path / "w.safetensors", tmp_path / "out.nc"
+    small = ["-p", "epochs=1", "-p", "steps=1", "-p", "patch=16", "-p", "batch=1"]
+    assert main(["train", "ctstfm", *map(str, paths), "-o", str(weights), *small]) == 0
+    assert xstf.weights.load(weights).manifest.method == "ctstfm"
+    call = ["fuse", *map(str, paths), "-o", str(out), "--method", "ctstfm"]
+    assert main([*call, "-p", f"weights={weights}"]) == 0
+    assert out.exists()
+
+
+def test_fuse_takes_a_third_cube(tmp_path):
+    scene = xstf.scenes.hyperspectral_series(size=60, bands=40)
+    for name in ("spectral", "dense", "sharp"):
+        getattr(scene, name).to_netcdf(tmp_path / f"{name}.nc")
+    out = tmp_path / "out.nc"
+    cubes = [str(tmp_path / f"{name}.nc") for name in ("spectral", "dense")]
+    call = ["fuse", *cubes, "--spatial", str(tmp_path / "sharp.nc"), "-o", str(out)]
+    assert main(call) == 0
+    with xr.open_dataarray(out, decode_coords="all") as back:
+        want = scene.spectral.stf.fuse(scene.dense, spatial=scene.sharp)
+        np.testing.assert_allclose(back, want, rtol=1e-3, atol=1e-4)
+
+
 def test_evaluate_prints_a_table(paths, capsys):
     assert main(["evaluate", *map(str, paths), "--methods", "starfm", "estarfm"]) == 0
     printed = capsys.readouterr().out

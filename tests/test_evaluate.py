@@ -61,3 +61,50 @@ def test_plots_of_scores_work_as_xarray_plots(scene):
     assert isinstance(scores, xr.Dataset)
     lines = scores.rmse.mean("time").plot.line(x="band", hue="method")
     assert len(lines) == 3
+
+
+class TestSeries:
+    """One stage against two."""
+
+    SCENE = xstf.scenes.hyperspectral_series(size=60, bands=40)
+
+    def evaluate(self, *ways, **call):
+        s = self.SCENE
+        return xstf.evaluate_sts(s.spectral, s.dense, s.sharp, truth=s.truth, ways=ways, **call)
+
+    def test_scores_by_way_and_date(self):
+        scores = self.evaluate("sts_linear", ("fitfc", ("gsa", {})), time=self.SCENE.truth.time[:3])
+        assert list(scores.way.values) == ["sts_linear", "fitfc + gsa"]
+        assert scores.paired.values.tolist() == [True, False, True]
+        assert scores.psnr.sizes == {"way": 2, "time": 3, "band": 40}
+        unpaired = scores.isel(time=1)
+        assert unpaired.sam[0] < unpaired.sam[1]
+        assert (unpaired.psnr[0] > unpaired.psnr[1]).mean() > 0.9
+        assert (scores.seconds > 0).all()
+
+    @pytest.mark.parametrize(
+        ("way", "words"),
+        [
+            ("fsdaf", "no sts method"),
+            (("fsdaf", "sharp", "cnmf"), "a way is"),
+            (("fsdaf", 3), "a stage is"),
+            (("fsdaf", "starfm"), "no sharpen_spectral method"),
+        ],
+    )
+    def test_ways_that_are_none(self, way, words):
+        with pytest.raises((ValueError, TypeError), match=words):
+            self.evaluate(way)
+
+
+def test_methods_with_parameters_are_told_apart(scene):
+    fine, coarse = scene
+    methods = [("starfm", {"window": 9}), ("starfm", {"window": 15}), "fitfc"]
+    scores = xstf.evaluate_fusion(fine, coarse, methods=methods, time=fine.time[1], baselines=False)
+    assert list(scores.method.values) == ["starfm(window=9)", "starfm(window=15)", "fitfc"]
+    with pytest.raises(TypeError, match="names, records or"):
+        xstf.evaluate_fusion(fine, coarse, methods=[("starfm", 3)])
+
+
+def test_networks_are_left_out_unless_named(scene):
+    fine, coarse = scene
+    assert "ctstfm" not in xstf.evaluate_fusion(fine, coarse, time=fine.time[1]).method

@@ -36,7 +36,7 @@ def offered(monkeypatch):
 def test_the_folder_is_the_list():
     classical = ["estarfm", "fastvsdf", "fitfc", "fsdaf", "starfm"]
     networks = [
-        "ctstfm", "ecpwstfn", "edcstfn", "eststfm", "ganstfm", "mlffgan", "swinstfm",
+        "ctstfm", "ecpwstfn", "edcstfn", "eststfm", "ganstfm", "mlffgan", "stf3dcnn", "swinstfm",
     ]  # fmt: skip
     assert method_names("fuse") == sorted(classical + networks)
     assert list(xstf.list_methods("fuse").index) == method_names("fuse")

@@ -15,9 +15,9 @@ from scipy.ndimage import correlate1d
 
 import xstf
 from xstf import evaluate
-from xstf._method import method_names
+from xstf._method import classical_names
 
-METHODS = pytest.mark.parametrize("method", method_names("fuse"))
+METHODS = pytest.mark.parametrize("method", classical_names("fuse"))
 
 
 def rmse(estimate, truth):
@@ -92,7 +92,7 @@ def test_error_is_at_most_that_of_the_best_peer_of_the_same_method(cases, case, 
 
 @pytest.mark.parametrize("case", ["boreas", "cia50m", "ndvi_hubei"])
 def test_the_best_of_ours_beats_every_peer(cases, case):
-    ours = [error(cases, case, method, 2) for method in method_names("fuse")]
+    ours = [error(cases, case, method, 2) for method in classical_names("fuse")]
     assert min(ours) < min(PEERS[case].values())
 
 
@@ -112,7 +112,7 @@ def test_with_two_pairs_both_trivial_baselines_are_beaten(cases, case, method):
 
 
 @pytest.mark.parametrize("case", list(PEERS))
-@pytest.mark.parametrize("method", [m for m in method_names("fuse") if m != "estarfm"])
+@pytest.mark.parametrize("method", [m for m in classical_names("fuse") if m != "estarfm"])
 def test_with_one_pair_the_unchanged_image_is_beaten(cases, case, method):
     """And the coarse change too on the forest, as peers do; elsewhere docs/choosing.md says."""
     ours = error(cases, case, method, 1)
@@ -229,7 +229,7 @@ MTF = {
     "B02": 0.26, "B03": 0.28, "B04": 0.24, "B05": 0.38, "B06": 0.34, "B07": 0.34, "B08": 0.26,
     "B8A": 0.33, "B11": 0.22, "B12": 0.23,
 }  # fmt: skip
-SHARPENERS = method_names("sharpen_spectral")
+SHARPENERS = classical_names("sharpen_spectral")
 
 
 @pytest.fixture(scope="module")

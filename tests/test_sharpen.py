@@ -13,10 +13,11 @@ import xarray as xr
 
 import xstf
 from xstf import scenes, sensors, simulate, testing
+from xstf._method import classical_names
 
 SPECTRAL, SPATIAL, TRUTH = testing.bands()
 FAST = "mtf_glp_hs"
-METHODS = pytest.mark.parametrize("method", xstf.list_methods("sharpen_spectral").index)
+METHODS = pytest.mark.parametrize("method", classical_names("sharpen_spectral"))
 UTM = pyproj.CRS.from_epsg(32633)
 
 

@@ -16,6 +16,7 @@ import xstf
 from xstf import _flags
 from xstf._method import Method, get_method, method_names
 from xstf.methods import _networks
+from xstf.methods.gapfill import _video
 
 NETWORKS = [r for r in (get_method("gapfill", n) for n in method_names("gapfill")) if r.net]
 NETWORK = pytest.mark.parametrize("record", NETWORKS, ids=lambda r: r.name)
@@ -39,7 +40,7 @@ def one_thread():
 
 
 def make_cube(height: int = 70, width: int = 65, seed: int = 0) -> xr.DataArray:
-    """Return smooth fields with a season and holes: a lost date, a lost pixel, a lost band of one."""
+    """Return smooth fields with a season and clouds, a lost date, a lost pixel and a lost band."""
     rng = np.random.default_rng(seed)
     y, x = np.arange(height) / 20, np.arange(width) / 23
     waves = np.stack([np.sin(y + i)[:, None] * np.cos(x * (1 + i)) for i in range(2)])
@@ -324,6 +325,36 @@ def test_radar_is_refused_by_networks_that_know_none(record, weights):
         run(record, weights, cube, make_sar(cube))
 
 
+# --- the prior ---------------------------------------------------------------------------------
+
+
+def test_the_prior_is_linear_in_time_from_the_dates_around():
+    """In holes it is what `linear` says; where a date is seen, what `linear` says without it."""
+    cube = make_cube(24, 31)
+    found = _video.prior_of(cube.values, DAYS.astype(float))
+    holes = cube.isnull().values
+    np.testing.assert_allclose(found[holes], prior(cube).values[holes], rtol=1e-5)
+    for date in (0, 3, 7):
+        without = cube.where(np.arange(8)[:, None, None, None] != date)
+        want = np.where(without.isnull().all("time"), cube[date], prior(without)[date])
+        np.testing.assert_allclose(found[date], want, rtol=1e-5)
+
+
+def test_the_prior_of_a_pixel_seen_once_is_what_was_seen():
+    cube = np.full((3, 1, 1, 2), np.nan, np.float32)
+    cube[1, 0, 0, 0] = 0.4
+    found = _video.prior_of(cube, np.array([0.0, 5.0, 5.0]))
+    np.testing.assert_array_equal(found[:, 0, 0, 0], np.float32([0.4, 0.4, 0.4]))
+    assert np.isnan(found[..., 1]).all()
+
+
+def test_the_prior_takes_dates_twice():
+    cube = np.float32([0.1, 0.2, 0.4]).reshape(3, 1, 1, 1)
+    found = _video.prior_of(cube, np.array([3.0, 3.0, 3.0]))
+    assert np.isfinite(found).all()
+    assert 0.1 <= found[1, 0, 0, 0] <= 0.4
+
+
 # --- what is refused ---------------------------------------------------------------------------
 
 
@@ -348,3 +379,9 @@ def test_bad_parameters_are_refused(record, weights, options, words):
 def test_weights_for_other_bands_are_refused(record, weights):
     with pytest.raises(ValueError, match="trained on bands"):
         run(record, weights, make_cube(24, 31).isel(band=[1, 0]))
+
+
+@pytest.mark.parametrize("record", NETWORKS[:1], ids=lambda r: r.name)
+def test_a_cube_in_another_unit_is_refused(record, weights):
+    with pytest.raises(ValueError, match="another unit"):
+        run(record, weights, make_cube(24, 31) * 10000)

@@ -24,7 +24,12 @@ if TYPE_CHECKING:
     from xstf._method import Method, get_method
     from xstf._sharpen import sharpen_spectral
     from xstf._show import list_methods, show_versions
-    from xstf.evaluate import evaluate_fusion, evaluate_gapfill, evaluate_sharpen
+    from xstf.evaluate import (
+        evaluate_fusion,
+        evaluate_gapfill,
+        evaluate_sharpen,
+        evaluate_sts,
+    )
 
 __all__ = [
     "Method",
@@ -32,6 +37,7 @@ __all__ = [
     "evaluate_fusion",
     "evaluate_gapfill",
     "evaluate_sharpen",
+    "evaluate_sts",
     "files",
     "fuse",
     "gapfill",
@@ -56,6 +62,7 @@ _HOMES = {
     "evaluate_fusion": "evaluate",
     "evaluate_gapfill": "evaluate",
     "evaluate_sharpen": "evaluate",
+    "evaluate_sts": "evaluate",
     "fuse": "_fuse",
     "gapfill": "_gapfill",
     "get_method": "_method",

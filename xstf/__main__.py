@@ -52,6 +52,7 @@ def _parser() -> argparse.ArgumentParser:
     fuse = commands.add_parser("fuse", help="sharp images on the dates of blurred ones")
     _cube_arguments(fuse)
     fuse.add_argument("-o", "--out", type=Path, required=True, help=".nc file or .zarr store")
+    fuse.add_argument("--spatial", type=Path, help="third cube: the grid of the result")
     fuse.add_argument("--method", default="auto")
     fuse.add_argument("--time", nargs="+", metavar="DATE", help="dates wanted (default: all)")
     fuse.add_argument("--engine")
@@ -93,6 +94,22 @@ def _parser() -> argparse.ArgumentParser:
         "-p", "--param", action="append", default=[], metavar="NAME=VALUE", help="of the method"
     )
     sharpen.set_defaults(run=_sharpen)
+
+    train = commands.add_parser("train", help="train a network; leaves a checkpoint")
+    train.add_argument("method")
+    train.add_argument("cubes", type=Path, nargs="+", help="the cubes that its verb takes")
+    train.add_argument("--variable", help="of the files (default: the only one)")
+    train.add_argument("--sar", type=Path, help="radar, for a network that fills gaps")
+    train.add_argument("--spatial", type=Path, help="third cube, for one that fuses series")
+    train.add_argument("-o", "--out", type=Path, required=True, help=".safetensors file")
+    train.add_argument("--recipe", choices=["auto", "full", "small"], default="auto")
+    train.add_argument("--log", type=Path, help=".csv file, a row an epoch")
+    train.add_argument("--device")
+    train.add_argument(
+        "-p", "--param", action="append", default=[], metavar="NAME=VALUE",
+        help="another argument of xstf.train.fit, such as epochs=20",
+    )  # fmt: skip
+    train.set_defaults(run=_train)
 
     score = commands.add_parser("evaluate", help="hide a fine date, predict it, score every method")
     _cube_arguments(score)
@@ -141,11 +158,16 @@ def _methods(arguments: argparse.Namespace) -> None:
 
 def _fuse(arguments: argparse.Namespace) -> None:
     fine, coarse = _open(arguments, arguments.chunks)
+    spatial = None
+    if arguments.spatial:
+        spatial = files.open_cube(
+            arguments.spatial, variable=arguments.variable, chunks=arguments.chunks
+        )
     fused = xstf.fuse(
-        fine, coarse, method=arguments.method, time=arguments.time, engine=arguments.engine,
-        pair_tolerance=arguments.pair_tolerance, coarse_resolution=arguments.coarse_resolution,
-        return_quality=arguments.quality, progress=sys.stderr.isatty(),
-        **_params(arguments.param),
+        fine, coarse, spatial=spatial, method=arguments.method, time=arguments.time,
+        engine=arguments.engine, pair_tolerance=arguments.pair_tolerance,
+        coarse_resolution=arguments.coarse_resolution, return_quality=arguments.quality,
+        progress=sys.stderr.isatty(), **_params(arguments.param),
     )  # fmt: skip
     files.save_cube(fused, arguments.out)
     _say(f"{sizes(fused)} → {arguments.out}")
@@ -175,6 +197,18 @@ def _sharpen(arguments: argparse.Namespace) -> None:
     )  # fmt: skip
     files.save_cube(sharp, arguments.out)
     _say(f"{sizes(sharp)} → {arguments.out}")
+
+
+def _train(arguments: argparse.Namespace) -> None:
+    given = {"sar": arguments.sar, "spatial": arguments.spatial}
+    named: dict[str, Any] = {k: files.open_cube(p) for k, p in given.items() if p is not None}
+    cubes = [files.open_cube(p, variable=arguments.variable) for p in arguments.cubes]
+    fitted = xstf.train.fit(
+        arguments.method, *cubes, out=arguments.out, recipe=arguments.recipe, log=arguments.log,
+        device=arguments.device, progress=sys.stderr.isatty(), **named, **_params(arguments.param),
+    )  # fmt: skip
+    scores = ", ".join(f"{k} {v:.4g}" for k, v in fitted.scores.items())
+    _say(f"{scores} → {arguments.out}")
 
 
 def _evaluate_gapfill(arguments: argparse.Namespace) -> None:

@@ -12,7 +12,7 @@ import xarray as xr
 
 from xstf import _inputs, _nest, metrics
 from xstf._bring import bring_images
-from xstf._method import Method, get_method, method_names
+from xstf._method import trials
 from xstf._sharpen import sharpen_spectral, wavelengths
 from xstf.methods.sharpen_spectral._resampling import degrade
 
@@ -23,7 +23,7 @@ def evaluate_sharpen(
     spectral: xr.DataArray | xr.Dataset,
     spatial: xr.DataArray | xr.Dataset,
     *,
-    methods: Sequence[str | Method] | None = None,
+    methods: Sequence[Any] | None = None,
     truth: xr.DataArray | xr.Dataset | None = None,
     ratio: int | None = None,
     **options: Any,
@@ -38,8 +38,8 @@ def evaluate_sharpen(
     ----------
     spectral, spatial : DataArray or Dataset of bands
         As :func:`xstf.sharpen_spectral` takes them.
-    methods : sequence of str or Method, optional
-        Default: all.
+    methods : sequence of str, Method or (method, dict of its parameters), optional
+        Default: all but networks, which need weights.
     truth : DataArray or Dataset of bands, optional
         The bands of `spectral` on the grid of `spatial`: compare with this instead, and blur
         nothing (simulated scenes).
@@ -76,7 +76,7 @@ def evaluate_sharpen(
     >>> bool(scores.psnr.mean() > 30)
     True
     """
-    records = [get_method("sharpen_spectral", m) for m in (methods or _all())]
+    tried = trials("sharpen_spectral", methods or None)
     masks = (options.pop("mask", None), options.pop("spatial_mask", None))
     case = _case(
         _inputs.read(spectral, what="spectral", mask=masks[0]),
@@ -90,22 +90,19 @@ def evaluate_sharpen(
         low = (_blurred(case.spectral, lower, width), _blurred(case.spatial, case.ratio, width))
     reference = case.spectral if case.truth is None else case.truth
     scores = []
-    for record in records:
-        whole = sharpen_spectral(case.spectral, case.spatial, method=record, **options).compute()
+    for trial in tried:
+        call = {"method": trial.record, **options, **trial.params}
+        whole = sharpen_spectral(case.spectral, case.spatial, **call).compute()
         start = clock.perf_counter()
-        made = sharpen_spectral(*low, method=record, **options).compute()
+        made = sharpen_spectral(*low, **call).compute()
         seconds = clock.perf_counter() - start
         found = _scores(made, reference, lower if truth is None else case.ratio)
         again = _blurred(whole, case.ratio, width)
         found["consistency"] = metrics.rmse(again, case.spectral, per="band")
         found["seconds"] = xr.DataArray(seconds, attrs={"units": "s"})
         bare = {n: v.reset_coords(drop=True) for n, v in found.items()}
-        scores.append(xr.Dataset(bare).expand_dims(method=[record.name]))
+        scores.append(xr.Dataset(bare).expand_dims(method=[trial.label]))
     return xr.concat(scores, "method")
-
-
-def _all() -> list[str]:
-    return method_names("sharpen_spectral")
 
 
 def _whole_number(ratio: int) -> int:

@@ -25,6 +25,7 @@ from xstf._flags import FLAG_MEANINGS
 from xstf._fuse_tile import FuseTile
 from xstf._inputs import Cube
 from xstf._method import Method, get_method
+from xstf._sts import fuse_series
 
 # Side of an eager run's tile in fine pixels: a tile's arrays stay in a core's cache, and its halo
 # costs little, since kernels do their long loops on the inner part only.
@@ -36,10 +37,12 @@ def fuse(
     fine: xr.DataArray | xr.Dataset,
     coarse: xr.DataArray | xr.Dataset,
     *,
+    spatial: xr.DataArray | xr.Dataset | None = None,
     time: Any = None,
     method: str | Method = "auto",
     mask: xr.DataArray | None = None,
     coarse_mask: xr.DataArray | None = None,
+    spatial_mask: xr.DataArray | None = None,
     pair_tolerance: str = "1D",
     coarse_resolution: float | None = None,
     engine: str | None = None,
@@ -58,14 +61,21 @@ def fuse(
     coarse : DataArray ``(time, band, y', x')`` or Dataset of bands
         The dense cube, on its own grid and CRS, same units and band labels. It may be one that its
         provider already resampled to the fine grid (see `coarse_resolution`).
+    spatial : DataArray ``(time, band, y'', x'')`` or Dataset of bands, optional
+        A third cube, with the smallest pixels, few bands, few dates: spatio-temporal-spectral
+        fusion. `fine` then gives the bands (hyperspectral), `coarse` the dates, `spatial` the
+        grid; the result has `fine`'s bands on the grid of `spatial` on every date of `coarse`, its
+        own dates included. Bands of `coarse` and `spatial` need not match any others.
     time : datetime-like or sequence of such, optional
         The dates wanted, each within `pair_tolerance` of a coarse one. Default: every coarse date
         that is not a fine image's partner. For a date that has a fine image, its clear pixels
         are returned as they are and the rest is fused.
     method : str or Method
-        A name from ``xstf.list_methods("fuse")``, a record, or ``"auto"``: see Notes.
-    mask, coarse_mask : DataArray of bool, optional
-        True where `fine`, `coarse` are not usable; on their grid, with any of their dims.
+        A name from ``xstf.list_methods("fuse")``, a record, or ``"auto"``: see Notes. With
+        `spatial` a name from ``xstf.list_methods("sts")``.
+    mask, coarse_mask, spatial_mask : DataArray of bool, optional
+        True where `fine`, `coarse`, `spatial` are not usable; on their grid, with any of their
+        dims.
     pair_tolerance : str
         Longest time between the two images of a pair, as pandas reads it.
     coarse_resolution : float, optional
@@ -103,7 +113,8 @@ def fuse(
     and after the date (or the nearest two), one-pair methods the nearest; a pixel that is cloudy
     in a base image takes the next pair.
 
-    ``method="auto"`` is ``"fsdaf"``; ``"fitfc"`` for a cube of one band or with `return_quality`.
+    ``method="auto"`` is ``"fsdaf"``; ``"fitfc"`` for a cube of one band or with `return_quality`;
+    with `spatial` it is ``"sts_linear"``.
 
     Grids whose ratio is whole and whose corners fall together are used as they are. Any other
     coarse cube is brought, tile by tile, to the coarse grid nested in the fine one with the nearest
@@ -117,6 +128,17 @@ def fuse(
     >>> fused.sizes["time"], fused.dims == fine.dims
     (2, True)
     """
+    if spatial is not None:
+        if coarse_resolution is not None:
+            raise ValueError("coarse_resolution= does not go with spatial=")
+        return fuse_series(
+            fine, coarse, spatial, time=_dates(time), method=method, mask=mask,
+            coarse_mask=coarse_mask, spatial_mask=spatial_mask, pair_tolerance=pair_tolerance,
+            engine=engine, device=device, return_quality=return_quality, progress=progress,
+            **params,
+        )  # fmt: skip
+    if spatial_mask is not None:
+        raise ValueError("spatial_mask= is the mask of spatial=, which is not given")
     sharp = _inputs.read(fine, what="fine", mask=mask)
     blurred = _inputs.read(coarse, what="coarse", mask=coarse_mask, resolution=coarse_resolution)
     blurred = _inputs.select_bands(blurred, sharp.bands, of="fine")
@@ -152,7 +174,7 @@ def fuse(
         _fuse_job(sharp, nested, nesting, plan, runner, record, options, return_quality, known)
         for plan in plans
     ]
-    tile = _tile(sharp, len(jobs)) if known is None else options.tile - options.overlap
+    tile = _tile(sharp, len(jobs)) if known is None else _checkpoint.lattice_tile(options)
     layers = _tiles.run(jobs, chunks=_chunks(sharp), tile=tile, progress=progress)
     return _labels.assemble(layers, sharp, times, attrs, return_quality, FLAG_MEANINGS)
 

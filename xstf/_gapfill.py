@@ -160,8 +160,9 @@ def gapfill(
             guide_tolerance=guide_tolerance, device=device, progress=progress,
         )  # fmt: skip
         options, known, attrs["stf_weights"] = _checkpoint.resolve(
-            record, options, bands=optical.bands, ratio=1, fit=train
-        )
+            record, options, bands=optical.bands, ratio=1, fit=train,
+            guides=sum(len(t.weights) * g.data.shape[1] for g, t in guides),
+        )  # fmt: skip
         known["day"] = _guides.day_of_year(optical.times.min())
     function = GapTile(
         runner=runner,
@@ -184,7 +185,7 @@ def gapfill(
     jobs, states = _tiles.settled([job])
     layers = _tiles.run(
         jobs, chunks=_chunks(optical, 3 if return_quality else 1),
-        tile=_tile(optical, function.halo) if known is None else _lattice_tile(options),
+        tile=_tile(optical, function.halo) if known is None else _checkpoint.lattice_tile(options),
         progress=progress,
     )  # fmt: skip
     attrs |= _said(states, optical.times[order])
@@ -361,12 +362,6 @@ def _chunks(cube: Cube, layers: int) -> tuple[Any, Any]:
         for chunks, n in zip(own[2:], size, strict=True)
     )
     return rows, cols
-
-
-def _lattice_tile(options: Any) -> int:
-    """Return a tile side that a network's own tiles fill: two strides, whose halo is no larger."""
-    stride: int = options.tile - options.overlap
-    return 2 * stride
 
 
 def _tile(cube: Cube, halo: int) -> int:

@@ -139,6 +139,7 @@ def assemble_on(
     attrs: dict[str, Any],
     quality: bool,
     meanings: str,
+    times: np.ndarray | None = None,
 ) -> Any:
     """Return layers ``(time, layer, band, y, x)`` with one cube's bands on another's grid.
 
@@ -148,11 +149,14 @@ def assemble_on(
         Whose bands, times, attrs and dim order the result has.
     place : Cube
         Whose grid, coordinates of y and x and CRS it has.
+    times : ndarray of datetime64, optional
+        Other dates than those of `bands`.
     """
     size = layers.shape[3:]
     source: Any = _moved(bands.source, bands, place, size)
     like = replace(bands, source=source, grid=place.grid)
-    times = np.array(["NaT"], "M8[ns]") if bands.times is None else bands.times
+    if times is None:
+        times = np.array(["NaT"], "M8[ns]") if bands.times is None else bands.times
     out = assemble(layers, like, times, attrs, quality, meanings)
     if bands.dims[0] is None:
         out = out.isel(time=0, drop=bands.times is None)

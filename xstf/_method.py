@@ -12,14 +12,14 @@ from typing import Any, Literal, TypeAlias
 
 from xstf._recipe import Net
 
-Task: TypeAlias = Literal["fuse", "gapfill", "sharpen_spectral"]
+Task: TypeAlias = Literal["fuse", "gapfill", "sharpen_spectral", "sts"]
 Engine: TypeAlias = Literal["numba", "cupy", "torch", "numpy"]
 Kernel: TypeAlias = Callable[..., tuple[Any, ...]]
 
 # Kernels see no value that is larger: its square would leave float32. Such ones are missing.
 LARGEST = 1e18
 
-TASKS: tuple[Task, ...] = ("fuse", "gapfill", "sharpen_spectral")
+TASKS: tuple[Task, ...] = ("fuse", "gapfill", "sharpen_spectral", "sts")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,6 +74,16 @@ class Method:
           ``spatial`` ``(guide_band, y, x)``, float32, C order, NaN where missing.
 
         It returns ``(estimate, std or None)``, each ``(band, y, x)`` of ``inner``.
+
+        An sts kernel, which serves ``fuse(…, spatial=…)``, is called as ``kernel(spectral, dense,
+        sharp, *, times, target, ratios, params, state, inner, std)`` with
+
+        - ``spectral`` ``(pair, band, y / r, x / r)``, ``sharp`` ``(pair, sharp_band, y, x)`` and
+          ``dense`` ``(pair + 1, dense_band, y / d, x / d)``, the last one being the target date;
+        - ``times`` ``(pair,)`` and ``target``, in days, and ``ratios`` ``(r, d)``; sides are whole
+          in both. Its ``halo`` is ``halo(params, ratios)``.
+
+        It returns ``(estimate, std or None)``, each ``(band, y, x)`` of ``inner``.
     pairs
         The fewest and the most image pairs that a fuse kernel takes.
     prepare, settle
@@ -90,7 +100,9 @@ class Method:
         ``(guide_band, ratio Y, ratio X)``, the scene or stretches of it, and where the caller knows
         them ``samples["srf"]`` ``(guide_band, band)`` and ``samples["fwhm"]`` of the point spread
         function, in coarse pixels. ``samples["shift"]`` is how far the cubes are apart, in fine
-        pixels; the verb has moved the spatial one already, and says 0.
+        pixels; the verb has moved the spatial one already, and says 0. For sts,
+        ``settle(samples, *, ratios, params)`` gets ``spectral``, ``dense`` and ``sharp`` of all
+        paired dates, of the scene or stretches of it, and their ``times`` in days.
     state_for_std
         Whether the state serves the standard deviation alone; it is settled only when one is wanted
         then, and ``state`` is empty otherwise.
@@ -99,7 +111,7 @@ class Method:
     guided
         Whether a gapfill kernel makes use of a guide (SAR, a coarse sensor).
     fewest
-        The fewest dates that a gapfill kernel takes.
+        The fewest dates that a gapfill kernel takes; the fewest pairs that an sts kernel takes.
     std
         Whether the kernels can give a standard deviation.
     net
@@ -117,7 +129,7 @@ class Method:
     task: Task
     summary: str
     params: type[Any]
-    halo: Callable[[Any, int], int]
+    halo: Callable[[Any, Any], int]
     kernels: Mapping[Engine, Kernel]
     reference: str
     pairs: tuple[int, int] = (1, 1)

@@ -169,13 +169,13 @@ def _targets(
                 "name dates with time="
             )
     else:
-        targets = [_position(date, coarse_times, limit) for date in wanted]
+        targets = [position(date, coarse_times, limit) for date in wanted]
         if len(set(targets)) < len(targets):
             raise ValueError(f"time= names a coarse image twice: {_days(np.asarray(wanted))}")
     return sorted(targets, key=lambda i: coarse_times[i])
 
 
-def _position(date: np.datetime64, coarse_times: np.ndarray, limit: np.timedelta64) -> int:
+def position(date: np.datetime64, coarse_times: np.ndarray, limit: np.timedelta64) -> int:
     distance = np.abs(coarse_times - date)
     nearest = int(distance.argmin())
     if distance[nearest] > limit:

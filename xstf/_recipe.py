@@ -90,6 +90,9 @@ class Net:
         Whether training also runs time backwards.
     multiple
         Sides of the tiles that it takes are whole in this.
+    learn_pairs
+        Image pairs in a lesson, where there are enough dates: 2 for a network of fusion that has a
+        way with two pairs of its own, ``several(fine, coarse, coarse1)``, to be learned.
     full, small
         Recipes for a GPU and for a processor with a few minutes.
     """
@@ -104,6 +107,7 @@ class Net:
     base: Literal["delta", "fine", "none"] = "delta"
     swap: bool = False
     multiple: int = 1
+    learn_pairs: int = 1
 
 
 def network(record: Any) -> Net:

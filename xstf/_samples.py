@@ -68,6 +68,34 @@ def whole_cells(
     return sharp.rechunk((1, -1, -1, -1)), blurred.rechunk((1, -1, -1, -1))
 
 
+def whole_blocks(arrays: dict[str, tuple[Any, int]], *, side: int) -> dict[str, da.Array]:
+    """Return what `settle` of three nested cubes sees: whole blocks, the same ones of each.
+
+    Parameters
+    ----------
+    arrays : dict of (array (date, band, y, x), int)
+        Each cube, and how many of its pixels are along a side of a block; all start at one corner.
+    side : int
+        Of a block in pixels of the finest cube.
+
+    Returns
+    -------
+    dict of dask arrays, one chunk a date
+    """
+    found = {}
+    for name, (array, pixels) in arrays.items():
+        lazy = array if isinstance(array, da.Array) else da.from_array(
+            array, (1, -1, -1, -1), name=False, asarray=False
+        )  # fmt: skip
+        for axis in (2, 3):
+            count = min(a.shape[axis] // n for a, n in arrays.values())
+            blocks = _stretches(count, side)
+            taken = (blocks[:, None] * pixels + np.arange(pixels)).ravel()
+            lazy = da.take(lazy, taken, axis=axis)
+        found[name] = lazy.rechunk((1, -1, -1, -1))
+    return found
+
+
 def _stretches(count: int, ratio: int) -> np.ndarray:
     """Return which of so many coarse pixels along an axis are sampled."""
     length = max(4, -(-STRETCH // ratio))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 from collections.abc import Callable
 from functools import partial
 from typing import Any
@@ -9,7 +10,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
-from xstf import _call, _engines, _inputs, _labels, _nest, _pairs, _samples, _tiles
+from xstf import _call, _checkpoint, _engines, _inputs, _labels, _nest, _pairs, _samples, _tiles
 from xstf import sensors as sensor_tables
 from xstf._bring import bring_images
 from xstf._flags import FLAG_MEANINGS
@@ -107,23 +108,33 @@ def sharpen_spectral(
     if return_quality:
         _call.require_std(record)
     nesting = _nest.nest(sharp.grid, blurred.grid, what=("spatial", "spectral"))
-    known = _known(srf, psf, sharp, blurred)
-    pairs = _partners(blurred, sharp, time_tolerance)
+    known = said_of_sensors(srf, psf, sharp, blurred)
+    pairs = partners(blurred, sharp, time_tolerance)
+    network: dict[str, Any] | None = None
+    attrs = _call.attrs("sharpen_spectral", record, options, blurred)
     runner = _engines.make_runner(
         record, _engines.pick(record, engine, sharp.data, blurred.data), device
     )
+    if record.net is not None:
+        train = partial(
+            _train, record, spectral, spatial, mask=mask, spatial_mask=spatial_mask, psf=psf,
+            register=register, time_tolerance=time_tolerance, device=device, progress=progress,
+        )  # fmt: skip
+        options, network, attrs["stf_weights"] = _checkpoint.resolve(
+            record, options, bands=blurred.bands, ratio=nesting.ratio, fit=train
+        )
+        _check_guides(network["weights"], sharp)
     dates = list(range(blurred.data.shape[0]))
     coarse = blurred.data
     if nesting.how != "nested" or nesting.coarse != blurred.grid:
         coarse = bring_images(blurred, nesting, dates)
     jobs = [
         _job(sharp.data, coarse, (pairs[d], d), nesting, runner, record, options, known,
-             register, return_quality)
+             network, register, return_quality)
         for d in dates
     ]  # fmt: skip
     jobs, states = _tiles.settled(jobs)
     layers = _tiles.run(jobs, chunks=_chunks(sharp), tile=TILE, progress=progress)
-    attrs = _call.attrs("sharpen_spectral", record, options, blurred)
     attrs["stf_grid"] = f"{nesting.how}, ratio {nesting.ratio}"
     attrs |= _said(states)
     return _labels.assemble_on(layers, blurred, sharp, attrs, return_quality, FLAG_MEANINGS)
@@ -132,7 +143,7 @@ def sharpen_spectral(
 # --- pieces -----------------------------------------------------------------------------------
 
 
-def _partners(spectral: Cube, spatial: Cube, tolerance: str) -> list[int]:
+def partners(spectral: Cube, spatial: Cube, tolerance: str) -> list[int]:
     """Return for each image of the spectral cube the one of the spatial cube that goes with it."""
     count = spectral.data.shape[0]
     if spatial.data.shape[0] == 1 and (spatial.times is None or spectral.times is None):
@@ -157,7 +168,7 @@ def _partners(spectral: Cube, spatial: Cube, tolerance: str) -> list[int]:
     return found
 
 
-def _known(
+def said_of_sensors(
     srf: xr.DataArray | str | None, psf: float | None, spatial: Cube, spectral: Cube
 ) -> dict[str, np.ndarray]:
     """Return what the caller says of the sensors, as samples."""
@@ -229,7 +240,7 @@ def wavelengths(cube: Cube) -> np.ndarray | None:
 def _job(
     spatial: Any, spectral: Any, at: tuple[int, int], nesting: _nest.Nesting,
     runner: _engines.Runner, record: Method, options: Any, known: dict[str, np.ndarray],
-    register: bool, std: bool,
+    network: dict[str, Any] | None, register: bool, std: bool,
 ) -> _tiles.Job:  # fmt: skip
     """Return one date as a job of the tiles."""
     sharp, blurred = _samples.whole_cells(
@@ -245,12 +256,16 @@ def _job(
         runner=runner,
         params=options,
         std=std,
+        placed=network is not None,
     )
     sources = (
         _tiles.Source(spatial, (at[0],), function.fine_window),
         _tiles.Source(spectral, (at[1],), function.coarse_window),
     )
-    settle = partial(_settle, record.settle, ratio=nesting.ratio, params=options, moves=register)
+    settle = partial(
+        _settle, record.settle, ratio=nesting.ratio, params=options, moves=register,
+        network=network,
+    )  # fmt: skip
     samples = {"spectral": blurred[0], "spatial": sharp[0]} | known
     lead = (3 if std else 1, spectral.shape[1])
     return _tiles.Job(function, sources, lead, spatial.shape[2:], ((settle, samples),))
@@ -258,11 +273,12 @@ def _job(
 
 def _settle(
     settle: Callable[..., Any] | None, samples: dict[str, Any], *, ratio: int, params: Any,
-    moves: bool,
+    moves: bool, network: dict[str, Any] | None,
 ) -> dict[str, Any]:  # fmt: skip
     """Settle is plain numpy, and sees no band that is missing everywhere, as kernels do.
 
     The shift between the cubes is settled here, for all methods alike: they see cubes that fit.
+    A network is told which of its bands there are.
     """
     host: dict[str, Any] = {name: _engines.to_host(value) for name, value in samples.items()}
     bands = np.flatnonzero(~np.isnan(host["spectral"]).all(axis=(1, 2)))
@@ -281,7 +297,25 @@ def _settle(
             host["spatial"] = moved_images(host["spatial"], shift=shift)
         host["shift"] = np.zeros(2)
         method = settle(host, ratio=ratio, params=params) if settle else {}
+    if network is not None:
+        method = {**method, **network, "bands": bands}
     return {"bands": bands, "shift": shift, "method": method}
+
+
+def _train(record: Method, *cubes: Any, **options: Any) -> Any:
+    """Train a network on the cubes of a call."""
+    return importlib.import_module("xstf.train").fit(record, *cubes, **options)
+
+
+def _check_guides(source: Any, spatial: Cube) -> None:
+    """Raise if a network makes its bands of others than the spatial cube's."""
+    manifest = importlib.import_module("xstf.weights").load(source).manifest
+    want, have = manifest.extra["guides"], [str(b) for b in spatial.bands]
+    if want != have:
+        raise ValueError(
+            f"these weights make bands of {len(want)} others, {want}; spatial has {len(have)}, "
+            f"{have}: select or reorder its bands"
+        )
 
 
 def _said(states: list[Any]) -> dict[str, str]:

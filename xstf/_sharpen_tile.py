@@ -25,11 +25,14 @@ class SharpenTile(NestedWindows):
         The method's.
     std
         Whether the standard deviation and the flag are wanted.
+    placed
+        Whether the kernel is told where in the image its tile lies, as networks' are.
     """
 
     runner: Runner
     params: Any
     std: bool
+    placed: bool = False
 
     def __call__(self, blocks: list[Any], rows: slice, cols: slice, states: list[Any]) -> Any:
         """Return ``(layer, band, rows, cols)``: the estimate, and if wanted its std and flag."""
@@ -45,9 +48,10 @@ class SharpenTile(NestedWindows):
         )  # fmt: skip
         if len(bands):
             moved = self._moved(padded[0], state)
+            place = {"origin": origin, "whole": self.fine_shape} if self.placed else {}
             estimate, std = self.runner(
                 np.ascontiguousarray(spectral[bands]), moved, ratio=self.ratio,
-                params=self.params, state=state["method"], inner=inner, std=self.std,
+                params=self.params, state=state["method"], inner=inner, std=self.std, **place,
             )  # fmt: skip
             out[0][bands] = estimate
             if std is not None:

@@ -151,7 +151,8 @@ def cores() -> int:
 
 
 def _eager(jobs: Sequence[Job], tile: int, progress: bool) -> Any:
-    states = [[_Once(settle, samples) for settle, samples in job.states] for job in jobs]
+    once = {id(state): _Once(*state) for job in jobs for state in job.states}
+    states = [[once[id(state)] for state in job.states] for job in jobs]
     first = jobs[0]
     results = _module(first).empty((len(jobs), *first.lead, *first.shape), np.float32)
     work = [
@@ -261,8 +262,10 @@ def _lazy(job: Job, chunks: tuple[tuple[int, ...], tuple[int, ...]]) -> da.Array
     graph: dict[Any, Any] = {}
     parents: list[Any] = list(sources)
     states = []
-    for n, (settle, samples) in enumerate(job.states):
-        key = f"xstf-state-{n}-{token}"
+    for settle, samples in job.states:
+        named = [(k, v.name if is_lazy(v) else v) for k, v in samples.items()]
+        # One state of several jobs is one node of their graphs.
+        key = f"xstf-state-{tokenize(settle, named)}"
         keys = _add_apart(graph, list(samples.values()), key)
         graph[key] = (partial(_settle, settle, tuple(samples)), *keys)
         states.append(key)

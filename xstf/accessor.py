@@ -25,10 +25,12 @@ class StfAccessor:
         self,
         coarse: xr.DataArray | xr.Dataset,
         *,
+        spatial: xr.DataArray | xr.Dataset | None = None,
         time: Any = None,
         method: str | Method = "auto",
         mask: xr.DataArray | None = None,
         coarse_mask: xr.DataArray | None = None,
+        spatial_mask: xr.DataArray | None = None,
         pair_tolerance: str = "1D",
         coarse_resolution: float | None = None,
         engine: str | None = None,
@@ -41,9 +43,10 @@ class StfAccessor:
         from xstf._fuse import fuse
 
         return fuse(
-            self._cube, coarse, time=time, method=method, mask=mask, coarse_mask=coarse_mask,
-            pair_tolerance=pair_tolerance, coarse_resolution=coarse_resolution, engine=engine,
-            device=device, return_quality=return_quality, progress=progress, **params,
+            self._cube, coarse, spatial=spatial, time=time, method=method, mask=mask,
+            coarse_mask=coarse_mask, spatial_mask=spatial_mask, pair_tolerance=pair_tolerance,
+            coarse_resolution=coarse_resolution, engine=engine, device=device,
+            return_quality=return_quality, progress=progress, **params,
         )  # fmt: skip
 
     def gapfill(

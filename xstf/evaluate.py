@@ -11,12 +11,13 @@ import xarray as xr
 
 from xstf import _inputs, _pairs, metrics, simulate
 from xstf._evaluate_sharpen import evaluate_sharpen
+from xstf._evaluate_sts import evaluate_sts
 from xstf._fuse import fuse
 from xstf._gapfill import gapfill
 from xstf._method import Method, Trial, trials
 from xstf.methods import _baselines
 
-__all__ = ["BASELINES", "evaluate_fusion", "evaluate_gapfill", "evaluate_sharpen"]
+__all__ = ["BASELINES", "evaluate_fusion", "evaluate_gapfill", "evaluate_sharpen", "evaluate_sts"]
 
 BASELINES: tuple[Method, ...] = (_baselines.UNCHANGED, _baselines.DELTA)
 NINETY = 1.645  # standard deviations on either side of the mean that hold 90 % of a normal's values

@@ -14,13 +14,16 @@ from scipy.sparse import csr_array
 from xstf import _sentinels, simulate
 from xstf._crops import LIGHT, RADAR
 from xstf._seasons import BANDS, EVENT, Land
+from xstf._series import SeriesScene, hyperspectral_series
 from xstf._spectra import SpectralScene, hyperspectral
 
 __all__ = [
     "GapScene",
     "Scene",
+    "SeriesScene",
     "SpectralScene",
     "hyperspectral",
+    "hyperspectral_series",
     "landsat_modis",
     "nested",
     "sentinel_1_2",

@@ -17,13 +17,13 @@ from xstf._method import Method
 from xstf._recipe import Net, Recipe, network
 from xstf.methods.gapfill._video import forward, prior_of
 from xstf.train import losses
+from xstf.train.course import Batch, Course, Study
 from xstf.train.hiding import hide
-from xstf.train.loop import Batch, Course, Study
 
 _DATES = 6  # of a window that the network sees at once
 _HELD_EVERY = 5  # of the dates one is held out
-_HELD_PATCHES = 24
-_CLEAR, _TRIES = 0.1, 10
+_HELD_PATCHES = 64
+_TRIES = 10
 _VISIBLE = 0.1  # weight of pixels that the network is shown, besides 1 of those hidden
 _LIKELY = 0.1  # weight of the likelihood, which teaches the variance alone
 _NINETY = 1.645  # standard deviations on either side that hold 90 % of a normal's values

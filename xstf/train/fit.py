@@ -18,18 +18,22 @@ from xstf._method import TASKS, Method, Task, get_method, method_names
 from xstf._recipe import Net, Recipe
 from xstf._version import __version__
 from xstf.methods._networks import device_of
-from xstf.train import filling, fusion, loop
+from xstf.train import filling, fusion, loop, series, sharpening
+from xstf.train.course import Batch, Course
 
 # An autoencoder whose features a loss looks at is trained for so many steps of so many patches.
 _FEATURE_RECIPE = Recipe(epochs=4, steps=50, batch=4, rate=1e-3, schedule="cosine")
 
 # How each task makes a course of cubes, and what it can be told of reading them.
-_COURSES: dict[Task, Callable[..., loop.Course]] = {
-    "fuse": fusion.course, "gapfill": filling.course,
+_COURSES: dict[Task, Callable[..., Course]] = {
+    "fuse": fusion.course, "gapfill": filling.course, "sharpen_spectral": sharpening.course,
+    "sts": series.course,
 }  # fmt: skip
 READING: dict[Task, tuple[str, ...]] = {
-    "fuse": ("coarse_mask", "pair_tolerance", "coarse_resolution", "cross", "base"),
-    "gapfill": ("guide", "dates", "boxes", "sar_units", "guide_tolerance"),
+    "fuse": ("coarse_mask", "pair_tolerance", "coarse_resolution", "cross", "between", "base"),
+    "gapfill": ("sar", "guide", "dates", "boxes", "sar_units", "guide_tolerance"),
+    "sharpen_spectral": ("spatial_mask", "psf", "register", "time_tolerance"),
+    "sts": ("spatial", "coarse_mask", "spatial_mask", "pair_tolerance", "scale"),
 }
 
 
@@ -91,8 +95,10 @@ def fit(
     method : str or Method
         A network's name.
     *cubes : DataArray or Dataset of bands
-        As the verb takes them. For :func:`xstf.fuse` `fine` and `coarse`, with at least two fine
-        images that have a coarse one of their date.
+        As the verb takes them: `fine` and `coarse` for :func:`xstf.fuse`, at least two fine images
+        with a coarse one of their date, and ``spatial=`` for its third; `cube`, or a list of such,
+        and ``sar=``, one for each, for :func:`xstf.gapfill`; `spectral` and `spatial` for
+        :func:`xstf.sharpen_spectral`.
     out : path, optional
         ``.safetensors`` file for the checkpoint. Beside it lies, until training is done, the state
         to resume from (``.training.safetensors``).
@@ -103,9 +109,10 @@ def fit(
     start : path or bytes, optional
         A checkpoint to start from.
     validation : dates, optional
-        What is held out of training. Fusion: fine dates, in no way part of it; by default a quarter
-        of the pairs, at least one, inside the series, and with two pairs a fifth of the
-        columns on all dates.
+        What is held out of training. Default: of image pairs to fuse a quarter, at least one,
+        inside the series, and with two pairs a fifth of the columns; of a cube to fill every
+        fifth date, whose pixels are shown and never asked for; of a cube to sharpen a quarter of
+        its dates, or a fifth of its rows; of three cubes a fifth of the columns.
     mask : DataArray of bool, optional
         True where the first cube is not usable.
     seed : int
@@ -121,11 +128,14 @@ def fit(
     sensors, data, licence : str
         What the checkpoint says of what it was trained on.
     **more
-        Fields of the recipe to change, ``epochs=20, batch=2, patch=64, rate=3e-4`` …, and for
-        fusion ``coarse_mask``, ``pair_tolerance`` and ``coarse_resolution`` as the verb takes them;
-        ``cross=False`` to learn from dates that follow each other instead of from every two
-        in both orders; ``base`` for what the answer is added to (``"delta"``, ``"fine"``,
-        ``"none"``, see :class:`xstf._recipe.Net`).
+        Fields of the recipe to change, ``epochs=20, batch=2, patch=64, rate=3e-4`` …, and how the
+        verb is to read the cubes, as it takes that itself (``pair_tolerance``, ``coarse_mask``,
+        ``guide`` …). Besides, for two cubes to fuse: ``cross=False`` to learn from dates that
+        follow each other, instead of from every two in both orders; ``between``, the share of
+        patches (0.5) whose target is made up between the two dates, since a network that only saw
+        the change of months overdoes that of weeks; ``base`` for what the answer is added to
+        (``"delta"``, ``"fine"``, ``"none"``). For a cube to fill: ``dates``, how many the network
+        sees at once (6); ``boxes=True`` to hide boxes of noise instead of shapes of real gaps.
 
     Returns
     -------
@@ -168,6 +178,7 @@ def fit(
     mark = {
         "method": record.name, "bands": course.bands, "sizes": parts, "seed": seed,
         "base": course.base, "low": course.low, "high": course.high, "steps": study.steps,
+        "reading": {k: v for k, v in reading.items() if isinstance(v, str | int | float)},
     }  # fmt: skip
     done = loop.run(
         module, study, chosen, seed=seed, device=place, critic=critic,
@@ -241,18 +252,18 @@ def _beside(out: str | Path | None, resume: bool) -> tuple[Path | None, Path | N
     return state, path
 
 
-def _features(course: loop.Course, recipe: Recipe, seed: int, place: torch.device) -> nn.Module:
+def _features(course: Course, recipe: Recipe, seed: int, place: torch.device) -> nn.Module:
     """Return an autoencoder of the sharp images, trained and then held, for the loss."""
     net = importlib.import_module("xstf.nets.features").build(bands=len(course.bands))
     short = dataclasses.replace(_FEATURE_RECIPE, patch=recipe.patch)
     if 0 < recipe.epochs * recipe.steps < short.epochs * short.steps:
         short = dataclasses.replace(short, epochs=1, steps=recipe.steps)
 
-    def reconstruct(module: nn.Module, batch: loop.Batch) -> torch.Tensor:
+    def reconstruct(module: nn.Module, batch: Batch) -> torch.Tensor:
         found: torch.Tensor = module(batch["truth"])
         return found
 
-    def learn(module: nn.Module, batch: loop.Batch) -> tuple[torch.Tensor, torch.Tensor]:
+    def learn(module: nn.Module, batch: Batch) -> tuple[torch.Tensor, torch.Tensor]:
         found = reconstruct(module, batch)
         off = (found - batch["truth"]) ** 2 * batch["valid"]
         return off.sum() / batch["valid"].sum().clamp(min=1), found

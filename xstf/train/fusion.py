@@ -1,4 +1,4 @@
-"""What a fusion network learns from: patches of image pairs, of which one predicts the other."""
+"""What a fusion network learns from: patches of image pairs that predict the image of another."""
 
 from __future__ import annotations
 
@@ -18,24 +18,15 @@ from xstf._recipe import Net, Recipe, network
 from xstf.methods._upsample import upsample
 from xstf.methods.fuse._network import Images
 from xstf.train import losses
-from xstf.train.loop import Batch, Course, Study
+from xstf.train.course import Batch, Course, Study
+from xstf.train.lessons import Lesson, split
 
 # A patch that is less clear than this teaches little; another place is tried so often.
 _CLEAR, _TRIES = 0.3, 10
 _HELD_TILES = 24
-_STRIPE = 0.2  # of the columns, held out where there are too few dates to hold one out
 _IN_MEMORY = 1 << 30  # bytes; larger cubes are read patch by patch
 _SAMPLED = 2_000_000  # values that the scaling is found from
 _PERCENTILES = (0.1, 99.9)
-
-
-@dataclass(frozen=True)
-class Lesson:
-    """One image pair that predicts the fine image of another, on some columns."""
-
-    known: _pairs.Pair
-    wanted: _pairs.Pair
-    columns: slice
 
 
 @dataclass(frozen=True)
@@ -63,6 +54,8 @@ class Cubes:
         What is trained on, and what is held out.
     said
         What is held out, in words.
+    between
+        Share of the patches whose wanted date is one between two.
     """
 
     fine: Any
@@ -73,6 +66,7 @@ class Cubes:
     lessons: tuple[Lesson, ...]
     held: tuple[Lesson, ...]
     said: str
+    between: float
 
 
 def read(
@@ -85,9 +79,16 @@ def read(
     coarse_resolution: float | None = None,
     validation: Any = None,
     cross: bool = True,
+    between: float = 0.5,
     swap: bool = False,
+    together: int = 1,
 ) -> Cubes:
-    """Return labelled cubes as lessons; the arguments are those of :func:`xstf.train.fit`."""
+    """Return labelled cubes as lessons; the arguments are those of :func:`xstf.train.fit`.
+
+    `swap` and `together`, the pairs in a lesson where there are enough, are the network's.
+    """
+    if not 0 <= between <= 1:
+        raise ValueError(f"between is a share, from 0 to 1, not {between}")
     sharp = _inputs.read(fine, what="fine", mask=mask)
     blurred = _inputs.read(coarse, what="coarse", mask=coarse_mask, resolution=coarse_resolution)
     blurred = _inputs.select_bands(blurred, sharp.bands, of="fine")
@@ -110,11 +111,11 @@ def read(
         nested = _bring.bring_images(blurred, nesting, used)
         pairs = [_pairs.Pair(p.fine, i) for i, p in enumerate(pairs)]
     dates = sharp.times[[p.fine for p in pairs]]
-    lessons, held, said = _split(pairs, dates, validation, sharp.grid.width, cross, swap)
+    lessons, held, said = split(pairs, dates, validation, sharp.grid.width, cross, swap, together)
     bands = tuple(str(b) for b in sharp.bands)
     return Cubes(
         fine=_kept(sharp.data), coarse=_kept(nested), ratio=nesting.ratio, before=nesting.before,
-        bands=bands, lessons=lessons, held=held, said=said,
+        bands=bands, lessons=lessons, held=held, said=said, between=between,
     )  # fmt: skip
 
 
@@ -129,66 +130,9 @@ def _plain(array: Any) -> np.ndarray:
     return found
 
 
-def _split(
-    pairs: list[_pairs.Pair],
-    dates: np.ndarray,
-    validation: Any,
-    width: int,
-    cross: bool,
-    swap: bool,
-) -> tuple[tuple[Lesson, ...], tuple[Lesson, ...], str]:
-    """Return what is trained on, what is held out, and that in words.
-
-    A date that is held out is in no lesson, neither as what is predicted nor as what is known.
-    """
-    days = dates.astype("datetime64[D]")
-    if validation is not None:
-        wanted = np.atleast_1d(np.asarray(validation, "datetime64[D]"))
-        out = [i for i, day in enumerate(days) if day in wanted]
-        if len(out) < len(set(wanted.tolist())):
-            raise ValueError(
-                f"validation={[str(d) for d in wanted]} must be dates of image pairs; there are "
-                f"{[str(d) for d in days]}"
-            )
-    else:
-        count = len(pairs) // 4 or len(pairs) // 3
-        out = np.linspace(0, len(pairs) - 1, count + 2).round().astype(int)[1:-1].tolist()
-    kept = [i for i in range(len(pairs)) if i not in out]
-    everywhere = slice(0, width)
-    if len(kept) < 2 or not out:
-        if validation is not None:
-            raise ValueError(
-                f"validation= leaves {len(kept)} image pair to train on; two are needed"
-            )
-        edge = width - max(1, int(width * _STRIPE))
-        trained, tested = slice(0, edge), slice(edge, width)
-        both = list(range(len(pairs)))
-        lessons = _lessons(pairs, both, trained, True, True)
-        return lessons, _lessons(pairs, both, tested, True, True), f"columns {edge} and on"
-    held = []
-    for target in out:
-        nearest = min(kept, key=lambda i: abs(dates[i] - dates[target]))
-        held.append(Lesson(pairs[nearest], pairs[target], everywhere))
-    said = "dates " + ", ".join(str(days[i]) for i in out)
-    return _lessons(pairs, kept, everywhere, cross, swap), tuple(held), said
-
-
-def _lessons(
-    pairs: list[_pairs.Pair], kept: list[int], columns: slice, cross: bool, swap: bool
-) -> tuple[Lesson, ...]:
-    """Return every ordered two of the pairs, or those that follow each other in time."""
-    found = []
-    for place, i in enumerate(kept):
-        others = kept if cross else kept[place + 1 : place + 2]
-        found += [(i, j) for j in others if j != i]
-        if swap and not cross:
-            found += [(j, i) for j in others]
-    return tuple(Lesson(pairs[i], pairs[j], columns) for i, j in found)
-
-
 def scaling(cubes: Cubes) -> tuple[tuple[float, ...], tuple[float, ...]]:
     """Return each band's 0.1 and 99.9 percentiles over what is trained on."""
-    dates = sorted({lesson.known.fine for lesson in cubes.lessons})
+    dates = sorted({pair.fine for lesson in cubes.lessons for pair in lesson.pairs})
     columns = cubes.lessons[0].columns
     step = max(1, int((cubes.fine[0].size * len(dates) / _SAMPLED) ** 0.5))
     images = [_plain(cubes.fine[d, :, ::step, columns][..., ::step]) for d in dates]
@@ -206,7 +150,7 @@ def course(
 ) -> Course:
     """Return what `fit` needs to know of two cubes; the arguments are those of `fit` and `read`."""
     net = network(record)
-    cubes = read(fine, coarse, swap=net.swap, **reading)
+    cubes = read(fine, coarse, swap=net.swap, together=net.learn_pairs, **reading)
     scale = Scaling(*scaling(cubes), base or net.base)
     return Course(
         bands=cubes.bands, low=scale.low, high=scale.high, ratio=float(cubes.ratio),
@@ -252,14 +196,22 @@ def patch_side(cubes: Cubes, recipe: Recipe, *, multiple: int) -> int:
 
 
 def estimate(base: str, net: nn.Module, batch: Batch) -> Tensor:
-    """Return the network's estimate of the target's fine image, scaled."""
-    change: Tensor = net(batch["fine0"], batch["coarse0"], batch["coarse1"])
-    if base == "none":
-        return change
-    known = batch["fine0"]
-    if base == "delta":
-        known = known + batch["coarse1"] - batch["coarse0"]
-    return known + change
+    """Return the network's estimate of the target's fine image, scaled.
+
+    From several pairs, ``fine0`` and ``coarse0`` being ``(n, pair, band, y, x)``, it is the change
+    added to their base images as the network blends them.
+    """
+    known, before, after = batch["fine0"], batch["coarse0"], batch["coarse1"]
+    if known.ndim == 4:
+        change: Tensor = net(known, before, after)
+        if base == "delta":
+            known = known + after - before
+    else:
+        change, share = net.several(known, before, after)
+        if base == "delta":
+            known = known + after.unsqueeze(1) - before
+        known = (share * known).sum(dim=1)
+    return change if base == "none" else known + change
 
 
 def _draw(cubes: Cubes, scale: Scaling, side: int, count: int, rng: np.random.Generator) -> Batch:
@@ -271,7 +223,8 @@ def _draw(cubes: Cubes, scale: Scaling, side: int, count: int, rng: np.random.Ge
             first = lesson.columns.start
             row = int(rng.integers(cubes.fine.shape[2] - side + 1))
             col = int(rng.integers(first, lesson.columns.stop - side + 1))
-            patch = _patch(cubes, scale, lesson, row, col, side)
+            share = float(rng.uniform()) if rng.random() < cubes.between else 1.0
+            patch = _patch(cubes, scale, lesson, row, col, side, share)
             if patch is not None and patch["valid"].mean() >= _CLEAR:
                 break
         if patch is not None:
@@ -294,11 +247,16 @@ def _held(cubes: Cubes, scale: Scaling, side: int, count: int) -> Iterator[Batch
         for col in _starts(lesson.columns, side)
     ]
     step = max(1, -(-len(places) // _HELD_TILES))
-    waiting = []
+    waiting: list[dict[str, np.ndarray]] = []
     for lesson, row, col in places[::step]:
         patch = _patch(cubes, scale, lesson, row, col, side)
-        if patch is not None:
-            waiting.append(patch)
+        if patch is None:
+            continue
+        # Lessons of one pair and of two do not go into one batch.
+        if waiting and waiting[0]["fine0"].shape != patch["fine0"].shape:
+            yield _stack(waiting)
+            waiting = []
+        waiting.append(patch)
         if len(waiting) == count:
             yield _stack(waiting)
             waiting = []
@@ -312,20 +270,31 @@ def _starts(part: slice, side: int) -> list[int]:
 
 
 def _patch(
-    cubes: Cubes, scale: Scaling, lesson: Lesson, row: int, col: int, side: int
+    cubes: Cubes, scale: Scaling, lesson: Lesson, row: int, col: int, side: int, share: float = 1.0
 ) -> dict[str, np.ndarray] | None:
-    """Return the scaled images of a lesson on a patch; None where they say nothing."""
+    """Return the scaled images of a lesson on a patch; None where they say nothing.
+
+    Those of the known pair have an axis of pairs where there are several. With a `share` below 1
+    the wanted date is that far between the known one and its own: both sensors see linearly, so
+    both move alike.
+    """
     window = (slice(row, row + side), slice(col, col + side))
-    fine = _image(cubes.fine, [lesson.known.fine, lesson.wanted.fine], window)
-    coarse = _coarse(cubes, [lesson.known.coarse, lesson.wanted.coarse], window)
-    images = Images(fine[:1], coarse, scale, (row, col))
+    pairs = [*lesson.pairs, lesson.wanted]
+    fine = _image(cubes.fine, [p.fine for p in pairs], window)
+    coarse = _coarse(cubes, [p.coarse for p in pairs], window)
+    if share < 1:
+        for dates in (fine, coarse):
+            dates[-1] = dates[0] + share * (dates[-1] - dates[0])
+    images = Images(fine[:-1], coarse, scale, (row, col))
     cut = images.cut(window)
     if cut is None:
         return None
-    truth = (fine[1] - images.low) / images.span
-    valid = images.clear[0] & ~np.isnan(truth)
+    truth = (fine[-1] - images.low) / images.span
+    valid = images.clear.all(axis=0) & ~np.isnan(truth)
+    known: Any = slice(None) if lesson.beside else 0
     return {
-        "fine0": cut[0][0], "coarse0": cut[1][0], "coarse1": cut[1][1], "condition": cut[1][1],
+        "fine0": cut[0][known], "coarse0": cut[1][:-1][known], "coarse1": cut[1][-1],
+        "condition": cut[1][-1],
         "truth": np.where(valid, truth, 0).astype(np.float32), "valid": valid.astype(np.float32),
     }  # fmt: skip
 

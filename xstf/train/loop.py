@@ -8,7 +8,7 @@ import csv
 import json
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -21,80 +21,10 @@ from xstf import weights
 from xstf._recipe import Recipe
 from xstf.methods._networks import settled
 from xstf.train import losses
+from xstf.train.course import Batch, Study
 
-Batch = dict[str, Tensor]
 _LAST_RATE = 0.01  # of a cosine schedule, as a share of the first
 _COLUMNS = ("epoch", "seconds", "rate", "loss", "mae")
-
-
-@dataclass(frozen=True, kw_only=True)
-class Study:
-    """What a network learns from, as a task sees it.
-
-    Parameters
-    ----------
-    draw
-        ``draw(rng)`` → a batch of training samples.
-    steps
-        Optimiser steps that see about every pixel once.
-    held
-        ``held()`` → batches that are not trained on, the same every time.
-    learn
-        ``learn(net, batch)`` → the loss to go down, and the estimate ``(n, band, y, x)``.
-    estimate
-        ``estimate(net, batch)`` → the estimate, as it will be used.
-    span
-        ``(band,)``: what one unit of the estimate is in the units of the cubes.
-    """
-
-    draw: Callable[[np.random.Generator], Batch]
-    steps: int
-    held: Callable[[], Iterator[Batch]]
-    learn: Callable[[nn.Module, Batch], tuple[Tensor, Tensor]]
-    estimate: Callable[[nn.Module, Batch], Tensor]
-    span: Tensor
-
-
-@dataclass(frozen=True, kw_only=True)
-class Course:
-    """What a task makes of labelled cubes for the training of one network.
-
-    Parameters
-    ----------
-    bands
-        Labels, as text.
-    build
-        What the network is built with because the cubes are as they are, besides the bands.
-    low, high
-        How values are scaled, a band each.
-    ratio
-        Coarse over fine pixel size; 1 where there is one grid.
-    side
-        ``side(recipe)`` → the side of patches: the recipe's, unless the cubes are smaller.
-    study
-        ``study(recipe, features)`` → what is learned from; `features` is a trained autoencoder
-        where the loss looks at one, else None.
-    base
-        What the network's answer is added to.
-    held
-        What is held out, in words.
-    extra
-        What else the method needs to know when it runs; JSON.
-    judge
-        ``judge(recipe, net, device)`` → more of `extra`, found with the trained network.
-    """
-
-    bands: tuple[str, ...]
-    build: dict[str, Any] = field(default_factory=dict)
-    low: tuple[float, ...]
-    high: tuple[float, ...]
-    ratio: float
-    side: Callable[[Recipe], int]
-    study: Callable[[Recipe, Any], Study]
-    base: str
-    held: str
-    extra: dict[str, Any] = field(default_factory=dict)
-    judge: Callable[[Recipe, nn.Module, torch.device], dict[str, Any]] | None = None
 
 
 @dataclass(kw_only=True)
@@ -210,6 +140,8 @@ def _note(
 def validate(net: nn.Module, study: Study, device: torch.device) -> float:
     """Return the mean absolute error on what was held out, in the units of the cubes."""
     net.eval()
+    if study.score is not None:
+        return study.score(net, device)
     off = count = 0.0
     span = study.span.to(device)[:, None, None]
     with torch.inference_mode(), _precision(device):

@@ -111,7 +111,7 @@ def kernel(
             Lattice(params.tile, params.overlap, whole, state["multiple"]),
             (rows, cols),
             images.cut,
-            partial(_run, net, place),
+            partial(_run, net, place, state["taught"]),
             lead=(bands + (pairs if pairs > 1 else 0),),
             batch=params.batch if place.type == "cuda" else 1,
             blend=params.blend == "smooth",
@@ -120,16 +120,19 @@ def kernel(
     return images.add_base(change, answer[bands:], inner), None
 
 
-def _run(net: Any, place: Any, fine: np.ndarray, coarse: np.ndarray) -> np.ndarray:
+def _run(net: Any, place: Any, taught: bool, fine: np.ndarray, coarse: np.ndarray) -> np.ndarray:
     """Return a network's answer on a batch: the change, and for two pairs the share of each.
 
-    ``fine`` is ``(batch, pair, band, y, x)``, ``coarse`` has the target date as its last image.
+    `taught`: whether it was trained on two pairs at a time. ``fine`` is ``(batch, pair, band, y,
+    x)``, and ``coarse`` has the target date as its last image.
     """
     torch = importlib.import_module("torch")
     sharp, blurred = (torch.from_numpy(a).to(place) for a in (fine, coarse))
     each = [(sharp[:, k], blurred[:, k], blurred[:, -1]) for k in range(sharp.shape[1])]
     if len(each) > 1 and hasattr(net, "several"):
         change, share = net.several(sharp, blurred[:, :-1], blurred[:, -1])
+        if not taught:  # what it says of pairs was never learned
+            share = _shares(blurred)
         out = torch.cat([change, share[:, :, 0]], dim=1)
     else:
         changes = [net(*(_channels_last(i) for i in images)) for images in each]

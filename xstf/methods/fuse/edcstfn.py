@@ -23,7 +23,7 @@ What the paper leaves open, or where we differ from it:
 
 - The network gives the *change* to a base image, ``F_k + C - C_k`` (the paper: the image itself).
   Its last layer starts at zero, so training begins from that answer. Our choice: with two
-  pairs the bases are blended by ``m_k`` averaged over the features.
+  pairs the bases are blended by how little the coarse image changed, as for every network here.
 - Training sees one pair at a time, as in the paper, where each pair's image has its own loss; the
   masks ``m_k`` come in with a prediction from two pairs, and no gradient passes through them.
 - Our choice: ``|R_k| + 1e-6`` is what the masks invert, so that two pairs without any change share

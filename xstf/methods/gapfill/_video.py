@@ -18,10 +18,13 @@ from typing import Any, Literal
 import numpy as np
 
 from xstf.methods import _networks
+from xstf.methods._jit import jit
 from xstf.methods._lattice import Lattice, Window
-from xstf.methods.gapfill import linear
+from xstf.methods.gapfill.linear import INSTANT
 
 _WINDOWS = 4  # of dates, that a processor takes at a time
+# A standardised value is -3 to 3 for most data. The median of a tile beyond this is another unit.
+_OTHER_UNITS = 20.0
 
 EXEMPT: Mapping[str, str] = {
     "scale": "values are scaled as the checkpoint says, which was trained in one unit",
@@ -84,7 +87,7 @@ def kernel(
     origin: tuple[int, int],
     whole: tuple[int, int],
     device: str | None = None,
-) -> tuple[np.ndarray, np.ndarray | None, np.ndarray]:
+) -> tuple[np.ndarray, np.ndarray | None, np.ndarray | None]:
     """Return the network's estimate; the contract is `xstf._method.Method`'s."""
     net, manifest = _networks.loaded(state["weights"], state["module"], device)
     place = _networks.device_of(device)
@@ -97,29 +100,31 @@ def kernel(
             Lattice(params.tile, params.overlap, whole, state["multiple"]),
             (rows, cols),
             partial(series.cut, origin=origin),
-            partial(run, net, place, times + state["day"], manifest.extra["dates"]),
-            lead=(2 if std else 1, *cube.shape[:2]),
+            partial(run, net, place, times + state["day"], manifest.extra["dates"], std),
+            lead=(3 if std else 1, *cube.shape[:2]),
             batch=params.batch if place.type == "cuda" else 1,
             blend=params.blend == "smooth",
         )
     part = (..., *inner)
     estimate = series.prior[part] + answer[0] * series.span
-    spread = None
-    if std:
-        variance = np.exp(np.clip(answer[1], -20, 20))
-        spread = np.sqrt(variance) * series.span * np.float32(manifest.extra["std_factor"])
-        spread[np.isnan(estimate)] = np.nan
-    filled = np.isnan(cube[part]) & ~np.isnan(estimate)
-    # Where a neighbour is clear on the date, that is what the network looks at first.
-    in_space = filled & ~np.isnan(cube).all(axis=(2, 3), keepdims=True)
+    if not std:
+        return estimate.astype(np.float32), None, None
+    variance = np.exp(np.clip(answer[1], -20, 20))
+    spread = np.sqrt(variance) * series.span * np.float32(manifest.extra["std_factor"])
+    spread[np.isnan(estimate)] = np.nan
+    # Where a tile saw something of the date, that is what the network looked at first. (What the
+    # block has of it depends on chunks.)
+    in_space = np.isnan(cube[part]) & ~np.isnan(estimate) & (answer[2] > 0)
     return estimate.astype(np.float32), spread, in_space
 
 
 def run(
-    net: Any, place: Any, days: np.ndarray, dates: int, cube: np.ndarray, prior: np.ndarray,
-    guide: np.ndarray,
+    net: Any, place: Any, days: np.ndarray, dates: int, std: bool, cube: np.ndarray,
+    prior: np.ndarray, guide: np.ndarray,
 ) -> np.ndarray:  # fmt: skip
-    """Return the change and the logarithm of its variance, ``(batch, 2, time, band, y, x)``.
+    """Return what a tile says of its pixels, ``(batch, layer, time, band, y, x)``.
+
+    The change; if `std`, the logarithm of its variance and 1 where anything of the date was seen.
 
     Parameters
     ----------
@@ -129,13 +134,15 @@ def run(
         ``(time,)`` since a 1 January.
     dates
         In a window.
+    std
+        Whether three layers are wanted or one.
     cube, prior
         ``(batch, time, band, y, x)``, standardised; the first NaN where missing.
     guide
         ``(batch, time, guide_band, y, x)``, standardised, NaN where missing; of no bands if none.
     """
     torch = importlib.import_module("torch")
-    total = np.zeros((len(cube), 2, *cube.shape[1:]), np.float32)
+    total = np.zeros((len(cube), 2 if std else 1, *cube.shape[1:]), np.float32)
     count = np.zeros(cube.shape[1], np.float32)
     windows = windows_of(len(days), dates)
     step = _WINDOWS if place.type == "cpu" else len(windows)
@@ -147,12 +154,16 @@ def run(
             name: torch.from_numpy(np.ascontiguousarray(a, np.float32)).to(place)
             for name, a in zip(("cube", "prior", "guide", "days"), (*stacked, when), strict=True)
         }
-        change, variance = forward(net, batch)
-        found = torch.stack([change, variance], dim=1).float().cpu().numpy()
+        layers = forward(net, batch)[: total.shape[1]]
+        found = torch.stack(layers, dim=1).float().cpu().numpy()
         for n, window in enumerate(some):
             total[:, :, window] += found[n * len(cube) : (n + 1) * len(cube)]
             count[window] += 1
-    return total / count[:, None, None, None]
+    total /= count[:, None, None, None]
+    if not std:
+        return total
+    seen = ~np.isnan(cube).all(axis=(3, 4), keepdims=True)[:, None]
+    return np.concatenate([total, np.broadcast_to(seen, total[:, :1].shape)], axis=1)
 
 
 def forward(net: Any, batch: Mapping[str, Any]) -> tuple[Any, Any]:
@@ -222,7 +233,14 @@ class Series:
         if np.isnan(prior).all():
             return None
         size = tuple(w.stop - w.start for w in window)
-        cube = _padded((self.cube[part] - self.low) / self.span, size)
+        cube = (self.cube[part] - self.low) / self.span
+        if np.nanmedian(np.abs(cube)) > _OTHER_UNITS:
+            raise ValueError(
+                "the cube is in another unit than the network's training data: values around "
+                f"{np.nanmedian(self.cube[part]):.4g}, trained on values around "
+                f"{np.median(self.low):.4g}"
+            )
+        cube = _padded(cube, size)
         prior = _padded(np.nan_to_num((prior - self.low) / self.span), size, known=True)
         if self.guide is None:
             return [cube, prior, np.empty((len(cube), 0, *size), np.float32)]
@@ -231,12 +249,44 @@ class Series:
 
 
 def prior_of(cube: np.ndarray, times: np.ndarray) -> np.ndarray:
-    """Return a cube filled linearly in time: NaN only where a pixel is never seen."""
-    inner = (slice(0, cube.shape[2]), slice(0, cube.shape[3]))
-    estimate = linear.METHOD.kernels["numba"](
-        cube, None, times=times, params=linear.METHOD.params(), state={}, inner=inner, std=False
-    )[0]
-    return np.where(np.isnan(cube), estimate, cube)
+    """Return a cube filled linearly in time: NaN only where a pixel is never seen.
+
+    What is seen is filled, too, from the dates around it. So the network can compare: what the
+    prior misses where a date is clear tells what it misses beside it, under a cloud. A pixel that
+    is seen once has nothing around it and keeps its value.
+    """
+    prior = np.empty(cube.shape, np.float32)
+    since = np.empty(cube.shape, np.float32)
+    _from_around(cube, times.astype(np.float32), prior, since)
+    return prior
+
+
+@jit
+def _from_around(cube: np.ndarray, times: np.ndarray, prior: np.ndarray, since: np.ndarray) -> None:
+    """Write the prior; ``since`` is room for the dates of what was seen before."""
+    dates, bands, height, width = cube.shape
+    nothing = np.float32(np.nan)
+    value = np.full((bands, height, width), nothing, np.float32)
+    when = np.full((bands, height, width), nothing, np.float32)
+    for t in range(dates):
+        for b, y in np.ndindex(bands, height):
+            for x in range(width):
+                prior[t, b, y, x], since[t, b, y, x] = value[b, y, x], when[b, y, x]
+                if not np.isnan(cube[t, b, y, x]):
+                    value[b, y, x], when[b, y, x] = cube[t, b, y, x], times[t]
+    value[:] = nothing
+    for t in range(dates - 1, -1, -1):
+        for b, y in np.ndindex(bands, height):
+            for x in range(width):
+                before, after, here = prior[t, b, y, x], value[b, y, x], cube[t, b, y, x]
+                if np.isnan(before):
+                    prior[t, b, y, x] = here if np.isnan(after) else after
+                elif not np.isnan(after):
+                    start = since[t, b, y, x]
+                    length = max(when[b, y, x] - start, INSTANT)
+                    prior[t, b, y, x] = before + (after - before) * ((times[t] - start) / length)
+                if not np.isnan(here):
+                    value[b, y, x], when[b, y, x] = here, times[t]
 
 
 def _padded(images: np.ndarray, size: tuple[int, ...], known: bool = False) -> np.ndarray:

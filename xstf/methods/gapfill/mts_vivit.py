@@ -16,7 +16,8 @@ what was hidden and 0.1 on the rest.
 What the papers leave open, or where we differ from them:
 
 - The network predicts the residual to the prior, which alone is a fair answer; the papers predict
-  reflectance.
+  reflectance. The prior of what is seen is that of the dates around it, so the network sees what
+  the prior misses beside a cloud.
 - Validity by band is an input, and so are day of year and the days to what is known; the papers put
   0 in holes and have neither.
 - The loss is on what was hidden; the papers' is on all pixels, most of which are only copied.
@@ -60,7 +61,7 @@ METHOD = Method(
             average=0.999,
         ),
         small=Recipe(
-            patch=60, batch=8, epochs=10, steps=40, rate=1e-3, decay=0.05, warmup=0.05,
+            patch=60, batch=4, epochs=10, steps=60, rate=1e-3, decay=0.05, warmup=0.05,
             average=0.98,
         ),
     ),

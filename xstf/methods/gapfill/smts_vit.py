@@ -37,7 +37,7 @@ METHOD = Method(
             average=0.999,
         ),
         small=Recipe(
-            patch=60, batch=8, epochs=10, steps=40, rate=1e-3, decay=0.05, warmup=0.05,
+            patch=60, batch=4, epochs=10, steps=60, rate=1e-3, decay=0.05, warmup=0.05,
             average=0.98,
         ),
     ),

@@ -1,0 +1,52 @@
+"""Networks on a GPU: what they give there is what they give here, and they train."""
+
+from __future__ import annotations
+
+import networks
+import numpy as np
+import pytest
+import torch
+
+import xstf
+
+pytestmark = pytest.mark.gpu("torch")
+BANDS = ["green", "nir"]
+
+
+@pytest.fixture(scope="module")
+def cubes():
+    scene = xstf.scenes.landsat_modis(size=60)
+    return scene.fine.sel(band=BANDS), scene.coarse.sel(band=BANDS)
+
+
+@pytest.mark.parametrize("record", networks.NETWORKS, ids=lambda r: r.name)
+def test_a_gpu_gives_what_the_processor_gives(record, cubes, tmp_path):
+    """In bfloat16, whose eight bits are a few thousandths of reflectance."""
+    path = networks.checkpoint(record, tmp_path / "w.safetensors", bands=BANDS, ratio=15)
+    call = {"method": record, "weights": path, "tile": 64, "time": cubes[1].time[5]}
+    here, there = (xstf.fuse(*cubes, device=d, **call) for d in ("cpu", "cuda"))
+    np.testing.assert_allclose(there, here, atol=0.02)
+    assert float(abs(there - here).mean()) < 0.004
+
+
+@pytest.mark.parametrize("name", ["ctstfm", "ganstfm"])
+def test_training_runs_on_a_gpu(name, cubes):
+    call = {"epochs": 2, "steps": 2, "patch": 32, "batch": 2, "sizes": networks.SMALL[name]}
+    fitted = xstf.train.fit(name, *cubes, device="cuda", **call)
+    assert np.isfinite(fitted.history[-1]["loss"])
+
+
+def test_memory_grows_with_pixels_and_not_with_their_square():
+    """Twice the side takes about four times the memory."""
+    import importlib
+
+    used = []
+    net = importlib.import_module("xstf.nets.ctstfm").build(bands=6).cuda().eval()
+    for side in (128, 256):
+        torch.cuda.reset_peak_memory_stats()
+        before = torch.cuda.memory_allocated()
+        images = [torch.rand(1, 6, side, side, device="cuda") for _ in range(3)]
+        with torch.inference_mode():
+            net(*images)
+        used.append(torch.cuda.max_memory_allocated() - before)
+    assert used[1] < 6 * used[0]

@@ -1,0 +1,347 @@
+"""What networks that fill gaps learn from."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+import xarray as xr
+
+import xstf
+from xstf._method import get_method
+from xstf._recipe import Recipe
+from xstf.train import filling
+
+QUICK = {"epochs": 2, "steps": 2, "patch": 20, "batch": 2, "device": "cpu"}
+BOTH = pytest.mark.parametrize("method", ["mts-vivit", "smts-vit"])
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(before)
+
+
+@pytest.fixture(scope="module")
+def scene():
+    """Fifteen dates, two bands; radar of two orbits."""
+    made = xstf.scenes.sentinel_1_2(size=30)
+    return made.cube.isel(time=slice(15)).sel(band=["red", "nir"]), made.sar
+
+
+def fit(scene, method="mts-vivit", **options):
+    cubes = scene if method.startswith("smts") else scene[:1]
+    return xstf.train.fit(method, *cubes, **QUICK | options)
+
+
+def losses_of(fitted):
+    return [row["loss"] for row in fitted.history[1:]]
+
+
+def course_of(scene, method="mts-vivit", **options):
+    return filling.course(
+        get_method("gapfill", method), *(scene if method.startswith("smts") else scene[:1]),
+        **options,
+    )  # fmt: skip
+
+
+def batches(course, held=False, count=6):
+    """Return some samples of a course, to learn from or held out."""
+    study = course.study(Recipe(patch=20, batch=4), None)
+    if held:
+        return list(study.held())
+    rng = np.random.default_rng(5)
+    return [study.draw(rng) for _ in range(count)]
+
+
+def net_of(course, method="mts-vivit"):
+    """Return an untrained network whose weights were shaken."""
+    from xstf.nets import vivit
+
+    torch.manual_seed(0)
+    sizes = get_method("gapfill", method).net.sizes
+    net = vivit.build(bands=len(course.bands), **sizes, **course.build)
+    with torch.no_grad():
+        for parameter in net.parameters():
+            parameter += 0.02 * torch.randn_like(parameter)
+    return net.eval()
+
+
+# --- samples -----------------------------------------------------------------------------------
+
+
+@BOTH
+def test_samples_hide_what_they_ask_for(scene, method):
+    """Nothing that is asked for is shown; what is shown is the truth, and the prior is not."""
+    for batch in batches(course_of(scene, method)):
+        valid, cube = batch["valid"].bool(), batch["cube"]
+        assert valid.any(dim=(1, 2, 3, 4)).all()
+        assert cube[valid].isnan().all()
+        shown = ~cube.isnan()
+        torch.testing.assert_close(cube[shown], batch["truth"][shown])
+        assert batch["guide"].shape[2] == (4 if method == "smts-vit" else 0)
+        for pixels in (valid, shown & (batch["weight"] > 0)):
+            assert 0.01 < (batch["prior"] - batch["truth"])[pixels].abs().mean() < 1
+        assert (batch["weight"][valid] == 1).all()
+        assert (batch["weight"][~valid] <= 0.1 + 1e-6).all()
+
+
+def test_dates_held_out_are_asked_for_only_in_judging(scene):
+    cube = scene[0]
+    wanted = cube.time.values[[3, 8, 9]]
+    course = course_of(scene, validation=wanted)
+    first = cube.time.values[0]
+    year = (first - first.astype("datetime64[Y]")) / np.timedelta64(1, "D")
+    held = torch.tensor((wanted - first) / np.timedelta64(1, "D") + year, dtype=torch.float32)
+    assert course.held == "3 of 15 dates"
+    seen = {False: 0, True: 0}
+    for judging in (False, True):
+        for batch in batches(course, judging):
+            ours = torch.isin(batch["days"], held)
+            assert ((batch["weight"].sum(dim=(2, 3, 4)) > 0) <= (ours == judging)).all()
+            seen[judging] += int(ours.sum())
+    assert min(seen.values()) > 0  # they are seen in learning, too, as evidence
+
+
+def test_the_hidden_truth_of_a_held_date_teaches_nothing(scene):
+    """Nor does it move the scale: a date held out and hidden may hold anything."""
+    cube = scene[0]
+    validation = cube.time.values[[3, 8]]
+    course = course_of(scene, validation=validation)
+    study = course.study(Recipe(patch=20, batch=4), None)
+    first = cube.time.values[0]
+    year = (first - first.astype("datetime64[Y]")) / np.timedelta64(1, "D")
+    held = torch.tensor((validation - first) / np.timedelta64(1, "D") + year, dtype=torch.float32)
+    net = net_of(course)
+    poked_any = False
+    for batch in batches(course):
+        spoiled = {k: v.clone() for k, v in batch.items()}
+        dates = torch.isin(batch["days"], held)[:, :, None, None, None]
+        hidden = dates & batch["cube"].isnan() & (batch["truth"] != 0)
+        spoiled["truth"][hidden] += 3
+        poked_any |= bool(hidden.any())
+        assert study.learn(net, batch)[0] == study.learn(net, spoiled)[0]
+        elsewhere = batch["valid"].bool()
+        spoiled["truth"][elsewhere] += 3
+        assert study.learn(net, batch)[0] != study.learn(net, spoiled)[0]
+    assert poked_any
+    spoiled = cube.copy(deep=True)
+    spoiled[[3, 8]] *= 2
+    other = filling.course(get_method("gapfill", "mts-vivit"), spoiled, validation=validation)
+    assert (other.low, other.high) == (course.low, course.high)
+
+
+def test_every_fifth_date_is_held_out(scene):
+    course = course_of(scene)
+    assert course.held == "3 of 15 dates"
+    assert course_of((scene[0].isel(time=[0, 3]),)).held == "1 of 2 dates"
+
+
+def test_whole_dates_and_boxes_are_hidden(scene):
+    """A date that is clear in part is hidden wholly at times; boxes hide in patches."""
+    whole = {}
+    for boxes in (False, True):
+        lost = 0
+        for batch in batches(course_of(scene, boxes=boxes), count=12):
+            shown = (~batch["cube"].isnan()).any(dim=2).float().mean(dim=(2, 3))
+            true = (batch["truth"] != 0).any(dim=2).float().mean(dim=(2, 3))
+            lost += int(((shown == 0) & (true > 0.9)).sum())
+        whole[boxes] = lost
+    assert min(whole.values()) > 0
+    first, second = (batches(course_of(scene, boxes=b))[0]["cube"].isnan() for b in (True, False))
+    assert (first != second).any()
+
+
+def test_samples_turn_whole(scene):
+    """The eight turns are of the whole sample, and all eight come."""
+    images = np.arange(12.0).reshape(1, 1, 3, 4)
+    turned = [filling._turned(images, turn) for turn in range(8)]
+    assert len({t.tobytes() + bytes(t.shape) for t in turned}) == 8
+    assert {t.shape[-2:] for t in turned} == {(3, 4), (4, 3)}
+    assert all(np.array_equal(np.sort(t.ravel()), images.ravel()) for t in turned)
+
+
+# --- training ----------------------------------------------------------------------------------
+
+
+@BOTH
+def test_a_seed_gives_one_result(scene, method):
+    first, second, other = (fit(scene, method, seed=seed) for seed in (0, 0, 1))
+    have, want = (xstf.weights.load(f.checkpoint).tensors for f in (first, second))
+    assert all(torch.equal(have[name], want[name]) for name in want)
+    assert losses_of(first) == losses_of(second)
+    assert losses_of(first) != losses_of(other)
+
+
+def test_masked_pixels_teach_nothing(scene):
+    cube = scene[0]
+    mask = cube.isel(band=0, drop=True).isnull() | ((cube.x - cube.x[0]) < 60)
+    spoiled = cube.where(~mask, 0.9)
+    first, second = (fit((c,), mask=mask) for c in (cube, spoiled))
+    assert losses_of(first) == losses_of(second)
+    assert first.scores["mae"] == second.scores["mae"]
+
+
+def test_unsorted_dates_are_sorted(scene):
+    cube = scene[0]
+    mixed = cube.isel(time=np.random.default_rng(0).permutation(cube.sizes["time"]))
+    assert losses_of(fit((mixed,))) == losses_of(fit(scene))
+
+
+@BOTH
+def test_learning_pays_on_what_was_hidden(scene, method):
+    """A few steps on the same samples lower their loss."""
+    course = course_of(scene, method)
+    study = course.study(Recipe(patch=20, batch=8), None)
+    net, batch = net_of(course, method), study.draw(np.random.default_rng(0))
+    optimiser = torch.optim.Adam(net.parameters(), lr=2e-3)
+    losses = []
+    for _ in range(12):
+        loss, _ = study.learn(net, batch)
+        optimiser.zero_grad()
+        loss.backward()
+        optimiser.step()
+        losses.append(float(loss.detach()))
+    assert losses[-1] < 0.6 * losses[0]
+    assert all(p.grad is not None for p in net.parameters())
+
+
+def test_the_untrained_network_is_its_prior_and_the_best_is_kept(scene):
+    fitted = fit(scene, epochs=1, steps=1)
+    assert fitted.scores["mae"] <= fitted.scores["mae_untrained"] == fitted.history[0]["mae"]
+    study = course_of(scene).study(Recipe(patch=20, batch=2), None)
+    off, count = 0.0, 0
+    for batch in study.held():
+        valid = batch["valid"].bool()
+        error = (batch["prior"] - batch["truth"]).abs() * study.span[:, None, None]
+        off, count = off + float(error[valid].sum()), count + int(valid.sum())
+    assert fitted.history[0]["mae"] == pytest.approx(off / count, rel=1e-4)
+
+
+def test_the_manifest_says_what_inference_needs(scene):
+    fitted = fit(scene, "smts-vit", epochs=1, dates=4)
+    manifest = xstf.weights.load(fitted.checkpoint).manifest
+    cube = scene[0]
+    assert manifest.bands == ("red", "nir")
+    assert manifest.patch == 20
+    assert manifest.extra["dates"] == 4
+    assert len(manifest.extra["guide_mean"]) == len(manifest.extra["guide_std"]) == 4
+    assert manifest.extra["std_factor"] > 0
+    assert manifest.extra["held_out"] == "3 of 15 dates"
+    kept = cube.isel(time=[t for t in range(15) if t % 5 != 2])
+    np.testing.assert_allclose(manifest.low, kept.mean(("time", "y", "x")), rtol=1e-4)
+    std = np.subtract(manifest.high, manifest.low)
+    np.testing.assert_allclose(std, kept.std(("time", "y", "x")), rtol=1e-3)
+
+
+def test_deviations_cover_nine_tenths_of_what_was_held_out(scene):
+    course = course_of(scene)
+    recipe = Recipe(patch=20, batch=4)
+    net = net_of(course)
+    factor = course.judge(recipe, net, torch.device("cpu"))["std_factor"]
+    inside = count = 0
+    with torch.inference_mode():
+        for batch in course.study(recipe, None).held():
+            change, variance = filling.forward(net, batch)
+            error = (batch["prior"] + change - batch["truth"]).abs()
+            valid = batch["valid"].bool()
+            inside += int((error <= 1.645 * factor * torch.exp(variance / 2))[valid].sum())
+            count += int(valid.sum())
+    assert inside / count == pytest.approx(0.9, abs=0.005)
+
+
+# --- several cubes -----------------------------------------------------------------------------
+
+
+def test_several_cubes_are_learned_from(scene):
+    """Of other sizes and numbers of dates, too; each with its own radar."""
+    cube, sar = scene
+    other = xstf.scenes.sentinel_1_2(size=40, seed=4)
+    second = other.cube.isel(time=slice(5)).sel(band=["red", "nir"])
+    both = fit(([cube, second], [sar, other.sar]), "smts-vit")
+    alone = fit(([cube], [sar]), "smts-vit")
+    assert losses_of(alone) == losses_of(fit(scene, "smts-vit"))
+    assert losses_of(both) != losses_of(alone)
+    manifest = xstf.weights.load(both.checkpoint).manifest
+    assert manifest.extra["held_out"] == "4 of 20 dates"
+
+
+def test_several_cubes_need_what_goes_with_each(scene):
+    cube, sar = scene
+    with pytest.raises(ValueError, match="a sequence as long of sar"):
+        fit(([cube, cube], [sar]), "smts-vit")
+    with pytest.raises(ValueError, match="a sequence as long of sar"):
+        fit(([cube, cube], sar), "smts-vit")
+    with pytest.raises(ValueError, match="no cube to learn from"):
+        fit(([],))
+    with pytest.raises(ValueError, match="differ in their bands"):
+        fit(([cube, cube.isel(band=[0])],))
+    with pytest.raises(ValueError, match="bands of their guides"):
+        fit(([cube, cube], [sar, sar.drop_vars("orbit")]), "smts-vit")
+
+
+# --- what is refused ---------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"validation": "1999-01-01"}, "some of the cube's dates"),
+        ({"dates": 1}, "dates must be 2 or more"),
+        ({"patch": 4}, "needs patches of 5 pixels or more"),
+        ({"base": "none"}, "fit has no argument"),
+    ],
+)
+def test_bad_arguments_say_what_is_allowed(scene, options, words):
+    with pytest.raises((ValueError, TypeError), match=words):
+        fit(scene, **options)
+
+
+def test_radar_is_needed_or_refused_as_the_method_says(scene):
+    with pytest.raises(ValueError, match="smts-vivit learns from radar"):
+        xstf.train.fit("smts-vivit", scene[0], **QUICK)
+    with pytest.raises(ValueError, match="mts-vivit makes no use of sar"):
+        xstf.train.fit("mts-vivit", *scene, **QUICK)
+
+
+def test_cubes_that_teach_nothing_are_refused(scene):
+    cube = scene[0]
+    with pytest.raises(ValueError, match="two dates or more"):
+        fit((cube.isel(time=[0]),))
+    with pytest.raises(ValueError, match="band 0 is never clear"):
+        fit((cube * np.nan,))
+    with pytest.raises(ValueError, match="some of the cube's dates and not all"):
+        fit(scene, validation=cube.time.values)
+
+
+# --- through the verb --------------------------------------------------------------------------
+
+
+@BOTH
+def test_fit_trains_on_the_cube_of_the_call(scene, method, monkeypatch):
+    record = get_method("gapfill", method)
+    quick = Recipe(epochs=1, steps=1, patch=20, batch=1)
+    monkeypatch.setitem(vars(record.net), "small", quick)
+    cube, sar = scene
+    given = (sar,) if record.guided else ()
+    call = {"method": method, "weights": "fit", "device": "cpu", "overlap": 10}
+    out = xstf.gapfill(cube, *given, return_quality=True, **call)
+    assert "held out" in out.attrs["stf_weights"]
+    there = out["reflectance"].notnull()
+    assert (there == cube.notnull().any("time")).all()
+    hidden = cube.isnull().values & there.values
+    assert (out["reflectance_std"].values[hidden] > 0).all()
+
+
+def test_a_guide_that_is_no_radar_is_learned_from(scene, monkeypatch):
+    record = get_method("gapfill", "smts-vit")
+    quick = Recipe(epochs=1, steps=1, patch=20, batch=1)
+    monkeypatch.setitem(vars(record.net), "small", quick)
+    cube, sar = scene
+    index = (sar.isel(band=[0]) / 10).drop_vars("orbit")
+    call = {"method": record, "weights": "fit", "device": "cpu", "overlap": 10}
+    out = xstf.gapfill(cube, guide=index, **call)
+    assert isinstance(out, xr.DataArray)
+    assert (out.notnull() == cube.notnull().any("time")).all()

@@ -1,7 +1,9 @@
 """The paper's comparison of video transformers, and what they are worth, as Markdown tables.
 
 ``XSTF_TEST_DATA=… python asv_bench/real_video.py [compare] [spans] [others] [--seeds 3] [--steps N]
-[--cases …] [--methods …]``; all three parts by default. One thread; seconds are CPU seconds.
+[--scenes 12] [--cases …] [--methods …]``; all three parts by default. One thread; seconds are CPU
+seconds. On the embedded scene networks learn from other simulated scenes, as many as ``--scenes``
+says, and with ``--scenes 0`` from the scene itself, as they do on the real cubes.
 
 ``compare``
     MTS-ViT, MTS-ViViT, SMTS-ViT and SMTS-ViViT with one recipe, the same hidden pixels and the
@@ -85,13 +87,23 @@ def recipe_of(method, steps):
     return dataclasses.replace(small, epochs=epochs, steps=steps // epochs)
 
 
-def train_and_fill(method, case, steps, seed, sizes=None):
+def lessons(method, case, scenes, cloud):
+    """Return the cubes to learn from, with their radar if the network sees it."""
+    guided = get_method("gapfill", method).guided
+    if not scenes:
+        return case[:2] if guided else case[:1]
+    made = [xstf.scenes.sentinel_1_2(size=60, cloud=cloud, seed=100 + n) for n in range(scenes)]
+    cubes = [s.cube for s in made]
+    return (cubes, [s.sar for s in made]) if guided else (cubes,)
+
+
+def train_and_fill(method, case, steps, seed, taught, sizes=None):
     """Return the scores on hidden pixels, the error on held-out dates and two times."""
     cube, sar, truth = case
     given = (cube, sar) if get_method("gapfill", method).guided else (cube,)
     start = time.process_time()
     fitted = xstf.train.fit(
-        method, *given, recipe=recipe_of(method, steps), sizes=sizes, seed=seed, device="cpu"
+        method, *taught, recipe=recipe_of(method, steps), sizes=sizes, seed=seed, device="cpu"
     )
     trained = time.process_time()
     path = fitted.save(f"{method}.safetensors")
@@ -101,10 +113,12 @@ def train_and_fill(method, case, steps, seed, sizes=None):
     return score(filled, truth), fitted.scores["mae"], trained - start, spent - trained
 
 
-def over_seeds(method, case, options, sizes=None):
+def over_seeds(method, name, case, options, sizes=None, cloud=0.5):
     """Return scores ``(seed, score)``, errors on held-out dates and mean times, ``(2,)``."""
+    taught = lessons(method, case, options.scenes if name == "embedded" else 0, cloud)
     runs = [
-        train_and_fill(method, case, options.steps, seed, sizes) for seed in range(options.seeds)
+        train_and_fill(method, case, options.steps, seed, taught, sizes)
+        for seed in range(options.seeds)
     ]
     scores, held, *times = (np.array(column) for column in zip(*runs, strict=True))
     return scores, held, np.mean(times, axis=1)
@@ -128,7 +142,7 @@ def compare(options):
         case = open_case(name)
         mses = {}
         for method in options.methods:
-            scores, _, times = over_seeds(method, case, options)
+            scores, _, times = over_seeds(method, name, case, options)
             mses[method] = scores[:, 0].mean()
             plain = mses.get(method.replace("vivit", "vit"))
             beside = f"{100 * (mses[method] / plain - 1):+.2f} %" if plain else ""
@@ -145,7 +159,9 @@ def spans(options):
         case = open_case("embedded", cloud)
         for method in [m for m in options.methods if m.endswith("vivit")]:
             for span in SPANS:
-                scores, _, times = over_seeds(method, case, options, {"span": span})
+                scores, _, times = over_seeds(
+                    method, "embedded", case, options, {"span": span}, cloud
+                )
                 print(
                     f"| {cloud} | {method} | {span} | {text(scores)} | {times[0]:.0f} "
                     f"| {times[1]:.1f} |", flush=True,
@@ -165,7 +181,7 @@ def others(options):
                     f"{v:.{d}f}" for v, d in zip(score(filled, truth), (3, 2, 4), strict=True)
                 )
                 print(f"| {name} | {label} | {cells} | | {seconds:.1f} |", flush=True)
-        tried = [(m, *over_seeds(m, case, options)) for m in options.methods]
+        tried = [(m, *over_seeds(m, name, case, options)) for m in options.methods]
         method, scores, _, times = min(tried, key=lambda found: found[2].mean())
         print(
             f"| {name} | {method} | {text(scores)} | {times[0]:.0f} | {times[1]:.1f} |", flush=True
@@ -185,6 +201,7 @@ def main():
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
     parser.add_argument("parts", nargs="*", choices=PARTS, default=PARTS, metavar="part")
     parser.add_argument("--seeds", type=int, default=3)
+    parser.add_argument("--scenes", type=int, default=12, help="to learn from, embedded; 0: itself")
     parser.add_argument("--steps", type=int, default=0, help="in all; 0: the recipe's")
     known = CASES if os.environ.get("XSTF_TEST_DATA") else CASES[:1]
     parser.add_argument("--cases", nargs="+", choices=known, default=known)

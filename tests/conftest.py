@@ -7,8 +7,11 @@ import importlib.util
 import os
 from pathlib import Path
 
-import hypothesis
-import pytest
+# Tests run in several processes already; torch would start threads for every core in each.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
+import hypothesis  # noqa: E402
+import pytest  # noqa: E402
 
 hypothesis.settings.register_profile("default", max_examples=15, deadline=None, derandomize=True)
 hypothesis.settings.register_profile("ci", max_examples=30, deadline=None, derandomize=True)

@@ -2,7 +2,7 @@
 
 ``XSTF_TEST_DATA=… python asv_bench/real_sts.py [embedded|jasper] [--quick]``: the embedded series,
 and the real hyperspectral scene of Jasper Ridge (shared data) with simulated dates; errors on dates
-with and without a hyperspectral image, and seconds on one thread, training included. The forms
+with and without a hyperspectral image, and CPU seconds of one thread, training included. The forms
 are those of the paper's tables: `sts` with kernels of side 1, of 1 and 3, and of 1, 3 and 5 against
 the four ways in two stages. ``--quick`` leaves the networks out.
 """
@@ -13,13 +13,14 @@ import os
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import torch
 import xarray as xr
 
 import xstf
-from xstf import _tiles
+from xstf import _evaluate_sts, _tiles
 from xstf.methods.sharpen_spectral._resampling import degrade
 
 FIT = {"weights": "fit"}
@@ -104,6 +105,8 @@ def ways(quick):
 def main(wanted):
     """Print the tables."""
     torch.set_num_threads(1)
+    # The evaluation's own clock, which leaves the metrics out, is to count CPU seconds.
+    _evaluate_sts.clock = SimpleNamespace(perf_counter=time.process_time)
     _tiles.cores = lambda: 1
     quick = "--quick" in wanted
     for case in [w for w in wanted if not w.startswith("-")] or ("embedded", "jasper"):
@@ -114,11 +117,11 @@ def main(wanted):
         for way in ways(quick):
             print_row(None, way, fine, coarse, spatial, truth)
         for kernels in () if quick else KERNELS:
-            start = time.perf_counter()
+            start = time.process_time()
             sizes = {"kernels": kernels}
             fitted = xstf.train.fit("sts", fine, coarse, spatial=spatial, sizes=sizes)
             path = fitted.save(f"sts-{case}.safetensors")
-            spent = time.perf_counter() - start
+            spent = time.process_time() - start
             name = "sts, kernels " + "/".join(map(str, kernels))
             print_row(name, ("sts", {"weights": path}), fine, coarse, spatial, truth, spent)
 

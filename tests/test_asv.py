@@ -52,4 +52,6 @@ def run_suite(suite):
                 result = function(*values)
                 assert name.startswith(("time", "peakmem")) or result > 0
                 ran += 1
+        if hasattr(made, "teardown"):
+            made.teardown(*values)
     return ran

@@ -1,9 +1,9 @@
 """The paper's comparison of video transformers, and what they are worth, as Markdown tables.
 
-``XSTF_TEST_DATA=… python asv_bench/real_video.py [compare] [spans] [others] [--seeds 3] [--steps N]
-[--scenes 12] [--cases …] [--methods …]``; all three parts by default. One thread; seconds are CPU
-seconds. On the embedded scene networks learn from other simulated scenes, as many as ``--scenes``
-says, and with ``--scenes 0`` from the scene itself, as they do on the real cubes.
+``XSTF_TEST_DATA=… python asv_bench/real_video.py [compare] [spans] [others] [picture] [--seeds 3]
+[--steps N] [--scenes 0] [--prior linear] [--cases …] [--methods …]``; all by default. One thread;
+seconds are CPU seconds. Networks correct what ``--prior`` says. They learn on the cube itself; on
+the embedded scene ``--scenes 12`` lets them learn on so many other simulated scenes instead.
 
 ``compare``
     MTS-ViT, MTS-ViViT, SMTS-ViT and SMTS-ViViT with one recipe, the same hidden pixels and the
@@ -11,6 +11,9 @@ says, and with ``--scenes 0`` from the scene itself, as they do on the real cube
     ``XSTF_TEST_DATA`` on the embedded scene alone.
 ``spans``
     The span of tubelets beside the share of clouds, on the embedded scene.
+``picture``
+    A date of the embedded scene, filled by the first of ``--methods`` and by others, beside the
+    truth: ``video.png``.
 ``others``
     The networks beside the methods that need no training. The best network is the one with
     the lowest error on what training held out.
@@ -34,11 +37,12 @@ import xarray as xr
 import xstf
 from xstf import _tiles
 from xstf._method import get_method
+from xstf.methods.gapfill._prior import PRIORS
 
-PARTS = ("compare", "spans", "others")
+PARTS = ("compare", "spans", "others", "picture")
 CASES = ("embedded", "belgium_s2 partial", "belgium_s2 full")
 NETWORKS = ("mts-vit", "mts-vivit", "smts-vit", "smts-vivit")
-OTHERS = ("linear", "gp", "auto")
+OTHERS = ("linear", "harmonic", "gp", "eof", "auto")
 SPANS, CLOUDS = (1, 2, 3, 4), (0.2, 0.5, 0.8)
 SCORES = ("MSE x 1e4", "SAM", "NDVI RMSE")
 
@@ -97,14 +101,20 @@ def lessons(method, case, scenes, cloud):
     return (cubes, [s.sar for s in made]) if guided else (cubes,)
 
 
-def train_and_fill(method, case, steps, seed, taught, sizes=None):
+def train(method, options, seed, taught, sizes=None):
+    """Return a trained network."""
+    return xstf.train.fit(
+        method, *taught, recipe=recipe_of(method, options.steps), prior=options.prior, sizes=sizes,
+        seed=seed, device="cpu",
+    )  # fmt: skip
+
+
+def train_and_fill(method, case, options, seed, taught, sizes=None):
     """Return the scores on hidden pixels, the error on held-out dates and two times."""
     cube, sar, truth = case
     given = (cube, sar) if get_method("gapfill", method).guided else (cube,)
     start = time.process_time()
-    fitted = xstf.train.fit(
-        method, *taught, recipe=recipe_of(method, steps), sizes=sizes, seed=seed, device="cpu"
-    )
+    fitted = train(method, options, seed, taught, sizes)
     trained = time.process_time()
     path = fitted.save(f"{method}.safetensors")
     filled = xstf.gapfill(*given, method=method, weights=path, device="cpu")
@@ -117,8 +127,7 @@ def over_seeds(method, name, case, options, sizes=None, cloud=0.5):
     """Return scores ``(seed, score)``, errors on held-out dates and mean times, ``(2,)``."""
     taught = lessons(method, case, options.scenes if name == "embedded" else 0, cloud)
     runs = [
-        train_and_fill(method, case, options.steps, seed, taught, sizes)
-        for seed in range(options.seeds)
+        train_and_fill(method, case, options, seed, taught, sizes) for seed in range(options.seeds)
     ]
     scores, held, *times = (np.array(column) for column in zip(*runs, strict=True))
     return scores, held, np.mean(times, axis=1)
@@ -188,6 +197,27 @@ def others(options):
         )
 
 
+def picture(options):
+    """Draw a date that is half clear."""
+    case = cube, sar, truth = open_case("embedded")
+    scene = xstf.scenes.sentinel_1_2(size=60)
+    taught = lessons(options.methods[0], case, options.scenes, 0.5)
+    path = train(options.methods[0], options, 0, taught).save("picture.safetensors")
+    network = {"method": options.methods[0], "weights": path, "device": "cpu"}
+    given = (sar,) if get_method("gapfill", options.methods[0]).guided else ()
+    filled = {
+        "linear": xstf.gapfill(cube, method="linear"),
+        network["method"]: xstf.gapfill(cube, *given, **network),
+        "auto": xstf.gapfill(cube, sar, method="auto"),
+    }
+    path.unlink()
+    missing = cube.isnull().all("band").mean(("y", "x"))
+    date = {"time": [int(abs(missing - 0.5).argmin())]}
+    shown = {title: c.isel(date) for title, c in filled.items()}
+    drawn = ["nir", "red", "green"]
+    xstf.plot.compare(scene.truth.isel(date), shown, bands=drawn).savefig("video.png", dpi=100)
+
+
 def _timed(cube, sar, method):
     for _ in range(2):  # the first compiles
         start = time.process_time()
@@ -201,7 +231,8 @@ def main():
     parser = argparse.ArgumentParser(description=(__doc__ or "").split("\n", 1)[0])
     parser.add_argument("parts", nargs="*", choices=PARTS, default=PARTS, metavar="part")
     parser.add_argument("--seeds", type=int, default=3)
-    parser.add_argument("--scenes", type=int, default=12, help="to learn from, embedded; 0: itself")
+    parser.add_argument("--scenes", type=int, default=0, help="to learn from, embedded; 0: itself")
+    parser.add_argument("--prior", choices=PRIORS, default="linear")
     parser.add_argument("--steps", type=int, default=0, help="in all; 0: the recipe's")
     known = CASES if os.environ.get("XSTF_TEST_DATA") else CASES[:1]
     parser.add_argument("--cases", nargs="+", choices=known, default=known)
@@ -211,7 +242,7 @@ def main():
     _tiles.cores = lambda: 1
     for part in options.parts:
         print(f"\n### {part}")
-        {"compare": compare, "spans": spans, "others": others}[part](options)
+        globals()[part](options)
 
 
 if __name__ == "__main__":

@@ -95,8 +95,9 @@ FLOORS = {
     },
     "train.lessons": {"_pairs"},
     "train.filling": {
-        "_engines", "_guides", "_inputs", "_method", "_recipe", "_tiles",
-        "methods.gapfill._video", "train.course", "train.hiding", "train.losses",
+        "_engines", "_guides", "_inputs", "_method", "_recipe", "_samples", "_tiles",
+        "methods.gapfill._prior", "methods.gapfill._video", "train.course", "train.hiding",
+        "train.losses",
     },
     "train.sharpening": {
         "_bring", "_engines", "_inputs", "_method", "_nest", "_recipe", "_samples", "_sharpen",
@@ -132,7 +133,7 @@ MADE_OF_METHODS = {
     SHARPEN + "s2sharp": {SHARPEN + "local_regression"},
     GAPFILL + "hybrid": {GAPFILL + "mnspi"},
     GAPFILL + "mnspi": {GAPFILL + "linear"},
-    GAPFILL + "_video": {GAPFILL + "linear"},
+    GAPFILL + "_prior": {GAPFILL + n for n in ("eof", "harmonic", "linear")},
 }
 DASK = {"_tiles", "_samples", "testing"}
 NO_XARRAY = {

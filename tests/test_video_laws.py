@@ -16,7 +16,7 @@ import xstf
 from xstf import _flags
 from xstf._method import Method, get_method, method_names
 from xstf.methods import _networks
-from xstf.methods.gapfill import _video
+from xstf.methods.gapfill import _prior
 
 NETWORKS = [r for r in (get_method("gapfill", n) for n in method_names("gapfill")) if r.net]
 NETWORK = pytest.mark.parametrize("record", NETWORKS, ids=lambda r: r.name)
@@ -76,7 +76,7 @@ def make_sar(cube: xr.DataArray) -> xr.DataArray:
     )  # fmt: skip
 
 
-def checkpoint(record: Method, path: Path, noise: float = 0.03) -> Path:
+def checkpoint(record: Method, path: Path, noise: float = 0.03, base: str = "linear") -> Path:
     """Write a network whose weights were shaken, so that it answers with more than its prior."""
     torch.manual_seed(3)
     guides = 2 if record.guided else 0
@@ -91,7 +91,7 @@ def checkpoint(record: Method, path: Path, noise: float = 0.03) -> Path:
     }  # fmt: skip
     manifest = xstf.weights.Manifest(
         method=record.name, task="gapfill", bands=tuple(BANDS), sizes=sizes, low=(0.3, 0.3),
-        high=(0.4, 0.4), base="prior", ratio=1.0, patch=TILE, extra=extra, sensors="",
+        high=(0.4, 0.4), base=base, ratio=1.0, patch=TILE, extra=extra, sensors="",
         data="random", licence="", scores={}, version=xstf.__version__,
     )  # fmt: skip
     return xstf.weights.save(path, net.state_dict(), manifest)
@@ -331,7 +331,7 @@ def test_radar_is_refused_by_networks_that_know_none(record, weights):
 def test_the_prior_is_linear_in_time_from_the_dates_around():
     """In holes it is what `linear` says; where a date is seen, what `linear` says without it."""
     cube = make_cube(24, 31)
-    found = _video.prior_of(cube.values, DAYS.astype(float))
+    found = _prior.prior_of("linear", cube.values, DAYS.astype(float), {})
     holes = cube.isnull().values
     np.testing.assert_allclose(found[holes], prior(cube).values[holes], rtol=1e-5)
     for date in (0, 3, 7):
@@ -343,16 +343,32 @@ def test_the_prior_is_linear_in_time_from_the_dates_around():
 def test_the_prior_of_a_pixel_seen_once_is_what_was_seen():
     cube = np.full((3, 1, 1, 2), np.nan, np.float32)
     cube[1, 0, 0, 0] = 0.4
-    found = _video.prior_of(cube, np.array([0.0, 5.0, 5.0]))
+    found = _prior.prior_of("linear", cube, np.array([0.0, 5.0, 5.0]), {})
     np.testing.assert_array_equal(found[:, 0, 0, 0], np.float32([0.4, 0.4, 0.4]))
     assert np.isnan(found[..., 1]).all()
 
 
 def test_the_prior_takes_dates_twice():
     cube = np.float32([0.1, 0.2, 0.4]).reshape(3, 1, 1, 1)
-    found = _video.prior_of(cube, np.array([3.0, 3.0, 3.0]))
+    found = _prior.prior_of("linear", cube, np.array([3.0, 3.0, 3.0]), {})
     assert np.isfinite(found).all()
     assert 0.1 <= found[1, 0, 0, 0] <= 0.4
+
+
+@pytest.mark.parametrize("base", _prior.PRIORS)
+@pytest.mark.parametrize("record", NETWORKS[:1], ids=lambda r: r.name)
+def test_an_untrained_network_fills_as_its_prior(record, base, tmp_path):
+    """In chunks, too; what is named besides must be what the weights were trained to correct."""
+    untrained = checkpoint(record, tmp_path / "u.safetensors", noise=0, base=base)
+    cube = make_cube()
+    want = xstf.gapfill(cube, method=base).values
+    lazy = cube.chunk({"time": -1, "y": 25, "x": 30})
+    for given, prior in ((cube, ""), (lazy, base)):
+        found = run(record, untrained, given, prior=prior).values
+        np.testing.assert_allclose(found, want, rtol=1e-5, equal_nan=True)
+    other = next(p for p in _prior.PRIORS if p != base)
+    with pytest.raises(ValueError, match=f"trained to correct prior='{base}', not '{other}'"):
+        run(record, untrained, cube, prior=other)
 
 
 # --- what is refused ---------------------------------------------------------------------------
@@ -366,6 +382,7 @@ def test_the_prior_takes_dates_twice():
         ({"tile": 20, "overlap": 20}, "must be above overlap"),
         ({"overlap": 7}, "overlap must be even"),
         ({"blend": "hard"}, "blend must be"),
+        ({"prior": "spline"}, "prior must be one of"),
         ({"weights": ""}, "needs weights"),
     ],
 )

@@ -62,6 +62,13 @@ def resolve(
             f"weights={options.weights!r} were trained with {trained} guide bands (orbits count "
             f"apart), here are {guides}; give sar= and guide= as in training"
         )
+    if record.task == "gapfill":
+        if options.prior not in ("", manifest.base):
+            raise ValueError(
+                f"weights={options.weights!r} were trained to correct prior={manifest.base!r}, not "
+                f"{options.prior!r}"
+            )
+        options = dataclasses.replace(options, prior=manifest.base)
     multiple = record.net.multiple
     widest = _OVERLAPS * options.overlap if record.task == "fuse" else 2 * options.overlap
     side = options.tile or max(manifest.patch, widest)

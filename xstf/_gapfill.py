@@ -158,6 +158,7 @@ def gapfill(
         train = partial(
             _train, record, cube, sar, mask=mask, guide=guide, sar_units=sar_units,
             guide_tolerance=guide_tolerance, device=device, progress=progress,
+            **({"prior": options.prior} if options.prior else {}),
         )  # fmt: skip
         options, known, attrs["stf_weights"] = _checkpoint.resolve(
             record, options, bands=optical.bands, ratio=1, fit=train,

@@ -8,7 +8,7 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from xstf.nets.vivit import _calendar, _gaps, build  # noqa: E402
+from xstf.nets.vivit import _around, _calendar, _gaps, build  # noqa: E402
 
 FOUR = [
     {"embedding": "per_date"},
@@ -51,7 +51,7 @@ def window(n=2, time=6, bands=2, y=20, x=30, guide=0, by_band=True):
 def lively(**sizes):
     """Return a network, not in training, that has weights where an untrained one has zeros."""
     net = build(bands=2, **sizes)
-    for parameter in net.head.decode.parameters():
+    for parameter in (*net.head.decode.parameters(), *net.head.share.parameters()):
         torch.nn.init.normal_(parameter, std=0.1)
     for module in net.modules():
         if isinstance(module, torch.nn.Conv3d):
@@ -88,6 +88,8 @@ def test_each_tubelet_comes_back_where_it_was():
     """Without attention and perceptron, a pixel's change hangs on its own tubelet."""
     net = lively(span=2)
     net.blocks = torch.nn.ModuleList()
+    for parameter in net.head.share.parameters():  # of what is missed all around
+        torch.nn.init.zeros_(parameter)
     given = window(1, y=20, x=20, by_band=False)
     given["valid"][:] = True
     before = net(**given)
@@ -126,6 +128,36 @@ def test_every_pixel_reaches_every_other_so_the_reach_is_the_tile():
 def test_an_untrained_network_changes_nothing(sizes):
     net = build(bands=2, **sizes)
     assert not net(**window(guide=sizes.get("guide_bands", 0))).any()
+
+
+def test_what_is_missed_around_is_the_mean_of_what_is_seen():
+    """Gaussian weights; the widest mean is that of the tile, drawn to 0 where little is seen."""
+    missed, seen = 0.1 * torch.randn(1, 2, 3, 10, 15), (torch.rand(1, 2, 3, 10, 15) > 0.5).float()
+    seen[0, 1, 2] = 0
+    found = _around(missed * seen, seen)
+    assert found.shape == (1, 2, 3, 3, 10, 15)
+    assert (found[0, 1, :, 2] == 0).all()
+    held = 2 * torch.tanh(missed / 2)
+    y, x = torch.meshgrid(torch.arange(10.0), torch.arange(15.0), indexing="ij")
+    for n, width in enumerate((4, 15, 1e9)):
+        rows, cols = (torch.exp(-0.5 * ((a - b) / width) ** 2) for a, b in ((y, 2), (x, 11)))
+        weight = rows * cols / (rows * cols).sum()
+        share = (weight * seen[0, 0, 1]).sum()
+        want = (weight * seen[0, 0, 1] * held[0, 0, 1]).sum() / (share + 0.02)
+        torch.testing.assert_close(found[0, 0, n, 1, 2, 11], want)
+    assert (_around(1000 * torch.ones(1, 1, 1, 5, 5), torch.ones(1, 1, 1, 5, 5)) <= 2).all()
+
+
+def test_tokens_give_shares_of_what_is_missed_around():
+    """A date that departs from the prior everywhere is told so by the tile's mean alone."""
+    net = build(bands=2).eval()
+    share = net.head.share.bias.data.view(2, 3, 2)  # date of the tubelet, width, band
+    share[:, 2, 1] = 1
+    given = window()
+    given["cube"] = torch.where(given["valid"], given["prior"] + 0.3, 0.0)
+    change = net(**given)
+    assert (change[:, :, 0] == 0).all()
+    torch.testing.assert_close(change[:, :, 1].mean(), torch.tensor(0.29), atol=0.01, rtol=0)
 
 
 def test_what_is_not_valid_is_not_looked_at():

@@ -12,7 +12,7 @@ from xstf._method import get_method
 from xstf._recipe import Recipe
 from xstf.train import filling
 
-QUICK = {"epochs": 2, "steps": 2, "patch": 20, "batch": 2, "device": "cpu"}
+QUICK = {"epochs": 2, "steps": 2, "patch": 20, "batch": 2, "device": "cpu", "prior": "linear"}
 BOTH = pytest.mark.parametrize("method", ["mts-vivit", "smts-vit"])
 
 
@@ -41,10 +41,8 @@ def losses_of(fitted):
 
 
 def course_of(scene, method="mts-vivit", **options):
-    return filling.course(
-        get_method("gapfill", method), *(scene if method.startswith("smts") else scene[:1]),
-        **options,
-    )  # fmt: skip
+    cubes = scene if method.startswith("smts") else scene[:1]
+    return filling.course(get_method("gapfill", method), *cubes, **{"prior": "linear"} | options)
 
 
 def batches(course, held=False, count=6):
@@ -252,6 +250,48 @@ def test_deviations_cover_nine_tenths_of_what_was_held_out(scene):
     assert inside / count == pytest.approx(0.9, abs=0.005)
 
 
+# --- the prior ---------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("prior", ["harmonic", "eof"])
+def test_other_priors_are_corrected(scene, prior):
+    """The untrained error is the prior's own, which is told nothing of what is hidden."""
+    fitted = fit(scene, prior=prior, epochs=1, steps=1)
+    assert xstf.weights.load(fitted.checkpoint).manifest.base == prior
+    linear = fit(scene, epochs=1, steps=1)
+    assert fitted.scores["mae_untrained"] < linear.scores["mae_untrained"]
+
+
+def test_a_prior_is_settled_on_what_is_shown(scene):
+    """Whatever is hidden in one version of a scene moves other versions and not that one."""
+    cube = scene[0]
+    plan = course_of(scene, prior="eof").study.args[0]
+    hidden = plan.versions[0].hidden
+    assert 0.02 < hidden.mean() < 0.5
+    spoiled = cube.copy(data=np.where(hidden[:, None], 0.9 + cube.values, cube.values))
+    again = course_of((spoiled,), prior="eof").study.args[0].versions
+    same, moved = ((plan.versions[n].state["mean"], again[n].state["mean"]) for n in (0, 1))
+    np.testing.assert_array_equal(*same)
+    assert np.abs(np.subtract(*moved)).max() > 0.01
+
+
+def test_a_prior_that_needs_more_dates_says_so(scene):
+    with pytest.raises(ValueError, match="prior='eof' needs 3 dates or more"):
+        fit((scene[0].isel(time=slice(2)),), prior="eof")
+
+
+# --- terms of the loss -------------------------------------------------------------------------
+
+
+def test_terms_of_the_loss_can_be_chosen(scene):
+    """A term more is a loss more, whatever the seed draws."""
+    plain, more = ({"mse": 1.0}, {"mse": 1.0, "ssim": 0.5})
+    first, second = (losses_of(fit(scene, loss=loss, epochs=1, steps=1)) for loss in (plain, more))
+    assert 0 < second[0] - first[0] < 0.5 * 2
+    with pytest.raises(ValueError, match="no loss 'psnr'"):
+        fit(scene, loss={"psnr": 1})
+
+
 # --- several cubes -----------------------------------------------------------------------------
 
 
@@ -292,6 +332,7 @@ def test_several_cubes_need_what_goes_with_each(scene):
         ({"dates": 1}, "dates must be 2 or more"),
         ({"patch": 4}, "needs patches of 5 pixels or more"),
         ({"base": "none"}, "fit has no argument"),
+        ({"prior": "spline"}, "prior must be one of"),
     ],
 )
 def test_bad_arguments_say_what_is_allowed(scene, options, words):

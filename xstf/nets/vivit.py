@@ -5,16 +5,21 @@ token, all tokens look at each other, and a linear layer turns every token back 
 
     z   = Conv3d(inputs) + place + Linear(calendar),      kernel = stride = (span, patch, patch)
     z  += Attention(LayerNorm(z));   z += MLP(LayerNorm(z))       (`depth` times)
-    change = fold(Linear(LayerNorm(z))),                  filled = prior + change
+    change = fold(Linear(LayerNorm(z))) + sum_w share_w(z) mean_w(cube - prior),
+    filled = prior + change
 
 One date a token (``embedding="per_date"``) is MTS-ViT, tubelets are MTS-ViViT; with a guide (radar)
 the same two are SMTS-ViT and SMTS-ViViT. The sources leave much open. Our choices:
 
-- *Inputs*: the values (0 where missing), **validity band by band** (bands are not always missing
-  together, and one channel for all would hide the good ones), the prior, and two channels of days
-  to the nearest date with any band seen, before and after, in `_UNIT` days, at most `_FAR` of them.
-  The two are given by pixel and not by token, as the rim of a cloud crosses tokens; the convolution
-  does the averaging. The sources give values only and write 0 in holes.
+- *Inputs*: what the prior misses (0 where nothing is seen), **validity band by band** (bands are
+  not always missing together, and one channel for all would hide the good ones), the prior, and two
+  channels of days to the nearest date with any band seen, before and after, in `_UNIT` days, at
+  most `_FAR` of them. The two are given by pixel and not by token, as the rim of a cloud crosses
+  tokens; the convolution does the averaging. The sources give values only and write 0 in holes.
+- *What is missed around*: a date departs from the prior for much of a tile at once. The means of
+  what the prior misses within Gaussians of 4 and 15 pixels, and within the tile, are added to the
+  change by a share that each token gives (a linear layer of it, for each band and width). Attention
+  could learn as much; without it, 360 steps took 3 % off the error of a linear prior, with it 13 %.
 - *Calendar*: of each date of the tubelet sin and cos of one and of two turns a year, and the
   time since the first date, in `_SEASON` days. There is no numbering of dates: they may be
   irregular and any number.
@@ -37,7 +42,8 @@ pixels; tiles that overlap by no multiple of `patch` blur them.
 
 Parameters (bands 11, radar of 2, one validity each, as the specification counts: 15 input
 channels): tiny 0.59 M, small 2.95 M, paper_like 32.8 M. Prior, validity by band and gaps make the
-channels 38, which adds 23 · span · patch² · D: 0.70 M, 3.17 M, 33.4 M.
+channels 38, which adds 23 · span · patch² · D, and the shares of what is missed around another
+3 · 11 · span · (D + 1): 0.70 M, 3.18 M, 33.5 M.
 
 References: Wang et al. (2025), arXiv 2512.09471 and 2506.19591; Arnab et al. (2021), ViViT: a video
 vision transformer, ICCV, doi:10.1109/ICCV48922.2021.00676.
@@ -69,6 +75,9 @@ SIZES: dict[Size, tuple[int, int, int]] = {
 _PLACES = 12  # tokens on a side that places are learned for: 60 pixels in patches of 5
 _EPS = 1e-6  # of LayerNorm, as in ViT
 _YEAR = 365.25  # days
+_WIDTHS = (4.0, 15.0, math.inf)  # pixels, of the means of what the prior misses around
+_LITTLE = 0.02  # share of what could be seen around that counts as little
+_MOST = 2.0  # standard deviations of a band
 _UNIT = 30.0  # days that count 1 in a gap
 _FAR = 3.0  # the longest gap told apart from none at all: a season
 _SEASON = 90.0  # days that count 1 in the time since the first date
@@ -174,17 +183,20 @@ class _VideoTransformer(nn.Module):
         extra = -time % self.embed.span
         days = _pad(days, extra)
         seen = _pad(valid.bool(), extra, known=False)
+        given = _pad(prior, extra)
+        missed = torch.where(seen, _pad(cube, extra) - given, 0.0)
         optical = [
-            torch.where(seen, _pad(cube, extra), 0.0),
+            missed,
             seen.expand(-1, -1, bands, -1, -1).to(cube.dtype),
-            _pad(prior, extra),
+            given,
             _gaps(seen.any(dim=2), days).to(cube.dtype),
         ]
         radar = self._radar(cube, guide, guide_valid, extra)
         tokens = self.embed(optical, radar, days)
         for block in self.blocks:
             tokens = block(tokens)
-        found = [part[:, :time] for part in self.head(tokens, sides)]
+        around = _around(missed, seen.expand_as(missed).to(cube.dtype))
+        found = [part[:, :time] for part in self.head(tokens, around)]
         return (found[0], found[1]) if len(found) > 1 else found[0]
 
     def _radar(
@@ -317,7 +329,10 @@ class _Attention(nn.Module):
 
 
 class _Head(nn.Module):
-    """From tokens back to cubes: the change and, if asked for, the logarithm of its variance."""
+    """From tokens back to cubes: the change and, if asked for, the logarithm of its variance.
+
+    To the change every token adds its share of what the prior misses around.
+    """
 
     def __init__(self, width: int, bands: int, tubelet: tuple[int, int], variance: bool) -> None:
         super().__init__()
@@ -325,20 +340,52 @@ class _Head(nn.Module):
         self.norm = nn.LayerNorm(width, eps=_EPS)
         size = bands * self.span * self.patch**2
         self.decode = nn.ModuleList(nn.Linear(width, size) for _ in range(1 + variance))
-        for linear in self.decode.parameters():
+        self.share = nn.Linear(width, len(_WIDTHS) * bands * self.span)
+        for linear in (*self.decode.parameters(), *self.share.parameters()):
             nn.init.zeros_(linear)
 
-    def forward(self, tokens: Tensor, sides: torch.Size) -> list[Tensor]:
-        """Return cubes ``(n, time, band, y, x)``, as many dates as the tubelets have."""
-        n, t = tokens.shape[:2]
-        y, x = (side // self.patch for side in sides)
+    def forward(self, tokens: Tensor, around: Tensor) -> list[Tensor]:
+        """Return cubes ``(n, time, band, y, x)``, as many dates as the tubelets have.
+
+        ``around`` is ``(n, time, width, band, y, x)``.
+        """
+        places = [side // self.patch for side in around.shape[-2:]]
         tokens = self.norm(tokens)
-        cubes = []
-        for decode in self.decode:
-            parts = decode(tokens).reshape(n, t, y, x, self.span, -1, self.patch, self.patch)
-            parts = parts.permute(0, 1, 4, 5, 2, 6, 3, 7)  # (n, t, span, band, y, patch, x, patch)
-            cubes.append(parts.reshape(n, t * self.span, -1, *sides))
-        return cubes
+        cubes = [self._fold(decode(tokens), places, self.patch) for decode in self.decode]
+        share = self._fold(self.share(tokens), places, 1).reshape(*around.shape[:4], *places)
+        for axis in (-2, -1):
+            share = share.repeat_interleave(self.patch, dim=axis)
+        return [cubes[0] + (share * around).sum(dim=2), *cubes[1:]]
+
+    def _fold(self, parts: Tensor, places: list[int], patch: int) -> Tensor:
+        """Return what tokens say of their tubelets' dates and pixels, ``(n, time, c, y, x)``."""
+        n, t = parts.shape[:2]
+        y, x = places
+        cut = parts.reshape(n, t, y, x, self.span, -1, patch, patch)
+        cut = cut.permute(0, 1, 4, 5, 2, 6, 3, 7)  # (n, t, span, c, y, patch, x, patch)
+        return cut.reshape(n, t * self.span, -1, y * patch, x * patch)
+
+
+def _around(missed: Tensor, seen: Tensor) -> Tensor:
+    """Return the means of what is missed around each pixel, ``(n, time, width, band, y, x)``.
+
+    Gaussians of `_WIDTHS`, the last as wide as the tile is. With little around, it is drawn to 0,
+    and what is missed by far, as where a cloud was overlooked, counts as `_MOST`.
+    """
+    found = []
+    missed = _MOST * torch.tanh(missed / _MOST)
+    for width in _WIDTHS:
+        rows, cols = (_gaussian(side, width, missed) for side in missed.shape[-2:])
+        total, share = (rows @ image @ cols.T for image in (missed, seen))
+        found.append(total / (share + _LITTLE))
+    return torch.stack(found, dim=2)
+
+
+def _gaussian(side: int, width: float, like: Tensor) -> Tensor:
+    """Return the weights of a line's pixels in the means around each, ``(side, side)``."""
+    place = torch.arange(side, dtype=like.dtype, device=like.device)
+    weight = torch.exp(-0.5 * ((place[:, None] - place) / width) ** 2)
+    return weight / weight.sum(dim=1, keepdim=True)
 
 
 def _encoder(

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import dataclasses
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 from typing import Any
 
 import numpy as np
@@ -12,10 +13,11 @@ import torch
 import xarray as xr
 from torch import Tensor, nn
 
-from xstf import _engines, _guides, _inputs, _tiles
+from xstf import _engines, _guides, _inputs, _samples, _tiles
 from xstf._method import Method
 from xstf._recipe import Net, Recipe, network
-from xstf.methods.gapfill._video import forward, prior_of
+from xstf.methods.gapfill._prior import FROM_DATES, PRIORS, Prior, fewest, prior_of, settle_prior
+from xstf.methods.gapfill._video import forward
 from xstf.train import losses
 from xstf.train.course import Batch, Course, Study
 from xstf.train.hiding import hide
@@ -24,9 +26,16 @@ _DATES = 6  # of a window that the network sees at once
 _HELD_EVERY = 5  # of the dates one is held out
 _HELD_PATCHES = 64
 _TRIES = 10
+_SHARE = 2  # windows in time of one patch, which has one prior
+# Versions of all scenes together, each with other pixels hidden, for a prior that is settled on
+# what is shown; every scene has two at least.
+_VERSIONS = 12
+_HIDDEN = 0.5  # of a series' windows pixels are hidden in
 _VISIBLE = 0.1  # weight of pixels that the network is shown, besides 1 of those hidden
 _LIKELY = 0.1  # weight of the likelihood, which teaches the variance alone
 _NINETY = 1.645  # standard deviations on either side that hold 90 % of a normal's values
+_WINDOWED = ("ssim", "ms_ssim")
+_SPAN = 4.0  # standard deviations that most of a band lies within
 _MASKS = 200  # real shapes of clouds that are kept at most
 _SAMPLED = 2_000_000
 
@@ -57,6 +66,25 @@ class Scene:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Version:
+    """A scene with pixels hidden, and what its prior knows of it.
+
+    Parameters
+    ----------
+    scene
+        The scene.
+    hidden
+        ``(time, y, x)`` bool; None where they may be any, as the prior hardly depends on them.
+    state
+        Of the prior.
+    """
+
+    scene: Scene
+    hidden: np.ndarray | None
+    state: dict[str, Any]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Scale:
     """Means and standard deviations, a band each."""
 
@@ -74,8 +102,10 @@ def course(
     mask: Any = None,
     guide: Any = None,
     validation: Any = None,
+    prior: Prior = "eof",
     dates: int = _DATES,
     boxes: bool = False,
+    loss: Mapping[str, float] | None = None,
     sar_units: str | None = None,
     guide_tolerance: str = "12D",
 ) -> Course:
@@ -89,18 +119,27 @@ def course(
         As :func:`xstf.gapfill` takes them, or sequences of such, one a scene.
     validation
         Dates that are held out; by default one in five.
+    prior
+        What the network corrects.
     dates
         How many the network sees at once.
     boxes
         Hide boxes of noise, as SMTS-ViT was trained, instead of the shapes of real gaps.
+    loss
+        Terms by the names of `xstf.train.losses` and their weights, instead of the method's.
     sar_units, guide_tolerance
         As :func:`xstf.gapfill` takes them.
     """
     net = network(record)
+    if loss is not None:
+        losses.compose(tuple(loss.items()))  # raises where a term is unknown
+        net = dataclasses.replace(net, loss=tuple(loss.items()))
     if record.guided and sar is None and guide is None:
         raise ValueError(f"{record.name} learns from radar: give sar=, or guide= another cube")
     if not record.guided and not (sar is None and guide is None):
         raise ValueError(f"{record.name} makes no use of sar= or guide=; smts- networks do")
+    if prior not in PRIORS:
+        raise ValueError(f"prior must be one of {list(PRIORS)}, not {prior!r}")
     if dates < 2:
         raise ValueError(f"dates must be 2 or more, not {dates}")
     given = zip(*_alike(cubes, sar, guide, mask), strict=True)
@@ -113,19 +152,23 @@ def course(
         raise ValueError(f"cubes differ in their bands: {sorted({b for _, b in read})}")
     if len({s.guide.shape[1] for s in scenes}) > 1:
         raise ValueError("cubes differ in the bands of their guides (orbits count apart)")
+    few = min(len(s.times) for s in scenes)
+    if few < fewest(prior):
+        raise ValueError(f"prior={prior!r} needs {fewest(prior)} dates or more, a cube has {few}")
     scale = _scale(scenes)
+    plan = _Plan(scenes, scale, prior, dates, boxes)
     count = sum(int(s.held.sum()) for s in scenes)
     return Course(
         bands=bands, build={"guide_bands": scenes[0].guide.shape[1]},
         low=tuple(map(float, scale.mean)), high=tuple(map(float, scale.mean + scale.std)),
         ratio=1.0, side=partial(_side, scenes, multiple=net.multiple),
-        study=partial(_study, scenes, scale, net, dates, boxes), base="prior",
+        study=partial(_study, plan, net), base=prior,
         held=f"{count} of {sum(len(s.times) for s in scenes)} dates",
         extra={
             "dates": dates, "guide_mean": scale.guide_mean.tolist(),
             "guide_std": scale.guide_std.tolist(), "std_factor": 1.0,
         },
-        judge=partial(_judge, scenes, scale, net, dates, boxes),
+        judge=partial(_judge, plan, net),
     )  # fmt: skip
 
 
@@ -226,20 +269,67 @@ def _side(scenes: list[Scene], recipe: Recipe, *, multiple: int) -> int:
     return side
 
 
-def _study(
-    scenes: list[Scene], scale: Scale, net: Net, dates: int, boxes: bool, recipe: Recipe, _: Any
-) -> Study:
+class _Plan:
+    """What is drawn from, and how."""
+
+    def __init__(
+        self, scenes: list[Scene], scale: Scale, prior: Prior, dates: int, boxes: bool
+    ) -> None:
+        self.scenes, self.scale = scenes, scale
+        self.prior, self.dates, self.boxes = prior, dates, boxes
+
+    @cached_property
+    def versions(self) -> list[Version]:
+        """Scenes with what their prior knows: settling takes seconds each, so only once."""
+        if self.prior not in FROM_DATES:
+            settled = [self._settled(s, s.cube) for s in self.scenes]
+            return [
+                Version(scene=s, hidden=None, state=k)
+                for s, k in zip(self.scenes, settled, strict=True)
+            ]
+        rng = np.random.default_rng(0)
+        found = []
+        for scene in self.scenes:
+            for _ in range(max(2, round(_VERSIONS / len(self.scenes)))):
+                hidden = self.hide(scene.cube, scene.masks, rng)
+                shown = np.where(hidden[:, None], np.float32(np.nan), scene.cube)
+                found.append(Version(scene=scene, hidden=hidden, state=self._settled(scene, shown)))
+        return found
+
+    def _settled(self, scene: Scene, cube: np.ndarray) -> dict[str, Any]:
+        spots = np.asarray(_samples.spots(cube))
+        return settle_prior(self.prior, spots, scene.times)
+
+    def hide(self, cube: np.ndarray, masks: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+        """Return what to hide of a series, ``(time, y, x)``: in half of its windows."""
+        seen = ~np.isnan(cube).all(axis=1)
+        hidden = np.zeros(seen.shape, bool)
+        windows = self.windows(len(seen), rng)
+        for n in rng.permutation(len(windows))[: max(1, round(_HIDDEN * len(windows)))]:
+            window = windows[n]
+            hidden[window] = hide(seen[window], rng, masks=masks, boxes=self.boxes)
+        return hidden
+
+    def windows(self, count: int, rng: np.random.Generator) -> list[slice]:
+        """Return windows in time that follow each other, from some date on."""
+        size = min(self.dates, count)
+        first = int(rng.integers(min(size, count - size + 1)))
+        return [slice(n, n + size) for n in range(first, count - size + 1, size)]
+
+
+def _study(plan: _Plan, net: Net, recipe: Recipe, _: Any) -> Study:
     """Return what is learned from: see `Course.study`."""
-    side = _side(scenes, recipe, multiple=net.multiple)
-    draw = partial(_draw, scenes, scale, dates, side, boxes)
-    pixels = sum(s.cube.shape[0] * s.cube.shape[2] * s.cube.shape[3] for s in scenes)
+    side = _side(plan.scenes, recipe, multiple=net.multiple)
+    draw = partial(_draw, plan, side)
+    pixels = sum(s.cube.shape[0] * s.cube.shape[2] * s.cube.shape[3] for s in plan.scenes)
+    mean, std = _tensor(plan.scale.mean), _tensor(plan.scale.std)
     return Study(
         draw=partial(draw, recipe.batch, False),
-        steps=max(1, round(pixels / (dates * side * side * recipe.batch))),
+        steps=max(1, round(pixels / (plan.dates * side * side * recipe.batch))),
         held=partial(_held_batches, draw, recipe.batch),
-        learn=partial(_learn, net.loss, _tensor(scale.mean), _tensor(scale.std)),
+        learn=partial(_learn, net.loss, mean, std),
         estimate=lambda module, batch: batch["prior"] + forward(module, batch)[0],
-        span=_tensor(scale.std),
+        span=std,
     )
 
 
@@ -252,37 +342,35 @@ def _learn(
 ) -> tuple[Tensor, Tensor]:
     """Return the loss over scales of what was hidden, and a little of what was not.
 
-    The spectral angle is one of reflectance, not of standardised values.
+    The spectral angle is one of reflectance, not of standardised values. Terms of windows, which
+    small scales have no room for, are of the patch alone, brought to the span that they are for.
     """
     change, variance = forward(module, batch)
     estimate = batch["prior"] + change
     images = [t.flatten(0, 1) for t in (estimate, batch["truth"], batch["weight"])]
     total = estimate.new_zeros(())
     for name, weight in loss:
-        term = losses.pyramid(losses.TERMS[name])
+        found = images
         if name == "angle":
             shape = (1, -1, 1, 1)
             raw = [i * std.to(i).view(shape) + mean.to(i).view(shape) for i in images[:2]]
-            total = total + weight * term(*raw, images[2])
-        else:
-            total = total + weight * term(*images)
+            found = [*raw, images[2]]
+        elif name in _WINDOWED:
+            found = [images[0] / _SPAN, images[1] / _SPAN, images[2]]
+        term = losses.TERMS[name]
+        total = total + weight * (term if name in _WINDOWED else losses.pyramid(term))(*found)
     off = (estimate.detach() - batch["truth"]).square()
     likely = (variance + off * torch.exp(-variance)) * batch["valid"]
     total = total + _LIKELY * likely.sum() / batch["valid"].sum().clamp(min=1)
     return total, estimate
 
 
-def _draw(
-    scenes: list[Scene], scale: Scale, dates: int, side: int, boxes: bool, count: int,
-    held: bool, rng: np.random.Generator,
-) -> Batch:  # fmt: skip
+def _draw(plan: _Plan, side: int, count: int, held: bool, rng: np.random.Generator) -> Batch:
     """Return patches of some dates with pixels hidden; of dates held out, if those are wanted."""
     samples: list[dict[str, np.ndarray]] = []
     for _ in range(_TRIES * count):
-        scene = scenes[rng.integers(len(scenes))]
-        sample = _sample(scene, scale, dates, side, boxes, held, rng)
-        if sample["valid"].sum() > 0:
-            samples.append(sample)
+        version = plan.versions[rng.integers(len(plan.versions))]
+        samples += _samples_of(version, plan, side, min(_SHARE, count - len(samples)), held, rng)
         if len(samples) == count:
             break
     if not samples:
@@ -291,43 +379,56 @@ def _draw(
             "a smaller patch="
         )
     # Scenes of fewer dates than a window have a window each of their own length.
-    fewest = min(len(s["days"]) for s in samples)
+    few = min(len(s["days"]) for s in samples)
     return {
-        name: torch.from_numpy(np.stack([s[name][:fewest] for s in samples])) for name in samples[0]
+        name: torch.from_numpy(np.stack([s[name][:few] for s in samples])) for name in samples[0]
     }
 
 
-def _sample(
-    scene: Scene, scale: Scale, dates: int, side: int, boxes: bool, held: bool,
-    rng: np.random.Generator,
-) -> dict[str, np.ndarray]:  # fmt: skip
-    """Return one patch: what is shown, what is true, and where that is to be learned."""
-    size = min(dates, len(scene.times))
-    first = int(rng.integers(len(scene.times) - size + 1))
+def _samples_of(
+    version: Version, plan: _Plan, side: int, most: int, held: bool, rng: np.random.Generator
+) -> list[dict[str, np.ndarray]]:
+    """Return some windows of one patch: what is shown, what is true, where it is to be learned."""
+    scene = version.scene
     row, col = (int(rng.integers(n - side + 1)) for n in scene.cube.shape[2:])
-    window = slice(first, first + size)
     part = (..., slice(row, row + side), slice(col, col + side))
     truth = scene.cube[part]
-    hidden = hide(~np.isnan(truth[window]).all(axis=1), rng, masks=scene.masks, boxes=boxes)
-    shown = truth.copy()
-    shown[window][np.broadcast_to(hidden[:, None], truth[window].shape)] = np.nan
-    prior = prior_of(shown, scene.times)[window]
-    known = ~np.isnan(truth[window]) & ~np.isnan(prior)
-    wanted = known & (scene.held[window] == held)[:, None, None, None]
-    valid = wanted & hidden[:, None]
+    hidden = plan.hide(truth, scene.masks, rng) if version.hidden is None else version.hidden[part]
+    asked = ~np.isnan(truth) & (hidden & (scene.held == held)[:, None, None])[:, None]
+    windows = [w for w in plan.windows(len(truth), rng) if asked[w].any()]
+    if not windows:
+        return []
+    shown = np.where(hidden[:, None], np.float32(np.nan), truth)
+    prior = prior_of(plan.prior, shown, scene.times, version.state)
+    guide = scene.guide[part]
+    chosen = rng.permutation(len(windows))[:most]
+    cut = [
+        _sample(plan.scale, held, scene.held[w], truth[w], shown[w], prior[w], guide[w], rng)
+        | {"days": scene.times[w].astype(np.float32)}
+        for w in (windows[n] for n in chosen)
+    ]
+    return [sample for sample in cut if sample["valid"].any()]
+
+
+def _sample(
+    scale: Scale, held: bool, out: np.ndarray, truth: np.ndarray, shown: np.ndarray,
+    prior: np.ndarray, guide: np.ndarray, rng: np.random.Generator,
+) -> dict[str, np.ndarray]:  # fmt: skip
+    """Return one window of a patch, scaled and turned; ``out`` are the dates held out."""
+    known = ~np.isnan(truth) & ~np.isnan(prior)
+    wanted = known & (out == held)[:, None, None, None]
+    valid = wanted & np.isnan(shown)
     mean, std = (v[:, None, None] for v in (scale.mean, scale.std))
     arrays = {
-        "cube": (shown[window] - mean) / std,
+        "cube": (shown - mean) / std,
         "prior": np.nan_to_num((prior - mean) / std),
-        "truth": np.where(known, (truth[window] - mean) / std, 0),
-        "guide": (scene.guide[part][window] - scale.guide_mean[:, None, None])
-        / scale.guide_std[:, None, None],
+        "truth": np.where(known, (truth - mean) / std, 0),
+        "guide": (guide - scale.guide_mean[:, None, None]) / scale.guide_std[:, None, None],
         "valid": valid,
         "weight": np.where(valid, 1.0, _VISIBLE * wanted),
     }
     turn = int(rng.integers(8))
-    turned = {k: _turned(v, turn).astype(np.float32) for k, v in arrays.items()}
-    return {**turned, "days": scene.times[window].astype(np.float32)}
+    return {k: _turned(v, turn).astype(np.float32) for k, v in arrays.items()}
 
 
 def _turned(images: np.ndarray, which: int) -> np.ndarray:
@@ -347,14 +448,13 @@ def _held_batches(draw: Any, count: int) -> Iterator[Batch]:
 
 
 def _judge(
-    scenes: list[Scene], scale: Scale, net: Net, dates: int, boxes: bool, recipe: Recipe,
-    module: nn.Module, device: torch.device,
-) -> dict[str, Any]:  # fmt: skip
+    plan: _Plan, net: Net, recipe: Recipe, module: nn.Module, device: torch.device
+) -> dict[str, Any]:
     """Return by what the network's standard deviation is to be multiplied.
 
     So that nine tenths of what was held out lie within the 90 % interval of a normal.
     """
-    study = _study(scenes, scale, net, dates, boxes, recipe, None)
+    study = _study(plan, net, recipe, None)
     off = []
     module.eval()
     with torch.inference_mode():

@@ -31,7 +31,7 @@ _COURSES: dict[Task, Callable[..., Course]] = {
 }  # fmt: skip
 READING: dict[Task, tuple[str, ...]] = {
     "fuse": ("coarse_mask", "pair_tolerance", "coarse_resolution", "cross", "between", "base"),
-    "gapfill": ("sar", "guide", "dates", "boxes", "sar_units", "guide_tolerance"),
+    "gapfill": ("sar", "guide", "prior", "dates", "boxes", "loss", "sar_units", "guide_tolerance"),
     "sharpen_spectral": ("spatial_mask", "psf", "register", "time_tolerance"),
     "sts": ("spatial", "coarse_mask", "spatial_mask", "pair_tolerance", "scale"),
 }
@@ -134,8 +134,10 @@ def fit(
         follow each other, instead of from every two in both orders; ``between``, the share of
         patches (0.5) whose target is made up between the two dates, since a network that only saw
         the change of months overdoes that of weeks; ``base`` for what the answer is added to
-        (``"delta"``, ``"fine"``, ``"none"``). For a cube to fill: ``dates``, how many the network
-        sees at once (6); ``boxes=True`` to hide boxes of noise instead of shapes of real gaps.
+        (``"delta"``, ``"fine"``, ``"none"``). For a cube to fill: ``prior``, the method that the
+        network corrects (``"eof"``, ``"harmonic"`` or ``"linear"``); ``dates``, how many it sees at
+        once (6); ``boxes=True`` to hide boxes of noise instead of shapes of real gaps; ``loss``, as
+        ``{"mse": 1, "angle": 0.1, "ssim": 0.1}``.
 
     Returns
     -------
@@ -178,7 +180,7 @@ def fit(
     mark = {
         "method": record.name, "bands": course.bands, "sizes": parts, "seed": seed,
         "base": course.base, "low": course.low, "high": course.high, "steps": study.steps,
-        "reading": {k: v for k, v in reading.items() if isinstance(v, str | int | float)},
+        "reading": {k: v for k, v in reading.items() if isinstance(v, str | int | float | dict)},
     }  # fmt: skip
     done = loop.run(
         module, study, chosen, seed=seed, device=place, critic=critic,

@@ -1,8 +1,8 @@
 """What the video transformers share: their parameters, and the kernel that runs one.
 
 The network sees windows of a few dates of a tile: the cube, standardised, what of it is known, a
-prior (linear in time, which uses the whole series) and the guide; it answers with what to add to
-the prior. Windows in time overlap by half, tiles in space as `VideoParams` says, and what several
+prior (`_prior`, which uses the whole series) and the guide; it answers with what to add to the
+prior. Windows in time overlap by half, tiles in space as `VideoParams` says, and what several
 of them say of a pixel is averaged.
 """
 
@@ -18,9 +18,8 @@ from typing import Any, Literal
 import numpy as np
 
 from xstf.methods import _networks
-from xstf.methods._jit import jit
 from xstf.methods._lattice import Lattice, Window
-from xstf.methods.gapfill.linear import INSTANT
+from xstf.methods.gapfill._prior import PRIORS, Prior, prior_of, settle_prior
 
 _WINDOWS = 4  # of dates, that a processor takes at a time
 # A standardised value is -3 to 3 for most data. The median of a tile beyond this is another unit.
@@ -42,6 +41,9 @@ class VideoParams:
     weights
         Path of a checkpoint that :func:`xstf.train.fit` wrote; ``"fit"`` to train on this cube
         first, which computes even if it is lazy; or the name of a bundled checkpoint.
+    prior
+        What the network corrects, ``"eof"``, ``"harmonic"`` or ``"linear"``; empty: what it was
+        trained to correct, and with ``weights="fit"`` ``"eof"``.
     tile
         Side of the network's tiles in pixels; 0: of the patches that it was trained on.
     overlap
@@ -53,6 +55,7 @@ class VideoParams:
     """
 
     weights: str = ""
+    prior: Literal["", Prior] = ""
     tile: int = 0
     overlap: int = 30
     blend: Literal["smooth", "crop"] = "smooth"
@@ -66,6 +69,8 @@ class VideoParams:
             raise ValueError(f"overlap must be even and 0 or more, not {self.overlap}")
         if self.tile and self.tile <= self.overlap:
             raise ValueError(f"tile={self.tile} must be above overlap={self.overlap}")
+        if self.prior and self.prior not in PRIORS:
+            raise ValueError(f"prior must be one of {list(PRIORS)}, not {self.prior!r}")
         if self.blend not in ("crop", "smooth"):
             raise ValueError(f"blend must be 'smooth' or 'crop', not {self.blend!r}")
 
@@ -73,6 +78,13 @@ class VideoParams:
 def halo(params: VideoParams, ratio: int) -> int:
     """Return how far a pixel's result may reach: across the tiles that see it."""
     return params.tile
+
+
+def settle(
+    samples: Mapping[str, np.ndarray], *, times: np.ndarray, params: VideoParams
+) -> dict[str, Any]:
+    """Return what the prior needs to know of the whole scene."""
+    return {"prior": settle_prior(params.prior, samples["cube"], times)}
 
 
 def kernel(
@@ -91,7 +103,8 @@ def kernel(
     """Return the network's estimate; the contract is `xstf._method.Method`'s."""
     net, manifest = _networks.loaded(state["weights"], state["module"], device)
     place = _networks.device_of(device)
-    series = Series(cube, guide, times, manifest)
+    prior = prior_of(params.prior, cube, times, state["prior"])
+    series = Series(cube, guide, prior, manifest)
     rows, cols = (slice(i.start + o, i.stop + o) for i, o in zip(inner, origin, strict=True))
     with ExitStack() as stack:
         for context in _networks.inference(place):
@@ -197,19 +210,18 @@ class Series:
         ``(time, band, y, x)``, NaN where missing.
     guide
         ``(time, guide_band, y, x)`` or None.
-    times
-        Days.
+    prior
+        ``(time, band, y, x)``.
     manifest
         Of the checkpoint: ``low`` is each band's mean and ``high`` one standard deviation above it.
     """
 
     def __init__(
-        self, cube: np.ndarray, guide: np.ndarray | None, times: np.ndarray, manifest: Any
+        self, cube: np.ndarray, guide: np.ndarray | None, prior: np.ndarray, manifest: Any
     ) -> None:
         low, high = (np.array(v, np.float32)[:, None, None] for v in (manifest.low, manifest.high))
         self.low, self.span = low, high - low
-        self.cube, self.guide = cube, guide
-        self.prior = prior_of(cube, times)
+        self.cube, self.guide, self.prior = cube, guide, prior
         mean, spread = (
             np.array(manifest.extra[f"guide_{name}"], np.float32)[:, None, None]
             for name in ("mean", "std")
@@ -246,47 +258,6 @@ class Series:
             return [cube, prior, np.empty((len(cube), 0, *size), np.float32)]
         guide = (self.guide[part] - self.guide_mean) / self.guide_std
         return [cube, prior, _padded(guide, size)]
-
-
-def prior_of(cube: np.ndarray, times: np.ndarray) -> np.ndarray:
-    """Return a cube filled linearly in time: NaN only where a pixel is never seen.
-
-    What is seen is filled, too, from the dates around it. So the network can compare: what the
-    prior misses where a date is clear tells what it misses beside it, under a cloud. A pixel that
-    is seen once has nothing around it and keeps its value.
-    """
-    prior = np.empty(cube.shape, np.float32)
-    since = np.empty(cube.shape, np.float32)
-    _from_around(cube, times.astype(np.float32), prior, since)
-    return prior
-
-
-@jit
-def _from_around(cube: np.ndarray, times: np.ndarray, prior: np.ndarray, since: np.ndarray) -> None:
-    """Write the prior; ``since`` is room for the dates of what was seen before."""
-    dates, bands, height, width = cube.shape
-    nothing = np.float32(np.nan)
-    value = np.full((bands, height, width), nothing, np.float32)
-    when = np.full((bands, height, width), nothing, np.float32)
-    for t in range(dates):
-        for b, y in np.ndindex(bands, height):
-            for x in range(width):
-                prior[t, b, y, x], since[t, b, y, x] = value[b, y, x], when[b, y, x]
-                if not np.isnan(cube[t, b, y, x]):
-                    value[b, y, x], when[b, y, x] = cube[t, b, y, x], times[t]
-    value[:] = nothing
-    for t in range(dates - 1, -1, -1):
-        for b, y in np.ndindex(bands, height):
-            for x in range(width):
-                before, after, here = prior[t, b, y, x], value[b, y, x], cube[t, b, y, x]
-                if np.isnan(before):
-                    prior[t, b, y, x] = here if np.isnan(after) else after
-                elif not np.isnan(after):
-                    start = since[t, b, y, x]
-                    length = max(when[b, y, x] - start, INSTANT)
-                    prior[t, b, y, x] = before + (after - before) * ((times[t] - start) / length)
-                if not np.isnan(here):
-                    value[b, y, x], when[b, y, x] = here, times[t]
 
 
 def _padded(images: np.ndarray, size: tuple[int, ...], known: bool = False) -> np.ndarray:

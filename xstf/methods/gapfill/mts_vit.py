@@ -3,7 +3,7 @@
 Each date of a window is cut into patches of 5 x 5 pixels, a token each, so that what dates have to
 do with each other is left to the attention:
 
-    z_t = Conv2d(x_t m_t, m_t, p_t, gaps_t) + place + calendar(d_t)
+    z_t = Conv2d((x_t - p_t) m_t, m_t, p_t, gaps_t) + place + calendar(d_t)
 
 The rest is as in `mts-vivit`, in whose file it is written, with what was chosen. Where we differ
 from the paper: there all dates of a patch make one token together, which ties the network to one
@@ -17,7 +17,7 @@ from __future__ import annotations
 
 from xstf._method import Method
 from xstf._recipe import Net, Recipe
-from xstf.methods.gapfill._video import EXEMPT, VideoParams, halo, kernel
+from xstf.methods.gapfill._video import EXEMPT, VideoParams, halo, kernel, settle
 
 METHOD = Method(
     name="mts-vit",
@@ -26,6 +26,7 @@ METHOD = Method(
     params=VideoParams,
     halo=halo,
     kernels={"torch": kernel},
+    settle=settle,
     reference="Wang et al. (2025), doi:10.48550/arXiv.2506.19591",
     std=True,
     guided=False,
@@ -40,7 +41,7 @@ METHOD = Method(
             average=0.999,
         ),
         small=Recipe(
-            patch=60, batch=4, epochs=10, steps=60, rate=1e-3, decay=0.05, warmup=0.05,
+            patch=60, batch=4, epochs=10, steps=40, rate=1e-3, decay=0.05, warmup=0.05,
             average=0.98,
         ),
     ),

@@ -1,12 +1,13 @@
-"""MTS-ViViT: a video vision transformer that corrects a fill that is linear in time.
+"""MTS-ViViT: a video vision transformer that corrects what a cheap method fills in.
 
 A window of dates is cut into tubelets of two dates and 5 x 5 pixels, each becomes a token, all
 tokens look at each other, and each is turned back into its tubelet. With ``x`` the cube, ``m`` what
-of it is known, ``p`` the prior (linear in time over the whole series), ``d`` the days:
+of it is known, ``p`` the prior (`linear`, `harmonic` or `eof`, over the whole series), ``d`` the
+days:
 
-    z = Conv3d(x m, m, p, gaps) + place + calendar(d),    kernel = stride = (2, 5, 5)
-    z = z + Attention(Norm(z)),    z = z + MLP(Norm(z))   (4, 6 or 8 times)
-    filled = p + Linear(Norm(z))
+    z = Conv3d((x - p) m, m, p, gaps) + place + calendar(d),  kernel = stride = (2, 5, 5)
+    z = z + Attention(Norm(z)),    z = z + MLP(Norm(z))       (4, 6 or 8 times)
+    filled = p + Linear(Norm(z)) + sum_w share_w(z) mean_w((x - p) m)
 
 It learns on the cube itself: pixels that are known are hidden under the shapes of real gaps of
 other dates, and whole dates are hidden (`xstf.train.fit`); one date in five is held out. The
@@ -16,8 +17,11 @@ what was hidden and 0.1 on the rest.
 What the papers leave open, or where we differ from them:
 
 - The network predicts the residual to the prior, which alone is a fair answer; the papers predict
-  reflectance. The prior of what is seen is that of the dates around it, so the network sees what
-  the prior misses beside a cloud.
+  reflectance. The prior is there where something is seen, too (`linear` from the dates around), so
+  the network sees what the prior misses beside a cloud. The means of that within 4 and 15 pixels
+  and within the tile are handed to the answer, each token saying how much of them to take.
+- With ``prior="eof"``, the default of training, pixels are hidden before the prior looks for the
+  scene's modes, in twelve ways that are drawn once; the other two need not.
 - Validity by band is an input, and so are day of year and the days to what is known; the papers put
   0 in holes and have neither.
 - The loss is on what was hidden; the papers' is on all pixels, most of which are only copied.
@@ -38,7 +42,7 @@ from __future__ import annotations
 
 from xstf._method import Method
 from xstf._recipe import Net, Recipe
-from xstf.methods.gapfill._video import EXEMPT, VideoParams, halo, kernel
+from xstf.methods.gapfill._video import EXEMPT, VideoParams, halo, kernel, settle
 
 METHOD = Method(
     name="mts-vivit",
@@ -47,6 +51,7 @@ METHOD = Method(
     params=VideoParams,
     halo=halo,
     kernels={"torch": kernel},
+    settle=settle,
     reference="Wang et al. (2025), doi:10.48550/arXiv.2512.09471",
     std=True,
     guided=False,
@@ -61,7 +66,7 @@ METHOD = Method(
             average=0.999,
         ),
         small=Recipe(
-            patch=60, batch=4, epochs=10, steps=60, rate=1e-3, decay=0.05, warmup=0.05,
+            patch=60, batch=4, epochs=10, steps=40, rate=1e-3, decay=0.05, warmup=0.05,
             average=0.98,
         ),
     ),

@@ -2,7 +2,7 @@
 
 The guide's bands are further channels of the patches:
 
-    z_t = Conv2d(x_t m_t, m_t, p_t, gaps_t, s_t, n_t) + place + calendar(d_t)
+    z_t = Conv2d((x_t - p_t) m_t, m_t, p_t, gaps_t, s_t, n_t) + place + calendar(d_t)
 
 The rest is as in `mts-vit` and `smts-vivit`, in whose files it is written.
 
@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from xstf._method import Method
 from xstf._recipe import Net, Recipe
-from xstf.methods.gapfill._video import EXEMPT, VideoParams, halo, kernel
+from xstf.methods.gapfill._video import EXEMPT, VideoParams, halo, kernel, settle
 
 METHOD = Method(
     name="smts-vit",
@@ -23,6 +23,7 @@ METHOD = Method(
     params=VideoParams,
     halo=halo,
     kernels={"torch": kernel},
+    settle=settle,
     reference="Wang et al. (2025), doi:10.48550/arXiv.2506.19591",
     std=True,
     guided=True,
@@ -37,7 +38,7 @@ METHOD = Method(
             average=0.999,
         ),
         small=Recipe(
-            patch=60, batch=4, epochs=10, steps=60, rate=1e-3, decay=0.05, warmup=0.05,
+            patch=60, batch=4, epochs=10, steps=40, rate=1e-3, decay=0.05, warmup=0.05,
             average=0.98,
         ),
     ),

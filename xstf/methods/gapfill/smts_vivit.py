@@ -3,7 +3,7 @@
 The guide's bands on the cube's dates (`xstf.gapfill` brings them there) and where there is one are
 further channels of the tubelets,
 
-    z = Conv3d(x m, m, p, gaps, s, n) + place + calendar(d)
+    z = Conv3d((x - p) m, m, p, gaps, s, n) + place + calendar(d)
 
 with ``s`` the backscatter in dB, standardised, 0 where missing, and ``n`` where it is there. The
 rest is as in `mts-vivit`, in whose file it is written, with what was chosen.
@@ -18,7 +18,7 @@ from __future__ import annotations
 
 from xstf._method import Method
 from xstf._recipe import Net, Recipe
-from xstf.methods.gapfill._video import EXEMPT, VideoParams, halo, kernel
+from xstf.methods.gapfill._video import EXEMPT, VideoParams, halo, kernel, settle
 
 METHOD = Method(
     name="smts-vivit",
@@ -27,6 +27,7 @@ METHOD = Method(
     params=VideoParams,
     halo=halo,
     kernels={"torch": kernel},
+    settle=settle,
     reference="Wang et al. (2025), doi:10.48550/arXiv.2512.09471",
     std=True,
     guided=True,
@@ -41,7 +42,7 @@ METHOD = Method(
             average=0.999,
         ),
         small=Recipe(
-            patch=60, batch=4, epochs=10, steps=60, rate=1e-3, decay=0.05, warmup=0.05,
+            patch=60, batch=4, epochs=10, steps=40, rate=1e-3, decay=0.05, warmup=0.05,
             average=0.98,
         ),
     ),

@@ -1,0 +1,93 @@
+"""What a network that fills gaps starts from: a cheap method's answer, which it corrects."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Literal, get_args
+
+import numpy as np
+
+from xstf.methods._jit import jit
+from xstf.methods.gapfill import eof, harmonic
+from xstf.methods.gapfill.linear import INSTANT
+
+Prior = Literal["linear", "harmonic", "eof"]
+PRIORS: tuple[Prior, ...] = get_args(Prior)
+_METHODS = {"harmonic": harmonic.METHOD, "eof": eof.METHOD}
+# Those whose state is of the scene's modes or season: what is hidden must be hidden from it, too,
+# unless it is pooled over so much that next to nothing of a date is in it.
+FROM_DATES: tuple[Prior, ...] = ("eof",)
+
+
+def fewest(name: str) -> int:
+    """Return how many dates a prior needs."""
+    return _METHODS[name].fewest if name in _METHODS else 2
+
+
+def settle_prior(name: str, cube: np.ndarray, times: np.ndarray) -> dict[str, Any]:
+    """Return what a prior needs to know of the whole scene.
+
+    Parameters
+    ----------
+    name
+        One of `PRIORS`.
+    cube
+        Windows of the scene ``(window, time, band, y, x)``, NaN where missing.
+    times
+        Days.
+    """
+    if name not in _METHODS:
+        return {}
+    record = _METHODS[name]
+    assert record.settle is not None
+    return dict(record.settle({"cube": cube}, times=times, params=record.params()))
+
+
+def prior_of(
+    name: str, cube: np.ndarray, times: np.ndarray, state: Mapping[str, Any]
+) -> np.ndarray:
+    """Return a prior, ``(time, band, y, x)``: NaN only where a pixel is never seen.
+
+    It is given where something is seen, too. So the network can compare: what the prior misses
+    where a date is clear tells what it misses beside it, under a cloud. ``"linear"`` is there from
+    the dates around, a pixel that is seen once keeping its value; the others are their smooths.
+    """
+    if name not in _METHODS:
+        prior = np.empty(cube.shape, np.float32)
+        since = np.empty(cube.shape, np.float32)
+        _from_around(cube, times.astype(np.float32), prior, since)
+        return prior
+    record = _METHODS[name]
+    whole = (slice(0, cube.shape[2]), slice(0, cube.shape[3]))
+    found: np.ndarray = record.kernels["numba"](
+        cube, None, times=times, params=record.params(), state=dict(state), inner=whole, std=False
+    )[0]
+    return found
+
+
+@jit
+def _from_around(cube: np.ndarray, times: np.ndarray, prior: np.ndarray, since: np.ndarray) -> None:
+    """Write the prior; ``since`` is room for the dates of what was seen before."""
+    dates, bands, height, width = cube.shape
+    nothing = np.float32(np.nan)
+    value = np.full((bands, height, width), nothing, np.float32)
+    when = np.full((bands, height, width), nothing, np.float32)
+    for t in range(dates):
+        for b, y in np.ndindex(bands, height):
+            for x in range(width):
+                prior[t, b, y, x], since[t, b, y, x] = value[b, y, x], when[b, y, x]
+                if not np.isnan(cube[t, b, y, x]):
+                    value[b, y, x], when[b, y, x] = cube[t, b, y, x], times[t]
+    value[:] = nothing
+    for t in range(dates - 1, -1, -1):
+        for b, y in np.ndindex(bands, height):
+            for x in range(width):
+                before, after, here = prior[t, b, y, x], value[b, y, x], cube[t, b, y, x]
+                if np.isnan(before):
+                    prior[t, b, y, x] = here if np.isnan(after) else after
+                elif not np.isnan(after):
+                    start = since[t, b, y, x]
+                    length = max(when[b, y, x] - start, INSTANT)
+                    prior[t, b, y, x] = before + (after - before) * ((times[t] - start) / length)
+                if not np.isnan(here):
+                    value[b, y, x], when[b, y, x] = here, times[t]

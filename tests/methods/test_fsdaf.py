@@ -7,7 +7,7 @@ import warnings
 import numpy as np
 import pytest
 
-from xstf.methods.fuse import _fsdaf_classes, fsdaf
+from xstf.methods.fuse import _fsdaf_classes, _patches
 from xstf.methods.fuse.fsdaf import METHOD, Params
 
 RATIO = 6
@@ -241,26 +241,10 @@ def test_small_ratios_and_scenes_work(ratio):
     np.testing.assert_allclose(out, fine[0] + 0.5, atol=1e-5)
 
 
-@pytest.mark.parametrize(("ratio", "size"), [(16, 130), (50, 44)])
-def test_a_big_scene_is_sampled_by_whole_coarse_pixels(ratio, size):
-    # Zero-stride arrays: the size of a scene without its memory.
-    fine = np.broadcast_to(np.float32(0.5), (2, 4, size * ratio, size * ratio))
-    coarse = np.broadcast_to(np.float32(0.5), (3, 4, size, size))
-    samples = METHOD.prepare(fine, coarse, ratio=ratio, params=SMALL)
-    patches = len(samples) // 2
-    total = sum(samples[f"fine_{n}"].size for n in range(patches))
-    assert fsdaf.SAMPLE / 8 < total <= fsdaf.SAMPLE
-    for n in range(patches):
-        part, blocks = samples[f"fine_{n}"].shape, samples[f"coarse_{n}"].shape
-        assert blocks[-2:] == (fsdaf.PATCH, fsdaf.PATCH)
-        assert part[-2] % blocks[-2] == part[-1] % blocks[-1] == 0
-        assert part[-1] // blocks[-1] <= fsdaf.THIN
-
-
 def test_a_sampled_scene_gives_nearly_the_same_classes_and_changes(scene, monkeypatch):
     fine, coarse = np.tile(scene[0], (1, 1, 3, 3)), np.tile(scene[1], (1, 1, 3, 3))
     whole = predict(fine, coarse)
-    monkeypatch.setattr(fsdaf, "SAMPLE", fine.size // 2)
+    monkeypatch.setattr(_patches, "SAMPLE", fine.size // 2)
     samples = METHOD.prepare(fine, coarse, ratio=RATIO, params=SMALL)
     assert len(samples) > 2
     sampled = predict(fine, coarse)

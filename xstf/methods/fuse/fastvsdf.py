@@ -78,10 +78,8 @@ from xstf.methods.fuse._fastvsdf_classes import (
 )
 from xstf.methods.fuse._fastvsdf_smooth import reach, smooth, smooth_numpy
 from xstf.methods.fuse._fsdaf_classes import predict, see, unpacked
+from xstf.methods.fuse._patches import blend, pair_weights, patches_of, sample_patches
 
-SAMPLE = 2_000_000  # fine values that prepare may take in all
-PATCH = 8  # coarse pixels along the side of a sampled patch
-THIN = 16  # fine pixels along the side of a coarse one that a patch keeps
 # A coarse value goes into the window means of the next coarse pixel, into g up to the middle of the
 # one after it and so into the mean of d there, to the next by S, and to one and a half by the last
 # filter: four and a half coarse pixels.
@@ -121,45 +119,16 @@ def _halo(params: Params, ratio: int) -> int:
     return reach(params.sigma) + COARSE_REACH * ratio
 
 
-def _prepare(fine: Any, coarse: Any, *, ratio: int, params: Params) -> dict[str, Any]:
-    """Return patches of whole coarse pixels: the whole scene, or evenly spaced ones."""
-    pairs, bands, height, width = fine.shape
-    if pairs * bands * height * width <= SAMPLE:
-        return {"fine_0": fine, "coarse_0": coarse}
-    step = -(-ratio // THIN)
-    inside = np.arange((ratio - 1) % step // 2, ratio, step)
-    per_side = max(1, int((SAMPLE / (pairs * bands)) ** 0.5) // (PATCH * len(inside)))
-    tops, lefts = (
-        np.linspace(0, max(n - PATCH, 0), min(per_side, -(-n // PATCH))).astype(np.int64)
-        for n in coarse.shape[-2:]
-    )
-    samples: dict[str, Any] = {}
-    for n, (top, left) in enumerate((t, s) for t in tops for s in lefts):
-        part = coarse[..., top : top + PATCH, left : left + PATCH]
-        rows, cols = (
-            ((start + np.arange(size))[:, None] * ratio + inside).ravel()
-            for start, size in zip((top, left), part.shape[-2:], strict=True)
-        )
-        samples[f"fine_{n}"] = fine[:, :, rows][..., cols]
-        samples[f"coarse_{n}"] = part
-    return samples
-
-
 def _settle(samples: dict[str, Any], *, ratio: int, params: Params) -> dict[str, Any]:
     """Return what `find_state` finds of each pair, and the weights of the pairs."""
-    patches = [(samples[f"fine_{n}"], samples[f"coarse_{n}"]) for n in range(len(samples) // 2)]
+    patches = patches_of(samples)
     pairs = range(patches[0][0].shape[0])
     found = [
         find_state([(f[p], c[p], c[-1]) for f, c in patches], params.covers, params.ridge)
         for p in pairs
     ]
     state: dict[str, Any] = {f"pair_{p}": found[p] for p in pairs}
-    change = np.stack([f["variance"] for f in found])
-    # A pair that nothing is known of weighs as the one that changed most.
-    change = np.where(np.isnan(change), np.nanmax(np.append(change, 0.0)), change)
-    total = change.sum(axis=0)
-    share = np.where(total > 0, change / np.where(total > 0, total, 1.0), 1.0)
-    return state | {"weights": 1.0 / np.maximum(share, 1e-6)}
+    return state | {"weights": pair_weights(np.stack([f["variance"] for f in found]))}
 
 
 def _numpy(
@@ -180,7 +149,7 @@ def _numpy(
         covers = pick(pair, "cover")
         share = _mix_numpy(fine[p], covers, np.eye(len(covers["centres"])), ratio)
         results.append(fine[p][:, *inner] + smooth_numpy(share, change, inner, params.sigma))
-    return _blend(results, state["weights"]), None
+    return blend(results, state["weights"]), None
 
 
 def _numba(
@@ -201,7 +170,7 @@ def _numba(
         covers = pick(pair, "cover")
         share = _mix(fine[p], covers, np.eye(len(covers["centres"])), ratio)
         results.append(fine[p][:, *inner] + smooth(share, change, inner, params.sigma))
-    return _blend(results, state["weights"]), None
+    return blend(results, state["weights"]), None
 
 
 def _changes(
@@ -251,16 +220,6 @@ def _mix(
     return mixed
 
 
-def _blend(results: list[np.ndarray], weights: np.ndarray) -> np.ndarray:
-    """Return the weighted mean over pairs of what each pair knows."""
-    known = ~np.isnan(np.stack(results))
-    weight = known * weights[:, :, None, None]
-    mass = weight.sum(axis=0)
-    total = (weight * np.where(known, results, 0.0)).sum(axis=0)
-    mean = np.where(mass > 0, total / np.where(mass > 0, mass, 1.0), np.nan)
-    return mean.astype(np.float32)
-
-
 METHOD = Method(
     name="fastvsdf",
     task="fuse",
@@ -270,6 +229,6 @@ METHOD = Method(
     kernels={"numba": _numba, "numpy": _numpy},
     reference="Xu et al. 2024, doi:10.1109/TGRS.2024.3353758",
     pairs=(1, 2),
-    prepare=_prepare,
+    prepare=sample_patches,
     settle=_settle,
 )

@@ -56,10 +56,8 @@ from xstf._method import Method
 from xstf.methods._jit import jit
 from xstf.methods._upsample import upsample, upsample_numpy
 from xstf.methods.fuse._fsdaf_classes import find_changes, find_classes, predict, see, unpacked
+from xstf.methods.fuse._patches import blend, pair_weights, patches_of, sample_patches
 
-SAMPLE = 2_000_000  # fine values that prepare may take in all
-PATCH = 8  # coarse pixels along the side of a sampled patch
-THIN = 16  # fine pixels along the side of a coarse one that a patch keeps
 STEP = 2  # every second row and column of the window holds as much as all of them
 
 
@@ -101,30 +99,9 @@ def _halo(params: Params, ratio: int) -> int:
     return params.window // 2 + 3 * ratio
 
 
-def _prepare(fine: Any, coarse: Any, *, ratio: int, params: Params) -> dict[str, Any]:
-    """Return patches of whole coarse pixels: the whole scene, or evenly spaced ones."""
-    pairs, bands = fine.shape[:2]
-    size = coarse.shape[-2:]
-    if pairs * bands * fine.shape[-2] * fine.shape[-1] <= SAMPLE:
-        return {"fine_0": fine, "coarse_0": coarse}
-    inside = np.arange(ratio)[(ratio - 1) % -(-ratio // THIN) // 2 :: -(-ratio // THIN)]
-    side = max(1, int((SAMPLE / (pairs * bands)) ** 0.5) // (PATCH * len(inside)))
-    starts = [np.linspace(0, max(n - PATCH, 0), min(side, -(-n // PATCH))) for n in size]
-    samples: dict[str, Any] = {}
-    for r in starts[0].astype(np.int64):
-        for c in starts[1].astype(np.int64):
-            rows = np.arange(r, min(r + PATCH, size[0]))[:, None] * ratio + inside
-            cols = np.arange(c, min(c + PATCH, size[1]))[:, None] * ratio + inside
-            n = len(samples) // 2
-            samples[f"fine_{n}"] = fine[:, :, rows.ravel()][..., cols.ravel()]
-            samples[f"coarse_{n}"] = coarse[..., r : r + PATCH, c : c + PATCH]
-    return samples
-
-
 def _settle(samples: dict[str, Any], *, ratio: int, params: Params) -> dict[str, Any]:
     """Return classes and their changes of each pair, and the weights of the pairs."""
-    count = len(samples) // 2
-    patches = [(samples[f"fine_{n}"], samples[f"coarse_{n}"]) for n in range(count)]
+    patches = patches_of(samples)
     pairs = range(patches[0][0].shape[0])
     classes = [find_classes([fine[p] for fine, _ in patches], params.classes) for p in pairs]
     usable = sum(not np.isnan(c["scale"]).all() for c in classes)
@@ -132,18 +109,10 @@ def _settle(samples: dict[str, Any], *, ratio: int, params: Params) -> dict[str,
         find_changes([(f[p], c[p], c[-1]) for f, c in patches], classes[p], usable, params.ridge)
         for p in pairs
     ]
-    state: dict[str, Any] = {"weights": _pair_weights(np.stack([c["variance"] for c in changes]))}
+    state: dict[str, Any] = {"weights": pair_weights(np.stack([c["variance"] for c in changes]))}
     for p in pairs:
         state[f"classes_{p}"], state[f"changes_{p}"] = classes[p], changes[p]
     return state
-
-
-def _pair_weights(change: np.ndarray) -> np.ndarray:
-    """Return the weight of each pair and band from the variances of the coarse change."""
-    change = np.where(np.isnan(change), np.nanmax(np.append(change, 0.0)), change)
-    total = change.sum(axis=0)
-    share = np.where(total > 0, change / np.where(total > 0, total, 1.0), 1.0 / len(change))
-    return 1.0 / np.maximum(share, 1e-6)
 
 
 def _numpy(
@@ -170,7 +139,7 @@ def _numpy(
         results.append(
             fine[p][:, *inner] + _smooth_numpy(_scaled(fine[p], classes), change, inner, params)
         )
-    return _blend(results, state["weights"]), None
+    return blend(results, state["weights"]), None
 
 
 def _predict_numpy(
@@ -243,17 +212,6 @@ def _smooth_numpy(
     return out[:, *inner].astype(np.float32)
 
 
-def _blend(results: list[np.ndarray], weights: np.ndarray) -> np.ndarray:
-    """Return the weighted mean over pairs of what each pair knows."""
-    total, mass = np.zeros(results[0].shape, np.float32), np.zeros(results[0].shape, np.float32)
-    for result, weight in zip(results, weights[:, :, None, None].astype(np.float32), strict=True):
-        known = ~np.isnan(result)
-        total += np.where(known, result, 0) * weight
-        mass += known * weight
-    known = mass > 0
-    return np.where(known, total / np.where(known, mass, 1), np.float32(np.nan))
-
-
 def _numba(
     fine: np.ndarray,
     coarse: np.ndarray,
@@ -285,7 +243,7 @@ def _numba(
             (inner[1].start, inner[1].stop),
         )
         results.append(fine[p][:, *inner] + smoothed)
-    return _blend(results, state["weights"]), None
+    return blend(results, state["weights"]), None
 
 
 @jit
@@ -359,6 +317,6 @@ METHOD = Method(
     kernels={"numba": _numba, "numpy": _numpy},
     reference="Zhu et al. 2016, doi:10.1016/j.rse.2015.11.016",
     pairs=(1, 2),
-    prepare=_prepare,
+    prepare=sample_patches,
     settle=_settle,
 )

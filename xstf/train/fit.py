@@ -137,7 +137,7 @@ def fit(
         (``"delta"``, ``"fine"``, ``"none"``). For a cube to fill: ``prior``, the method that the
         network corrects (``"eof"``, ``"harmonic"`` or ``"linear"``); ``dates``, how many it sees at
         once (6); ``boxes=True`` to hide boxes of noise instead of shapes of real gaps; ``loss``, as
-        ``{"mse": 1, "angle": 0.1, "ssim": 0.1}``.
+        ``{"mse": 1, "angle": 1, "ssim": 0.1}``.
 
     Returns
     -------

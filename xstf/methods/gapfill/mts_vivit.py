@@ -11,8 +11,9 @@ days:
 
 It learns on the cube itself: pixels that are known are hidden under the shapes of real gaps of
 other dates, and whole dates are hidden (`xstf.train.fit`); one date in five is held out. The
-loss is, over three scales, the square error and a tenth of the spectral angle, with weight 1 on
-what was hidden and 0.1 on the rest.
+loss is, over three scales, the square error of standardised bands and the spectral angle in
+radians, as in the paper, with weight 1 on what was hidden and 0.1 on the rest. (With a tenth of the
+angle the square error on the embedded scene was 0.6 % lower and the error of the NDVI 20 % higher.)
 
 What the papers leave open, or where we differ from them:
 
@@ -59,7 +60,7 @@ METHOD = Method(
     net=Net(
         module="vivit",
         sizes={"embedding": "tubelet", "span": 2, "variance": True},
-        loss=(("mse", 1.0), ("angle", 0.1)),
+        loss=(("mse", 1.0), ("angle", 1.0)),
         multiple=5,
         full=Recipe(
             patch=60, batch=32, epochs=60, steps=500, rate=3e-4, decay=0.05, warmup=0.05,

@@ -31,7 +31,7 @@ METHOD = Method(
     net=Net(
         module="vivit",
         sizes={"embedding": "per_date", "variance": True},
-        loss=(("mse", 1.0), ("angle", 0.1)),
+        loss=(("mse", 1.0), ("angle", 1.0)),
         multiple=5,
         full=Recipe(
             patch=60, batch=32, epochs=60, steps=500, rate=3e-4, decay=0.05, warmup=0.05,

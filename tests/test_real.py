@@ -341,6 +341,21 @@ def test_auto_fills_gaps_better_than_any_peer(real_data, name, regime, radar):
     assert float((off**2).mean() ** 0.5) <= GAPS[name, regime, radar]
 
 
+@pytest.mark.slow
+def test_a_network_that_learned_on_the_cube_takes_a_sixth_off_linear(real_data, tmp_path):
+    """In sixty steps, a few seconds; it goes on to a third."""
+    pytest.importorskip("torch")
+    with xr.open_dataset(real_data / "gapfill" / "belgium_s2.nc", decode_coords="all") as file:
+        file = file.load()
+    cube, held = file.input_partial, file.held_partial.astype(bool)
+    short = {"prior": "linear", "epochs": 2, "steps": 30, "device": "cpu"}
+    path = xstf.train.fit("mts-vivit", cube, **short).save(tmp_path / "w.safetensors")
+    filled = cube.stf.gapfill(method="mts-vivit", weights=path, device="cpu")
+    linear = cube.stf.gapfill(method="linear")
+    error, before = (float((f - file.truth).where(held).std()) for f in (filled, linear))
+    assert error < 5 / 6 * before
+
+
 def test_a_field_with_scene_classes_and_odd_names_is_filled(real_data):
     with xr.open_dataset(real_data / "gapfill" / "spain_field_s2.nc") as file:
         file = file.load()

@@ -28,8 +28,9 @@ _HELD_PATCHES = 64
 _TRIES = 10
 _SHARE = 2  # windows in time of one patch, which has one prior
 # Versions of all scenes together, each with other pixels hidden, for a prior that is settled on
-# what is shown; every scene has two at least.
-_VERSIONS = 12
+# what is shown; every scene has two at least, and large ones, which differ enough from place to
+# place, no more than so many pixels of them.
+_VERSIONS, _VERSION_PIXELS = 12, 500_000
 _HIDDEN = 0.5  # of a series' windows pixels are hidden in
 _VISIBLE = 0.1  # weight of pixels that the network is shown, besides 1 of those hidden
 _LIKELY = 0.1  # weight of the likelihood, which teaches the variance alone
@@ -281,23 +282,24 @@ class _Plan:
     @cached_property
     def versions(self) -> list[Version]:
         """Scenes with what their prior knows: settling takes seconds each, so only once."""
-        if self.prior not in FROM_DATES:
-            settled = [self._settled(s, s.cube) for s in self.scenes]
-            return [
-                Version(scene=s, hidden=None, state=k)
-                for s, k in zip(self.scenes, settled, strict=True)
-            ]
         rng = np.random.default_rng(0)
         found = []
         for scene in self.scenes:
-            for _ in range(max(2, round(_VERSIONS / len(self.scenes)))):
+            if self.prior not in FROM_DATES:
+                found.append(Version(scene=scene, hidden=None, state=self._settled(scene, None)))
+                continue
+            drawn = min(_VERSIONS / len(self.scenes), _VERSION_PIXELS / scene.cube[0, 0].size)
+            for _ in range(max(2, round(drawn))):
                 hidden = self.hide(scene.cube, scene.masks, rng)
-                shown = np.where(hidden[:, None], np.float32(np.nan), scene.cube)
-                found.append(Version(scene=scene, hidden=hidden, state=self._settled(scene, shown)))
+                state = self._settled(scene, hidden)
+                found.append(Version(scene=scene, hidden=hidden, state=state))
         return found
 
-    def _settled(self, scene: Scene, cube: np.ndarray) -> dict[str, Any]:
-        spots = np.asarray(_samples.spots(cube))
+    def _settled(self, scene: Scene, hidden: np.ndarray | None) -> dict[str, Any]:
+        spots = np.asarray(_samples.spots(scene.cube))
+        if hidden is not None:
+            unseen = np.asarray(_samples.spots(hidden[:, None]))
+            spots = np.where(unseen, np.float32(np.nan), spots)
         return settle_prior(self.prior, spots, scene.times)
 
     def hide(self, cube: np.ndarray, masks: np.ndarray, rng: np.random.Generator) -> np.ndarray:

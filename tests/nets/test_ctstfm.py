@@ -4,20 +4,18 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from torch.overrides import TorchFunctionMode  # noqa: E402
-
 from xstf.nets import ctstfm  # noqa: E402
 
 SIZES = {"bands": 2, "width": 8, "encoders": 1, "fusions": 1, "heads": 2}
 
 
-def images(*shape, seed=0):
-    generator = torch.Generator().manual_seed(seed)
+def images(*shape):
+    generator = torch.Generator().manual_seed(0)
     return [torch.rand(shape, generator=generator) for _ in range(3)]
 
 
-def small(seed=0):
-    torch.manual_seed(seed)
+def small():
+    torch.manual_seed(0)
     return ctstfm.build(**SIZES)
 
 
@@ -27,76 +25,10 @@ def loosened(net):
     return net.eval()
 
 
-class Largest(TorchFunctionMode):
-    """Note the number of elements of the largest tensor that any function returns."""
-
-    elements = 0
-
-    def __torch_function__(self, function, types, args=(), kwargs=None):
-        out = function(*args, **(kwargs or {}))
-        if isinstance(out, torch.Tensor):
-            self.elements = max(self.elements, out.numel())
-        return out
-
-
-def test_any_size_gives_an_image_of_that_size():
-    net = loosened(small())
-    for shape in ((1, 2, 17, 17), (2, 2, 9, 30), (1, 2, 1, 5)):
-        out = net(*images(*shape))
-        assert out.shape == shape
-        assert out.isfinite().all()
-
-
-def test_an_untrained_network_changes_nothing():
-    assert not small()(*images(1, 2, 16, 16)).any()
-
-
-def test_backward_reaches_every_parameter():
-    net = small()
-    optimiser = torch.optim.SGD(net.parameters(), lr=0.1)
-    for _ in range(2):
-        optimiser.zero_grad()
-        (net(*images(2, 2, 16, 16)) - 1).square().mean().backward()
-        optimiser.step()
-    for name, parameter in net.named_parameters():
-        assert parameter.grad is not None, name
-        assert parameter.grad.abs().max() > 0, name
-
-
-def test_overfits_one_batch():
-    net, inputs = small(), images(1, 2, 12, 12)
-    rows = torch.linspace(0, 3, 12)[:, None]
-    target = 0.3 * (torch.sin(rows) * torch.cos(rows.mT)).expand(1, 2, 12, 12)
-    optimiser = torch.optim.Adam(net.parameters(), lr=1e-2)
-    losses = []
-    for _ in range(40):
-        optimiser.zero_grad()
-        loss = (net(*inputs) - target).square().mean()
-        loss.backward()
-        optimiser.step()
-        losses.append(loss.item())
-    assert losses[-1] < losses[0] / 5
-
-
-def test_state_makes_the_same_network():
-    net, other = loosened(small()), small(seed=1).eval()
-    inputs = images(1, 2, 12, 20)
-    assert not torch.equal(net(*inputs), other(*inputs))
-    other.load_state_dict(net.state_dict())
-    assert torch.equal(net(*inputs), other(*inputs))
-
-
 def test_as_many_parameters_as_in_the_paper():
     count = sum(p.numel() for p in ctstfm.build(bands=6).parameters())
     assert count == 712_554
     assert count == pytest.approx(701_000, rel=0.03)
-
-
-def test_the_coarse_image_of_the_first_date_is_not_looked_at():
-    net = loosened(small())
-    fine0, coarse0, coarse1 = images(1, 2, 16, 16)
-    assert torch.equal(net(fine0, coarse0, coarse1), net(fine0, coarse0 + 1, coarse1))
-    assert not torch.equal(net(fine0, coarse0, coarse1), net(fine0, coarse0, 1 - coarse1))
 
 
 def test_a_pixel_hears_of_all_others_in_its_tile():
@@ -106,17 +38,6 @@ def test_a_pixel_hears_of_all_others_in_its_tile():
     fine0.requires_grad_()
     net(fine0, coarse0, coarse1)[0, :, 24, 24].sum().backward()
     assert fine0.grad.ne(0).all()
-
-
-def test_memory_is_linear_in_pixels():
-    net, largest = loosened(small()), []
-    for side in (24, 48):
-        with torch.inference_mode(), Largest() as mode:
-            net(*images(1, 2, side, side))
-        largest.append(mode.elements)
-    # Never more than both streams at once; attention between pixels would be 16 times as large.
-    assert largest[0] == 2 * SIZES["width"] * 24**2
-    assert largest[1] == 4 * largest[0]
 
 
 def test_weights_of_pixels_are_1_on_average_at_any_size():

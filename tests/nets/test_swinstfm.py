@@ -1,4 +1,4 @@
-"""SwinSTFM: windows and their masks, the shapes, the gradients, the size, and the reach."""
+"""SwinSTFM: windows and their masks, the unmixing, the size, and the reach."""
 
 from __future__ import annotations
 
@@ -7,8 +7,6 @@ from typing import Any
 import pytest
 
 torch = pytest.importorskip("torch")
-
-from torch.utils._python_dispatch import TorchDispatchMode  # noqa: E402
 
 from xstf.nets import _swin, swinstfm  # noqa: E402
 
@@ -24,8 +22,8 @@ def small(window: int = 8) -> Any:
     return swinstfm.build(bands=2, width=8, depths=(1, 1, 2, 1), window=window)
 
 
-def images(y: int, x: int, n: int = 1) -> list[Any]:
-    return [torch.rand(n, 2, y, x) for _ in range(3)]
+def images(y: int, x: int) -> list[Any]:
+    return [torch.rand(1, 2, y, x) for _ in range(3)]
 
 
 def awake(net: Any) -> Any:
@@ -122,64 +120,10 @@ def test_merging_keeps_neighbours_together() -> None:
     assert merge(tokens)[0, 1, 0].tolist() == [8, 9, 12, 13]
 
 
-def test_any_multiple_of_32_works() -> None:
-    net = awake(small())
-    for y, x in ((32, 32), (32, 96), (160, 64), (128, 128)):
-        out = net(*images(y, x))
-        assert out.shape == (1, 2, y, x)
-        assert out.isfinite().all()
-
-
-def test_images_of_a_batch_do_not_see_each_other() -> None:
-    net = awake(small())
-    both = images(64, 96, n=2)
-    alone = torch.cat([net(*(image[i : i + 1] for image in both)) for i in range(2)])
-    torch.testing.assert_close(net(*both), alone, rtol=1e-4, atol=1e-5)
-
-
-def test_the_change_is_zero_at_first_and_within_one() -> None:
+def test_the_change_is_within_one() -> None:
     net = small()
-    batch = images(32, 32)
-    assert not net(*batch).any()
     torch.nn.init.normal_(net.head[2].weight, std=100)
-    assert net(*batch).abs().max() == 1
-
-
-def test_backward_reaches_every_parameter() -> None:
-    net = awake(small())
-    net(*images(64, 64)).square().sum().backward()
-    for name, values in net.named_parameters():
-        assert values.grad is not None, name
-        # What is added to all keys alike falls out of the softmax: also the shift of the norms
-        # of fine0 and coarse1, which are keys alone.
-        if not name.endswith(("_key.bias", "norms.1.bias", "norms.2.bias")):
-            assert values.grad.abs().max() > 1e-9, name
-
-
-def test_one_batch_is_learned() -> None:
-    net = small()
-    batch = images(32, 32)
-    wave = torch.linspace(0, 6, 32).sin()
-    target = 0.2 * torch.stack([wave[:, None] * wave, wave[:, None] + wave])[None]
-    optimizer = torch.optim.Adam(net.parameters(), 2e-3)
-    losses = []
-    for _ in range(60):
-        loss = (net(*batch) - target).square().mean()
-        losses.append(loss.item())
-        optimizer.zero_grad()
-        loss.backward()
-        optimizer.step()
-    assert min(losses) < losses[0] / 5
-
-
-def test_state_round_trips_and_holds_nothing_of_a_size() -> None:
-    net, other = (awake(small()) for _ in range(2))
-    batch = images(32, 64)
-    assert not torch.allclose(net(*batch), other(*batch))
-    keys = set(net.state_dict())
-    assert keys == {name for name, _ in net.named_parameters()}
-    other.load_state_dict(net.state_dict())
-    assert torch.equal(net(*batch), other(*batch))
+    assert net(*images(32, 32)).abs().max() == 1
 
 
 def test_parameters_are_as_many_as_the_papers() -> None:
@@ -196,26 +140,3 @@ def test_a_pixel_sees_a_whole_tile_of_the_deepest_windows_size() -> None:
     for image in batch:
         for corner in (image.grad[..., :8, :8], image.grad[..., -8:, -8:]):
             assert corner.abs().max() > 0
-
-
-class Largest(TorchDispatchMode):
-    """Note the largest tensor that any operation makes."""
-
-    elements = 0
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        out = func(*args, **(kwargs or {}))
-        for one in out if isinstance(out, tuple | list) else [out]:
-            if isinstance(one, torch.Tensor):
-                self.elements = max(self.elements, one.numel())
-        return out
-
-
-def test_memory_is_linear_in_pixels() -> None:
-    net = small()
-    largest = {}
-    for side in (64, 128):
-        with torch.no_grad(), Largest() as seen:
-            net(*images(side, side))
-        largest[side] = seen.elements
-    assert largest[128] == 4 * largest[64]

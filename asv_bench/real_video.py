@@ -212,7 +212,7 @@ def picture(options):
     }
     path.unlink()
     missing = cube.isnull().all("band").mean(("y", "x"))
-    date = {"time": [int(abs(missing - 0.5).argmin())]}
+    date = {"time": [int(abs(missing - 0.5).values.argmin())]}
     shown = {title: c.isel(date) for title, c in filled.items()}
     drawn = ["nir", "red", "green"]
     xstf.plot.compare(scene.truth.isel(date), shown, bands=drawn).savefig("video.png", dpi=100)

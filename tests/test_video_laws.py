@@ -76,7 +76,9 @@ def make_sar(cube: xr.DataArray) -> xr.DataArray:
     )  # fmt: skip
 
 
-def checkpoint(record: Method, path: Path, noise: float = 0.03, base: str = "linear") -> Path:
+def checkpoint(
+    record: Method, path: Path, noise: float = 0.03, base: str = "linear", gains=(1.0, 1.0)
+) -> Path:
     """Write a network whose weights were shaken, so that it answers with more than its prior."""
     torch.manual_seed(3)
     guides = 2 if record.guided else 0
@@ -87,7 +89,7 @@ def checkpoint(record: Method, path: Path, noise: float = 0.03, base: str = "lin
             parameter += noise * torch.randn_like(parameter)
     extra = {
         "dates": 6, "guide_mean": [-12.0] * guides, "guide_std": [2.0] * guides,
-        "std_factor": 1.5,
+        "std_factor": 1.5, "gains": list(gains),
     }  # fmt: skip
     manifest = xstf.weights.Manifest(
         method=record.name, task="gapfill", bands=tuple(BANDS), sizes=sizes, low=(0.3, 0.3),
@@ -353,6 +355,19 @@ def test_the_prior_takes_dates_twice():
     found = _prior.prior_of("linear", cube, np.array([3.0, 3.0, 3.0]), {})
     assert np.isfinite(found).all()
     assert 0.1 <= found[1, 0, 0, 0] <= 0.4
+
+
+@pytest.mark.parametrize("record", NETWORKS[:1], ids=lambda r: r.name)
+def test_changes_are_multiplied_by_what_training_found(record, weights, tmp_path):
+    """Each date by the gain of what its tile has of it."""
+    cube = make_cube(TILE, TILE)
+    change = (run(record, weights, cube) - prior(cube)).values
+    for gains, lost, beside in (((1.0, 0.0), 0, 1), ((0.5, 1.0), 1, 0.5)):
+        held = checkpoint(record, tmp_path / "g.safetensors", gains=gains)
+        found = (run(record, held, cube) - prior(cube)).values
+        np.testing.assert_allclose(found[LOST], lost * change[LOST], atol=1e-6)
+        np.testing.assert_allclose(found[HALF], beside * change[HALF], atol=1e-6)
+    assert np.nanmean(np.abs(change[[LOST, HALF]])) > 1e-3
 
 
 @pytest.mark.parametrize("base", _prior.PRIORS)

@@ -238,16 +238,46 @@ def test_deviations_cover_nine_tenths_of_what_was_held_out(scene):
     course = course_of(scene)
     recipe = Recipe(patch=20, batch=4)
     net = net_of(course)
-    factor = course.judge(recipe, net, torch.device("cpu"))["std_factor"]
+    judged = course.judge(recipe, net, torch.device("cpu"))
+    factor, gains = judged["std_factor"], judged["gains"]
     inside = count = 0
     with torch.inference_mode():
         for batch in course.study(recipe, None).held():
             change, variance = filling.forward(net, batch)
+            seen = (~batch["cube"].isnan()).any(dim=4).any(dim=3)[..., None, None]
+            change = change * torch.where(seen, *gains)
             error = (batch["prior"] + change - batch["truth"]).abs()
             valid = batch["valid"].bool()
             inside += int((error <= 1.645 * factor * torch.exp(variance / 2))[valid].sum())
             count += int(valid.sum())
     assert inside / count == pytest.approx(0.9, abs=0.005)
+
+
+def test_gains_are_the_best_shares_of_the_changes(scene):
+    """On what was held out, apart for dates with something seen and dates with nothing."""
+    course = course_of(scene)
+    recipe, net = Recipe(patch=20, batch=4), net_of(course)
+    gains = course.judge(recipe, net, torch.device("cpu"))["gains"]
+    assert all(0 <= gain <= 1 for gain in gains)
+    assert gains[0] < 1  # of a network that learned nothing
+    off = np.zeros((2, 3))
+    with torch.inference_mode():
+        for batch in course.study(recipe, None).held():
+            change, missed = filling.forward(net, batch)[0], batch["truth"] - batch["prior"]
+            seen = (~batch["cube"].isnan()).any(dim=4).any(dim=3)[..., None, None]
+            for n, dates in enumerate((seen, ~seen)):
+                there = batch["valid"].bool() & dates
+                for m, share in enumerate((gains[n], min(gains[n] + 0.1, 1), gains[n] - 0.1)):
+                    off[n, m] += float((share * change - missed)[there].square().sum())
+    assert (off > 0).all()
+    assert (off[:, 0] <= off[:, 1] * (1 + 1e-6)).all()
+    assert (off[:, 0] < off[:, 2])[np.array(gains) > 0].all()
+
+
+def test_a_gain_is_between_nothing_and_all():
+    wanted = np.float32([1, -2, 3])
+    found = [filling._gain(share * wanted, wanted) for share in (2, 0.5, -1, 0)]
+    np.testing.assert_allclose(found, [0.5, 1, 0, 1])
 
 
 # --- the prior ---------------------------------------------------------------------------------

@@ -113,7 +113,7 @@ def kernel(
             Lattice(params.tile, params.overlap, whole, state["multiple"]),
             (rows, cols),
             partial(series.cut, origin=origin),
-            partial(run, net, place, times + state["day"], manifest.extra["dates"], std),
+            partial(run, net, place, times + state["day"], manifest.extra, std),
             lead=(3 if std else 1, *cube.shape[:2]),
             batch=params.batch if place.type == "cuda" else 1,
             blend=params.blend == "smooth",
@@ -132,7 +132,7 @@ def kernel(
 
 
 def run(
-    net: Any, place: Any, days: np.ndarray, dates: int, std: bool, cube: np.ndarray,
+    net: Any, place: Any, days: np.ndarray, extra: Mapping[str, Any], std: bool, cube: np.ndarray,
     prior: np.ndarray, guide: np.ndarray,
 ) -> np.ndarray:  # fmt: skip
     """Return what a tile says of its pixels, ``(batch, layer, time, band, y, x)``.
@@ -145,8 +145,9 @@ def run(
         The network, and torch's device.
     days
         ``(time,)`` since a 1 January.
-    dates
-        In a window.
+    extra
+        The manifest's: ``dates`` in a window, and ``gains``, by which the change is multiplied
+        where the tile has something of the date and band, and where it has nothing.
     std
         Whether three layers are wanted or one.
     cube, prior
@@ -157,7 +158,7 @@ def run(
     torch = importlib.import_module("torch")
     total = np.zeros((len(cube), 2 if std else 1, *cube.shape[1:]), np.float32)
     count = np.zeros(cube.shape[1], np.float32)
-    windows = windows_of(len(days), dates)
+    windows = windows_of(len(days), extra["dates"])
     step = _WINDOWS if place.type == "cpu" else len(windows)
     for first in range(0, len(windows), step):
         some = windows[first : first + step]
@@ -173,9 +174,11 @@ def run(
             total[:, :, window] += found[n * len(cube) : (n + 1) * len(cube)]
             count[window] += 1
     total /= count[:, None, None, None]
+    seen = ~np.isnan(cube).all(axis=(3, 4), keepdims=True)[:, None]
+    beside, alone = extra["gains"]
+    total[:, :1] *= np.where(seen, np.float32(beside), np.float32(alone))
     if not std:
         return total
-    seen = ~np.isnan(cube).all(axis=(3, 4), keepdims=True)[:, None]
     return np.concatenate([total, np.broadcast_to(seen, total[:, :1].shape)], axis=1)
 
 

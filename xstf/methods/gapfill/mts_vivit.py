@@ -30,6 +30,9 @@ What the papers leave open, or where we differ from them:
   other.
 - The standard deviation is that of a second head, trained with a normal likelihood whose mean is
   held, times the factor that makes nine tenths of what was held out lie within its 90 % interval.
+- The change is multiplied by two numbers, 0 to 1: where its tile has something of the date, and
+  where it has nothing. They are the best on what was held out: a network that is right beside clear
+  pixels may be wrong on dates without any.
 - Sizes: ``sizes={"size": "tiny"}`` (the default, for a processor; 0.7 M parameters), ``"small"``
   (3.2 M), ``"paper_like"`` (33 M); ``"span"`` and ``"attention"`` are sizes, too: see
   ``xstf/nets/vivit.py``, which lists what else was chosen.

@@ -95,9 +95,12 @@ FLOORS = {
     },
     "train.lessons": {"_pairs"},
     "train.filling": {
-        "_engines", "_guides", "_inputs", "_method", "_recipe", "_samples", "_tiles",
-        "methods.gapfill._prior", "methods.gapfill._video", "train.course", "train.hiding",
-        "train.losses",
+        "_engines", "_guides", "_inputs", "_method", "_recipe", "_tiles",
+        "methods.gapfill._prior", "methods.gapfill._video", "train.course",
+        "train.filling_lessons", "train.losses",
+    },
+    "train.filling_lessons": {
+        "_samples", "methods.gapfill._prior", "train.course", "train.hiding",
     },
     "train.sharpening": {
         "_bring", "_engines", "_inputs", "_method", "_nest", "_recipe", "_samples", "_sharpen",

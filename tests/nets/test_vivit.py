@@ -8,7 +8,8 @@ import pytest
 
 torch = pytest.importorskip("torch")
 
-from xstf.nets.vivit import _around, _calendar, _gaps, build  # noqa: E402
+from xstf.nets._tubelets import around, calendar, gaps  # noqa: E402
+from xstf.nets.vivit import build  # noqa: E402
 
 FOUR = [
     {"embedding": "per_date"},
@@ -134,7 +135,7 @@ def test_what_is_missed_around_is_the_mean_of_what_is_seen():
     """Gaussian weights; the widest mean is that of the tile, drawn to 0 where little is seen."""
     missed, seen = 0.1 * torch.randn(1, 2, 3, 10, 15), (torch.rand(1, 2, 3, 10, 15) > 0.5).float()
     seen[0, 1, 2] = 0
-    found = _around(missed * seen, seen)
+    found = around(missed * seen, seen)
     assert found.shape == (1, 2, 3, 3, 10, 15)
     assert (found[0, 1, :, 2] == 0).all()
     held = 2 * torch.tanh(missed / 2)
@@ -145,7 +146,7 @@ def test_what_is_missed_around_is_the_mean_of_what_is_seen():
         share = (weight * seen[0, 0, 1]).sum()
         want = (weight * seen[0, 0, 1] * held[0, 0, 1]).sum() / (share + 0.02)
         torch.testing.assert_close(found[0, 0, n, 1, 2, 11], want)
-    assert (_around(1000 * torch.ones(1, 1, 1, 5, 5), torch.ones(1, 1, 1, 5, 5)) <= 2).all()
+    assert (around(1000 * torch.ones(1, 1, 1, 5, 5), torch.ones(1, 1, 1, 5, 5)) <= 2).all()
 
 
 def test_tokens_give_shares_of_what_is_missed_around():
@@ -262,7 +263,7 @@ def test_the_season_matters_and_the_year_does_not():
 
 
 def test_calendar_turns_once_and_twice_a_year():
-    found = _calendar(torch.tensor([[0.0, 365.25 / 4, 365.25 / 2]], dtype=torch.float64))[0]
+    found = calendar(torch.tensor([[0.0, 365.25 / 4, 365.25 / 2]], dtype=torch.float64))[0]
     expected = torch.tensor([[0, 1, 0, 1], [1, 0, 0, -1], [0, -1, 0, 1]], dtype=torch.float64)
     torch.testing.assert_close(found[:, :4], expected, atol=1e-12, rtol=0)
     torch.testing.assert_close(
@@ -273,10 +274,10 @@ def test_calendar_turns_once_and_twice_a_year():
 def test_gaps_are_days_since_and_until_in_units_of_thirty_at_most_three():
     seen = torch.tensor([0, 1, 0, 0, 1, 0]).bool()[None, :, None, None]
     days = torch.tensor([[0.0, 15, 30, 60, 75, 300]])
-    before, after = _gaps(seen, days)[0, :, :, 0, 0].T
+    before, after = gaps(seen, days)[0, :, :, 0, 0].T
     assert before.tolist() == [3, 0, 0.5, 1.5, 0, 3]
     assert after.tolist() == [0.5, 0, 1.5, 0.5, 0, 3]
-    assert (_gaps(torch.zeros_like(seen), days) == 3).all()
+    assert (gaps(torch.zeros_like(seen), days) == 3).all()
 
 
 # ------------------------------------------------------------------ training

@@ -10,7 +10,7 @@ import xarray as xr
 import xstf
 from xstf._method import get_method
 from xstf._recipe import Recipe
-from xstf.train import filling
+from xstf.train import filling, filling_lessons
 
 QUICK = {"epochs": 2, "steps": 2, "patch": 20, "batch": 2, "device": "cpu", "prior": "linear"}
 BOTH = pytest.mark.parametrize("method", ["mts-vivit", "smts-vit"])
@@ -155,7 +155,7 @@ def test_whole_dates_and_boxes_are_hidden(scene):
 def test_samples_turn_whole(scene):
     """The eight turns are of the whole sample, and all eight come."""
     images = np.arange(12.0).reshape(1, 1, 3, 4)
-    turned = [filling._turned(images, turn) for turn in range(8)]
+    turned = [filling_lessons._turned(images, turn) for turn in range(8)]
     assert len({t.tobytes() + bytes(t.shape) for t in turned}) == 8
     assert {t.shape[-2:] for t in turned} == {(3, 4), (4, 3)}
     assert all(np.array_equal(np.sort(t.ravel()), images.ravel()) for t in turned)
@@ -296,11 +296,11 @@ def test_a_prior_is_settled_on_what_is_shown(scene):
     """Whatever is hidden in one version of a scene moves other versions and not that one."""
     cube = scene[0]
     plan = course_of(scene, prior="eof").study.args[0]
-    hidden = plan.versions[0].hidden
+    hidden = plan.versions[0][0].hidden
     assert 0.02 < hidden.mean() < 0.5
     spoiled = cube.copy(data=np.where(hidden[:, None], 0.9 + cube.values, cube.values))
-    again = course_of((spoiled,), prior="eof").study.args[0].versions
-    same, moved = ((plan.versions[n].state["mean"], again[n].state["mean"]) for n in (0, 1))
+    again = course_of((spoiled,), prior="eof").study.args[0].versions[0]
+    same, moved = ((plan.versions[0][n].state["mean"], again[n].state["mean"]) for n in (0, 1))
     np.testing.assert_array_equal(*same)
     assert np.abs(np.subtract(*moved)).max() > 0.01
 

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from functools import cached_property, partial
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -13,86 +12,24 @@ import torch
 import xarray as xr
 from torch import Tensor, nn
 
-from xstf import _engines, _guides, _inputs, _samples, _tiles
+from xstf import _engines, _guides, _inputs, _tiles
 from xstf._method import Method
 from xstf._recipe import Net, Recipe, network
-from xstf.methods.gapfill._prior import FROM_DATES, PRIORS, Prior, fewest, prior_of, settle_prior
+from xstf.methods.gapfill._prior import PRIORS, Prior, fewest
 from xstf.methods.gapfill._video import forward
-from xstf.train import losses
+from xstf.train import filling_lessons, losses
 from xstf.train.course import Batch, Course, Study
-from xstf.train.hiding import hide
+from xstf.train.filling_lessons import Plan, Scale, Scene
 
 _DATES = 6  # of a window that the network sees at once
 _HELD_EVERY = 5  # of the dates one is held out
 _HELD_PATCHES = 64
-_TRIES = 10
-_SHARE = 2  # windows in time of one patch, which has one prior
-# Versions of all scenes together, each with other pixels hidden, for a prior that is settled on
-# what is shown; every scene has two at least, and large ones, which differ enough from place to
-# place, no more than so many pixels of them.
-_VERSIONS, _VERSION_PIXELS = 12, 500_000
-_HIDDEN = 0.5  # of a series' windows pixels are hidden in
-_VISIBLE = 0.1  # weight of pixels that the network is shown, besides 1 of those hidden
 _LIKELY = 0.1  # weight of the likelihood, which teaches the variance alone
 _NINETY = 1.645  # standard deviations on either side that hold 90 % of a normal's values
 _WINDOWED = ("ssim", "ms_ssim")
 _SPAN = 4.0  # standard deviations that most of a band lies within
 _MASKS = 200  # real shapes of clouds that are kept at most
 _SAMPLED = 2_000_000
-
-
-@dataclass(frozen=True, kw_only=True)
-class Scene:
-    """One cube to learn from.
-
-    Parameters
-    ----------
-    cube
-        ``(time, band, y, x)``, NaN where missing; dates ascending.
-    guide
-        ``(time, guide_band, y, x)``; of no bands without a guide.
-    times
-        ``(time,)``, days since a 1 January.
-    held
-        ``(time,)`` bool: dates that are no part of what is learned.
-    masks
-        ``(k, y, x)`` bool: shapes of real gaps.
-    """
-
-    cube: np.ndarray
-    guide: np.ndarray
-    times: np.ndarray
-    held: np.ndarray
-    masks: np.ndarray
-
-
-@dataclass(frozen=True, kw_only=True)
-class Version:
-    """A scene with pixels hidden, and what its prior knows of it.
-
-    Parameters
-    ----------
-    scene
-        The scene.
-    hidden
-        ``(time, y, x)`` bool; None where they may be any, as the prior hardly depends on them.
-    state
-        Of the prior.
-    """
-
-    scene: Scene
-    hidden: np.ndarray | None
-    state: dict[str, Any]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Scale:
-    """Means and standard deviations, a band each."""
-
-    mean: np.ndarray
-    std: np.ndarray
-    guide_mean: np.ndarray
-    guide_std: np.ndarray
 
 
 def course(
@@ -157,7 +94,7 @@ def course(
     if few < fewest(prior):
         raise ValueError(f"prior={prior!r} needs {fewest(prior)} dates or more, a cube has {few}")
     scale = _scale(scenes)
-    plan = _Plan(scenes, scale, prior, dates, boxes)
+    plan = Plan(scenes, scale, prior, dates, boxes)
     count = sum(int(s.held.sum()) for s in scenes)
     return Course(
         bands=bands, build={"guide_bands": scenes[0].guide.shape[1]},
@@ -270,59 +207,10 @@ def _side(scenes: list[Scene], recipe: Recipe, *, multiple: int) -> int:
     return side
 
 
-class _Plan:
-    """What is drawn from, and how."""
-
-    def __init__(
-        self, scenes: list[Scene], scale: Scale, prior: Prior, dates: int, boxes: bool
-    ) -> None:
-        self.scenes, self.scale = scenes, scale
-        self.prior, self.dates, self.boxes = prior, dates, boxes
-
-    @cached_property
-    def versions(self) -> list[Version]:
-        """Scenes with what their prior knows: settling takes seconds each, so only once."""
-        rng = np.random.default_rng(0)
-        found = []
-        for scene in self.scenes:
-            if self.prior not in FROM_DATES:
-                found.append(Version(scene=scene, hidden=None, state=self._settled(scene, None)))
-                continue
-            drawn = min(_VERSIONS / len(self.scenes), _VERSION_PIXELS / scene.cube[0, 0].size)
-            for _ in range(max(2, round(drawn))):
-                hidden = self.hide(scene.cube, scene.masks, rng)
-                state = self._settled(scene, hidden)
-                found.append(Version(scene=scene, hidden=hidden, state=state))
-        return found
-
-    def _settled(self, scene: Scene, hidden: np.ndarray | None) -> dict[str, Any]:
-        spots = np.asarray(_samples.spots(scene.cube))
-        if hidden is not None:
-            unseen = np.asarray(_samples.spots(hidden[:, None]))
-            spots = np.where(unseen, np.float32(np.nan), spots)
-        return settle_prior(self.prior, spots, scene.times)
-
-    def hide(self, cube: np.ndarray, masks: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-        """Return what to hide of a series, ``(time, y, x)``: in half of its windows."""
-        seen = ~np.isnan(cube).all(axis=1)
-        hidden = np.zeros(seen.shape, bool)
-        windows = self.windows(len(seen), rng)
-        for n in rng.permutation(len(windows))[: max(1, round(_HIDDEN * len(windows)))]:
-            window = windows[n]
-            hidden[window] = hide(seen[window], rng, masks=masks, boxes=self.boxes)
-        return hidden
-
-    def windows(self, count: int, rng: np.random.Generator) -> list[slice]:
-        """Return windows in time that follow each other, from some date on."""
-        size = min(self.dates, count)
-        first = int(rng.integers(min(size, count - size + 1)))
-        return [slice(n, n + size) for n in range(first, count - size + 1, size)]
-
-
-def _study(plan: _Plan, net: Net, recipe: Recipe, _: Any) -> Study:
+def _study(plan: Plan, net: Net, recipe: Recipe, _: Any) -> Study:
     """Return what is learned from: see `Course.study`."""
     side = _side(plan.scenes, recipe, multiple=net.multiple)
-    draw = partial(_draw, plan, side)
+    draw = partial(filling_lessons.draw, plan, side)
     pixels = sum(s.cube.shape[0] * s.cube.shape[2] * s.cube.shape[3] for s in plan.scenes)
     mean, std = _tensor(plan.scale.mean), _tensor(plan.scale.std)
     return Study(
@@ -367,81 +255,6 @@ def _learn(
     return total, estimate
 
 
-def _draw(plan: _Plan, side: int, count: int, held: bool, rng: np.random.Generator) -> Batch:
-    """Return patches of some dates with pixels hidden; of dates held out, if those are wanted."""
-    samples: list[dict[str, np.ndarray]] = []
-    for _ in range(_TRIES * count):
-        version = plan.versions[rng.integers(len(plan.versions))]
-        samples += _samples_of(version, plan, side, min(_SHARE, count - len(samples)), held, rng)
-        if len(samples) == count:
-            break
-    if not samples:
-        raise ValueError(
-            f"found no clear patch of {side} x {side} pixels in {_TRIES * count} tries; train with "
-            "a smaller patch="
-        )
-    # Scenes of fewer dates than a window have a window each of their own length.
-    few = min(len(s["days"]) for s in samples)
-    return {
-        name: torch.from_numpy(np.stack([s[name][:few] for s in samples])) for name in samples[0]
-    }
-
-
-def _samples_of(
-    version: Version, plan: _Plan, side: int, most: int, held: bool, rng: np.random.Generator
-) -> list[dict[str, np.ndarray]]:
-    """Return some windows of one patch: what is shown, what is true, where it is to be learned."""
-    scene = version.scene
-    row, col = (int(rng.integers(n - side + 1)) for n in scene.cube.shape[2:])
-    part = (..., slice(row, row + side), slice(col, col + side))
-    truth = scene.cube[part]
-    hidden = plan.hide(truth, scene.masks, rng) if version.hidden is None else version.hidden[part]
-    asked = ~np.isnan(truth) & (hidden & (scene.held == held)[:, None, None])[:, None]
-    windows = [w for w in plan.windows(len(truth), rng) if asked[w].any()]
-    if not windows:
-        return []
-    shown = np.where(hidden[:, None], np.float32(np.nan), truth)
-    prior = prior_of(plan.prior, shown, scene.times, version.state)
-    guide = scene.guide[part]
-    chosen = rng.permutation(len(windows))[:most]
-    cut = [
-        _sample(plan.scale, held, scene.held[w], truth[w], shown[w], prior[w], guide[w], rng)
-        | {"days": scene.times[w].astype(np.float32)}
-        for w in (windows[n] for n in chosen)
-    ]
-    return [sample for sample in cut if sample["valid"].any()]
-
-
-def _sample(
-    scale: Scale, held: bool, out: np.ndarray, truth: np.ndarray, shown: np.ndarray,
-    prior: np.ndarray, guide: np.ndarray, rng: np.random.Generator,
-) -> dict[str, np.ndarray]:  # fmt: skip
-    """Return one window of a patch, scaled and turned; ``out`` are the dates held out."""
-    known = ~np.isnan(truth) & ~np.isnan(prior)
-    wanted = known & (out == held)[:, None, None, None]
-    valid = wanted & np.isnan(shown)
-    mean, std = (v[:, None, None] for v in (scale.mean, scale.std))
-    arrays = {
-        "cube": (shown - mean) / std,
-        "prior": np.nan_to_num((prior - mean) / std),
-        "truth": np.where(known, (truth - mean) / std, 0),
-        "guide": (guide - scale.guide_mean[:, None, None]) / scale.guide_std[:, None, None],
-        "valid": valid,
-        "weight": np.where(valid, 1.0, _VISIBLE * wanted),
-    }
-    turn = int(rng.integers(8))
-    return {k: _turned(v, turn).astype(np.float32) for k, v in arrays.items()}
-
-
-def _turned(images: np.ndarray, which: int) -> np.ndarray:
-    """Return images turned and mirrored in one of eight ways."""
-    if which & 1:
-        images = images[..., ::-1]
-    if which & 2:
-        images = images[..., ::-1, :]
-    return np.ascontiguousarray(images.swapaxes(-1, -2) if which & 4 else images)
-
-
 def _held_batches(draw: Any, count: int) -> Iterator[Batch]:
     """Give patches of the dates held out, the same every time."""
     rng = np.random.default_rng(0)
@@ -450,7 +263,7 @@ def _held_batches(draw: Any, count: int) -> Iterator[Batch]:
 
 
 def _judge(
-    plan: _Plan, net: Net, recipe: Recipe, module: nn.Module, device: torch.device
+    plan: Plan, net: Net, recipe: Recipe, module: nn.Module, device: torch.device
 ) -> dict[str, Any]:
     """Return what the network's answers are to be multiplied by, found on what was held out.
 

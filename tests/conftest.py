@@ -7,8 +7,9 @@ import importlib.util
 import os
 from pathlib import Path
 
-# Tests run in several processes already; torch would start threads for every core in each.
-os.environ.setdefault("OMP_NUM_THREADS", "1")
+# Tests run in several processes already; torch would start threads for every core in each. And
+# what is trained depends on their number.
+os.environ["OMP_NUM_THREADS"] = "1"
 
 import hypothesis  # noqa: E402
 import pytest  # noqa: E402

@@ -31,14 +31,6 @@ NOWHERE = (30, 31)  # a pixel that is never seen
 LOST, HALF = 4, 5  # a date that is missing wholly, one that is seen at the left alone
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 def make_cube(height: int = 70, width: int = 65, seed: int = 0) -> xr.DataArray:
     """Return smooth fields with a season and clouds, a lost date, a lost pixel and a lost band."""
     rng = np.random.default_rng(seed)

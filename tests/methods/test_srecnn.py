@@ -25,14 +25,6 @@ SIZES = {"widths": (8, 12)}
 QUICK = {"epochs": 2, "steps": 20, "batch": 4, "patch": 8, "rate": 3e-3, "device": "cpu"}
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 @pytest.fixture(scope="module")
 def weights(tmp_path_factory):
     """Weights of a short training, shaken, so that they are more than a linear map."""

@@ -21,14 +21,6 @@ SIZES = {"kernels": (1, 3), "width": 8, "depth": 1}
 QUICK = {"epochs": 1, "steps": 1, "patch": 24, "batch": 1, "sizes": SIZES, "device": "cpu"}
 
 
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 def fuse(scene=SCENE, **call):
     found = xstf.fuse(scene.spectral, scene.dense, spatial=scene.sharp, **call)
     return found.transpose("time", "band", "y", "x")

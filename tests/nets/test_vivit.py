@@ -26,12 +26,8 @@ FUSIONS = [
 
 
 @pytest.fixture(autouse=True)
-def _one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
+def _one_seed():
     torch.manual_seed(0)
-    yield
-    torch.set_num_threads(before)
 
 
 def window(n=2, time=6, bands=2, y=20, x=30, guide=0, by_band=True):

@@ -16,14 +16,6 @@ QUICK = {"epochs": 2, "steps": 2, "patch": 20, "batch": 2, "device": "cpu", "pri
 BOTH = pytest.mark.parametrize("method", ["mts-vivit", "smts-vit"])
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 @pytest.fixture(scope="module")
 def scene():
     """Fifteen dates, two bands; radar of two orbits."""

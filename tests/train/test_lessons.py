@@ -20,14 +20,6 @@ QUICK = {
 RECORD = get_method("fuse", "stf3dcnn")
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 @pytest.fixture(scope="module")
 def cubes():
     scene = xstf.scenes.landsat_modis(size=60)

@@ -21,14 +21,6 @@ SIZES = {"width": 8, "depth": 1}
 QUICK = {"epochs": 2, "steps": 2, "patch": 24, "batch": 2, "sizes": SIZES, "device": "cpu"}
 
 
-@pytest.fixture(autouse=True, scope="module")
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 def fit(scene=SCENE, **options):
     cubes = scene.spectral, scene.dense
     return xstf.train.fit("sts", *cubes, spatial=scene.sharp, **QUICK | options)

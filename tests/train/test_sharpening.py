@@ -22,14 +22,6 @@ QUICK = {
 DAYS = np.array(["2021-06-01", "2021-07-01", "2021-08-01"], "M8[ns]")
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 def fit(spectral=SPECTRAL, spatial=SPATIAL, **options):
     return xstf.train.fit("srecnn", spectral, spatial, **QUICK | options)
 

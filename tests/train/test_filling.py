@@ -10,7 +10,8 @@ import xarray as xr
 import xstf
 from xstf._method import get_method
 from xstf._recipe import Recipe
-from xstf.train import filling, filling_lessons
+from xstf.train import filling
+from xstf.train.course import turned
 
 QUICK = {"epochs": 2, "steps": 2, "patch": 20, "batch": 2, "device": "cpu", "prior": "linear"}
 BOTH = pytest.mark.parametrize("method", ["mts-vivit", "smts-vit"])
@@ -147,10 +148,10 @@ def test_whole_dates_and_boxes_are_hidden(scene):
 def test_samples_turn_whole(scene):
     """The eight turns are of the whole sample, and all eight come."""
     images = np.arange(12.0).reshape(1, 1, 3, 4)
-    turned = [filling_lessons._turned(images, turn) for turn in range(8)]
-    assert len({t.tobytes() + bytes(t.shape) for t in turned}) == 8
-    assert {t.shape[-2:] for t in turned} == {(3, 4), (4, 3)}
-    assert all(np.array_equal(np.sort(t.ravel()), images.ravel()) for t in turned)
+    ways = [turned(images, turn) for turn in range(8)]
+    assert len({t.tobytes() + bytes(t.shape) for t in ways}) == 8
+    assert {t.shape[-2:] for t in ways} == {(3, 4), (4, 3)}
+    assert all(np.array_equal(np.sort(t.ravel()), images.ravel()) for t in ways)
 
 
 # --- training ----------------------------------------------------------------------------------

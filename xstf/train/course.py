@@ -87,3 +87,12 @@ class Course:
     held: str
     extra: dict[str, Any] = field(default_factory=dict)
     judge: Callable[[Recipe, nn.Module, torch.device], dict[str, Any]] | None = None
+
+
+def turned(images: np.ndarray, which: int) -> np.ndarray:
+    """Return images turned and mirrored in one of eight ways."""
+    if which & 1:
+        images = images[..., ::-1]
+    if which & 2:
+        images = images[..., ::-1, :]
+    return np.ascontiguousarray(images.swapaxes(-1, -2) if which & 4 else images)

@@ -11,7 +11,7 @@ import torch
 
 from xstf import _samples
 from xstf.methods.gapfill._prior import FROM_DATES, Prior, prior_of, settle_prior
-from xstf.train.course import Batch
+from xstf.train.course import Batch, turned
 from xstf.train.hiding import hide
 
 _TRIES = 10
@@ -188,13 +188,4 @@ def _sample(
         "weight": np.where(valid, 1.0, _VISIBLE * wanted),
     }
     turn = int(rng.integers(8))
-    return {k: _turned(v, turn).astype(np.float32) for k, v in arrays.items()}
-
-
-def _turned(images: np.ndarray, which: int) -> np.ndarray:
-    """Return images turned and mirrored in one of eight ways."""
-    if which & 1:
-        images = images[..., ::-1]
-    if which & 2:
-        images = images[..., ::-1, :]
-    return np.ascontiguousarray(images.swapaxes(-1, -2) if which & 4 else images)
+    return {k: turned(v, turn).astype(np.float32) for k, v in arrays.items()}

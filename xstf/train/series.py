@@ -20,7 +20,7 @@ from xstf._method import Method
 from xstf._recipe import Recipe
 from xstf.methods.sts._network import NAMES, Images, Scaling, agreeing
 from xstf.nets.sts import balance
-from xstf.train.course import Batch, Course, Study
+from xstf.train.course import Batch, Course, Study, turned
 from xstf.train.series_lessons import Lesson, Scale, read, split
 
 # A patch that is less clear than this teaches little; another place is tried so often.
@@ -159,15 +159,7 @@ def _sample(lesson: Lesson, window: Any, turn: int) -> Images:
         **lesson.images, "truth": lesson.truth, "sharp": lesson.sharp,
         "valid": lesson.valid[None].astype(np.float32),
     }  # fmt: skip
-    return {n: i if i.ndim == 1 else _turned(i[:, *window], turn) for n, i in images.items()}
-
-
-def _turned(images: np.ndarray, which: int) -> np.ndarray:
-    if which & 1:
-        images = images[..., ::-1]
-    if which & 2:
-        images = images[..., ::-1, :]
-    return np.ascontiguousarray(images.swapaxes(-1, -2) if which & 4 else images)
+    return {n: i if i.ndim == 1 else turned(i[:, *window], turn) for n, i in images.items()}
 
 
 # ---------------------------------------------------------------- what was held out

@@ -17,7 +17,7 @@ from xstf._method import Method
 from xstf._recipe import Net, Recipe, network
 from xstf.methods.sharpen_spectral._response import degrade, locate, register
 from xstf.train import losses
-from xstf.train.course import Batch, Course, Study
+from xstf.train.course import Batch, Course, Study, turned
 
 # A patch that is less clear than this teaches little; another place is tried so often.
 _CLEAR, _TRIES = 0.3, 10
@@ -295,7 +295,7 @@ def _draw(
         patch = _sample(spectral[part], guide[part])
         turn = int(rng.integers(8))
         if patch["valid"].any(axis=0).mean() >= _CLEAR:
-            patches.append({k: _turned(v, turn) for k, v in patch.items()})
+            patches.append({k: turned(v, turn) for k, v in patch.items()})
         if len(patches) == count:
             break
     if not patches:
@@ -315,15 +315,6 @@ def _sample(spectral: np.ndarray, guide: np.ndarray) -> dict[str, np.ndarray]:
         "truth": np.where(valid, spectral, 0).astype(np.float32),
         "valid": valid.astype(np.float32),
     }
-
-
-def _turned(images: np.ndarray, which: int) -> np.ndarray:
-    """Return images turned and mirrored in one of eight ways."""
-    if which & 1:
-        images = images[..., ::-1]
-    if which & 2:
-        images = images[..., ::-1, :]
-    return np.ascontiguousarray(images.swapaxes(-1, -2) if which & 4 else images)
 
 
 def _held(images: list[tuple[np.ndarray, np.ndarray]]) -> Iterator[Batch]:

@@ -14,8 +14,9 @@ from pathlib import Path
 import numpy as np
 
 import xstf
-from xstf import _tiles, evaluate
-from xstf._method import classical_names
+from xstf import evaluate
+from xstf.methods.lookup import classical_names
+from xstf.tiles import run as _tiles
 
 FOLDER = Path(os.environ["XSTF_TEST_DATA"]) / "fusion"
 

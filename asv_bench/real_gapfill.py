@@ -15,8 +15,8 @@ import numpy as np
 import xarray as xr
 
 import xstf
-from xstf import _tiles
-from xstf._method import classical_names
+from xstf.methods.lookup import classical_names
+from xstf.tiles import run as _tiles
 
 FOLDER = Path(os.environ["XSTF_TEST_DATA"]) / "gapfill"
 CASES = (

@@ -17,8 +17,9 @@ from pathlib import Path
 import torch
 
 import xstf
-from xstf import _tiles, evaluate
-from xstf._method import get_method, method_names
+from xstf import evaluate
+from xstf.methods.lookup import get_method, method_names
+from xstf.tiles import run as _tiles
 
 CASES = ("embedded", "cia50m", "boreas")
 FOLDER = Path(os.environ.get("XSTF_TEST_DATA", "")) / "fusion"

@@ -17,8 +17,9 @@ import xarray as xr
 from scipy.ndimage import correlate1d
 
 import xstf
-from xstf import _tiles, metrics
-from xstf._method import classical_names
+from xstf import metrics
+from xstf.methods.lookup import classical_names
+from xstf.tiles import run as _tiles
 
 FOLDER = Path(os.environ["XSTF_TEST_DATA"]) / "sharpen"
 PAIRS = ("jasper_oli6_n35", "jasper_s2_4_n35", "jasper_oli6_clean", "paris_ali9_clean")

@@ -20,8 +20,9 @@ import torch
 import xarray as xr
 
 import xstf
-from xstf import _evaluate_sts, _tiles
-from xstf.methods.sharpen_spectral._resampling import degrade
+from xstf.evaluate import sts as _evaluate_sts
+from xstf.numerics.degrade import degrade
+from xstf.tiles import run as _tiles
 
 FIT = {"weights": "fit"}
 KERNELS = ((1,), (1, 3), (1, 3, 5))

@@ -35,9 +35,9 @@ import torch
 import xarray as xr
 
 import xstf
-from xstf import _tiles
-from xstf._method import get_method
 from xstf.methods.gapfill._prior import PRIORS
+from xstf.methods.lookup import get_method
+from xstf.tiles import run as _tiles
 
 PARTS = ("compare", "spans", "others", "picture")
 CASES = ("embedded", "belgium_s2 partial", "belgium_s2 full")

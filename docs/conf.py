@@ -9,8 +9,8 @@ from pathlib import Path
 from numpydoc import docscrape
 
 import xstf
-from xstf._method import TASKS, get_method, method_names
-from xstf._show import list_methods
+from xstf._method import TASKS
+from xstf.methods.lookup import get_method, list_methods, method_names
 
 project = "xstf"
 author = "the xstf developers"

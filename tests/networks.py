@@ -9,7 +9,8 @@ from typing import Any
 import torch
 
 import xstf
-from xstf._method import Method, get_method, method_names
+from xstf._method import Method
+from xstf.methods.lookup import get_method, method_names
 
 NETWORKS = [r for r in (get_method("fuse", n) for n in method_names("fuse")) if r.net is not None]
 

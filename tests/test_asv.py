@@ -20,7 +20,7 @@ def benchmarks(monkeypatch):
     monkeypatch.syspath_prepend(str(FOLDER))
     for name in [n for n in sys.modules if n.split(".")[0] == "benchmarks"]:
         monkeypatch.delitem(sys.modules, name)
-    from xstf import _tiles
+    from xstf.tiles import run as _tiles
 
     monkeypatch.setattr(_tiles, "cores", _tiles.cores)
     names = [p.stem for p in (FOLDER / "benchmarks").glob("[!_]*.py")]

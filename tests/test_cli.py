@@ -10,7 +10,7 @@ import pytest
 import xarray as xr
 
 import xstf
-from xstf.__main__ import main
+from xstf.cli.main import main
 
 
 @pytest.fixture

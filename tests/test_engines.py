@@ -8,25 +8,25 @@ import numpy as np
 import pytest
 
 import xstf
-from xstf import _engines
-from xstf._method import get_method
+from xstf.methods.lookup import get_method
+from xstf.tiles import engines as _engines
 
 STARFM = get_method("fuse", "starfm")
 
 
 def test_the_first_of_the_record_that_needs_no_gpu():
-    assert _engines.pick(STARFM, None, np.zeros(3)) == "numba"
+    assert _engines.pick_engine(STARFM, None, np.zeros(3)) == "numba"
 
 
 def test_an_unknown_engine_lists_those_there_are():
     with pytest.raises(ValueError, match=r"starfm has no engine 'fortran'.*numba.*numpy"):
-        _engines.pick(STARFM, "fortran")
+        _engines.pick_engine(STARFM, "fortran")
 
 
 def test_an_engine_not_installed_names_its_extra(monkeypatch):
     monkeypatch.setattr(_engines.importlib.util, "find_spec", lambda name: None)
     with pytest.raises(ImportError, match=r"xstf\[cupy\]"):
-        _engines.pick(STARFM, "cupy")
+        _engines.pick_engine(STARFM, "cupy")
 
 
 def test_no_gpu_is_said_and_not_worked_around(monkeypatch):
@@ -38,7 +38,7 @@ def test_no_gpu_is_said_and_not_worked_around(monkeypatch):
     monkeypatch.setattr(_engines.importlib.util, "find_spec", lambda name: object())
     monkeypatch.setattr(_engines.importlib, "import_module", lambda name: NoGpu)
     with pytest.raises(ImportError, match="finds no GPU"):
-        _engines.pick(STARFM, "cupy")
+        _engines.pick_engine(STARFM, "cupy")
 
 
 def test_a_cube_on_the_gpu_needs_a_gpu_engine():
@@ -47,9 +47,9 @@ def test_a_cube_on_the_gpu_needs_a_gpu_engine():
 
     OnGpu.__module__ = "cupy"
     host_only = dataclasses.replace(STARFM, kernels={"numpy": STARFM.kernels["numpy"]})
-    assert _engines.pick(STARFM, None, OnGpu()) == "cupy"
+    assert _engines.pick_engine(STARFM, None, OnGpu()) == "cupy"
     with pytest.raises(ValueError, match="no GPU engine"):
-        _engines.pick(host_only, None, OnGpu())
+        _engines.pick_engine(host_only, None, OnGpu())
 
 
 def test_a_device_that_does_not_fit_the_engine():

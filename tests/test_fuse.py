@@ -7,7 +7,7 @@ import pytest
 import xarray as xr
 
 import xstf
-from xstf._method import classical_names
+from xstf.methods.lookup import classical_names
 
 METHODS = pytest.mark.parametrize("method", classical_names("fuse"))
 

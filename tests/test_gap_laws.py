@@ -14,8 +14,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from xstf import _engines
-from xstf._method import Method, get_method, method_names
+from xstf._method import Method
+from xstf.methods.lookup import get_method, method_names
+from xstf.tiles import engines as _engines
 
 RECORDS = [r for r in (get_method("gapfill", n) for n in method_names("gapfill")) if r.net is None]
 # Networks have laws of their own: test_video_laws.py.

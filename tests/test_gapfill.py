@@ -11,9 +11,10 @@ import pytest
 import xarray as xr
 
 import xstf
-from xstf import _flags, testing
-from xstf._gap_tile import gap_lengths
-from xstf._method import classical_names
+from xstf import testing
+from xstf.methods.lookup import classical_names
+from xstf.tiles import flags as _flags
+from xstf.tiles.gapfill import gap_lengths
 
 UTM = pyproj.CRS.from_epsg(32631)
 

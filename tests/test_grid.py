@@ -7,10 +7,10 @@ import numpy as np
 import pyproj
 import pytest
 
-from xstf import _resample
-from xstf._grid import Grid, grid_of, require_same_grid, to_index
-from xstf._nest import estimate_resolution, nest, same_resolution
-from xstf._resample import resample, source_window
+from xstf.cubes import resample as _resample
+from xstf.cubes.grid import Grid, grid_of, require_same_grid, to_index
+from xstf.cubes.nesting import estimate_resolution, nesting_of, same_resolution
+from xstf.cubes.resample import resample, source_window
 
 UTM = pyproj.CRS.from_epsg(32632)
 SINUSOIDAL = pyproj.CRS.from_proj4("+proj=sinu +R=6371007.181 +units=m")
@@ -111,7 +111,7 @@ def test_one_pixel_takes_the_step_that_is_known_or_says_so():
 def test_a_whole_ratio_with_shared_corners_is_used_as_it_is():
     fine = utm_grid(120, 90)
     coarse = utm_grid(8, 6, 450.0)
-    nesting = nest(fine, coarse)
+    nesting = nesting_of(fine, coarse)
     assert nesting.coarse == coarse
     assert (nesting.ratio, nesting.how) == (15, "nested")
     assert nesting.before == nesting.after == (0, 0)
@@ -121,7 +121,7 @@ def test_a_whole_ratio_with_shared_corners_is_used_as_it_is():
 
 def test_a_fine_image_may_start_inside_a_coarse_pixel():
     fine = utm_grid(100, 50, top=5e6 - 4 * 30, left=5e5 + 7 * 30)
-    nesting = nest(fine, utm_grid(40, 40, 300.0, top=5e6 + 3000, left=5e5 - 3000))
+    nesting = nesting_of(fine, utm_grid(40, 40, 300.0, top=5e6 + 3000, left=5e5 - 3000))
     assert nesting.how == "nested"
     assert nesting.before == (4, 7)
     assert nesting.after == (6, 3)
@@ -134,7 +134,7 @@ def test_coarse_values_land_on_their_place_in_any_order_and_nothing_beyond_them(
     fine = utm_grid(60, 60, 10.0)
     source = Grid(5e6 + 50, 5e5 + 100, -50.0, 50.0, 7, 30, UTM)
     image = np.random.default_rng(1).random((7, 30), np.float32)
-    straight = brought(image, source, nest(fine, source).coarse)
+    straight = brought(image, source, nesting_of(fine, source).coarse)
     assert straight.shape == (12, 12)
     np.testing.assert_array_equal(straight[:6, 2:], image[1:, :10])
     assert np.isnan(straight[6:]).all()
@@ -144,7 +144,7 @@ def test_coarse_values_land_on_their_place_in_any_order_and_nothing_beyond_them(
         source.left if flip[1] > 0 else source.left + 1500,
         -50.0 * flip[0], 50.0 * flip[1], 7, 30, UTM,
     )  # fmt: skip
-    nesting = nest(fine, flipped)
+    nesting = nesting_of(fine, flipped)
     assert nesting.how == "nested"
     turned = brought(image[:: flip[0], :: flip[1]], flipped, nesting.coarse)
     np.testing.assert_array_equal(turned, straight)
@@ -153,7 +153,7 @@ def test_coarse_values_land_on_their_place_in_any_order_and_nothing_beyond_them(
 def test_an_ascending_fine_grid_gets_an_ascending_coarse_one():
     fine = Grid(0.0, 0.0, 1.0, 1.0, 8, 8, None)
     source = Grid(8.0, 0.0, -4.0, 4.0, 2, 2, None)
-    nesting = nest(fine, source)
+    nesting = nesting_of(fine, source)
     assert nesting.coarse == Grid(0.0, 0.0, 4.0, 4.0, 2, 2, None)
     image = np.array([[1, 2], [3, 4]], np.float32)
     np.testing.assert_array_equal(brought(image, source, nesting.coarse), [[3, 4], [1, 2]])
@@ -161,12 +161,12 @@ def test_an_ascending_fine_grid_gets_an_ascending_coarse_one():
 
 def test_a_shift_or_a_drift_beyond_a_twentieth_of_a_pixel_does_not_nest():
     fine = utm_grid(600, 600)
-    assert nest(fine, utm_grid(50, 50, 450.0, top=5e6 + 1.4)).how == "nested"
-    assert nest(fine, utm_grid(50, 50, 450.0, top=5e6 + 1.6)).how == "resampled"
-    assert nest(fine, utm_grid(50, 50, 450.03)).how == "nested"  # 40 * 0.03 = 1.2 m of 30
-    assert nest(fine, utm_grid(50, 50, 450.05)).how == "resampled"
+    assert nesting_of(fine, utm_grid(50, 50, 450.0, top=5e6 + 1.4)).how == "nested"
+    assert nesting_of(fine, utm_grid(50, 50, 450.0, top=5e6 + 1.6)).how == "resampled"
+    assert nesting_of(fine, utm_grid(50, 50, 450.03)).how == "nested"  # 40 * 0.03 = 1.2 m of 30
+    assert nesting_of(fine, utm_grid(50, 50, 450.05)).how == "resampled"
     # Corners together at the bottom alone.
-    assert nest(fine, Grid(5e6 + 1.6, 5e5, -450.04, 450.0, 50, 50, UTM)).how == "resampled"
+    assert nesting_of(fine, Grid(5e6 + 1.6, 5e5, -450.04, 450.0, 50, 50, UTM)).how == "resampled"
 
 
 def test_a_near_miss_is_not_taken_for_whole_when_values_are_brought():
@@ -175,20 +175,20 @@ def test_a_near_miss_is_not_taken_for_whole_when_values_are_brought():
     image = np.random.default_rng(0).random((50, 50), np.float32)
     part = 1.6 / 450
     expected = (1 - part) * image[:40] + part * image[1:41]
-    got = brought(image, source, nest(fine, source).coarse)
+    got = brought(image, source, nesting_of(fine, source).coarse)
     np.testing.assert_allclose(got, expected[:, :40], rtol=1e-6)
 
 
 def test_modis_serves_landsat_quickly():
     fine = utm_grid(7700, 7700)
     coarse = Grid(5 * 1111950.51977, 0.0, -MODIS, MODIS, 2400, 2400, SINUSOIDAL)
-    nesting = nest(fine, coarse)
+    nesting = nesting_of(fine, coarse)
     assert (nesting.ratio, nesting.how) == (15, "resampled")
     assert (nesting.coarse.height, nesting.after) == (514, (10, 10))
     took = []
     for _ in range(5):
         started = time.process_time()
-        nest(fine, coarse)
+        nesting_of(fine, coarse)
         took.append(time.process_time() - started)
     assert min(took) < 0.05
 
@@ -196,12 +196,12 @@ def test_modis_serves_landsat_quickly():
 def test_pixels_are_measured_in_the_fine_crs():
     # 0.01 degrees at 60 degrees north are 1114 m by 558 m: the square of their area has 788 m.
     fine = Grid(6_655_000.0, 5e5, -30.0, 30.0, 200, 200, UTM)
-    assert nest(fine, Grid(60.5, 8.5, -0.01, 0.01, 100, 200, LONLAT)).ratio == 26
+    assert nesting_of(fine, Grid(60.5, 8.5, -0.01, 0.01, 100, 200, LONLAT)).ratio == 26
 
 
 def test_a_coarse_grid_finer_than_the_fine_one_is_refused_with_both_sizes():
     with pytest.raises(ValueError, match=r"coarse pixels \(10\) are smaller than fine pixels \(30"):
-        nest(utm_grid(), utm_grid(500, 500, 10.0))
+        nesting_of(utm_grid(), utm_grid(500, 500, 10.0))
 
 
 @pytest.mark.parametrize("coarse", [utm_grid(20, 20, 450.0, left=9e5), "sinusoidal"])
@@ -211,27 +211,27 @@ def test_grids_that_do_not_meet_are_refused_with_both_extents(coarse):
     with pytest.raises(
         ValueError, match=r"does not overlap fine: in EPSG:32632.*x 5.*; coarse.*x (8|9)"
     ):
-        nest(utm_grid(), coarse)
+        nesting_of(utm_grid(), coarse)
 
 
 def test_a_small_coarse_image_is_found_inside_a_large_fine_one():
     fine = utm_grid(7700, 7700)
     small = modis_around(utm_grid(30, 30, top=5e6 - 100_300, left=5e5 + 111_700), margin=0)
-    assert nest(fine, small).ratio == 15
+    assert nesting_of(fine, small).ratio == 15
 
 
 def test_a_crs_on_one_side_only_is_refused_with_the_cure():
     bare = Grid(0.0, 0.0, -1.0, 1.0, 9, 9, None)
     with pytest.raises(ValueError, match=r"coarse has no CRS, fine has EPSG:32632.*write_crs"):
-        nest(utm_grid(), bare)
+        nesting_of(utm_grid(), bare)
     with pytest.raises(ValueError, match=r"fine has no CRS, coarse has EPSG:32632"):
-        nest(bare, utm_grid())
+        nesting_of(bare, utm_grid())
 
 
 def test_no_crs_on_both_sides_takes_coordinates_as_they_are():
-    assert nest(Grid(0, 0, 1, 1, 9, 9, None), Grid(0, 0, 3, 3, 3, 3, None)).how == "nested"
+    assert nesting_of(Grid(0, 0, 1, 1, 9, 9, None), Grid(0, 0, 3, 3, 3, 3, None)).how == "nested"
     with pytest.raises(ValueError, match=r"0\.\.360 against -180\.\.180"):
-        nest(Grid(1, -10, -0.1, 0.1, 9, 9, None), Grid(1, 350, -0.3, 0.3, 3, 3, None))
+        nesting_of(Grid(1, -10, -0.1, 0.1, 9, 9, None), Grid(1, 350, -0.3, 0.3, 3, 3, None))
 
 
 @pytest.mark.parametrize("crs", [LONLAT, UTM])
@@ -243,9 +243,9 @@ def test_longitudes_from_0_to_360_meet_those_from_minus_180(crs):
     image = np.random.default_rng(0).random((180, 360), np.float32)
     here = Grid(90.0, -180.0, -1.0, 1.0, 180, 360, LONLAT)
     there = Grid(90.0, 0.0, -1.0, 1.0, 180, 360, LONLAT)
-    nesting = nest(fine, there)
-    assert nesting.how == nest(fine, here).how
-    expected = brought(image, here, nest(fine, here).coarse)
+    nesting = nesting_of(fine, there)
+    assert nesting.how == nesting_of(fine, here).how
+    expected = brought(image, here, nesting_of(fine, here).coarse)
     assert np.isfinite(expected).all()
     got = brought(np.roll(image, 180, axis=1), there, nesting.coarse)
     np.testing.assert_allclose(got, expected, rtol=1e-6)
@@ -253,9 +253,9 @@ def test_longitudes_from_0_to_360_meet_those_from_minus_180(crs):
 
 def test_equal_crs_in_other_words_is_equal():
     coarse = Grid(5e6, 5e5, -90.0, 90.0, 30, 30, pyproj.CRS.from_wkt(UTM.to_wkt("WKT1_GDAL")))
-    assert nest(utm_grid(90, 90), coarse).how == "nested"
+    assert nesting_of(utm_grid(90, 90), coarse).how == "nested"
     swapped = Grid(50.0, 8.0, -0.3, 0.3, 30, 30, pyproj.CRS("OGC:CRS84"))
-    assert nest(Grid(50.0, 8.0, -0.1, 0.1, 90, 90, LONLAT), swapped).how == "nested"
+    assert nesting_of(Grid(50.0, 8.0, -0.1, 0.1, 90, 90, LONLAT), swapped).how == "nested"
 
 
 # --- a coarse grid that its provider resampled ------------------------------------------------
@@ -263,7 +263,7 @@ def test_equal_crs_in_other_words_is_equal():
 
 def test_true_resolution_makes_block_means_of_a_resampled_grid():
     fine = utm_grid(100, 64)
-    nesting = nest(fine, fine, coarse_resolution=480)
+    nesting = nesting_of(fine, fine, coarse_resolution=480)
     assert (nesting.ratio, nesting.how, nesting.before, nesting.after) == (
         16, "block_mean", (0, 0), (12, 0),
     )  # fmt: skip
@@ -281,31 +281,31 @@ def test_true_resolution_makes_block_means_of_a_resampled_grid():
 
 def test_true_resolution_is_ignored_where_the_grid_has_it_already():
     fine, coarse = utm_grid(), utm_grid(8, 6, 450.0)
-    assert nest(fine, coarse, coarse_resolution=463.3) == nest(fine, coarse)
+    assert nesting_of(fine, coarse, coarse_resolution=463.3) == nesting_of(fine, coarse)
 
 
 def test_a_finer_copy_that_nests_is_averaged_and_one_that_is_shifted_is_weighted():
     fine = utm_grid(60, 60)
     half = utm_grid(130, 130, 15.0, top=5e6 + 15, left=5e5 - 15)
-    nesting = nest(fine, half, coarse_resolution=300)
+    nesting = nesting_of(fine, half, coarse_resolution=300)
     assert (nesting.ratio, nesting.how) == (10, "block_mean")
     image = np.random.default_rng(0).random((130, 130), np.float32)
     expected = image[1:121, 1:121].reshape(6, 20, 6, 20).mean((1, 3))
     np.testing.assert_allclose(brought(image, half, nesting.coarse), expected, rtol=1e-5)
     off = utm_grid(130, 130, 15.0, top=5e6 + 22.5, left=5e5 - 15)
-    assert nest(fine, off, coarse_resolution=300).how == "resampled"
+    assert nesting_of(fine, off, coarse_resolution=300).how == "resampled"
 
 
 @pytest.mark.parametrize("value", [0, -3, float("nan"), float("inf")])
 def test_a_true_resolution_is_a_positive_length(value):
     with pytest.raises(ValueError, match="coarse_resolution must be a positive length"):
-        nest(utm_grid(), utm_grid(), coarse_resolution=value)
+        nesting_of(utm_grid(), utm_grid(), coarse_resolution=value)
 
 
 def test_a_true_resolution_in_the_wrong_units_is_refused():
     fine = Grid(50.0, 8.0, -0.0003, 0.0003, 100, 100, LONLAT)
     with pytest.raises(ValueError, match="480 is larger than the whole fine image.*units"):
-        nest(fine, fine, coarse_resolution=480)
+        nesting_of(fine, fine, coarse_resolution=480)
 
 
 def test_same_resolution_looks_through_the_crs():
@@ -320,7 +320,7 @@ def test_same_resolution_looks_through_the_crs():
 def test_a_smooth_field_comes_through_a_change_of_crs():
     fine = utm_grid(900, 900)
     source = modis_around(fine)
-    target = nest(fine, source).coarse
+    target = nesting_of(fine, source).coarse
     got = brought(field(source), source, target)
     assert np.isfinite(got).all()
     # A wrong row or column would be off by ten times this; the blur of the pixels is what is left.
@@ -344,7 +344,7 @@ def test_area_weights_beat_bilinear_interpolation():
         image = np.bincount(cell, truth.ravel(), minlength=count.size) / count
     image[count < 230] = np.nan  # seen in part only
     image = image.reshape(source.height, source.width).astype(np.float32)
-    target = nest(fine, source).coarse
+    target = nesting_of(fine, source).coarse
     area = brought(image, source, target, min_valid=0.999)
     side = 6
     at = (np.arange(size * side) + 0.5) / side
@@ -369,8 +369,8 @@ def test_weights_between_crss_are_those_within_one():
     fine = utm_grid(900, 900)
     here = utm_grid(70, 70, 463.3, top=5e6 + 1000, left=5e5 - 1000)
     there = Grid(here.top, here.left - 5e5, here.dy, here.dx, 70, 70, moved)
-    target = nest(fine, here).coarse
-    assert nest(fine, there).coarse == target
+    target = nesting_of(fine, here).coarse
+    assert nesting_of(fine, there).coarse == target
     y, x = np.meshgrid(here.y - 5e6, here.x - 5e5, indexing="ij")
     for ramp in (y.astype(np.float32), x.astype(np.float32)):
         off = brought(ramp, there, target) - brought(ramp, here, target)
@@ -386,7 +386,7 @@ def test_interpolated_positions_are_within_a_twentieth_of_a_source_pixel(case):
     else:
         fine = utm_grid(7700, 7700, top=5e6 if case == "near" else 7.9e6)
         source = modis_around(fine)
-    target = nest(fine, source).coarse
+    target = nesting_of(fine, source).coarse
     lattice = _resample._lattice(source, target)
     assert lattice.sound.all()
     height, width = target.height, target.width
@@ -406,7 +406,7 @@ def test_tiles_agree_with_the_whole_bit_for_bit(how):
         "resampled": utm_grid(40, 40, 463.3, top=5e6 + 100),
         "sinusoidal": modis_around(fine, margin=-3),
     }[how]
-    nesting = nest(fine, source, coarse_resolution=450 if how == "block_mean" else None)
+    nesting = nesting_of(fine, source, coarse_resolution=450 if how == "block_mean" else None)
     assert nesting.how == ("resampled" if how == "sinusoidal" else how)
     target = nesting.coarse
     rng = np.random.default_rng(0)
@@ -430,7 +430,7 @@ def test_tiles_agree_with_the_whole_bit_for_bit(how):
 def test_values_stay_in_the_range_of_the_source_and_nothing_lies_beyond_it(sinusoidal):
     fine = utm_grid(600, 600)
     source = modis_around(utm_grid(300, 300), margin=0) if sinusoidal else utm_grid(20, 20, 463.3)
-    target = nest(fine, source).coarse
+    target = nesting_of(fine, source).coarse
     got = brought(np.full((source.height, source.width), 0.3, np.float32), source, target)
     assert set(np.unique(got[np.isfinite(got)])) == {np.float32(0.3)}
     y, x = np.meshgrid(target.y, target.x, indexing="ij")
@@ -446,7 +446,7 @@ def test_values_stay_in_the_range_of_the_source_and_nothing_lies_beyond_it(sinus
 def test_too_little_valid_source_is_missing(sinusoidal):
     fine = utm_grid(300, 300)
     source = modis_around(fine) if sinusoidal else utm_grid(25, 25, 463.3, top=5e6 + 100)
-    target = nest(fine, source).coarse
+    target = nesting_of(fine, source).coarse
     image = np.random.default_rng(0).random((source.height, source.width), np.float32)
     image[:, ::2] = np.nan
     share = brought(np.isfinite(image).astype(np.float32), source, target)
@@ -460,7 +460,7 @@ def test_too_little_valid_source_is_missing(sinusoidal):
 def test_part_of_the_target_outside_the_source_needs_nothing_and_is_missing():
     fine = utm_grid(900, 900)
     source = modis_around(utm_grid(200, 200), margin=0)
-    target = nest(fine, source).coarse
+    target = nesting_of(fine, source).coarse
     rows, cols = slice(50, 60), slice(50, 60)
     assert source_window(source, target, rows, cols) == (slice(0, 0), slice(0, 0))
     got = brought(
@@ -473,7 +473,7 @@ def test_part_of_the_target_outside_the_source_needs_nothing_and_is_missing():
 def test_windows_hold_all_that_their_part_needs():
     fine = utm_grid(900, 900)
     source = modis_around(fine)
-    target = nest(fine, source).coarse
+    target = nesting_of(fine, source).coarse
     image = np.random.default_rng(0).random((source.height, source.width), np.float32)
     rows, cols = slice(11, 19), slice(33, 50)
     window = source_window(source, target, rows, cols)
@@ -486,7 +486,7 @@ def test_nothing_is_invented_across_the_seam_of_longitudes():
     fine = Grid(1e6, 1e5, -3000.0, 3000.0, 100, 100, pyproj.CRS.from_epsg(32601))  # from 177 W
     fine = Grid(1e6, -2e5, -3000.0, 3000.0, 100, 200, fine.crs)  # across 180
     source = Grid(90.0, -180.0, -0.25, 0.25, 720, 1440, LONLAT)
-    target = nest(fine, source).coarse
+    target = nesting_of(fine, source).coarse
     lon = np.broadcast_to(source.x.astype(np.float32), (720, 1440))
     got = brought(lon, source, target)
     y, x = np.meshgrid(target.y, target.x, indexing="ij")
@@ -500,7 +500,7 @@ def test_points_that_a_crs_does_not_know_are_missing_without_a_warning():
     # A global sinusoidal grid has its corners off the Earth, and a pole too bent for any lattice.
     fine = Grid(1.0e7, -2.0e7, -1e5, 1e5, 60, 400, SINUSOIDAL)
     source = Grid(90.0, -180.0, -5.0, 5.0, 36, 72, LONLAT)
-    got = brought(np.ones((36, 72), np.float32), source, nest(fine, source).coarse)
+    got = brought(np.ones((36, 72), np.float32), source, nesting_of(fine, source).coarse)
     assert np.isnan(got[0, 0])
     assert np.isfinite(got[:, got.shape[1] // 2]).all()
 
@@ -511,13 +511,13 @@ def test_inputs_are_left_as_they_were():
         image = np.random.default_rng(0).random((source.height, source.width), np.float32)
         image[3] = np.nan
         image.flags.writeable = False
-        brought(image, source, nest(fine, source).coarse)
+        brought(image, source, nesting_of(fine, source).coarse)
 
 
 def test_threads_agree():
     fine = utm_grid(900, 900)
     source = modis_around(fine)
-    target = nest(fine, source).coarse
+    target = nesting_of(fine, source).coarse
     image = np.random.default_rng(0).random((source.height, source.width), np.float32)
     expected = brought(image, source, target)
     _resample._lattice.cache_clear()

@@ -45,7 +45,7 @@ def test_import_survives_a_cache_that_cannot_be_written(tmp_path):
     code = (
         "import numba.core.caching as c\n"
         "c.CacheImpl._locator_classes = []\n"
-        "from xstf.methods._upsample import upsample\n"
+        "from xstf.numerics.upsample import upsample\n"
         "import numpy as np\n"
         "print(upsample(np.ones((1, 1, 2, 2), np.float32), 3).shape)"
     )

@@ -7,7 +7,7 @@ import pytest
 import xarray as xr
 
 import xstf
-from xstf import _inputs
+from xstf.cubes import read as _inputs
 
 
 def cube(**options):
@@ -35,7 +35,7 @@ def cube(**options):
 )
 def test_dims_are_found_by_name(names):
     renamed = cube().rename(names)
-    read = _inputs.read(renamed, what="fine")
+    read = _inputs.read_cube(renamed, what="fine")
     assert read.data.shape == (2, 2, 4, 5)
     assert read.dims == tuple(names.get(d, d) for d in ("time", "band", "y", "x"))
 
@@ -44,37 +44,37 @@ def test_dims_are_found_by_cf_attributes():
     renamed = cube().rename(y="row", x="column", time="when", band="channel")
     renamed["row"].attrs["standard_name"] = "projection_y_coordinate"
     renamed["column"].attrs["axis"] = "X"
-    assert _inputs.read(renamed, what="fine").dims == ("when", "channel", "row", "column")
+    assert _inputs.read_cube(renamed, what="fine").dims == ("when", "channel", "row", "column")
 
 
 def test_any_order_comes_in():
     turned = cube().transpose("x", "band", "y", "time")
-    assert _inputs.read(turned, what="fine").data.shape == (2, 2, 4, 5)
+    assert _inputs.read_cube(turned, what="fine").data.shape == (2, 2, 4, 5)
 
 
 def test_a_cube_without_band_has_one():
-    assert _inputs.read(cube().isel(band=0, drop=True), what="fine").bands == ("",)
+    assert _inputs.read_cube(cube().isel(band=0, drop=True), what="fine").bands == ("",)
 
 
 def test_missing_spatial_dims_are_said():
     with pytest.raises(ValueError, match=r"fine needs two spatial dims.*it has \['time'"):
-        _inputs.read(cube().rename(y="row"), what="fine")
+        _inputs.read_cube(cube().rename(y="row"), what="fine")
 
 
 def test_dims_beyond_four_are_said():
     with pytest.raises(ValueError, match=r"neither time, band, y nor x: \['member'\]"):
-        _inputs.read(cube().expand_dims("member"), what="fine")
+        _inputs.read_cube(cube().expand_dims("member"), what="fine")
 
 
 @pytest.mark.parametrize("dtype", ["complex64", "bool", "object", "M8[ns]", "U3"])
 def test_data_that_are_no_numbers(dtype):
     with pytest.raises(TypeError, match="fine has dtype"):
-        _inputs.read(cube(data=np.zeros((2, 2, 4, 5)).astype(dtype)), what="fine")
+        _inputs.read_cube(cube(data=np.zeros((2, 2, 4, 5)).astype(dtype)), what="fine")
 
 
 def test_what_is_no_cube():
     with pytest.raises(TypeError, match="fine must be an xarray DataArray or Dataset, not ndarray"):
-        _inputs.read(np.zeros((2, 3)), what="fine")
+        _inputs.read_cube(np.zeros((2, 3)), what="fine")
 
 
 @pytest.mark.parametrize("key", ["_FillValue", "missing_value", "nodata"])
@@ -82,7 +82,7 @@ def test_what_is_no_cube():
 def test_nodata_values_are_missing(key, dtype):
     data = np.full((2, 2, 4, 5), 7, dtype)
     data[0, 0, 1, 2] = 200 if dtype == "uint8" else -9999
-    read = _inputs.read(cube(data=data, **{key: data[0, 0, 1, 2]}), what="fine")
+    read = _inputs.read_cube(cube(data=data, **{key: data[0, 0, 1, 2]}), what="fine")
     assert read.data.dtype == np.float32
     assert np.isnan(read.data[0, 0, 1, 2])
     assert np.isnan(read.data).sum() == 1
@@ -91,25 +91,25 @@ def test_nodata_values_are_missing(key, dtype):
 def test_a_decoded_value_that_equals_the_fill_value_is_a_measurement():
     decoded = cube(data=np.zeros((2, 2, 4, 5), np.float32))
     decoded.encoding.update(_FillValue=0, scale_factor=0.1, dtype="uint8")
-    assert not np.isnan(_inputs.read(decoded, what="fine").data).any()
+    assert not np.isnan(_inputs.read_cube(decoded, what="fine").data).any()
 
 
 def test_scale_and_offset_keep_their_meaning():
     data = np.full((2, 2, 4, 5), 100, np.int16)
-    read = _inputs.read(cube(data=data, scale_factor=1e-4, add_offset=-0.1), what="fine")
+    read = _inputs.read_cube(cube(data=data, scale_factor=1e-4, add_offset=-0.1), what="fine")
     np.testing.assert_allclose(read.data, -0.09, rtol=1e-5)
 
 
 def test_large_integers_keep_what_float32_can():
     data = np.full((2, 2, 4, 5), 16_777_217, np.int32)
-    read = _inputs.read(cube(data=data, scale_factor=0.5), what="fine")
+    read = _inputs.read_cube(cube(data=data, scale_factor=0.5), what="fine")
     np.testing.assert_allclose(read.data, 8_388_608.5, rtol=1e-7)
 
 
 def test_a_mask_is_applied():
     mask = xr.zeros_like(cube().isel(band=0, drop=True), dtype=bool)
     mask[0, 1, 1] = True
-    read = _inputs.read(cube(), what="fine", mask=mask)
+    read = _inputs.read_cube(cube(), what="fine", mask=mask)
     assert np.isnan(read.data[0, :, 1, 1]).all()
     assert np.isnan(read.data).sum() == 2
 
@@ -117,37 +117,37 @@ def test_a_mask_is_applied():
 def test_a_mask_of_another_grid_or_date_or_kind():
     mask = xr.zeros_like(cube(), dtype=bool)
     with pytest.raises(ValueError, match=r"offset 0\.5"):
-        _inputs.read(cube(), what="fine", mask=mask.assign_coords(x=mask.x + 15))
+        _inputs.read_cube(cube(), what="fine", mask=mask.assign_coords(x=mask.x + 15))
     later = mask.assign_coords(time=mask.time + np.timedelta64(1, "h"))
     with pytest.raises(ValueError, match="differ along 'time'"):
-        _inputs.read(cube(), what="fine", mask=later)
+        _inputs.read_cube(cube(), what="fine", mask=later)
     with pytest.raises(TypeError, match="boolean"):
-        _inputs.read(cube(), what="fine", mask=mask.astype(int))
+        _inputs.read_cube(cube(), what="fine", mask=mask.astype(int))
 
 
 def test_duplicated_dates_are_named():
     twice = cube().assign_coords(time=np.array(["2020-01-01", "2020-01-01"], "M8[ns]"))
     with pytest.raises(ValueError, match=r"fine has dates twice: \['2020-01-01"):
-        _inputs.read(twice, what="fine")
+        _inputs.read_cube(twice, what="fine")
 
 
 def test_dates_that_are_no_dates():
     with pytest.raises(TypeError, match="datetime64"):
-        _inputs.read(cube().assign_coords(time=[0, 1]), what="fine")
+        _inputs.read_cube(cube().assign_coords(time=[0, 1]), what="fine")
     with pytest.raises(ValueError, match="NaT at index 1"):
-        _inputs.read(
+        _inputs.read_cube(
             cube().assign_coords(time=np.array(["2020-01-01", "NaT"], "M8[ns]")), what="fine"
         )
 
 
 def test_duplicated_bands_are_named():
     with pytest.raises(ValueError, match=r"bands of the same name: \['red'\]"):
-        _inputs.read(cube().assign_coords(band=["red", "red"]), what="fine")
+        _inputs.read_cube(cube().assign_coords(band=["red", "red"]), what="fine")
 
 
 def test_an_empty_cube():
     with pytest.raises(ValueError, match=r"fine is empty along \['x'\]"):
-        _inputs.read(cube().isel(x=slice(0, 0)), what="fine")
+        _inputs.read_cube(cube().isel(x=slice(0, 0)), what="fine")
 
 
 @pytest.mark.parametrize("how", ["spatial_ref", "crs", "attrs", "grid_mapping"])

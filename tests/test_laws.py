@@ -17,8 +17,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 import xstf
-from xstf import _engines, evaluate
-from xstf._method import Method, get_method, method_names
+from xstf import evaluate
+from xstf._method import Method
+from xstf.methods.lookup import get_method, method_names
+from xstf.tiles import engines as _engines
 
 RECORDS = [
     *(r for r in (get_method("fuse", n) for n in method_names("fuse")) if r.net is None),

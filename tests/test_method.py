@@ -7,8 +7,9 @@ import dataclasses
 import pytest
 
 import xstf
-from xstf import _method
-from xstf._method import Method, get_method, method_names
+from xstf._method import Method
+from xstf.methods import lookup
+from xstf.methods.lookup import _records, get_method, method_names
 
 STARFM = get_method("fuse", "starfm")
 
@@ -16,7 +17,7 @@ STARFM = get_method("fuse", "starfm")
 @pytest.fixture
 def offered(monkeypatch):
     """Let an installed package offer records through the entry-point group."""
-    _method._records.cache_clear()
+    _records.cache_clear()
     records = []
 
     class Entry:
@@ -28,9 +29,9 @@ def offered(monkeypatch):
         def load(self):
             return self.record
 
-    monkeypatch.setattr(_method, "entry_points", lambda group: [Entry(r) for r in records])
+    monkeypatch.setattr(lookup, "entry_points", lambda group: [Entry(r) for r in records])
     yield records
-    _method._records.cache_clear()
+    _records.cache_clear()
 
 
 def test_the_folder_is_the_list():

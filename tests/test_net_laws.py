@@ -11,7 +11,7 @@ import pytest
 import xarray as xr
 
 import xstf
-from xstf.methods import _networks
+from xstf.weights import running as _networks
 
 NETWORK = pytest.mark.parametrize("record", networks.NETWORKS, ids=lambda r: r.name)
 BANDS = ["green", "nir"]
@@ -136,7 +136,7 @@ def test_weights_are_read_once_and_are_not_in_the_tasks(record, weights, monkeyp
     load = xstf.weights.load
     monkeypatch.setattr(_networks, "_LOADED", {})
     lazy = run(record, weights, fine.chunk(y=33, x=30), coarse)
-    monkeypatch.setattr(xstf.weights, "load", lambda s: found.append(s) or load(s))
+    monkeypatch.setattr(xstf.weights.checkpoint, "load", lambda s: found.append(s) or load(s))
     lazy.compute()
     assert len(found) == 1
     sizes = [len(pickle.dumps(t)) for t in dict(lazy.__dask_graph__()).values()]

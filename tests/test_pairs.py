@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from xstf._pairs import Pair, match, plan
+from xstf.cubes.pairs import Pair, match_dates, plan_pairs
 
 
 def days(*numbers: float) -> np.ndarray:
@@ -14,13 +14,13 @@ def days(*numbers: float) -> np.ndarray:
 
 
 def make_plan(fine, coarse, wanted=None, fewest=1, most=2, tolerance="1D"):
-    return plan(
+    return plan_pairs(
         fine, coarse, wanted, tolerance=tolerance, fewest=fewest, most=most, method="a method"
     )
 
 
 def test_a_pair_is_a_fine_image_and_the_nearest_coarse_one():
-    found = match(days(0.4, 10), days(0, 1, 8, 12), np.timedelta64(1, "D"))
+    found = match_dates(days(0.4, 10), days(0, 1, 8, 12), np.timedelta64(1, "D"))
     assert found == [Pair(0, 0)]
 
 

@@ -15,7 +15,7 @@ from scipy.ndimage import correlate1d
 
 import xstf
 from xstf import evaluate
-from xstf._method import classical_names
+from xstf.methods.lookup import classical_names
 
 METHODS = pytest.mark.parametrize("method", classical_names("fuse"))
 

@@ -343,7 +343,7 @@ def test_truth_has_seasons_two_harvests_and_small_noise(gappy):
 
 
 def test_rain_darkens_bare_soil_for_light_and_brightens_it_for_radar():
-    from xstf._crops import LEAD, Farmland
+    from xstf.scenes.farmland import LEAD, Farmland
 
     land = Farmland.make(60, 0, seed=0, last=200)
     dry, wet = (land.wet * 0 + w for w in (0, 1))

@@ -7,8 +7,9 @@ import pyproj
 import pytest
 import xarray as xr
 
-from xstf import _series, sensors
-from xstf.methods.sharpen_spectral._resampling import degrade
+from xstf import sensors
+from xstf.numerics.degrade import degrade
+from xstf.scenes import series as _series
 
 PAIRED = [0, 2, 4, 6]
 

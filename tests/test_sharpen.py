@@ -13,7 +13,7 @@ import xarray as xr
 
 import xstf
 from xstf import scenes, sensors, simulate, testing
-from xstf._method import classical_names
+from xstf.methods.lookup import classical_names
 
 SPECTRAL, SPATIAL, TRUTH = testing.bands()
 FAST = "mtf_glp_hs"
@@ -477,7 +477,7 @@ def test_an_evaluation_that_compares_nothing_is_refused():
 
 def test_a_degraded_pair_is_what_simulate_says():
     """The blur of the protocol is that of `simulate.degrade` where a pixel's mean is no blur."""
-    from xstf._evaluate_sharpen import _blurred
+    from xstf.evaluate.sharpen_spectral import _blurred
 
     mine = _blurred(TRUTH.drop_vars("spatial_ref"), 4, 1.2)
     sigma_box = 4**2 / 12

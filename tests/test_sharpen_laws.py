@@ -15,9 +15,11 @@ from typing import Any
 import numpy as np
 import pytest
 
-from xstf import _engines, testing
-from xstf._method import Method, classical_names, get_method
-from xstf.methods.sharpen_spectral._response import degrade, upsample
+from xstf import testing
+from xstf._method import Method
+from xstf.methods.lookup import classical_names, get_method
+from xstf.numerics.degrade import degrade, upsample
+from xstf.tiles import engines as _engines
 
 # Networks need weights and labels: test_srecnn.py.
 RECORDS = [get_method("sharpen_spectral", n) for n in classical_names("sharpen_spectral")]

@@ -11,7 +11,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from xstf import _samples, _tiles, testing
+from xstf import testing
+from xstf.tiles import run as _tiles
+from xstf.tiles import samples as _samples
 
 
 @given(st.integers(1, 5000), st.integers(1, 2000), st.integers(1, 40))
@@ -53,15 +55,17 @@ CUBE = np.random.default_rng(0).random((3, 2, 17, 17)).astype(np.float32)
     st.tuples(st.integers(1, 17), st.integers(1, 17)),
 )
 def test_any_chunking_gives_what_the_whole_gives(chunks, out_chunks):
-    whole = _tiles.run([job(CUBE)], chunks=(17, 17), tile=17)
-    lazy = _tiles.run([job(da.from_array(CUBE, chunks))], chunks=out_chunks, tile=1)
+    whole = _tiles.run_tiles([job(CUBE)], chunks=(17, 17), tile=17)
+    lazy = _tiles.run_tiles([job(da.from_array(CUBE, chunks))], chunks=out_chunks, tile=1)
     assert lazy.chunks[-2:] == da.core.normalize_chunks(out_chunks, (17, 17))
     np.testing.assert_allclose(lazy.compute(scheduler="sync"), whole, rtol=1e-6)
 
 
 def test_eager_tiles_give_what_the_whole_gives():
-    whole = _tiles.run([job(CUBE)], chunks=(17, 17), tile=17)
-    np.testing.assert_allclose(_tiles.run([job(CUBE)], chunks=(1, 1), tile=4), whole, rtol=1e-6)
+    whole = _tiles.run_tiles([job(CUBE)], chunks=(17, 17), tile=17)
+    np.testing.assert_allclose(
+        _tiles.run_tiles([job(CUBE)], chunks=(1, 1), tile=4), whole, rtol=1e-6
+    )
 
 
 def test_building_a_graph_computes_nothing_and_each_chunk_is_made_once():
@@ -75,7 +79,7 @@ def test_building_a_graph_computes_nothing_and_each_chunk_is_made_once():
     assert cube.shape == (3, 2, 18, 18)
     made.clear()
     with testing.raise_if_dask_computes():
-        lazy = _tiles.run([job(cube)], chunks=(5, 4), tile=1)
+        lazy = _tiles.run_tiles([job(cube)], chunks=(5, 4), tile=1)
     assert made == []
     lazy.compute(scheduler="sync")
     assert len(made) == len(set(made)) == 2 * 9
@@ -86,12 +90,12 @@ def twice(samples):
 
 
 def test_states_are_settled_once_from_samples():
-    whole = _tiles.run([job(CUBE, ((twice, {"first": da.from_array(CUBE[0, 0])}),))],
+    whole = _tiles.run_tiles([job(CUBE, ((twice, {"first": da.from_array(CUBE[0, 0])}),))],
                        chunks=(17, 17), tile=6)  # fmt: skip
-    plain = _tiles.run([job(CUBE)], chunks=(17, 17), tile=6)
+    plain = _tiles.run_tiles([job(CUBE)], chunks=(17, 17), tile=6)
     np.testing.assert_allclose(whole, plain * 2 * CUBE[0, 0].sum(), rtol=1e-5)
     cube = da.from_array(CUBE, (1, 1, 5, 4))
-    lazy = _tiles.run([job(cube, ((twice, {"first": cube[0, 0]}),))], chunks=(5, 5), tile=1)
+    lazy = _tiles.run_tiles([job(cube, ((twice, {"first": cube[0, 0]}),))], chunks=(5, 5), tile=1)
     np.testing.assert_allclose(lazy.compute(), whole, rtol=1e-5)
 
 
@@ -100,11 +104,11 @@ def test_a_state_that_no_tile_asks_for_is_not_settled():
         raise AssertionError("settled")
 
     states = ((twice, {"first": da.from_array(CUBE[0, 0])}), (never, {}))
-    _tiles.run([job(CUBE, states)], chunks=(17, 17), tile=6)
+    _tiles.run_tiles([job(CUBE, states)], chunks=(17, 17), tile=6)
 
 
 def test_infinite_and_absurd_values_are_missing():
-    block = _tiles.clean(np.array([np.inf, -np.inf, 1e38, np.nan, -3.0]))
+    block = _tiles.clean_block(np.array([np.inf, -np.inf, 1e38, np.nan, -3.0]))
     assert np.isnan(block[:4]).all()
     assert block[4] == -3
     assert block.dtype == np.float32
@@ -119,7 +123,7 @@ def test_awkward_memory_becomes_plain_float32(form):
         "fortran": np.asfortranarray(CUBE),
         "float16": CUBE.astype(np.float16),
     }[form]
-    block = _tiles.clean(cube)
+    block = _tiles.clean_block(cube)
     assert block.dtype == np.float32
     assert block.flags.c_contiguous
     assert block.flags.writeable
@@ -187,7 +191,7 @@ def test_an_error_in_a_tile_says_which(lazy):
     source = _tiles.Source(cube, (0,), around)
     made = _tiles.Job(failing, (source,), (2,), (17, 17))
     with pytest.raises(ValueError, match="no good") as caught:
-        np.asarray(_tiles.run([made], chunks=(17, 17), tile=17))
+        np.asarray(_tiles.run_tiles([made], chunks=(17, 17), tile=17))
     assert "in the tile of rows 0 to 17 and columns 0 to 17" in caught.value.__notes__
 
 

@@ -13,10 +13,11 @@ import torch
 import xarray as xr
 
 import xstf
-from xstf import _flags
-from xstf._method import Method, get_method, method_names
-from xstf.methods import _networks
+from xstf._method import Method
 from xstf.methods.gapfill import _prior
+from xstf.methods.lookup import get_method, method_names
+from xstf.tiles import flags as _flags
+from xstf.weights import running as _networks
 
 NETWORKS = [r for r in (get_method("gapfill", n) for n in method_names("gapfill")) if r.net]
 NETWORK = pytest.mark.parametrize("record", NETWORKS, ids=lambda r: r.name)
@@ -280,7 +281,7 @@ def test_weights_are_read_once_and_are_not_in_the_tasks(record, weights, monkeyp
     load = xstf.weights.load
     monkeypatch.setattr(_networks, "_LOADED", {})
     lazy = run(record, weights, cube.chunk(y=20, x=20))
-    monkeypatch.setattr(xstf.weights, "load", lambda s: found.append(s) or load(s))
+    monkeypatch.setattr(xstf.weights.checkpoint, "load", lambda s: found.append(s) or load(s))
     lazy.compute()
     assert len(found) == 1
     sizes = [len(pickle.dumps(t)) for t in dict(lazy.__dask_graph__()).values()]

@@ -480,12 +480,12 @@ def test_describe_says_what_is_inside(path):
 
 def test_bundled_checkpoints_are_found_by_name(path, monkeypatch):
     assert all(weights.find(name).exists() for name in weights.bundled())
-    monkeypatch.setattr(weights, "_BUNDLED", path.parent)
+    monkeypatch.setattr(weights.checkpoint, "_BUNDLED", path.parent)
     assert weights.bundled() == ["net"]
     assert weights.find("net") == path
     assert weights.find("none") is None
     assert weights.find("../" + path.parent.name + "/net") is None
-    monkeypatch.setattr(weights, "_BUNDLED", path.parent / "absent")
+    monkeypatch.setattr(weights.checkpoint, "_BUNDLED", path.parent / "absent")
     assert weights.bundled() == []
     assert weights.find("net") is None
 

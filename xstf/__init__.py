@@ -4,7 +4,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 from xstf import accessor as _accessor  # noqa: F401  registers .stf
-from xstf._version import __version__
+from xstf._version import __version__, show_versions
 
 if TYPE_CHECKING:
     from xstf import (
@@ -19,17 +19,18 @@ if TYPE_CHECKING:
         train,
         weights,
     )
-    from xstf._fuse import fuse
-    from xstf._gapfill import gapfill
-    from xstf._method import Method, get_method
-    from xstf._sharpen import sharpen_spectral
-    from xstf._show import list_methods, show_versions
+    from xstf._method import Method
     from xstf.evaluate import (
         evaluate_fusion,
         evaluate_gapfill,
         evaluate_sharpen,
+        evaluate_sharpen_spectral,
         evaluate_sts,
     )
+    from xstf.methods.lookup import get_method, list_methods
+    from xstf.verbs.fuse import fuse
+    from xstf.verbs.gapfill import gapfill
+    from xstf.verbs.sharpen_spectral import sharpen_spectral
 
 __all__ = [
     "Method",
@@ -37,6 +38,7 @@ __all__ = [
     "evaluate_fusion",
     "evaluate_gapfill",
     "evaluate_sharpen",
+    "evaluate_sharpen_spectral",
     "evaluate_sts",
     "files",
     "fuse",
@@ -62,13 +64,13 @@ _HOMES = {
     "evaluate_fusion": "evaluate",
     "evaluate_gapfill": "evaluate",
     "evaluate_sharpen": "evaluate",
+    "evaluate_sharpen_spectral": "evaluate",
     "evaluate_sts": "evaluate",
-    "fuse": "_fuse",
-    "gapfill": "_gapfill",
-    "get_method": "_method",
-    "sharpen_spectral": "_sharpen",
-    "list_methods": "_show",
-    "show_versions": "_show",
+    "fuse": "verbs.fuse",
+    "gapfill": "verbs.gapfill",
+    "get_method": "methods.lookup",
+    "list_methods": "methods.lookup",
+    "sharpen_spectral": "verbs.sharpen_spectral",
 }
 _MODULES = {
     "files", "masks", "metrics", "plot", "scenes", "sensors", "simulate", "testing", "train",

@@ -1,25 +1,118 @@
-"""The record of a method, and where the records are found."""
+"""The record of a method: what it needs, what it promises, its kernels, how it is trained."""
 
 from __future__ import annotations
 
-import importlib
-import pkgutil
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import cache
-from importlib.metadata import entry_points
 from typing import Any, Literal, TypeAlias
-
-from xstf._recipe import Net
 
 Task: TypeAlias = Literal["fuse", "gapfill", "sharpen_spectral", "sts"]
 Engine: TypeAlias = Literal["numba", "cupy", "torch", "numpy"]
 Kernel: TypeAlias = Callable[..., tuple[Any, ...]]
 
-# Kernels see no value that is larger: its square would leave float32. Such ones are missing.
-LARGEST = 1e18
-
 TASKS: tuple[Task, ...] = ("fuse", "gapfill", "sharpen_spectral", "sts")
+Schedule: TypeAlias = Literal["constant", "cosine", "plateau"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """How a network is trained.
+
+    Parameters
+    ----------
+    patch
+        Side of the patches that are drawn, in pixels of the sharp grid.
+    batch
+        Patches a step.
+    epochs, steps
+        Rounds with a validation after each, and optimiser steps in one; 0: as many as cover
+        the images once.
+    rate, betas, decay
+        Adam's, with decoupled weight decay (AdamW) on weights that are matrices or kernels.
+    schedule
+        ``"cosine"`` to a hundredth of the rate, ``"plateau"`` (a tenth after `patience` / 3 epochs
+        without progress) or ``"constant"``.
+    warmup
+        Share of all steps over which the rate rises from 0.
+    clip
+        Largest norm of the gradient.
+    average
+        Decay of the running mean of weights (EMA) that is validated and kept; 0: none.
+    patience
+        Epochs without progress after which training stops; 0: never.
+    """
+
+    patch: int = 128
+    batch: int = 8
+    epochs: int = 60
+    steps: int = 0
+    rate: float = 1e-3
+    betas: tuple[float, float] = (0.9, 0.999)
+    decay: float = 0.0
+    schedule: Schedule = "cosine"
+    warmup: float = 0.0
+    clip: float = 1.0
+    average: float = 0.0
+    patience: int = 0
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be trained with."""
+        for name in ("patch", "batch", "epochs"):
+            if getattr(self, name) < 1:
+                raise ValueError(f"{name} must be 1 or more, not {getattr(self, name)}")
+        if self.rate <= 0 or self.clip <= 0:
+            raise ValueError(f"rate and clip must be above 0, not {self.rate} and {self.clip}")
+        if not 0 <= self.average < 1:
+            raise ValueError(f"average is a decay from 0 to below 1, not {self.average}")
+        if self.schedule not in ("constant", "cosine", "plateau"):
+            raise ValueError(
+                f"schedule must be 'constant', 'cosine' or 'plateau', not {self.schedule!r}"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Net:
+    """A method's network, by where its file is: nothing here loads torch.
+
+    Parameters
+    ----------
+    module
+        File in ``xstf/nets``; it has ``build(*, bands, **sizes)`` and, if `adversarial`,
+        ``build_critic(*, bands)``.
+    sizes
+        What `build` is called with besides the bands, unless the caller of ``fit`` says otherwise.
+    loss
+        Terms and their weights, by the names of ``xstf/train/losses.py``.
+    adversarial
+        Weight of the least-squares adversarial term; 0: none.
+    features
+        Whether a term of the loss looks at the features of an autoencoder, which is then trained
+        first, on the sharp images.
+    base
+        What the network's output is added to: the fine image and the interpolated change of the
+        coarse ones (``"delta"``), the fine image (``"fine"``), or nothing (``"none"``).
+    swap
+        Whether training also runs time backwards.
+    multiple
+        Sides of the tiles that it takes are whole in this.
+    learn_pairs
+        Image pairs in a lesson, where there are enough dates: 2 for a network of fusion that has a
+        way with two pairs of its own, ``several(fine, coarse, coarse1)``, to be learned.
+    full, small
+        Recipes for a GPU and for a processor with a few minutes.
+    """
+
+    module: str
+    loss: tuple[tuple[str, float], ...]
+    full: Recipe
+    small: Recipe
+    sizes: Mapping[str, Any] = field(default_factory=dict)
+    adversarial: float = 0.0
+    features: bool = False
+    base: Literal["delta", "fine", "none"] = "delta"
+    swap: bool = False
+    multiple: int = 1
+    learn_pairs: int = 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -94,7 +187,7 @@ class Method:
         A gapfill method has no ``prepare``: ``settle(samples, *, times, params)`` gets windows of
         the scene, ``samples["cube"]`` ``(spot, time, band, y, x)`` and, if there is a guide,
         ``samples["guide"]``; one spot if the scene is small. ``samples["season"]`` may hold what
-        `xstf.methods.gapfill._season.season_state` says of the scene, to save saying it again.
+        `xstf.numerics.seasonal.season_state` says of the scene, to save saying it again.
         Nor has a sharpening method: ``settle(samples, *, ratio, params)`` gets
         ``samples["spectral"]`` ``(band, Y, X)`` and ``samples["spatial"]``
         ``(guide_band, ratio Y, ratio X)``, the scene or stretches of it, and where the caller knows
@@ -158,92 +251,8 @@ class Method:
             raise ValueError(f"method {self.name!r} needs both prepare and settle, or neither")
 
 
-def _files(task: Task) -> list[str]:
-    """Return the files of this package's methods of a task; each is named as its method."""
-    package = importlib.import_module(f"xstf.methods.{task}")
-    return [m.name for m in pkgutil.iter_modules(package.__path__) if not m.name.startswith("_")]
-
-
-@cache
-def _own(task: Task, file: str) -> Method:
-    """Return the record of one of this package's files; loaded alone, for quick first calls."""
-    record: Method = importlib.import_module(f"xstf.methods.{task}.{file}").METHOD
-    if record.name.replace("-", "_") != file:
-        raise ValueError(f"{file}.py holds the record {record.name!r}; they share a name")
-    return record
-
-
-@cache
-def _records(task: Task) -> dict[str, Method]:
-    """Return every record of a task, by name: this package's, then installed packages' offers."""
-    found = {record.name: record for record in (_own(task, file) for file in _files(task))}
-    for entry in entry_points(group="xstf.methods"):
-        record = entry.load()
-        if record.task == task:
-            if record.name in found:
-                raise ValueError(
-                    f"entry point {entry.value!r} offers {record.name!r}, which exists"
-                )
-            found[record.name] = record
-    return dict(sorted(found.items()))
-
-
-def method_names(task: Task) -> list[str]:
-    """Return the names of the methods of a task, sorted."""
-    return list(_records(task))
-
-
-def classical_names(task: Task) -> list[str]:
-    """Return the names of the methods that run without trained weights, sorted."""
-    return [name for name, record in _records(task).items() if record.net is None]
-
-
-def get_method(task: Task, method: str | Method) -> Method:
-    """Return the record of a method, by its name, or as it is if it is a record already."""
-    if isinstance(method, Method):
-        if method.task != task:
-            raise ValueError(
-                f"{method.name!r} is a method of {method.task!r}, it cannot serve {task!r}"
-            )
-        return method
-    if not isinstance(method, str):
-        raise TypeError(f"method must be a name or an xstf.Method, not {type(method).__name__}")
-    file = method.replace("-", "_")
-    if file in _files(task) and _own(task, file).name == method:
-        return _own(task, file)
-    records = _records(task)
-    if method not in records:
-        raise ValueError(f"no {task} method {method!r}; there are {list(records)}")
-    return records[method]
-
-
-@dataclass(frozen=True)
-class Trial:
-    """A method with parameters, as an evaluation tries it."""
-
-    label: str
-    record: Method
-    params: Mapping[str, Any]
-
-
-def trials(task: Task, methods: Sequence[Any] | None) -> list[Trial]:
-    """Return what to try: names, records, or such with their parameters, ``(method, {...})``.
-
-    None: all of the task but networks, which need weights. A method that is named twice is told
-    apart by its parameters.
-    """
-    if methods is None:
-        methods = classical_names(task)
-    pairs = [m if isinstance(m, tuple) else (m, {}) for m in methods]
-    wrong = [m for m in pairs if len(m) != 2 or not isinstance(m[1], Mapping)]
-    if wrong:
-        raise TypeError(f"methods are names, records or (method, {{parameters}}), not {wrong[0]!r}")
-    found = [(get_method(task, method), params) for method, params in pairs]
-    names = [record.name for record, _ in found]
-    tried = []
-    for record, params in found:
-        label = record.name
-        if names.count(label) > 1 and params:
-            label += f"({', '.join(f'{k}={v}' for k, v in params.items())})"
-        tried.append(Trial(label, record, params))
-    return tried
+def network(record: Method) -> Net:
+    """Return a record's part on its network; raise if it has none."""
+    if not isinstance(record.net, Net):
+        raise TypeError(f"{record.name} is no network")
+    return record.net

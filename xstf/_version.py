@@ -1,3 +1,23 @@
-"""The version, once."""
+"""The version of xstf, and those of what it uses."""
+
+import importlib.metadata
+import platform
+import sys
 
 __version__ = "0.1.0"
+
+_PACKAGES = (
+    "xstf", "xarray", "numpy", "dask", "numba", "pyproj", "netcdf4", "scipy", "pandas",
+    "torch", "cupy", "rioxarray", "zarr", "matplotlib", "distributed",
+)  # fmt: skip
+
+
+def show_versions() -> None:
+    """Print the versions that a bug report needs."""
+    print(f"python {sys.version.split()[0]} on {platform.platform()}")
+    for name in _PACKAGES:
+        try:
+            version = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            version = "not installed"
+        print(f"{name:12} {version}")

@@ -40,7 +40,7 @@ class StfAccessor:
         **params: Any,
     ) -> Any:
         """Call :func:`xstf.fuse` with this cube as `fine`."""
-        from xstf._fuse import fuse
+        from xstf.verbs.fuse import fuse
 
         return fuse(
             self._cube, coarse, spatial=spatial, time=time, method=method, mask=mask,
@@ -69,7 +69,7 @@ class StfAccessor:
         **params: Any,
     ) -> Any:
         """Call :func:`xstf.gapfill` with this cube."""
-        from xstf._gapfill import gapfill
+        from xstf.verbs.gapfill import gapfill
 
         return gapfill(
             self._cube, sar, mask=mask, method=method, guide=guide, max_gap=max_gap, smooth=smooth,
@@ -96,7 +96,7 @@ class StfAccessor:
         **params: Any,
     ) -> Any:
         """Call :func:`xstf.sharpen_spectral` with this cube as `spectral`."""
-        from xstf._sharpen import sharpen_spectral
+        from xstf.verbs.sharpen_spectral import sharpen_spectral
 
         return sharpen_spectral(
             self._cube, spatial, method=method, srf=srf, psf=psf, register=register,
@@ -146,7 +146,7 @@ class StfAccessor:
             **options,
         )  # fmt: skip
 
-    def evaluate_sharpen(
+    def evaluate_sharpen_spectral(
         self,
         spatial: xr.DataArray | xr.Dataset,
         *,
@@ -155,12 +155,14 @@ class StfAccessor:
         ratio: int | None = None,
         **options: Any,
     ) -> xr.Dataset:
-        """Call :func:`xstf.evaluate_sharpen` with this cube as `spectral`."""
-        from xstf.evaluate import evaluate_sharpen
+        """Call :func:`xstf.evaluate_sharpen_spectral` with this cube as `spectral`."""
+        from xstf.evaluate import evaluate_sharpen_spectral
 
-        return evaluate_sharpen(
+        return evaluate_sharpen_spectral(
             self._cube, spatial, methods=methods, truth=truth, ratio=ratio, **options
         )
+
+    evaluate_sharpen = evaluate_sharpen_spectral
 
 
 xr.register_dataarray_accessor("stf")(StfAccessor)

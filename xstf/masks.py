@@ -15,7 +15,7 @@ import numpy as np
 import xarray as xr
 from scipy.ndimage import distance_transform_edt
 
-from xstf import _inputs
+from xstf.cubes.read import NODATA, find_dim
 
 __all__ = ["fmask", "qa_pixel", "scl"]
 
@@ -224,7 +224,7 @@ def _decoded(
         raise TypeError(f"{what} has dtype {band.dtype}; it must hold the product's own numbers")
     if not (np.isfinite(dilate) and dilate >= 0):
         raise ValueError(f"dilate is {dilate}; give a distance in pixels, 0 or more")
-    fill = [band.attrs[k] for k in _inputs.NODATA if k in band.attrs]
+    fill = [band.attrs[k] for k in NODATA if k in band.attrs]
     mask: xr.DataArray = xr.apply_ufunc(
         partial(_masked, decode=decode, fill=fill),
         band,
@@ -260,7 +260,7 @@ def _lookup(values: np.ndarray, *, table: np.ndarray, what: str) -> np.ndarray:
 
 def _dilated(mask: xr.DataArray, distance: float, what: str) -> xr.DataArray:
     """Return where something True lies within a distance, in pixels; lazy, whatever the chunks."""
-    y, x = _inputs.find_dim(mask, "y"), _inputs.find_dim(mask, "x")
+    y, x = find_dim(mask, "y"), find_dim(mask, "x")
     if y is None or x is None:
         raise ValueError(
             f"{what} has dims {list(mask.dims)}; dilate needs y and x (or lat and lon): rename "

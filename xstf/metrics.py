@@ -33,7 +33,7 @@ import numpy as np
 import xarray as xr
 from scipy.ndimage import gaussian_filter
 
-from xstf._partners import Case, Per, match, match_spectra, moments, nanmean, space_of
+from xstf.cubes.compare import Case, Per, match_cubes, match_spectra, moments, nanmean, space_of
 
 __all__ = ["bias", "cc", "ergas", "mae", "psnr", "rmse", "sam", "ssim", "uiqi"]
 
@@ -61,7 +61,7 @@ def rmse(
         The name of the band dim; None takes ``"band"``, ``"wavelength"``, ``"bands"``
         or ``"variable"`` if there is one.
     """
-    case = match(estimate, truth, per, band)
+    case = match_cubes(estimate, truth, per, band)
     return _finish(case.mean(case.difference**2) ** 0.5, case, "rmse", "root mean square error")
 
 
@@ -69,7 +69,7 @@ def mae(
     estimate: xr.DataArray, truth: xr.DataArray, *, per: Per = None, band: str | None = None
 ) -> xr.DataArray:
     """Return the mean absolute error, in the data's units; parameters as in :func:`rmse`."""
-    case = match(estimate, truth, per, band)
+    case = match_cubes(estimate, truth, per, band)
     return _finish(case.mean(abs(case.difference)), case, "mae", "mean absolute error")
 
 
@@ -77,7 +77,7 @@ def bias(
     estimate: xr.DataArray, truth: xr.DataArray, *, per: Per = None, band: str | None = None
 ) -> xr.DataArray:
     """Return the mean of estimate − truth, in the data's units; parameters as in :func:`rmse`."""
-    case = match(estimate, truth, per, band)
+    case = match_cubes(estimate, truth, per, band)
     return _finish(case.mean(case.difference), case, "bias", "mean error")
 
 
@@ -88,7 +88,7 @@ def cc(
 
     Parameters as in :func:`rmse`.
     """
-    case = match(estimate, truth, per, band)
+    case = match_cubes(estimate, truth, per, band)
     m = moments(case.estimate, case.truth, case.reduced)
     varies = (m.var_e > _FLAT * m.mean_e**2) & (m.var_t > _FLAT * m.mean_t**2)
     value = m.cov / np.sqrt((m.var_e * m.var_t).where(varies))
@@ -115,7 +115,7 @@ def psnr(
         The largest value that the data can take, in their units; None takes the largest value of
         the truth, band by band, over every date.
     """
-    case = match(estimate, truth, per, band)
+    case = match_cubes(estimate, truth, per, band)
     top = _largest(case) if peak is None else xr.DataArray(_positive(peak, "peak"))
     error = case.mean(case.difference**2) ** 0.5
     value = xr.apply_ufunc(_decibel, top, error, dask="parallelized", output_dtypes=[np.float64])
@@ -174,7 +174,7 @@ def ssim(
     Wang et al. 2004, Image quality assessment: from error visibility to structural similarity,
     IEEE Transactions on Image Processing 13, 600–612, doi:10.1109/TIP.2003.819861.
     """
-    case = match(estimate, truth, per, band)
+    case = match_cubes(estimate, truth, per, band)
     y, x = space_of(case, 2 * _BORDER + 1, "ssim")
     span = _span(case, y, x) if data_range is None else _positive(data_range, "data_range")
     # both cubes travel as one complex cube: an overlap is made of one array at a time
@@ -247,7 +247,7 @@ def uiqi(
     Wang and Bovik 2002, A universal image quality index, IEEE Signal Processing Letters 9, 81–84,
     doi:10.1109/97.995823.
     """
-    case = match(estimate, truth, per, band)
+    case = match_cubes(estimate, truth, per, band)
     y, x = space = space_of(case, 1, "uiqi")
     if set(space) & set(case.kept):
         raise ValueError(f"uiqi has one value for many pixels: per cannot keep {list(case.kept)}")

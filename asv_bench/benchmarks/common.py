@@ -7,7 +7,7 @@ import dask
 import numpy as np
 import xarray as xr
 
-from xstf._method import classical_names
+from xstf.methods.lookup import classical_names
 
 # Tests run every benchmark once, small.
 SMALL = bool(os.environ.get("XSTF_BENCH_SMALL"))
@@ -40,7 +40,7 @@ def plain(fine, coarse):
 
 def on_threads(count):
     """Let eager runs and dask use so many threads."""
-    from xstf import _tiles
+    from xstf.tiles import run as _tiles
 
     _tiles.cores = lambda: count
     dask.config.set(scheduler="threads", num_workers=count)

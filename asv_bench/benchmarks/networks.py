@@ -10,8 +10,8 @@ import numpy as np
 import torch
 
 import xstf
-from xstf._method import get_method, method_names
-from xstf.methods import _networks
+from xstf.methods.lookup import get_method, method_names
+from xstf.weights import running as _networks
 
 from . import common
 
@@ -50,7 +50,7 @@ class Tiles:
     def setup(self, method):
         self.before = torch.get_num_threads()
         torch.set_num_threads(1)
-        self.net = _networks.settled(build(method), torch.device("cpu")).eval()
+        self.net = _networks.on_device(build(method), torch.device("cpu")).eval()
         self.images = [
             torch.rand(1, BANDS, TILE, TILE).contiguous(memory_format=torch.channels_last)
             for _ in range(3)
@@ -99,7 +99,7 @@ class Overhead:
 
     def _bare(self):
         """Run the network on as many tiles of that size as the verb does."""
-        net, _ = _networks.loaded(str(self.path), "ctstfm", "cpu")
+        net, _ = _networks.load_once(str(self.path), "ctstfm", "cpu")
         stride = TILE - 32
         across = -(-(self.fine.sizes["x"] - 16) // stride)
         tile = torch.from_numpy(np.random.default_rng(0).random((1, BANDS, TILE, TILE), np.float32))

@@ -7,8 +7,8 @@ import pytest
 from scipy.optimize import nnls
 
 from xstf.methods.sharpen_spectral import cnmf as method
-from xstf.methods.sharpen_spectral._endmembers import bundle, denoise
-from xstf.methods.sharpen_spectral._resampling import degrade, upsample
+from xstf.methods.sharpen_spectral.cnmf.endmembers import bundle, denoise
+from xstf.numerics.degrade import degrade, upsample
 
 RATIO = 3
 KERNEL = method.METHOD.kernels["numpy"]

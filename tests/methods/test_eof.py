@@ -7,8 +7,8 @@ import pickle
 import numpy as np
 import pytest
 
-from xstf.methods.gapfill import _modes
 from xstf.methods.gapfill.eof import METHOD, Params, _hide, _pick, _standards
+from xstf.methods.gapfill.eof import modes as _modes
 
 ENGINES = ["numba", "numpy"]
 SMALL = Params(max_rank=4, rounds=12)

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from xstf.methods.fuse._conversion import conversion, regression_terms
 from xstf.methods.fuse.estarfm import METHOD, Params
+from xstf.methods.fuse.estarfm.conversion import conversion, regression_terms
 
 RATIO = 4
 SMALL = Params(window=9)

@@ -7,8 +7,10 @@ import warnings
 import numpy as np
 import pytest
 
-from xstf.methods.fuse import _fastvsdf_classes, _fastvsdf_smooth, _patches
 from xstf.methods.fuse.fastvsdf import METHOD, Params
+from xstf.methods.fuse.fastvsdf import classes as _fastvsdf_classes
+from xstf.methods.fuse.fastvsdf import smoothing as _fastvsdf_smooth
+from xstf.numerics import patches as _patches
 
 RATIO = 6
 SMALL = Params(covers=4, sigma=1.5)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from xstf.methods._upsample import upsample_numpy
 from xstf.methods.fuse.fitfc import METHOD, Params, _local_mean, _regress
+from xstf.numerics.upsample import upsample_numpy
 
 RATIO = 4
 SMALL = Params(window=7, regression_window=3)

@@ -7,8 +7,9 @@ import warnings
 import numpy as np
 import pytest
 
-from xstf.methods.fuse import _fsdaf_classes, _patches
 from xstf.methods.fuse.fsdaf import METHOD, Params
+from xstf.numerics import patches as _patches
+from xstf.numerics import unmixing as _fsdaf_classes
 
 RATIO = 6
 SMALL = Params(window=9, classes=4)

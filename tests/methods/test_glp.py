@@ -7,15 +7,8 @@ import pytest
 from scipy.ndimage import gaussian_filter
 
 from xstf.methods.sharpen_spectral import gsa, mtf_glp_hs, sfim
-from xstf.methods.sharpen_spectral._injection import (
-    coefficients,
-    components,
-    project,
-    restore,
-    returned,
-    ridge,
-)
-from xstf.methods.sharpen_spectral._response import degrade, register, upsample
+from xstf.numerics.degrade import degrade, register, upsample
+from xstf.numerics.injection import coefficients, components, project, restore, returned, ridge
 
 RATIO = 2
 METHODS = [gsa.METHOD, mtf_glp_hs.METHOD, sfim.METHOD]

@@ -5,8 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from xstf.methods.gapfill import _coregion, _gp_basis, _gp_linear
 from xstf.methods.gapfill.gp import METHOD, Params
+from xstf.methods.gapfill.gp import basis as _gp_basis
+from xstf.methods.gapfill.gp import coregionalization as _coregion
+from xstf.methods.gapfill.gp import linear_solve as _gp_linear
 
 ENGINES = ["numba", "numpy"]
 SHARP = Params(speckle=1)

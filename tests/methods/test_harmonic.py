@@ -7,8 +7,8 @@ import pickle
 import numpy as np
 import pytest
 
-from xstf.methods.gapfill._season import season_state, season_terms, seasonal
 from xstf.methods.gapfill.harmonic import METHOD, Params
+from xstf.numerics.seasonal import season_state, season_terms, seasonal
 
 ENGINES = ["numba", "numpy"]
 

@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from xstf.methods import _networks
-from xstf.methods._lattice import Lattice
+from xstf.numerics.lattice import Lattice
+from xstf.weights import running as _networks
 
 LATTICES = st.builds(
     lambda stride, overlap, size: Lattice(stride + overlap, overlap, (size, size)),

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from xstf.methods.gapfill import linear, nearest
-from xstf.methods.gapfill._gaps import BLOCK, spread_of, variance
+from xstf.numerics.gaps import BLOCK, spread_of, variance
 
 METHODS = [linear.METHOD, nearest.METHOD]
 

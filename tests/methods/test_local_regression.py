@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from xstf.methods.sharpen_spectral import local_regression as method
-from xstf.methods.sharpen_spectral._local_fit import fit
-from xstf.methods.sharpen_spectral._resampling import degrade, upsample
-from xstf.methods.sharpen_spectral._residual import correlation, correlations
+from xstf.methods.sharpen_spectral.local_regression.residual import correlation, correlations
+from xstf.numerics.degrade import degrade, upsample
+from xstf.numerics.local_fit import fit
 
 RATIO = 2
 KERNEL = method.METHOD.kernels["numpy"]

@@ -6,8 +6,8 @@ import warnings
 import numpy as np
 import pytest
 
-from xstf.methods.gapfill._similar_pixels import DENSE, group, pattern, weigh, weights_of
 from xstf.methods.gapfill.mnspi import METHOD, Params
+from xstf.numerics.similar_pixels import DENSE, group, pattern, weigh, weights_of
 
 SMALL = Params(reach=6, similar=8, classes=4)
 WHOLE = (slice(None), slice(None))

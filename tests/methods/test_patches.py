@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from xstf.methods.fuse import _patches
+from xstf.numerics import patches as _patches
 
 
 @pytest.mark.parametrize(("ratio", "size"), [(16, 130), (50, 44)])

@@ -5,9 +5,9 @@ import pickle
 import numpy as np
 import pytest
 
-from xstf.methods.gapfill._local_ridge import RING, rings
-from xstf.methods.gapfill._predictors import correlation, nearest_dates, smooth_guide
 from xstf.methods.gapfill.regression import METHOD, Params
+from xstf.methods.gapfill.regression.local_ridge import RING, rings
+from xstf.methods.gapfill.regression.predictors import correlation, nearest_dates, smooth_guide
 
 PARAMS = Params(dates=2, reach=6)
 

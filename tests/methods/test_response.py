@@ -6,17 +6,8 @@ import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
 
-from xstf.methods.sharpen_spectral._resampling import fill, round_trip, spread
-from xstf.methods.sharpen_spectral._response import (
-    degrade,
-    estimate_fwhm,
-    estimate_shift,
-    estimate_srf,
-    locate,
-    register,
-    respond,
-    upsample,
-)
+from xstf.numerics.degrade import degrade, fill, register, round_trip, spread, upsample
+from xstf.numerics.response import estimate_fwhm, estimate_shift, estimate_srf, locate, respond
 
 RATIO = 4
 

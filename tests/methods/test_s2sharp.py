@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
 
-from xstf.methods.sharpen_spectral import _conjugate
 from xstf.methods.sharpen_spectral import s2sharp as method
-from xstf.methods.sharpen_spectral._resampling import degrade, upsample
+from xstf.numerics import conjugate_gradients as _conjugate
+from xstf.numerics.degrade import degrade, upsample
 
 RATIO = 2
 KERNEL = method.METHOD.kernels["numpy"]

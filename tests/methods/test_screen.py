@@ -5,9 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from xstf.methods.gapfill import _screen
-from xstf.methods.gapfill._screen import SCREEN_HALO, screen
-from xstf.methods.gapfill._season import season_state
+from xstf.numerics import outliers as _screen
+from xstf.numerics.outliers import SCREEN_HALO, find_outliers
+from xstf.numerics.seasonal import season_state
 
 DATES, SIZE = 50, (20, 24)
 
@@ -34,7 +34,7 @@ def dates_of(cube):
 
 def test_a_clear_cube_stays_whole(clear):
     cube, times, state = clear
-    outlier = screen(cube, times, state=state)
+    outlier = find_outliers(cube, times, state=state)
     assert outlier.mean() < 1e-3
 
 
@@ -46,7 +46,7 @@ def test_a_patch_of_haze_or_shadow_is_found(clear, sign):
     for i in dates_of(cube)[[5, 14, 26]]:
         hit[i, 4:14, 6:18] = True
     hazy += np.float32(sign * 0.12) * hit[:, None]
-    outlier = screen(hazy, times, state=state)
+    outlier = find_outliers(hazy, times, state=state)
     seen = np.isfinite(cube).any(axis=1)
     assert outlier[hit & seen].mean() > 0.95
     assert outlier[~hit & seen].mean() < 1e-3
@@ -60,7 +60,7 @@ def test_haze_is_found_when_the_scene_is_learnt_with_it(clear):
     for i in dates_of(cube)[::7]:
         hit[i, 2:12, 3:20] = True
     hazy += np.float32(0.15) * hit[:, None]
-    outlier = screen(hazy, times, state=season_state(hazy[None], times))
+    outlier = find_outliers(hazy, times, state=season_state(hazy[None], times))
     assert outlier[hit & np.isfinite(cube).any(axis=1)].mean() > 0.9
 
 
@@ -69,7 +69,7 @@ def test_a_change_that_lasts_stays(clear):
     changed = cube.copy()
     at = dates_of(cube)[15]
     changed[at:, :, 5:15, 5:15] -= 0.15
-    assert screen(changed, times, state=state)[:, 5:15, 5:15].mean() < 0.005
+    assert find_outliers(changed, times, state=state)[:, 5:15, 5:15].mean() < 0.005
 
 
 def test_a_change_of_three_dates_stays_and_one_of_a_single_date_does_not(clear):
@@ -80,7 +80,7 @@ def test_a_change_of_three_dates_stays_and_one_of_a_single_date_does_not(clear):
         changed[at, :, 5:15, 5:15] -= 0.15
         # Three valid dates in a row: a pixel that lacks one of them shows only two.
         whole = np.isfinite(cube[at][:, 0, 5:15, 5:15]).all(axis=0)
-        share = screen(changed, times, state=state)[at][:, 5:15, 5:15][:, whole].mean()
+        share = find_outliers(changed, times, state=state)[at][:, 5:15, 5:15][:, whole].mean()
         assert least <= share <= most
 
 
@@ -91,7 +91,7 @@ def test_a_lone_pixel_stays_unless_it_is_extreme(clear):
     for shift, found in ((0.065, False), (0.5, True)):
         spiked = cube.copy()
         spiked[i, :, y, x] += shift
-        assert screen(spiked, times, state=state, threshold=4.0)[i, y, x] == found
+        assert find_outliers(spiked, times, state=state, threshold=4.0)[i, y, x] == found
 
 
 def test_what_is_certain_is_never_an_outlier(clear):
@@ -101,7 +101,7 @@ def test_what_is_certain_is_never_an_outlier(clear):
     hazy[i] += 0.2
     certain = np.zeros((DATES, *SIZE), bool)
     certain[i, :10] = True
-    outlier = screen(hazy, times, state=state, certain=certain)
+    outlier = find_outliers(hazy, times, state=state, certain=certain)
     assert not outlier[i, :10].any()
     assert outlier[i, 10:][np.isfinite(cube[i, 0, 10:])].mean() > 0.9
 
@@ -110,7 +110,7 @@ def test_a_pixel_keeps_two_thirds_of_its_dates(clear):
     cube, times, state = clear
     hazy = cube.copy()
     hazy[dates_of(cube)[::2]] += 0.3
-    outlier = screen(hazy, times, state=state)
+    outlier = find_outliers(hazy, times, state=state)
     assert (outlier.sum(axis=0) <= np.isfinite(cube).any(axis=1).sum(axis=0) / 3).all()
 
 
@@ -118,11 +118,11 @@ def test_tiles_with_the_halo_are_the_whole(clear):
     cube, times, state = clear
     hazy = cube.copy()
     hazy[dates_of(cube)[9], :, 3:13, 4:15] += 0.06
-    whole = screen(hazy, times, state=state)
+    whole = find_outliers(hazy, times, state=state)
     assert whole.any()
     rows, cols = slice(4, 12), slice(6, 16)
     wide = tuple(slice(s.start - SCREEN_HALO, s.stop + SCREEN_HALO) for s in (rows, cols))
-    part = screen(np.ascontiguousarray(hazy[:, :, wide[0], wide[1]]), times, state=state)
+    part = find_outliers(np.ascontiguousarray(hazy[:, :, wide[0], wide[1]]), times, state=state)
     h = SCREEN_HALO
     np.testing.assert_array_equal(part[:, h:-h, h:-h], whole[:, rows, cols])
 
@@ -130,10 +130,10 @@ def test_tiles_with_the_halo_are_the_whole(clear):
 def test_an_empty_cube_has_no_outliers_and_nothing_is_changed(clear):
     cube, times, state = clear
     before = cube.copy()
-    screen(cube, times, state=state)
+    find_outliers(cube, times, state=state)
     np.testing.assert_array_equal(cube, before)
     nothing = np.full_like(cube, np.nan)
-    assert not screen(nothing, times, state=season_state(nothing[None], times)).any()
+    assert not find_outliers(nothing, times, state=season_state(nothing[None], times)).any()
 
 
 def test_scaled_data_give_the_same_outliers(clear):
@@ -141,7 +141,8 @@ def test_scaled_data_give_the_same_outliers(clear):
     hazy = cube.copy()
     hazy[dates_of(cube)[9], :, 3:13, 4:15] += 0.1
     outliers = [
-        screen(c, times, state=season_state(c[None], times)) for c in (hazy, hazy * np.float32(1e4))
+        find_outliers(c, times, state=season_state(c[None], times))
+        for c in (hazy, hazy * np.float32(1e4))
     ]
     np.testing.assert_array_equal(*outliers)
 

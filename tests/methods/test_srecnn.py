@@ -13,11 +13,11 @@ torch = pytest.importorskip("torch")
 
 import xstf  # noqa: E402
 from xstf import testing  # noqa: E402
-from xstf._method import get_method  # noqa: E402
-from xstf.methods import _networks  # noqa: E402
+from xstf.methods.lookup import get_method  # noqa: E402
 from xstf.methods.sharpen_spectral import srecnn  # noqa: E402
-from xstf.methods.sharpen_spectral._response import degrade, upsample  # noqa: E402
 from xstf.nets import srecnn as net  # noqa: E402
+from xstf.numerics.degrade import degrade, upsample  # noqa: E402
+from xstf.weights import running as _networks  # noqa: E402
 
 SPECTRAL, SPATIAL, TRUTH = testing.bands()
 RECORD = get_method("sharpen_spectral", "srecnn")
@@ -196,7 +196,7 @@ def test_weights_are_read_once_and_are_not_in_the_tasks(weights, monkeypatch):
     load = xstf.weights.load
     lazy = sharpen(weights, SPECTRAL.chunk(y=6), SPATIAL.chunk(y=12))
     monkeypatch.setattr(_networks, "_LOADED", {})
-    monkeypatch.setattr(xstf.weights, "load", lambda s: found.append(s) or load(s))
+    monkeypatch.setattr(xstf.weights.checkpoint, "load", lambda s: found.append(s) or load(s))
     lazy.compute()
     assert len(found) == 1
     sizes = [len(pickle.dumps(t)) for t in dict(lazy.__dask_graph__()).values()]

@@ -11,9 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from xstf.methods.fuse import _starfm_cuda, starfm
-from xstf.methods.fuse._starfm_cuda import BLOCK, SOURCE, grid
+from xstf.methods.fuse import starfm
 from xstf.methods.fuse.starfm import METHOD, Params
+from xstf.methods.fuse.starfm import cuda as _starfm_cuda
+from xstf.methods.fuse.starfm.cuda import BLOCK, SOURCE, grid
 
 RATIO = 4
 SMALL = Params(window=9)

@@ -10,9 +10,11 @@ import torch
 import xarray as xr
 
 import xstf
-from xstf import _series, weights
-from xstf.methods.sts import _linear, _network
-from xstf.methods.sts._network import Scaling
+from xstf import weights
+from xstf.methods.sts.sts import network as _network
+from xstf.methods.sts.sts.network import Scaling
+from xstf.methods.sts.sts_linear import estimate as _linear
+from xstf.scenes import series as _series
 
 SCENE = _series.hyperspectral_series(size=60, bands=40)
 RANGE = float(SCENE.truth.max() - SCENE.truth.min())

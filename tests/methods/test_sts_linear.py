@@ -7,9 +7,9 @@ import copy
 import numpy as np
 import pytest
 
-from xstf import _series
-from xstf.methods.sharpen_spectral._resampling import degrade, upsample
-from xstf.methods.sts import _linear as method
+from xstf.methods.sts.sts_linear import estimate as method
+from xstf.numerics.degrade import degrade, upsample
+from xstf.scenes import series as _series
 
 RATIOS = (3, 2)
 PAIRED = [0, 2, 4]

@@ -9,8 +9,10 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from xstf.methods.sharpen_spectral import _fourier, _subspace, fuse, hysure
-from xstf.methods.sharpen_spectral._response import degrade, upsample
+from xstf.methods.sharpen_spectral import fuse, hysure
+from xstf.numerics import fourier as _fourier
+from xstf.numerics import subspace as _subspace
+from xstf.numerics.degrade import degrade, upsample
 
 RECORDS = [fuse.METHOD, hysure.METHOD]
 RATIO = 4

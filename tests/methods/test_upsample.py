@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from xstf.methods._upsample import upsample, upsample_numpy
+from xstf.numerics.upsample import upsample, upsample_numpy
 
 
 @pytest.mark.parametrize("ratio", [1, 2, 5, 8])

@@ -3,9 +3,9 @@
 import numpy as np
 import pytest
 
-from xstf.methods.gapfill._penalised import BLOCK, clock_of, roughness
 from xstf.methods.gapfill.linear import METHOD as LINEAR
 from xstf.methods.gapfill.whittaker import METHOD, Params
+from xstf.methods.gapfill.whittaker.penalised import BLOCK, clock_of, roughness
 
 CHOICES = [
     {},

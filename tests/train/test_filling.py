@@ -8,10 +8,10 @@ import torch
 import xarray as xr
 
 import xstf
-from xstf._method import get_method
-from xstf._recipe import Recipe
-from xstf.train import filling
-from xstf.train.course import turned
+from xstf._method import Recipe
+from xstf.methods.lookup import get_method
+from xstf.train import gapfill as filling
+from xstf.train.task import turned
 
 QUICK = {"epochs": 2, "steps": 2, "patch": 20, "batch": 2, "device": "cpu", "prior": "linear"}
 BOTH = pytest.mark.parametrize("method", ["mts-vivit", "smts-vit"])

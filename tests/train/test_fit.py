@@ -9,9 +9,10 @@ import pytest
 import torch
 
 import xstf
-from xstf._method import get_method
-from xstf._recipe import Recipe
-from xstf.train import fusion, loop
+from xstf._method import Recipe
+from xstf.methods.lookup import get_method
+from xstf.train import fuse as fusion
+from xstf.train import loop
 
 QUICK = {
     "epochs": 2, "steps": 2, "patch": 16, "batch": 2, "device": "cpu",

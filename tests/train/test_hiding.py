@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
 
-from xstf.train.hiding import _boxes, _cloud, _onto, _smooth, hide
+from xstf.train.masking import _boxes, _cloud, _onto, _smooth, hide
 
 NONE = np.zeros((0, 0, 0), bool)
 KINDS = ["real", "simulated", "boxes"]

@@ -8,10 +8,10 @@ import torch
 import xarray as xr
 
 import xstf
-from xstf._method import get_method
 from xstf.methods.fuse._network import Images, _run
+from xstf.methods.lookup import get_method
 from xstf.nets import stf3dcnn
-from xstf.train import fusion
+from xstf.train import fuse as fusion
 
 QUICK = {
     "epochs": 1, "steps": 2, "patch": 16, "batch": 2, "device": "cpu",

@@ -10,13 +10,7 @@ from scipy.ndimage import gaussian_filter
 
 torch = pytest.importorskip("torch", reason="needs torch")
 
-from xstf.train.losses import (  # noqa: E402
-    TERMS,
-    compose,
-    least_squares_critic,
-    least_squares_generator,
-    pyramid,
-)
+from xstf.train.losses import TERMS, compose, least_squares_critic, least_squares_generator, pyramid  # noqa: E402
 
 NAMES = [
     "l1", "mse", "charbonnier", "ssim", "ms_ssim", "cosine", "angle", "haar",

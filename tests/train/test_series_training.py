@@ -10,11 +10,14 @@ import torch
 import xarray as xr
 
 import xstf
-from xstf import _series, weights
-from xstf._method import get_method
-from xstf._recipe import Recipe
-from xstf.methods.sharpen_spectral._resampling import degrade
-from xstf.train import loop, series, series_lessons
+from xstf import weights
+from xstf._method import Recipe
+from xstf.methods.lookup import get_method
+from xstf.numerics.degrade import degrade
+from xstf.scenes import series as _series
+from xstf.train import loop
+from xstf.train import sts as series
+from xstf.train import sts_samples as series_lessons
 
 SCENE = _series.hyperspectral_series(size=60, bands=40)
 SIZES = {"width": 8, "depth": 1}

@@ -9,9 +9,9 @@ import xarray as xr
 
 import xstf
 from xstf import testing
-from xstf._method import get_method
-from xstf.methods.sharpen_spectral._response import degrade
-from xstf.train import sharpening
+from xstf.methods.lookup import get_method
+from xstf.numerics.degrade import degrade
+from xstf.train import sharpen_spectral as sharpening
 
 SPECTRAL, SPATIAL, _ = testing.bands()
 RECORD = get_method("sharpen_spectral", "srecnn")

@@ -13,13 +13,18 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
-from xstf import _engines, weights
-from xstf._method import TASKS, Method, Task, get_method, method_names
-from xstf._recipe import Net, Recipe
+from xstf import weights
+from xstf._method import TASKS, Method, Net, Recipe, Task
 from xstf._version import __version__
-from xstf.methods._networks import device_of
-from xstf.train import filling, fusion, loop, series, sharpening
-from xstf.train.course import Batch, Course
+from xstf.methods.lookup import get_method, method_names
+from xstf.tiles.engines import make_runner
+from xstf.train import fuse as fusion
+from xstf.train import gapfill as filling
+from xstf.train import loop
+from xstf.train import sharpen_spectral as sharpening
+from xstf.train import sts as series
+from xstf.train.task import Batch, Course
+from xstf.weights.running import device_of
 
 # An autoencoder whose features a loss looks at is trained for so many steps of so many patches.
 _FEATURE_RECIPE = Recipe(epochs=4, steps=50, batch=4, rate=1e-3, schedule="cosine")
@@ -163,7 +168,7 @@ def fit(
     ['epochs', 'mae', 'mae_untrained', 'seconds']
     """
     record, net = network_of(method)
-    _engines.make_runner(record, "torch", device)
+    make_runner(record, "torch", device)
     place = device_of(device)
     chosen, reading = _split(record, net, recipe, place, more)
     course = _COURSES[record.task](record, *cubes, mask=mask, validation=validation, **reading)

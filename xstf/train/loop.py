@@ -18,10 +18,10 @@ import torch
 from torch import Tensor, nn
 
 from xstf import weights
-from xstf._recipe import Recipe
-from xstf.methods._networks import settled
+from xstf._method import Recipe
 from xstf.train import losses
-from xstf.train.course import Batch, Study
+from xstf.train.task import Batch, Study
+from xstf.weights.running import on_device
 
 _LAST_RATE = 0.01  # of a cosine schedule, as a share of the first
 _COLUMNS = ("epoch", "seconds", "rate", "loss", "mae")
@@ -168,8 +168,8 @@ class _Trainer:
         adversarial: float,
         device: torch.device,
     ) -> None:
-        self.net = settled(net, device)
-        self.critic = critic if critic is None else settled(critic, device)
+        self.net = on_device(net, device)
+        self.critic = critic if critic is None else on_device(critic, device)
         self.recipe, self.study, self.device = recipe, study, device
         self.adversarial = adversarial
         self.steps = recipe.steps or study.steps

@@ -2,7 +2,7 @@
 
 The network sees the fine image of a pair and the coarse images of its date and of the target date,
 these interpolated to fine pixels, all scaled band by band as its checkpoint says; it answers with
-the change to add to a base image (see `Net.base` in `xstf._recipe`). Holes are filled before it
+the change to add to a base image (see `Net.base` in `xstf._method`). Holes are filled before it
 looks, the fine image's with the coarse one of its date and the coarse images' with the mean of
 the tile, and the result is missing where the base image or the coarse target is.
 
@@ -22,9 +22,9 @@ from typing import Any, Literal
 
 import numpy as np
 
-from xstf.methods import _networks
-from xstf.methods._lattice import Lattice, Window
-from xstf.methods._upsample import upsample
+from xstf.numerics.lattice import Lattice, Window
+from xstf.numerics.upsample import upsample
+from xstf.weights.running import device_of, inference, load_once, over_tiles
 
 # A scaled value is 0 to 1 for most data. The median of a tile beyond this is another unit.
 _OTHER_UNITS = 20.0
@@ -99,15 +99,15 @@ def kernel(
     device: str | None = None,
 ) -> tuple[np.ndarray, None]:
     """Return the network's estimate; the contract is `xstf._method.Method`'s."""
-    net, manifest = _networks.loaded(state["weights"], state["module"], device)
-    place = _networks.device_of(device)
+    net, manifest = load_once(state["weights"], state["module"], device)
+    place = device_of(device)
     images = Images(fine, upsample(coarse, ratio), manifest, origin)
     pairs, bands = fine.shape[:2]
     rows, cols = (slice(i.start + o, i.stop + o) for i, o in zip(inner, origin, strict=True))
     with ExitStack() as stack:
-        for context in _networks.inference(place):
+        for context in inference(place):
             stack.enter_context(context)
-        answer = _networks.over_tiles(
+        answer = over_tiles(
             Lattice(params.tile, params.overlap, whole, state["multiple"]),
             (rows, cols),
             images.cut,

@@ -53,10 +53,10 @@ from typing import Any
 import numpy as np
 
 from xstf._method import Method
-from xstf.methods._jit import jit
-from xstf.methods._upsample import upsample, upsample_numpy
-from xstf.methods.fuse._fsdaf_classes import find_changes, find_classes, predict, see, unpacked
-from xstf.methods.fuse._patches import blend, pair_weights, patches_of, sample_patches
+from xstf.numerics.jit import jit
+from xstf.numerics.patches import blend, pair_weights, patches_of, sample_patches
+from xstf.numerics.unmixing import find_changes, find_classes, predict, see, unpacked
+from xstf.numerics.upsample import upsample, upsample_numpy
 
 STEP = 2  # every second row and column of the window holds as much as all of them
 

@@ -7,9 +7,9 @@ from typing import Any, Literal, get_args
 
 import numpy as np
 
-from xstf.methods._jit import jit
 from xstf.methods.gapfill import eof, harmonic
 from xstf.methods.gapfill.linear import INSTANT
+from xstf.numerics.jit import jit
 
 Prior = Literal["linear", "harmonic", "eof"]
 PRIORS: tuple[Prior, ...] = get_args(Prior)

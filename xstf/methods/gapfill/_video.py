@@ -17,9 +17,9 @@ from typing import Any, Literal
 
 import numpy as np
 
-from xstf.methods import _networks
-from xstf.methods._lattice import Lattice, Window
 from xstf.methods.gapfill._prior import PRIORS, Prior, prior_of, settle_prior
+from xstf.numerics.lattice import Lattice, Window
+from xstf.weights.running import device_of, inference, load_once, over_tiles
 
 _WINDOWS = 4  # of dates, that a processor takes at a time
 # A standardised value is -3 to 3 for most data. The median of a tile beyond this is another unit.
@@ -101,15 +101,15 @@ def kernel(
     device: str | None = None,
 ) -> tuple[np.ndarray, np.ndarray | None, np.ndarray | None]:
     """Return the network's estimate; the contract is `xstf._method.Method`'s."""
-    net, manifest = _networks.loaded(state["weights"], state["module"], device)
-    place = _networks.device_of(device)
+    net, manifest = load_once(state["weights"], state["module"], device)
+    place = device_of(device)
     prior = prior_of(params.prior, cube, times, state["prior"])
     series = Series(cube, guide, prior, manifest)
     rows, cols = (slice(i.start + o, i.stop + o) for i, o in zip(inner, origin, strict=True))
     with ExitStack() as stack:
-        for context in _networks.inference(place):
+        for context in inference(place):
             stack.enter_context(context)
-        answer = _networks.over_tiles(
+        answer = over_tiles(
             Lattice(params.tile, params.overlap, whole, state["multiple"]),
             (rows, cols),
             partial(series.cut, origin=origin),

@@ -23,7 +23,7 @@ or where we differ:
   coefficients (universal kriging), not after them. A nearest relative is the kriging with external
   drift of geostatistics.
 - Its length and the noise are the most likely ones of the scene, from a prior around 30 d and 0.3:
-  see `xstf.methods.gapfill._season`, where all of this is shared with other methods.
+  see `xstf.numerics.seasonal`, where all of this is shared with other methods.
 - The trend is held before a pixel's first and after its last observation. A pixel whose
   observations, two or more, are all the same keeps that value.
 - The standard deviation is that of a new observation: fit, residual and noise, times the pixel's
@@ -40,8 +40,8 @@ from typing import Any, Literal
 import numpy as np
 
 from xstf._method import Method
-from xstf.methods.gapfill._season import HARMONICS, season_state, season_terms, seasonal
-from xstf.methods.gapfill._season_blocks import BISQUARE, NORMAL, PRIOR
+from xstf.numerics.seasonal import HARMONICS, season_state, season_terms, seasonal
+from xstf.numerics.seasonal_blocks import BISQUARE, NORMAL, PRIOR
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -46,8 +46,8 @@ import numpy as np
 
 from xstf._method import Method
 from xstf.methods.gapfill import mnspi
-from xstf.methods.gapfill._season import season_state, season_terms, seasonal
-from xstf.methods.gapfill._similar_pixels import hide, pixels_of
+from xstf.numerics.seasonal import season_state, season_terms, seasonal
+from xstf.numerics.similar_pixels import hide, pixels_of
 
 # Of the sample's windows, every third one is hidden and filled: each costs as much as a tile.
 EVERY_WINDOW = 3

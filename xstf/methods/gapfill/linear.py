@@ -30,8 +30,7 @@ from typing import Any
 import numpy as np
 
 from xstf._method import Method
-from xstf.methods._jit import jit
-from xstf.methods.gapfill._gaps import (
+from xstf.numerics.gaps import (
     BLOCK,
     NOT_AHEAD,
     hidden_widths,
@@ -42,6 +41,7 @@ from xstf.methods.gapfill._gaps import (
     unroll,
     variance,
 )
+from xstf.numerics.jit import jit
 
 # Keeps 0 / 0 out of the weight of a value at its own date; shorter than any time between dates.
 INSTANT = np.float32(1e-30)

@@ -15,8 +15,7 @@ doi:10.48550/arXiv.2506.19591
 
 from __future__ import annotations
 
-from xstf._method import Method
-from xstf._recipe import Net, Recipe
+from xstf._method import Method, Net, Recipe
 from xstf.methods.gapfill._video import EXEMPT, VideoParams, halo, kernel, settle
 
 METHOD = Method(

@@ -45,8 +45,7 @@ transformer. ICCV. doi:10.1109/ICCV48922.2021.00676
 
 from __future__ import annotations
 
-from xstf._method import Method
-from xstf._recipe import Net, Recipe
+from xstf._method import Method, Net, Recipe
 from xstf.methods.gapfill._video import EXEMPT, VideoParams, halo, kernel, settle
 
 METHOD = Method(

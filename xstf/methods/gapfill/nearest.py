@@ -12,8 +12,8 @@ from typing import Any
 import numpy as np
 
 from xstf._method import Method
-from xstf.methods._jit import jit
-from xstf.methods.gapfill._gaps import BLOCK, look_back, steps_of, unroll
+from xstf.numerics.gaps import BLOCK, look_back, steps_of, unroll
+from xstf.numerics.jit import jit
 
 
 @dataclass(frozen=True, kw_only=True)

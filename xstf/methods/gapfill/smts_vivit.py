@@ -16,8 +16,7 @@ Wang, Y., Li, L., Yue, M. & State, R. (2025). arXiv:2512.09471, doi:10.48550/arX
 
 from __future__ import annotations
 
-from xstf._method import Method
-from xstf._recipe import Net, Recipe
+from xstf._method import Method, Net, Recipe
 from xstf.methods.gapfill._video import EXEMPT, VideoParams, halo, kernel, settle
 
 METHOD = Method(

@@ -23,7 +23,8 @@ import numpy as np
 
 from xstf._method import Method
 from xstf.methods.sharpen_spectral import hysure, local_regression, mtf_glp_hs
-from xstf.methods.sharpen_spectral._response import degrade, locate
+from xstf.numerics.degrade import degrade
+from xstf.numerics.response import locate
 
 CANDIDATES: dict[str, Method] = {
     module.METHOD.name: module.METHOD for module in (hysure, mtf_glp_hs, local_regression)

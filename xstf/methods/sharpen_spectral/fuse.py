@@ -34,8 +34,9 @@ from typing import Any
 import numpy as np
 
 from xstf._method import Method
-from xstf.methods.sharpen_spectral import _fourier, _subspace
-from xstf.methods.sharpen_spectral._response import upsample
+from xstf.numerics.degrade import upsample
+from xstf.numerics.fourier import build, crop, margins, mirror, restore, solve, transform
+from xstf.numerics.subspace import Noise, drive, learn, mask, read, write
 
 # Coarse pixels after which the influence of a pixel is below what the record states: tiles differ
 # from the whole by less than 3e-4 of the range of the values.
@@ -78,8 +79,8 @@ def _halo(params: Params, ratio: int) -> int:
 
 def _settle(samples: Mapping[str, np.ndarray], *, ratio: int, params: Params) -> dict[str, Any]:
     """Return the subspace of the scene."""
-    noise = _subspace.Noise(params.whiteness, bounded=False)
-    return _subspace.learn(samples, ratio=ratio, rank=params.rank, noise_model=noise)
+    noise = Noise(params.whiteness, bounded=False)
+    return learn(samples, ratio=ratio, rank=params.rank, noise_model=noise)
 
 
 def _numpy(
@@ -95,20 +96,20 @@ def _numpy(
     """Return the most probable sharp cube."""
     if "basis" not in state:
         blurred = upsample(spectral, ratio=ratio)[:, *inner]
-        return _subspace.mask(blurred, spectral, spatial, ratio, inner), None
-    margin = _fourier.margins(spectral.shape[1:])
+        return mask(blurred, spectral, spatial, ratio, inner), None
+    margin = margins(spectral.shape[1:])
     fine_margin = (margin[0] * ratio, margin[1] * ratio)
-    coarse = _subspace.read(spectral, state)
-    sharp = _subspace.drive(spatial, coarse, state, ratio)
-    sharp = _fourier.mirror(sharp, fine_margin)
-    system = _fourier.build(
+    coarse = read(spectral, state)
+    sharp = drive(spatial, coarse, state, ratio)
+    sharp = mirror(sharp, fine_margin)
+    system = build(
         sharp.shape[1:], ratio=ratio, state=state, penalty=params.penalty,
     )  # fmt: skip
-    coarse = _fourier.transform(_fourier.mirror(coarse, margin))
-    spectrum = _fourier.solve(system, coarse, _fourier.transform(sharp))
-    values = _fourier.restore(system, spectrum)
-    values = _fourier.crop(values, fine_margin, inner)
-    return _subspace.write(values, spectral, spatial, state, ratio, inner), None
+    coarse = transform(mirror(coarse, margin))
+    spectrum = solve(system, coarse, transform(sharp))
+    values = restore(system, spectrum)
+    values = crop(values, fine_margin, inner)
+    return write(values, spectral, spatial, state, ratio, inner), None
 
 
 METHOD = Method(

@@ -33,7 +33,8 @@ from typing import Any
 import numpy as np
 
 from xstf._method import Method
-from xstf.methods.sharpen_spectral._injection import (
+from xstf.numerics.degrade import degrade, register, upsample
+from xstf.numerics.injection import (
     components,
     finest,
     halo,
@@ -43,13 +44,7 @@ from xstf.methods.sharpen_spectral._injection import (
     returned,
     ridge,
 )
-from xstf.methods.sharpen_spectral._response import (
-    common_pixels,
-    degrade,
-    locate,
-    register,
-    upsample,
-)
+from xstf.numerics.response import common_pixels, locate
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -40,8 +40,9 @@ from typing import Any
 import numpy as np
 
 from xstf._method import Method
-from xstf.methods.sharpen_spectral import _fourier, _subspace
-from xstf.methods.sharpen_spectral._response import upsample
+from xstf.numerics.degrade import upsample
+from xstf.numerics.fourier import build, crop, margins, mirror, restore, solve, transform
+from xstf.numerics.subspace import Noise, drive, learn, mask, read, write
 
 # Coarse pixels after which the influence of a pixel is below what the record states: tiles differ
 # from the whole by less than 1e-3 of the range of the values.
@@ -98,8 +99,8 @@ def _halo(params: Params, ratio: int) -> int:
 
 def _settle(samples: Mapping[str, np.ndarray], *, ratio: int, params: Params) -> dict[str, Any]:
     """Return the subspace of the scene."""
-    noise = _subspace.Noise(params.whiteness, bounded=True)
-    return _subspace.learn(samples, ratio=ratio, rank=params.rank, noise_model=noise)
+    noise = Noise(params.whiteness, bounded=True)
+    return learn(samples, ratio=ratio, rank=params.rank, noise_model=noise)
 
 
 def _numpy(
@@ -115,15 +116,15 @@ def _numpy(
     """Return the most probable sharp cube."""
     if "basis" not in state:
         blurred = upsample(spectral, ratio=ratio)[:, *inner]
-        return _subspace.mask(blurred, spectral, spatial, ratio, inner), None
-    margin = _fourier.margins(spectral.shape[1:])
+        return mask(blurred, spectral, spatial, ratio, inner), None
+    margin = margins(spectral.shape[1:])
     fine_margin = (margin[0] * ratio, margin[1] * ratio)
-    coarse = _subspace.read(spectral, state)
-    sharp = _fourier.mirror(_subspace.drive(spatial, coarse, state, ratio), fine_margin)
-    coarse = _fourier.transform(_fourier.mirror(coarse, margin))
-    values = _iterate(coarse, _fourier.transform(sharp), sharp.shape[1:], ratio, params, state)
-    values = _fourier.crop(values, fine_margin, inner)
-    return _subspace.write(values, spectral, spatial, state, ratio, inner), None
+    coarse = read(spectral, state)
+    sharp = mirror(drive(spatial, coarse, state, ratio), fine_margin)
+    coarse = transform(mirror(coarse, margin))
+    values = _iterate(coarse, transform(sharp), sharp.shape[1:], ratio, params, state)
+    values = crop(values, fine_margin, inner)
+    return write(values, spectral, spatial, state, ratio, inner), None
 
 
 def _iterate(
@@ -142,9 +143,9 @@ def _iterate(
     # The law's mean of |D v|: the size of a usual step, which the penalty of the splitting suits.
     usual = 2 * count / strength
     pull = PULL * strength / usual
-    gauss = _fourier.build(shape, ratio=ratio, state=state, penalty=1.0)
-    values = _fourier.restore(gauss, _fourier.solve(gauss, coarse, sharp))
-    system = _fourier.build(shape, ratio=ratio, state=state, penalty=pull)
+    gauss = build(shape, ratio=ratio, state=state, penalty=1.0)
+    values = restore(gauss, solve(gauss, coarse, sharp))
+    system = build(shape, ratio=ratio, state=state, penalty=pull)
     steps = _differences(values)
     dual = np.zeros_like(steps)
     limit: Any = np.float32(strength / pull)
@@ -156,8 +157,8 @@ def _iterate(
             # With z the shrunk steps: the new dual is steps - z, and z less it drives the values.
             np.multiply(steps, clipped, out=dual)
             steps -= 2 * dual
-            right = sharp + np.float32(pull) * _fourier.transform(_together(steps))
-            values = _fourier.restore(system, _fourier.solve(system, coarse, right))
+            right = sharp + np.float32(pull) * transform(_together(steps))
+            values = restore(system, solve(system, coarse, right))
             steps = _differences(values)
         length = np.sqrt(np.einsum("dkyx,dkyx->yx", steps, steps)) / np.float32(usual)
         limit = np.float32(strength / pull * (1 + STABLE)) / (length + np.float32(STABLE))

@@ -28,7 +28,8 @@ from typing import Any
 import numpy as np
 
 from xstf._method import Method
-from xstf.methods.sharpen_spectral._injection import (
+from xstf.numerics.degrade import degrade, register, upsample
+from xstf.numerics.injection import (
     coefficients,
     components,
     halo,
@@ -37,7 +38,7 @@ from xstf.methods.sharpen_spectral._injection import (
     restore,
     returned,
 )
-from xstf.methods.sharpen_spectral._response import degrade, locate, register, upsample
+from xstf.numerics.response import locate
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -39,11 +39,11 @@ from typing import Any
 import numpy as np
 
 from xstf._method import Method
-from xstf.methods.sharpen_spectral import _conjugate, _subspace
-from xstf.methods.sharpen_spectral._injection import masked
-from xstf.methods.sharpen_spectral._resampling import SINC_REACH, degrade, fill, upsample
-from xstf.methods.sharpen_spectral._response import common_pixels, locate
 from xstf.methods.sharpen_spectral.local_regression import aligned, blur_widths
+from xstf.numerics import conjugate_gradients, subspace
+from xstf.numerics.degrade import SINC_REACH, degrade, fill, upsample
+from xstf.numerics.injection import masked
+from xstf.numerics.response import common_pixels, locate
 
 # Coarse pixels after which the influence of a pixel is below what the record states.
 REACH = 10
@@ -144,8 +144,8 @@ def _subspace_of(
     if len(bands) < FEWEST:
         return {}
     mean = np.concatenate([bands.mean(axis=0), guides.mean(axis=0)])
-    noise = _subspace.noise(spectral, low, bands - bands.mean(axis=0), guides)
-    error = np.concatenate([noise, _subspace._unshared(spatial)])
+    noise = subspace.noise(spectral, low, bands - bands.mean(axis=0), guides)
+    error = np.concatenate([noise, subspace._unshared(spatial)])
     covariance = _steps(np.concatenate([spectral, low]))
     seen = (error > 0) & np.isfinite(error) & (np.diag(covariance) > 0)
     if not (seen[: len(noise)].any() and seen[len(noise) :].any()):
@@ -272,12 +272,12 @@ def _estimate(
     sharp = np.where(there, sharp, 0)
     scaled = (state["basis"][bands:] / unit[bands:, None]).astype(np.float32)
     pull = (scaled / unit[bands:, None]).T.astype(np.float32)
-    guide = _conjugate.Guide(scaled.T @ scaled, np.tensordot(pull, sharp, 1), there)
+    guide = conjugate_gradients.Guide(scaled.T @ scaled, np.tensordot(pull, sharp, 1), there)
     sights = [
         _sight(whole, seen, np.flatnonzero(state["width"] == w), float(w), state, unit, ratio)
         for w in np.unique(state["width"])
     ]
-    values = _conjugate.minimise(
+    values = conjugate_gradients.minimise(
         _start(whole, seen, scaled, guide, state, unit, ratio), sights, guide,
         _weights(spatial, state), iterations=int(params.iterations), tolerance=params.tolerance,
     )  # fmt: skip
@@ -312,18 +312,18 @@ def _complete(
 def _sight(
     whole: np.ndarray, seen: np.ndarray, own: np.ndarray, width: float, state: dict[str, Any],
     unit: np.ndarray, ratio: int,
-) -> _conjugate.Sight:  # fmt: skip
+) -> conjugate_gradients.Sight:  # fmt: skip
     """Return what the bands of one width say, as few images as there are directions."""
     scaled = state["basis"][own] / unit[own, None]
     left, values, right = np.linalg.svd(scaled, full_matrices=False)
     images = np.tensordot((left / unit[own, None]).T, whole[own], 1)
-    fine = [_conjugate.axis(ratio * n, ratio=ratio, fwhm=width) for n in whole.shape[1:]]
+    fine = [conjugate_gradients.axis(ratio * n, ratio=ratio, fwhm=width) for n in whole.shape[1:]]
     maps = (values[:, None] * right).astype(np.float32)
-    return _conjugate.Sight(maps, images.astype(np.float32), seen.astype(np.float32), fine)
+    return conjugate_gradients.Sight(maps, images.astype(np.float32), seen.astype(np.float32), fine)
 
 
 def _start(
-    whole: np.ndarray, seen: np.ndarray, scaled: np.ndarray, guide: _conjugate.Guide,
+    whole: np.ndarray, seen: np.ndarray, scaled: np.ndarray, guide: conjugate_gradients.Guide,
     state: dict[str, Any], unit: np.ndarray, ratio: int,
 ) -> np.ndarray:  # fmt: skip
     """Return the interpolated coefficients, corrected by what the spatial bands see."""

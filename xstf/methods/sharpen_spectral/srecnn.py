@@ -42,12 +42,11 @@ from typing import Any
 
 import numpy as np
 
-from xstf._method import Method
-from xstf._recipe import Net, Recipe
-from xstf.methods import _networks
-from xstf.methods.sharpen_spectral import _injection
-from xstf.methods.sharpen_spectral._resampling import FILL_REACH, fill
-from xstf.methods.sharpen_spectral._response import degrade, locate, upsample
+from xstf._method import Method, Net, Recipe
+from xstf.numerics.degrade import FILL_REACH, degrade, fill, upsample
+from xstf.numerics.injection import components, halo, masked, project, restore, returned
+from xstf.numerics.response import locate
+from xstf.weights.running import device_of, inference, load_once
 
 _REACH = 1  # of the network, in pixels
 # A scaled value is 0 to 1 for most data. The median of a tile beyond this is another unit.
@@ -90,14 +89,14 @@ class Params:
 
 def _halo(params: Params, ratio: int) -> int:
     """Return the reach in fine pixels."""
-    return _REACH + (_injection.halo(ratio) if params.residual else FILL_REACH)
+    return _REACH + (halo(ratio) if params.residual else FILL_REACH)
 
 
 def _settle(samples: dict[str, np.ndarray], *, ratio: int, params: Params) -> dict[str, Any]:
     """Return the point spread and the components, which only the residual needs."""
     if not params.residual:
         return {}
-    maps = _injection.components(samples["spectral"], denoise=params.denoise)
+    maps = components(samples["spectral"], denoise=params.denoise)
     return {**maps, "fwhm": np.float64(locate(samples, ratio=ratio)[0])}
 
 
@@ -119,22 +118,22 @@ def _torch(
     ``state["bands"]`` says which of the network's bands `spectral` has. The network knows no
     places: `origin` and `whole` are not looked at.
     """
-    net, manifest = _networks.loaded(state["weights"], state["module"], device)
+    net, manifest = load_once(state["weights"], state["module"], device)
     bands = state["bands"]
     low, high = (np.array(v, np.float32)[bands] for v in (manifest.low, manifest.high))
     guide = _scaled(spatial, manifest)
-    made = _spectra(net, _networks.device_of(device), guide, bands, params.tile)
+    made = _spectra(net, device_of(device), guide, bands, params.tile)
     made *= (high - low)[:, None, None]
     made += low[:, None, None]
     if params.residual:
         made[:, np.isnan(spatial).any(axis=0)] = np.nan
         maps: Any = state
-        clean = _injection.restore(_injection.project(spectral, maps), maps)
+        clean = restore(project(spectral, maps), maps)
         fwhm = float(state["fwhm"])
         left = clean - degrade(made, ratio=ratio, fwhm=fwhm)
-        more = upsample(_injection.returned(left, ratio=ratio, fwhm=fwhm), ratio=ratio)
+        more = upsample(returned(left, ratio=ratio, fwhm=fwhm), ratio=ratio)
         made += more
-    out = _injection.masked(made[:, *inner], spectral, spatial, ratio, inner)
+    out = masked(made[:, *inner], spectral, spatial, ratio, inner)
     out[~np.array(manifest.extra["seen"], bool)[bands]] = np.nan
     return out, None
 
@@ -162,7 +161,7 @@ def _spectra(net: Any, place: Any, guide: np.ndarray, bands: np.ndarray, tile: i
     out = np.empty((len(bands), height, width), np.float32)
     rows = max(1, tile * tile // width)
     with ExitStack() as stack:
-        for context in _networks.inference(place):
+        for context in inference(place):
             stack.enter_context(context)
         for start in range(0, height, rows):
             first, stop = max(start - _REACH, 0), min(start + rows + _REACH, height)

@@ -1,0 +1,153 @@
+"""What ``python -m xstf demo`` does: both verbs on the embedded scenes, tables and pictures."""
+
+from __future__ import annotations
+
+import sys
+import time as clock
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+import xstf
+from xstf import evaluate, files, metrics, plot, scenes
+from xstf.methods.lookup import classical_names, get_method
+
+
+def run_demo(out: Path, size: int) -> None:
+    """Run the demo; leave cubes and pictures in a folder."""
+    started = clock.perf_counter()
+    out.mkdir(parents=True, exist_ok=True)
+    made = [*fusion(out, size), *gap_filling(out, max(60, size // 4))]
+    print()
+    for what, path in made:
+        print(f"{what + ':':34} {path}")
+    print(f"{clock.perf_counter() - started:.0f} s in all")
+
+
+def table(head: list[str], rows: list[Any]) -> str:
+    """Return rows as aligned text: a name, then numbers."""
+    cells = [head, *([r[0], *(_number(v) for v in r[1:])] for r in rows)]
+    widths = [max(len(row[i]) for row in cells) for i in range(len(head))]
+    return "\n".join(
+        "  ".join(
+            cell.ljust(w) if i == 0 else cell.rjust(w)
+            for i, (cell, w) in enumerate(zip(row, widths, strict=True))
+        )
+        for row in cells
+    )
+
+
+def sizes(cube: Any) -> str:
+    """Return a cube's sizes in words."""
+    return " × ".join(f"{size} {dim}" for dim, size in cube.sizes.items())
+
+
+def _number(value: float) -> str:
+    return f"{value:.4g}" if abs(value) >= 1 else f"{value:.5f}"
+
+
+def _tty() -> bool:
+    return sys.stderr.isatty()
+
+
+def _timed(run: Callable[[], Any]) -> tuple[Any, float]:
+    """Return a result and its seconds, compiled before."""
+    run()
+    start = clock.perf_counter()
+    return run(), clock.perf_counter() - start
+
+
+# --- fusion -----------------------------------------------------------------------------------
+
+
+def fusion(out: Path, size: int) -> list[tuple[str, Path]]:
+    """Fuse the embedded Landsat–MODIS scene with every method."""
+    scene = scenes.landsat_modis(size=size)
+    fine, coarse, truth = scene.fine, scene.coarse, scene.truth
+    print(f"fusion: {sizes(fine)} fine, {sizes(coarse)} coarse in another CRS")
+    scores: list[tuple[Any, ...]] = []
+    results: dict[str, Any] = {}
+    names = classical_names("fuse")
+    for record in [*evaluate.BASELINES, *(get_method("fuse", n) for n in names)]:
+        fused, seconds = _timed(
+            lambda r=record: xstf.fuse(fine, coarse, method=r, progress=_tty())  # type: ignore[misc]
+        )
+        true = truth.sel(time=fused.time)
+        row = [float(getattr(metrics, n)(fused, true)) for n in ("rmse", "sam", "ssim")]
+        scores.append((record.name, *row, seconds))
+        results[record.name] = fused
+    print(table(["method", "RMSE", "SAM (deg)", "SSIM", "seconds"], scores))
+    best = min((s for s in scores if s[0] in names), key=lambda s: s[1])[0]
+    fused = xstf.fuse(fine, coarse, method=best, return_quality=get_method("fuse", best).std)
+    files.save_cube(fused, out / "fused.nc")
+    _fusion_picture(scene, results, best).savefig(out / "fused.png", dpi=110)
+    return [
+        (f"the fused cube ({best})", out / "fused.nc"),
+        ("a picture of one date", out / "fused.png"),
+    ]
+
+
+def _fusion_picture(scene: scenes.Scene, results: dict[str, Any], best: str) -> Any:
+    fused = results[best]
+    middle = int(np.argmax([_distance(date, scene.fine.time.values) for date in fused.time.values]))
+    at = {"time": fused.time.values[middle]}
+    nearest = int(np.abs(scene.fine.time.values - at["time"]).argmin())
+    return plot.compare(
+        scene.truth.sel(at),
+        {f"xstf, {best}": fused.sel(at), "unchanged fine image": results["unchanged"].sel(at),
+         "fine + coarse change": results["delta"].sel(at)},
+        before=scene.fine.isel(time=nearest),
+        coarse=scene.coarse.sel(at),
+    )  # fmt: skip
+
+
+def _distance(date: np.datetime64, dates: np.ndarray) -> float:
+    return float(np.abs((dates - date) / np.timedelta64(1, "D")).min())
+
+
+# --- gap filling ------------------------------------------------------------------------------
+def gap_filling(out: Path, size: int) -> list[tuple[str, Path]]:
+    """Fill the embedded Sentinel-2 scene with every method, and by default with radar."""
+    scene = scenes.sentinel_1_2(size=size)
+    hidden = scene.cube.isnull()
+    share = float(hidden.mean())
+    print(f"\ngap filling: {sizes(scene.cube)}, {share:.0%} missing; radar {sizes(scene.sar)}")
+    scores = []
+    for name in classical_names("gapfill"):
+        if name != "auto":
+            filled = scene.cube.stf.gapfill(method=name)
+            scores.append(_filling_score(name, filled, scene, hidden))
+    filled = scene.cube.stf.gapfill(scene.sar, return_quality=True, progress=_tty())
+    scores.append(_filling_score("auto + SAR", filled[scene.cube.name], scene, hidden))
+    print(table(["method", "RMSE", "MAE", "SAM (deg)"], sorted(scores, key=lambda row: row[1])))
+    files.save_cube(filled, out / "filled.nc")
+    _filling_pictures(scene, filled, out)
+    return [
+        ("the filled cube (auto, with SAR)", out / "filled.nc"),
+        ("a date before and after", out / "filled.png"),
+        ("a pixel's series", out / "series.png"),
+    ]
+
+
+def _filling_score(name: str, filled: Any, scene: scenes.GapScene, hidden: Any) -> tuple[Any, ...]:
+    off = (filled - scene.truth).where(hidden)
+    angle = float(metrics.sam(filled.where(hidden), scene.truth))
+    return name, float((off**2).mean() ** 0.5), float(abs(off).mean()), angle
+
+
+def _filling_pictures(scene: scenes.GapScene, filled: Any, out: Path) -> None:
+    estimate, std = filled[scene.cube.name], filled[f"{scene.cube.name}_std"]
+    missing = scene.cube.isel(band=0).isnull().mean(("y", "x"))
+    half = int(abs(missing.values - 0.6).argmin())  # a date of which a good part is left
+    date = scene.cube.time.values[half]
+    plot.before_after(scene.cube, estimate, truth=scene.truth, time=date).savefig(
+        out / "filled.png", dpi=110
+    )
+    season = scene.truth.sel(band="nir").std("time")
+    row, col = np.unravel_index(int(season.values.argmax()), season.shape)
+    at = {"y": float(season.y[row]), "x": float(season.x[col])}
+    plot.series(scene.cube, estimate, std=std, truth=scene.truth, at=at, bands=["nir"]).savefig(
+        out / "series.png", dpi=110
+    )

@@ -1,0 +1,122 @@
+"""Gap filling scored: lay real gaps over clear pixels, fill them, compare with what was there."""
+
+from __future__ import annotations
+
+import time as clock
+from collections.abc import Sequence
+from typing import Any, Literal
+
+import numpy as np
+import xarray as xr
+
+from xstf import metrics, simulate
+from xstf.cubes.read import Cube, as_array, read_cube
+from xstf.methods.lookup import Trial, trials
+from xstf.verbs.gapfill import gapfill
+
+NINETY = 1.645  # standard deviations on either side of the mean that hold 90 % of a normal's values
+
+
+def evaluate_gapfill(
+    cube: xr.DataArray | xr.Dataset,
+    sar: xr.DataArray | xr.Dataset | None = None,
+    *,
+    methods: Sequence[Any] | None = None,
+    regimes: Sequence[Literal["partial", "persistent", "full"]] = ("partial", "persistent", "full"),
+    mask: xr.DataArray | None = None,
+    days: float = 25.0,
+    seed: int = 0,
+    **options: Any,
+) -> xr.Dataset:
+    """Return how well each method fills pixels that were clear and are hidden from it.
+
+    Real gaps of some dates are laid over others (:func:`xstf.simulate.transplant_mask`), the
+    methods run, and what they put there is compared with what was there.
+
+    Parameters
+    ----------
+    cube, sar : DataArray or Dataset of bands
+        As :func:`xstf.gapfill` takes them. `sar` goes to the methods that make use of it.
+    methods : sequence of str, Method or (method, dict of its parameters), optional
+        Default: all that the cube has dates enough for, but networks, which need weights.
+    regimes : sequence of {"partial", "persistent", "full"}
+        What is hidden: a shape on one date; that shape on all dates within `days`; all that is
+        within `days`.
+    mask : DataArray of bool, optional
+        True where `cube` is not usable.
+    days : float
+        See `regimes`.
+    seed : int
+        Of what is hidden.
+    **options
+        Passed on to :func:`xstf.gapfill`.
+
+    Returns
+    -------
+    Dataset
+        ``rmse, mae, bias, cc`` ``(regime, method, band)``, ``covered`` (the share of hidden values
+        within 1.645 standard deviations, 0.9 if these are right; NaN for methods without),
+        ``left`` (the share that stayed missing) and ``seconds`` ``(regime, method)``.
+
+    Notes
+    -----
+    Select with ``scores.sel({"method": "linear"})``: xarray takes ``sel(method=…)`` as its own.
+
+    Examples
+    --------
+    >>> import xstf
+    >>> cube, _ = xstf.testing.holes()
+    >>> scores = xstf.evaluate_gapfill(cube, methods=["linear", "nearest"], regimes=["partial"])
+    >>> bool(scores.rmse.sel({"method": "linear"}).mean() < 0.1)
+    True
+    """
+    array = as_array(cube, what="cube")
+    if mask is not None:
+        array = array.where(~mask)
+    plain = read_cube(array, what="cube")
+    dates = plain.data.shape[0]
+    tried = trials("gapfill", methods or None)
+    if methods is None:
+        tried = [t for t in tried if t.record.fewest <= dates]
+    compiled: set[str] = set()
+    by_regime = []
+    for regime in regimes:
+        holed, held = simulate.transplant_mask(array, regime=regime, days=days, seed=seed)
+        truth = array.where(held).compute()
+        scores = []
+        for trial in tried:
+            record = trial.record
+            call: dict[str, Any] = {
+                "method": record, "return_quality": record.std, **options, **trial.params,
+            }  # fmt: skip
+            if record.guided and sar is not None:
+                call["sar"] = sar
+            if trial.label not in compiled and record.net is None:
+                gapfill(holed, **call).compute()
+                compiled.add(trial.label)
+            start = clock.perf_counter()
+            filled = gapfill(holed, **call).compute()
+            seconds = clock.perf_counter() - start
+            scores.append(_filling_score(trial, filled, truth, plain, seconds))
+        by_regime.append(xr.concat(scores, "method").expand_dims(regime=[regime]))
+    return xr.concat(by_regime, "regime")
+
+
+def _filling_score(
+    trial: Trial, filled: Any, truth: xr.DataArray, cube: Cube, seconds: float
+) -> xr.Dataset:
+    """Return one method's scores on what was hidden."""
+    estimate = filled if isinstance(filled, xr.DataArray) else filled[cube.name]
+    keep = [] if cube.dims[1] is None else [str(cube.dims[1])]
+    found = {
+        n: getattr(metrics, n)(estimate, truth, per=keep) for n in ("rmse", "mae", "bias", "cc")
+    }
+    hidden = truth.notnull()
+    share = estimate.isnull().where(hidden).mean()
+    covered: Any = np.nan
+    if trial.record.std:
+        off = abs(estimate - truth) <= NINETY * filled[f"{cube.name}_std"]
+        covered = float(off.where(hidden & estimate.notnull()).mean())
+    found |= {"covered": xr.DataArray(covered), "left": share, "seconds": xr.DataArray(seconds)}
+    bare = {n: v.reset_coords(drop=True).drop_attrs() for n, v in found.items()}
+    return xr.Dataset(bare).expand_dims(method=[trial.label])

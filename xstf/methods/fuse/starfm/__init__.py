@@ -1,0 +1,400 @@
+"""STARFM: the spatial and temporal adaptive reflectance fusion model, after Gao et al. (2006).
+
+Each fine image ``F_k`` is carried to the target date by the coarse change ``C_t - C_k`` (both at
+fine pixels), averaged over the similar pixels around; then the pairs are averaged::
+
+    E_k(c) = F_k(c) + sum_i w_ki (C_t - C_k)(i) / sum_i w_ki
+    w_ki   = A_ki D_i / [(S_ki / s + 0.1)^2 (T_ki / s + 0.3)^2]
+    A_ki   = max(0, 1 - |F_k(i) - F_k(c)| m / (2 s_k))    how similar
+    D_i    = (1 + d_i / a)^-2                             how near
+    S_ki   = |F_k(i) - C_k(i)|                            how unlike its coarse pixel
+    T_ki   = |(C_t - C_k)(i) - shift_k|                   how unusual the change there
+    E(c)   = sum_k r_k v_k E_k / sum_k r_k v_k
+
+``s_k`` is the standard deviation of ``F_k``, ``s`` that of all the pairs, ``shift_k`` the median
+change of the image. Bands are treated one by one, also where pixels are missing.
+
+What the paper leaves open or has otherwise, and why it is so here:
+
+- The paper's differences are in data units, so that its weights change with the scale of the data.
+  Here they are in units of ``s``, with constants in place of its exceptions for S = 0 and T = 0.
+- The paper averages ``F_k + C_t - C_k``. Here only the change is averaged, and ``F_k`` is the
+  centre's: no change then returns the fine image exactly, and details stay sharp.
+- T is measured from the median change of the image: a change of the whole scene, or an offset of
+  the sensor, makes no pixel less trustworthy than another. On real pairs this costs little.
+- S and T are squared (weights by variance) and stand for the paper's sample filter too, which is
+  the same idea with a hard edge. D falls off faster: on real pairs, a flat D blurs the change.
+- Similarity falls off evenly instead of ending at the paper's tolerance: on quantised images, the
+  number of levels inside a hard one jumps, and the share of a pair with it.
+- Pairs share by ``v_k = sum_i w_ki`` without S, times the reliability at the centre ``1 / r_k =
+  (L_k / s^2 + 0.01) (1 + M_k / mean S_k^2)``. ``L_k`` is the variance of the coarse change over 9 x
+  9 coarse pixels: where the land has changed unevenly since a pair, its details are out of date.
+  ``M_k`` is the mean of S^2 over 3 x 3: a pair whose two images disagree, as under missed clouds.
+
+The standard deviation is the root of ``sum_k p_k [(E_k - E)^2 + sum_i w_ki (change_k(i) -
+change_k(c))^2 / sum_i w_ki + p_k d_k L_k / var C_k]`` with the pairs' shares ``p_k``: how the pairs
+and the candidates differ, and what no coarse image shows: of the fine details, ``d_k = (S_k^2 +
+mean S_k^2) / 2``, the share that changed in the coarse image is out of date too. On three real
+image series it is 0.6 to 1.6 times the true error; it says little of which pixels are worse.
+
+Gao, F., Masek, J., Schwaller, M., Hall, F. (2006). On the blending of the Landsat and MODIS surface
+reflectance: predicting daily Landsat surface reflectance. IEEE Trans. Geosci. Remote Sens. 44(8),
+2207-2218. doi:10.1109/TGRS.2006.872081
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
+
+from xstf._method import Method
+from xstf.methods.fuse.starfm.cuda import launch
+from xstf.numerics.jit import jit
+from xstf.numerics.upsample import upsample, upsample_numpy
+
+# The least S and T that count, in standard deviations of the fine images: their noise.
+NOISE_S = 0.1
+NOISE_T = 0.3
+# L is taken this many coarse pixels to each side, and never trusted below this share of variance.
+REACH = 4
+NOISE_CHANGE = 0.01
+# M is taken this many coarse pixels to each side.
+NEAR = 1
+# Values that `prepare` may draw, in all.
+SAMPLE = 2_000_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class Params:
+    """What a user may choose.
+
+    Parameters
+    ----------
+    window
+        Side of the square in which similar pixels are sought, odd, in fine pixels.
+    classes
+        The paper's m: a pixel's similarity ends at ``2 * std / classes`` from the centre.
+    distance
+        The distance, in fine pixels, at which a similar pixel weighs a quarter.
+    """
+
+    window: int = 51
+    classes: float = 10.0
+    distance: float = 3.0
+
+    def __post_init__(self) -> None:
+        """Check the values."""
+        if self.window < 3 or self.window % 2 != 1:
+            raise ValueError(
+                f"starfm: window is {self.window}, it must be an odd number of fine pixels >= 3; "
+                "give 51 for the paper's"
+            )
+        if not self.classes > 0:
+            raise ValueError(f"starfm: classes is {self.classes}, it must be > 0; give 4 to 40")
+        if not self.distance > 0:
+            raise ValueError(f"starfm: distance is {self.distance}, it must be > 0; give 3 to 25")
+
+
+def halo(params: Params, ratio: int) -> int:
+    """Return how many fine pixels around a pixel its result depends on."""
+    return max(params.window // 2 + ratio, (REACH + 1) * ratio)
+
+
+def prepare(fine: Any, coarse: Any, *, ratio: int, params: Params) -> dict[str, Any]:
+    """Return fine pixels at even steps, and the coarse pixels that hold them."""
+    pairs, bands, height, width = fine.shape
+    side = max(1, int((SAMPLE / (bands * (2 * pairs + 1))) ** 0.5))
+    rows, cols = -(-height // side), -(-width // side)
+    coarse = coarse[:, :, np.arange(0, height, rows) // ratio]
+    return {
+        "fine": fine[:, :, ::rows, ::cols],
+        "coarse": coarse[:, :, :, np.arange(0, width, cols) // ratio],
+    }
+
+
+def settle(samples: dict[str, Any], *, ratio: int, params: Params) -> dict[str, Any]:
+    """Return the units in which S, T and similarity are measured, ``(pair, band)`` each."""
+    fine, coarse = (samples[name].astype(np.float64) for name in ("fine", "coarse"))
+    change = coarse[-1] - coarse[:-1]
+    shift = np.zeros(fine.shape[:2])
+    for at in np.ndindex(*shift.shape):
+        seen = change[at][~np.isnan(change[at])]
+        shift[at] = np.median(seen) if seen.size else 0.0
+    variance = _variance(fine)
+    mismatch = _mean((fine - coarse[:-1]) ** 2)
+    unusual = _mean((change - shift[..., None, None]) ** 2)
+    # The last terms matter only to fine images without any contrast.
+    unit = np.sqrt((variance + 1e-6 * (mismatch + unusual)).mean(axis=0))
+    noise = NOISE_CHANGE * unit**2 + (unit == 0)
+    # An image without contrast has no unlike pixels.
+    contrast = np.where(variance > 0, variance, np.inf)
+    return {
+        "steepness": (params.classes / (2 * np.sqrt(contrast))).astype(np.float32),
+        "unit": np.tile(np.where(unit > 0, unit, 1).astype(np.float32), (len(shift), 1)),
+        "shift": shift.astype(np.float32),
+        "mismatch": np.maximum(mismatch, noise).astype(np.float32),
+        "contrast": (_variance(coarse[:-1]) + noise).astype(np.float32),
+    }
+
+
+def _mean(values: np.ndarray) -> np.ndarray:
+    """Return the mean of the last two axes without NaN, 0 where there is nothing else."""
+    seen = ~np.isnan(values)
+    total = np.where(seen, values, 0).sum(axis=(-2, -1))
+    return np.asarray(total / np.maximum(seen.sum(axis=(-2, -1)), 1))
+
+
+def _variance(values: np.ndarray) -> np.ndarray:
+    """Return the variance in the last two axes without NaN."""
+    return _mean((values - _mean(values)[..., None, None]) ** 2)
+
+
+class Planes(NamedTuple):
+    """What does not depend on the centre, ``(pair, band, y, x)`` float32, 0 where unusable."""
+
+    fine: np.ndarray
+    change: np.ndarray
+    steady: np.ndarray  # the weight of T
+    weight: np.ndarray  # the weight of S and T
+    reliable: np.ndarray  # r, of a pixel as a centre
+    stale: np.ndarray  # the variance of the details that are out of date
+
+
+def _unevenness(coarse: np.ndarray, shift: np.ndarray) -> np.ndarray:
+    """Return L on the coarse grid: the variance of the change around each pixel."""
+    change = (coarse[-1] - coarse[:-1]).astype(np.float64) - shift[..., None, None]
+    seen = ~np.isnan(change)
+    change = np.where(seen, change, 0)
+    count = np.maximum(_around(seen, REACH), 1)
+    variance = _around(change**2, REACH) / count - (_around(change, REACH) / count) ** 2
+    return np.where(seen, np.maximum(variance, 0), np.nan).astype(np.float32)
+
+
+def _disagreement(fine: np.ndarray, up: np.ndarray, ratio: int) -> np.ndarray:
+    """Return M on the coarse grid: the mean of S^2 around each pixel."""
+    height, width = fine.shape[-2] // ratio, fine.shape[-1] // ratio
+    squares = (fine - up[:-1]).reshape(*fine.shape[:2], height, ratio, width, ratio) ** 2
+    seen = ~np.isnan(squares)
+    count = seen.sum(axis=(3, 5))
+    total = np.where(seen, squares, 0).sum(axis=(3, 5), dtype=np.float64)
+    mean = _around(total, NEAR) / np.maximum(_around(count, NEAR), 1)
+    return np.where(count > 0, mean, np.nan).astype(np.float32)
+
+
+def _around(values: np.ndarray, reach: int) -> np.ndarray:
+    """Return the sums over the pixels within reach, fewer at the edge."""
+    # Direct sums: running ones would depend on where a tile begins.
+    values = np.pad(values, [(0, 0), (0, 0), (reach, reach), (reach, reach)])
+    for axis in (-2, -1):
+        values = sliding_window_view(values, 2 * reach + 1, axis=axis).sum(axis=-1)
+    return values
+
+
+def _planes(
+    fine: np.ndarray, coarse: np.ndarray, ratio: int, state: dict[str, Any], to_fine: Any
+) -> Planes:
+    """Return the planes; ``to_fine`` is the function that gives coarse images at fine pixels."""
+    up = to_fine(coarse, ratio=ratio)
+    uneven = to_fine(_unevenness(coarse, state["shift"]), ratio=ratio)
+    unlike = to_fine(_disagreement(fine, up, ratio), ratio=ratio)
+    names = ("unit", "shift", "mismatch", "contrast")
+    unit, shift, usual, contrast = (state[name][..., None, None] for name in names)
+    change = up[-1] - up[:-1]
+    mismatch = fine - up[:-1]
+    usable = ~np.isnan(mismatch + change)
+    steady = (np.abs(change - shift) / unit + np.float32(NOISE_T)) ** -2
+    weight = steady * (np.abs(mismatch) / unit + np.float32(NOISE_S)) ** -2
+    reliable = 1 / ((uneven / unit**2 + np.float32(NOISE_CHANGE)) * (1 + unlike / usual))
+    stale = (mismatch**2 + usual) / 2 * (uneven / contrast)
+    planes = (fine, change, steady, weight, reliable, stale)
+    return Planes(*(np.where(usable, plane, np.float32(0)) for plane in planes))
+
+
+def _distances(params: Params) -> np.ndarray:
+    """Return D of each offset in the window."""
+    steps = np.arange(params.window) - params.window // 2
+    away = np.hypot(steps[:, None], steps[None, :])
+    return ((1 + away / params.distance) ** -2.0).astype(np.float32)
+
+
+def _numpy(
+    fine: np.ndarray,
+    coarse: np.ndarray,
+    *,
+    ratio: int,
+    params: Params,
+    state: dict[str, Any],
+    inner: tuple[slice, slice],
+    std: bool,
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """Pixel by pixel, as in the equations above."""
+    planes = _planes(fine, coarse, ratio, state, upsample_numpy)
+    distances = _distances(params)
+    top, left = (part.start for part in inner)
+    shape = (fine.shape[1], *(part.stop - part.start for part in inner))
+    estimate, spread = (np.full(shape, np.nan, np.float32) for _ in range(2))
+    for b, row, col in np.ndindex(*shape):
+        y, x = top + row, left + col
+        found = [
+            _centre(planes, distances, steepness[b], (k, b), y, x)
+            for k, steepness in enumerate(state["steepness"])
+        ]
+        share, value, variance = np.array(found).T
+        if share.sum() > 0:
+            share = share / share.sum()
+            mean = (share * value).sum()
+            estimate[b, row, col] = mean
+            variance = variance + (value - mean) ** 2 + share * planes.stale[:, b, y, x]
+            spread[b, row, col] = np.sqrt((share * variance).sum())
+    return estimate, spread if std else None
+
+
+def _centre(
+    planes: Planes, distances: np.ndarray, steepness: float, at: tuple[int, int], y: int, x: int
+) -> tuple[float, float, float]:
+    """Return a pair's r v, E and variance at one pixel."""
+    if planes.reliable[at][y, x] == 0:
+        return 0.0, 0.0, 0.0
+    half = len(distances) // 2
+    rows = slice(max(0, y - half), y + half + 1)
+    cols = slice(max(0, x - half), x + half + 1)
+    values, change, steady, weight = (plane[at][rows, cols] for plane in planes[:4])
+    near = distances[rows.start - y + half :, cols.start - x + half :].astype(np.float64)
+    near = near[: len(values), : values.shape[1]]
+    unlike = np.abs(values - planes.fine[at][y, x]) * steepness
+    near = near * np.maximum(1 - unlike, 0)
+    total = (near * weight).sum()
+    value = planes.fine[at][y, x] + (near * weight * change).sum() / total
+    variance = (near * weight * (change - planes.change[at][y, x]) ** 2).sum() / total
+    return planes.reliable[at][y, x] * (near * steady).sum(), value, variance
+
+
+def _numba(
+    fine: np.ndarray,
+    coarse: np.ndarray,
+    *,
+    ratio: int,
+    params: Params,
+    state: dict[str, Any],
+    inner: tuple[slice, slice],
+    std: bool,
+) -> tuple[np.ndarray, np.ndarray | None]:
+    """Offset by offset over whole rows, so that the processor works on many pixels at once."""
+    planes = _planes(fine, coarse, ratio, state, upsample)
+    corner = (inner[0].start, inner[1].start)
+    shape = (len(fine), fine.shape[1], inner[0].stop - corner[0], inner[1].stop - corner[1])
+    value, share, variance = (np.zeros(shape, np.float32) for _ in range(3))
+    distances = _distances(params)
+    for at in np.ndindex(*shape[:2]):
+        _gather(
+            Planes(*(plane[at] for plane in planes)),
+            distances,
+            state["steepness"][at],
+            corner,
+            std,
+            value[at],
+            share[at],
+            variance[at],
+        )
+    total = share.sum(axis=0)
+    seen = total > 0
+    share = share / np.where(seen, total, 1)
+    mean = (share * value).sum(axis=0)
+    estimate = np.where(seen, mean, np.float32(np.nan))
+    if not std:
+        return estimate, None
+    variance += (value - mean) ** 2 + share * planes.stale[:, :, *inner]
+    spread = np.sqrt((share * variance).sum(axis=0))
+    return estimate, np.where(seen, spread, np.float32(np.nan))
+
+
+def _cupy(fine: Any, coarse: Any, *, params: Params, std: bool, **given: Any) -> tuple[Any, Any]:
+    """One thread a pixel; takes and returns arrays of the device."""
+    estimate, spread = launch(
+        fine,
+        coarse,
+        **given,
+        unevenness=_unevenness,
+        distances=_distances(params),
+        constants=(NEAR, NOISE_S, NOISE_T, NOISE_CHANGE),
+    )
+    return estimate, spread if std else None
+
+
+@jit
+def _gather(
+    planes: Planes,
+    distances: np.ndarray,
+    steepness: np.float32,
+    corner: tuple[int, int],
+    std: bool,
+    value: np.ndarray,
+    share: np.ndarray,
+    variance: np.ndarray,
+) -> None:
+    """Write E, r v and variance of a pair and band; ``corner`` is where the wanted part begins."""
+    fine, change, steady, weight, reliable, _ = planes
+    height, width = fine.shape
+    rows, cols = value.shape
+    half = distances.shape[0] // 2
+    weights = np.empty(cols, np.float32)
+    zero, one = np.float32(0), np.float32(1)
+    for y in range(rows):
+        at = corner[0] + y
+        weights[:] = 0
+        for dy in range(max(-half, -at), min(half, height - 1 - at) + 1):
+            for dx in range(-half, half + 1):
+                # Written out and free of branches, this loop is vectorised; keep it so.
+                near = distances[dy + half, dx + half]
+                low = max(0, -dx - corner[1])
+                high = max(low, min(cols, width - dx - corner[1]))
+                there = slice(corner[1] + low + dx, corner[1] + high + dx)
+                centre = fine[at, corner[1] + low : corner[1] + high]
+                others = fine[at + dy, there]
+                changes = change[at + dy, there]
+                steadies = steady[at + dy, there]
+                heavies = weight[at + dy, there]
+                sums = value[y, low:high]
+                totals = weights[low:high]
+                shares = share[y, low:high]
+                for x in range(high - low):
+                    unlike = abs(others[x] - centre[x]) * steepness
+                    alike = near * max(one - unlike, zero)
+                    heavy = alike * heavies[x]
+                    totals[x] += heavy
+                    sums[x] += heavy * changes[x]
+                    shares[x] += alike * steadies[x]
+                if std:
+                    middle = change[at, corner[1] + low : corner[1] + high]
+                    squares = variance[y, low:high]
+                    for x in range(high - low):
+                        unlike = abs(others[x] - centre[x]) * steepness
+                        alike = near * max(one - unlike, zero)
+                        squares[x] += alike * heavies[x] * (changes[x] - middle[x]) ** 2
+        for x in range(cols):
+            trust = reliable[at, corner[1] + x]
+            share[y, x] *= trust
+            # An unusable centre still has sums, over the zeros that stand for missing pixels.
+            if trust > 0:
+                value[y, x] = fine[at, corner[1] + x] + value[y, x] / weights[x]
+                variance[y, x] /= weights[x]
+            else:
+                value[y, x] = variance[y, x] = 0
+
+
+METHOD = Method(
+    name="starfm",
+    task="fuse",
+    summary="Coarse change averaged over similar pixels around; needs one or two pairs.",
+    params=Params,
+    halo=halo,
+    kernels={"numba": _numba, "cupy": _cupy, "numpy": _numpy},
+    pairs=(1, 2),
+    prepare=prepare,
+    settle=settle,
+    std=True,
+    reference="Gao et al. (2006), doi:10.1109/TGRS.2006.872081",
+)

@@ -1,0 +1,386 @@
+"""The solves of the Gaussian process: one elimination for all pixels that see the same.
+
+``fill_whole`` is for pixels that see each number ``v`` or do not, so that a system is a part of a
+matrix that all pixels share; ``fill_mixed`` for any other. See ``_gp_basis`` for the equations.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from xstf.methods.gapfill.gp.linear_solve import combine, eliminate, products, substitute
+from xstf.numerics.jit import jit
+
+
+@jit
+def fill_whole(
+    cube: np.ndarray,
+    guide: np.ndarray,
+    order: np.ndarray,
+    starts: np.ndarray,
+    cells: np.ndarray,
+    there: np.ndarray,
+    base: np.ndarray,
+    reach: int,
+    spreads: np.ndarray,
+    precisions: np.ndarray,
+    source: np.ndarray,
+    pull: np.ndarray,
+    weight: np.ndarray,
+    estimate: np.ndarray,
+    std: np.ndarray,
+) -> None:
+    """Write estimates and, if ``std`` has a size, deviations of the pixels in ``order``.
+
+    ``cells (group, time, band)`` and ``there (group, system, number)`` are what a group sees;
+    ``spreads`` and ``precisions (system, number, number)``; ``reach`` is how many numbers of a
+    date vary together where they are hidden; ``guide (cell, y, x)`` is over its noise and about
+    its means; ``pull (cell, number)`` what the mean takes from its cells
+    ``source``; ``weight`` one over the noise.
+    """
+    dates, bands = cube.shape[:2]
+    parts, most = spreads.shape[:2]
+    width = base.shape[1]
+    wanted = std.size > 0
+    work = np.empty((parts, most, 2 * most))
+    moments, covariance = np.empty((width, most)), np.zeros((dates, width, width))
+    deviation = np.empty((dates, bands), np.float32)
+    index, size = np.empty((parts, most), np.int64), np.empty(parts, np.int64)
+    values, mean = np.empty((dates, bands)), np.empty(bands)
+    numbers, prior = np.empty((parts, most)), np.zeros(parts * most)
+    for g in range(len(cells)):
+        covariance[:] = 0.0
+        for p in range(parts):
+            size[p] = _start(there[g, p], spreads[p], precisions, p, wanted, index[p], work[p])
+            if wanted:
+                _doubt(there[g, p], spreads[p], size[p], reach, work[p], moments, p, covariance)
+        if wanted:
+            _deviate(covariance, cells[g], base, weight, deviation)
+        for n in range(starts[g], starts[g + 1]):
+            y, x = order[n] // cube.shape[3], order[n] % cube.shape[3]
+            _gather(cube, cells[g], y, x, weight, mean, values)
+            _expect(guide, source, pull, y, x, prior)
+            _project(values, base, prior, there[g], numbers)
+            for p in range(parts):
+                matrix = precisions[p] if size[p] < 0 else spreads[p]
+                _complete(numbers[p], matrix, index[p], size[p], work[p])
+            step = 1 if parts > 1 else width
+            for t in range(dates):
+                for r in range(width):
+                    fit = numbers[r, t] if parts > 1 else numbers[0, t * step + r]
+                    prior[t * width + r] += fit
+            _write(prior, mean, base, weight, deviation, y, x, estimate, std)
+
+
+@jit
+def _start(
+    there: np.ndarray,
+    spread: np.ndarray,
+    precisions: np.ndarray,
+    part: int,
+    wanted: bool,
+    index: np.ndarray,
+    work: np.ndarray,
+) -> int:
+    """Eliminate the shorter system; return its size, all bits turned if by the precision."""
+    most = there.size
+    seen = 0
+    for i in range(most):
+        seen += there[i]
+    hidden = most - seen
+    by_spread = seen * seen * (seen / 6 + (hidden / 2 if wanted else 0.0))
+    by_precision = hidden**3 / (3.0 if wanted else 6.0)
+    precise = len(precisions) > 0 and by_precision < by_spread
+    first, last = 0, most  # the unknown of the system from the left, the others from the right
+    for i in range(most):
+        if there[i] != precise:
+            index[first] = i
+            first += 1
+    size = first
+    for i in range(most - 1, -1, -1):
+        if there[i] == precise:
+            last -= 1
+            index[last] = i
+    matrix = precisions[part] if precise else spread
+    right = hidden if wanted else 0
+    for i in range(size):
+        row = matrix[index[i]]
+        for j in range(i, size):
+            work[i, j] = row[index[j]]
+        for j in range(right):
+            work[i, size + j] = 0.0 if precise else row[index[size + j]]
+        if precise and wanted:
+            work[i, size + i] = 1.0
+    eliminate(work, size, right, precise)
+    return ~size if precise else size
+
+
+@jit
+def _doubt(
+    there: np.ndarray,
+    spread: np.ndarray,
+    size: int,
+    reach: int,
+    work: np.ndarray,
+    moments: np.ndarray,
+    part: int,
+    covariance: np.ndarray,
+) -> None:
+    """Put the covariance of hidden numbers without noise into ``covariance (time, r, s)``."""
+    width = covariance.shape[1]
+    parts = covariance.shape[0] * width // there.size
+    hidden = 0
+    for i in range(there.size):
+        hidden += not there[i]
+    products(work, size if size >= 0 else ~size, hidden, reach, moments)
+    k = 0
+    for i in range(there.size):
+        if there[i]:
+            continue
+        t, r = (i, part) if parts > 1 else (i // width, i % width)
+        for d in range(min(reach, r + 1)):
+            value = moments[d, k]
+            if size >= 0:
+                value = spread[i, i - d] - value
+            if d == 0:
+                value -= 1.0
+            covariance[t, r, r - d] = value
+            covariance[t, r - d, r] = value
+        k += 1
+
+
+@jit
+def _deviate(
+    covariance: np.ndarray,
+    cells: np.ndarray,
+    base: np.ndarray,
+    weight: np.ndarray,
+    out: np.ndarray,
+) -> None:
+    """Write the deviation of a new observation where a band is not seen, NaN elsewhere."""
+    width = base.shape[1]
+    for t in range(out.shape[0]):
+        for b in range(out.shape[1]):
+            total = 1.0
+            for r in range(width):
+                for s in range(width):
+                    total += base[b, r] * covariance[t, r, s] * base[b, s]
+            out[t, b] = np.nan if cells[t, b] else np.sqrt(max(total, 0.0)) / weight[b]
+
+
+@jit
+def _gather(
+    cube: np.ndarray,
+    seen: np.ndarray,
+    y: int,
+    x: int,
+    weight: np.ndarray,
+    mean: np.ndarray,
+    values: np.ndarray,
+) -> None:
+    """Put one pixel's values about their means, over the noise, into ``values``; 0 if not seen."""
+    dates, bands = values.shape
+    for b in range(bands):
+        total = 0.0
+        number = 0
+        for t in range(dates):
+            value = np.float64(cube[t, b, y, x])
+            values[t, b] = value
+            if seen[t, b]:
+                total += value
+                number += 1
+        mean[b] = total / number if number > 0 else np.nan
+        for t in range(dates):
+            values[t, b] = (values[t, b] - mean[b]) * weight[b] if seen[t, b] else 0.0
+
+
+@jit
+def _expect(
+    guide: np.ndarray, source: np.ndarray, pull: np.ndarray, y: int, x: int, prior: np.ndarray
+) -> None:
+    """Write what the guide makes expect, ``(number,)``."""
+    prior[:] = 0.0
+    for k in range(pull.shape[0]):
+        row, value = pull[k], guide[source[k], y, x]
+        for c in range(prior.size):
+            prior[c] += value * row[c]
+
+
+@jit
+def _project(
+    values: np.ndarray,
+    base: np.ndarray,
+    prior: np.ndarray,
+    there: np.ndarray,
+    numbers: np.ndarray,
+) -> None:
+    """Write the numbers that are seen about what is expected, by system; 0 if not seen."""
+    width = base.shape[1]
+    parts = numbers.shape[0]
+    for t in range(values.shape[0]):
+        for r in range(width):
+            total = -prior[t * width + r]
+            for b in range(values.shape[1]):
+                total += values[t, b] * base[b, r]
+            p, i = (r, t) if parts > 1 else (0, t * width + r)
+            numbers[p, i] = total if there[p, i] else 0.0
+
+
+@jit
+def _complete(
+    numbers: np.ndarray,
+    matrix: np.ndarray,
+    index: np.ndarray,
+    size: int,
+    work: np.ndarray,
+) -> None:
+    """Replace a system's numbers about what is expected by their fit, at all dates."""
+    own = size if size >= 0 else ~size
+    vector = np.empty(numbers.size)
+    total = np.zeros(numbers.size)
+    for i in range(numbers.size):
+        vector[i] = numbers[index[i]]
+    if size < 0:
+        combine(matrix, index[own:], vector[own:], total)
+        for i in range(own):
+            vector[i] = -total[index[i]]
+    substitute(work, own, vector)
+    combine(matrix, index[:own], vector, total)
+    for i in range(own):
+        if size < 0:
+            numbers[index[i]] = vector[i]
+        else:
+            total[index[i]] -= vector[i]
+    for i in range(numbers.size):  # by the precision the total is the noise, or else the fit
+        numbers[i] = numbers[i] - total[i] if size < 0 else total[i]
+
+
+@jit
+def _write(
+    numbers: np.ndarray,
+    mean: np.ndarray,
+    base: np.ndarray,
+    weight: np.ndarray,
+    deviation: np.ndarray,
+    y: int,
+    x: int,
+    estimate: np.ndarray,
+    std: np.ndarray,
+) -> None:
+    """Write a pixel's bands; none of a band that it never shows."""
+    width = base.shape[1]
+    for t in range(estimate.shape[0]):
+        for b in range(estimate.shape[1]):
+            total = 0.0
+            for r in range(width):
+                total += base[b, r] * numbers[t * width + r]
+            estimate[t, b, y, x] = mean[b] + total / weight[b]
+            if std.size > 0:
+                std[t, b, y, x] = np.nan if np.isnan(mean[b]) else deviation[t, b]
+
+
+@jit
+def fill_mixed(
+    cube: np.ndarray,
+    guide: np.ndarray,
+    order: np.ndarray,
+    starts: np.ndarray,
+    cells: np.ndarray,
+    which: np.ndarray,
+    count: np.ndarray,
+    proj: np.ndarray,
+    rows: np.ndarray,
+    base: np.ndarray,
+    spread: np.ndarray,
+    source: np.ndarray,
+    pull: np.ndarray,
+    weight: np.ndarray,
+    estimate: np.ndarray,
+    std: np.ndarray,
+) -> None:
+    """Do as ``fill_whole`` where dates show some of their bands; the sets are ``tables``'."""
+    dates, bands = cube.shape[:2]
+    width, most = base.shape[1], len(spread)
+    wanted = std.size > 0
+    work, cross = np.empty((most, 2 * most)), np.empty((most, most))
+    moments, covariance = np.empty((width, most)), np.zeros((dates, width, width))
+    deviation = np.empty((dates, bands), np.float32)
+    values, mean = np.empty((dates, bands)), np.empty(bands)
+    prior, vector, every = np.empty(most), np.empty(most), np.arange(most)
+    for g in range(len(cells)):
+        size = _start_mixed(
+            cells[g], which[g], count, rows, spread, wanted, cross, work, moments, covariance
+        )
+        _deviate(covariance, cells[g], base, weight, deviation)
+        for n in range(starts[g], starts[g + 1]):
+            y, x = order[n] // cube.shape[3], order[n] % cube.shape[3]
+            _gather(cube, cells[g], y, x, weight, mean, values)
+            _expect(guide, source, pull, y, x, prior)
+            i = 0
+            for t in range(dates):
+                for a in range(count[which[g, t]]):
+                    vector[i] = 0.0
+                    for b in range(bands):
+                        vector[i] += proj[which[g, t], a, b] * values[t, b]
+                    for r in range(width):
+                        vector[i] -= rows[which[g, t], a, r] * prior[t * width + r]
+                    i += 1
+            substitute(work, size, vector)
+            combine(cross, every[:size], vector, prior)
+            _write(prior, mean, base, weight, deviation, y, x, estimate, std)
+
+
+@jit
+def _start_mixed(
+    cells: np.ndarray,
+    which: np.ndarray,
+    count: np.ndarray,
+    rows: np.ndarray,
+    spread: np.ndarray,
+    wanted: bool,
+    cross: np.ndarray,
+    work: np.ndarray,
+    moments: np.ndarray,
+    covariance: np.ndarray,
+) -> int:
+    """Eliminate the system of the rows that are seen; write the covariance at hidden dates."""
+    dates, width = covariance.shape[:2]
+    when, row = np.empty(len(spread), np.int64), np.empty((len(spread), width))
+    size = 0
+    for t in range(dates):
+        for a in range(count[which[t]]):
+            when[size] = t
+            for i in range(len(spread)):
+                cross[size, i] = 0.0
+            for r in range(width):
+                row[size, r] = rows[which[t], a, r]
+                for i in range(len(spread)):
+                    cross[size, i] += row[size, r] * spread[t * width + r, i]
+                cross[size, t * width + r] -= row[size, r]  # its noise: not in the fit
+            size += 1
+    hidden = np.empty(dates * width, np.int64)
+    right = 0
+    for t in range(dates if wanted else 0):
+        seen = 0
+        for b in range(cells.shape[1]):
+            seen += cells[t, b]
+        if seen < cells.shape[1]:
+            for r in range(width):
+                hidden[right] = t * width + r
+                right += 1
+    for i in range(size):
+        for j in range(i, size):
+            work[i, j] = 1.0 if i == j else 0.0
+            for r in range(width):
+                work[i, j] += cross[i, when[j] * width + r] * row[j, r]
+        for j in range(right):
+            work[i, size + j] = cross[i, hidden[j]]
+    eliminate(work, size, right, False)
+    products(work, size, right, width, moments)
+    for k in range(right):
+        t, r = hidden[k] // width, hidden[k] % width
+        for d in range(r + 1):
+            value = spread[hidden[k], hidden[k] - d] - moments[d, k] - (1.0 if d == 0 else 0.0)
+            covariance[t, r, r - d] = value
+            covariance[t, r - d, r] = value
+    return size

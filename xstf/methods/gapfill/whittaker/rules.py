@@ -1,0 +1,162 @@
+"""How whittaker weighs outliers and chooses periods, for a block of pixels at once."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from xstf.methods.gapfill.whittaker.penalised import (
+    BLOCK,
+    PAD,
+    Ends,
+    Work,
+    factor,
+    invert,
+    solve,
+    weigh,
+)
+from xstf.numerics.jit import jit
+
+# Tukey's constant (95 % efficient on normal errors), and MAD to standard deviation.
+BISQUARE = 4.685 * 1.4826
+# An observation that bears the whole curve has 1 - h = 0 but for rounding.
+ALONE = 1e-9
+# No square of a residual, or of the roughness, below this share of the data's counts.
+ROUNDING = 1e-12
+
+
+class Plan(NamedTuple):
+    """What is the same for every pixel; first for ``period``, then for those to choose from."""
+
+    clock: np.ndarray  # (time,) in mean steps
+    penalty: np.ndarray  # (period, time, 4)
+    unit: np.ndarray  # (period,) the weight of an observation if there is one every step
+    rough: np.ndarray  # (time, 4) of the order's roughness alone
+    passes: int
+    robust: bool
+    above: float  # weight of what lies above the curve, and below it
+    below: float
+    rule: int  # 0 fixed, 1 gcv, 2 vcurve
+
+
+@jit
+def prepare(trust: np.ndarray, plan: Plan, at: int, inverse: bool, work: Work, ends: Ends) -> None:
+    """Write the factors, and the inverse if wanted, for one of the plan's periods."""
+    weigh(trust, plan.unit[at], work, ends)
+    factor(work, plan.penalty[at])
+    if inverse:
+        invert(work, plan.penalty[at])
+
+
+@jit
+def reweigh(plan: Plan, size: int, work: Work, ends: Ends) -> None:
+    """Write how much each observation counts, after the passes."""
+    trust, seen = work.trust, work.seen
+    trust[:] = seen
+    rests = np.empty(len(plan.clock))
+    for _ in range(plan.passes):
+        prepare(trust, plan, 0, plan.robust, work, ends)
+        solve(work, plan.penalty[0])
+        for i in range(size):
+            scale = _scale(plan, i, rests, work, ends) if plan.robust else np.inf
+            for t in range(PAD, PAD + len(plan.clock)):
+                rest = work.value[t, i] - work.fit[t, i]
+                side = plan.above if rest > 0 else plan.below
+                if plan.robust:
+                    v = work.inverse[t, i] * ends.step[i] * plan.unit[0]
+                    far = min(abs(rest / max(1 - v * trust[t, i], ALONE)) / scale, 1.0)
+                    side *= (1 - far**2) ** 2
+                trust[t, i] = side * seen[t, i]
+
+
+@jit
+def _scale(plan: Plan, i: int, rests: np.ndarray, work: Work, ends: Ends) -> float:
+    """Return the leave-one-out residual at which a pixel's weights end."""
+    count = 0
+    for t in range(PAD, PAD + len(plan.clock)):
+        if work.seen[t, i] > 0:
+            v = work.inverse[t, i] * ends.step[i] * plan.unit[0]
+            rest = work.value[t, i] - work.fit[t, i]
+            rests[count] = abs(rest / max(1 - v * work.trust[t, i], ALONE))
+            count += 1
+    if count == 0:
+        return 1.0
+    return max(float(BISQUARE * np.median(rests[:count])), 1e-300)
+
+
+@jit
+def choose(plan: Plan, size: int, inverse: bool, unit: np.ndarray, work: Work, ends: Ends) -> None:
+    """Write the fit, and the inverse if wanted, with the period that each pixel's rule finds."""
+    periods = len(plan.unit)
+    score = np.empty((2, periods, BLOCK))
+    for at in range(1, periods):
+        prepare(work.trust, plan, at, plan.rule == 1, work, ends)
+        solve(work, plan.penalty[at])
+        _rate(plan, at, size, score, work, ends)
+    best = np.empty(BLOCK, np.int64)
+    for i in range(size):
+        best[i] = _gcv_best(score[0, :, i]) if plan.rule == 1 else _corner(score[:, :, i])
+        unit[i] = plan.unit[best[i]]
+    fit, spread = np.zeros_like(work.fit), np.zeros_like(work.fit)
+    for at in range(1, periods):
+        if (best[:size] == at).any():
+            prepare(work.trust, plan, at, inverse, work, ends)
+            solve(work, plan.penalty[at])
+            for t in range(PAD, PAD + len(plan.clock)):
+                for i in range(size):
+                    fit[t, i] = work.fit[t, i] if best[i] == at else fit[t, i]
+                    spread[t, i] = work.inverse[t, i] if best[i] == at else spread[t, i]
+    work.fit[:] = fit
+    work.inverse[:] = spread
+
+
+@jit
+def _rate(plan: Plan, at: int, size: int, score: np.ndarray, work: Work, ends: Ends) -> None:
+    """Write what the rule makes of one period: GCV's score, or the V-curve's two logarithms."""
+    dates = len(plan.clock)
+    for i in range(size):
+        total = misfit = used = rough = 0.0
+        for t in range(dates):
+            one = work.fit[t + PAD, i]
+            share = work.trust[t + PAD, i]
+            value = work.value[t + PAD, i]
+            total += share * value**2
+            misfit += share * (value - one) ** 2
+            if plan.rule == 1:
+                used += share * work.inverse[t + PAD, i]
+            else:
+                bands = plan.rough[t]
+                before = bands[1] * work.fit[t + 2, i] + bands[2] * work.fit[t + 1, i]
+                before += bands[3] * work.fit[t, i]
+                rough += one * (bands[0] * one + 2 * before)
+        least = ROUNDING * total
+        if plan.rule == 1:
+            free = ends.number[i] - used * ends.step[i] * plan.unit[at]
+            score[0, at, i] = (misfit + least) / free**2 if free > ALONE else np.inf
+        else:
+            # A pixel of zeros has no logarithms: any period serves.
+            score[0, at, i] = np.log(max(misfit + least, 1e-300))
+            score[1, at, i] = np.log(max(rough + least, least, 1e-300))
+
+
+@jit
+def _gcv_best(score: np.ndarray) -> int:
+    """Return the period with the least score, the longest of the best."""
+    best = len(score) - 1
+    for at in range(len(score) - 2, 0, -1):
+        if score[at] < score[best]:
+            best = at
+    return best
+
+
+@jit
+def _corner(walk: np.ndarray) -> int:
+    """Return the period where the curve of the two logarithms moves least, the longest of those."""
+    best = int(walk.shape[1] - 2)
+    slowest = np.inf
+    for at in range(walk.shape[1] - 2, 1, -1):
+        speed = np.hypot(walk[0, at + 1] - walk[0, at - 1], walk[1, at + 1] - walk[1, at - 1])
+        if speed < slowest:
+            best, slowest = at, speed
+    return best

@@ -1,0 +1,323 @@
+"""Linear fusion of a series: many bands on few dates, some on all, few sharp ones on few dates.
+
+With ``Y_e`` the spectral cube on a paired date ``e``, ``P_e`` the sharp one, ``M_t`` the dense one
+on the date ``t`` that is wanted, ``S`` and ``T`` what the spectral and the dense sensor's point
+spread and sampling make of the sharp grid, and ``^`` the interpolation back to it:
+
+1. Spectra are ``mean + E v`` with few coefficients ``v``. On paired dates ``v_e`` is the most
+   probable one given ``Y_e`` and ``P_e``, in closed form: this is `sharpen_spectral`'s `fuse`, its
+   subspace learnt from all paired dates together.
+2. The dense bands that follow, ``G_e = R v_e + c + o_e``: ``R, c`` by least squares from ``M_e`` on
+   ``T v_e``, pooled over the paired dates; ``o_e`` is what is left, smoothed: two sensors never
+   agree entirely.
+3. The dense bands at the sharp grid on the date wanted. With time weights ``w_e`` of the bracketing
+   dates ``e``, in a window around each dense pixel
+
+       M_t - sum_e w_e T G_e = sum_e a_e T G_e + b
+
+   by least squares with a ridge that draws ``a`` to 0, that is, to interpolation in time; then
+   ``G_t = sum_e (w_e + a_e^) G_e + b^``, and ``G_t += (M_t - T G_t)^``. Fields that were cut are
+   told apart by what they look like on both dates.
+4. Their spectra: ``v_t = sum_e w_e v_e + D (G_t - sum_e w_e G_e)``.
+
+``D`` decides how good the result is. A regression of spectra on dense bands on the coarse grid,
+where noise is averaged away, amplifies the noise of the sharp grid: on the embedded scene it costs
+5 dB. Here each paired date but the first and last is predicted (1-3) from its neighbours as if it
+were not one, and ``D`` is what predicts its ``v_e``: noise and errors of step 3 are in the
+regressors as they will be later. With two pairs, one is predicted from the other; a single pair has
+no change to learn from, and ``D`` is that of its ``v_e`` on ``M_e^``.
+
+On a paired date the result is that of step 1. A pixel missing in one of the bracketing pairs takes
+the other alone, one missing in both the nearest pair that has it.
+
+Reach: `halo`. All is local but step 1, which decays: tiles with that halo differ from the whole by
+less than 3e-4 of the range of the values. Tiles are cut on multiples of both ratios.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+from xstf.methods.sts.sts_linear import steps
+from xstf.numerics.degrade import PSF_REACH, UPSAMPLE_REACH, degrade, upsample
+from xstf.numerics.response import estimate_fwhm
+from xstf.numerics.subspace import Noise, learn
+
+# The most directions of the subspace; those that noise could make are never taken.
+RANK = 20
+# How far what the sharp bands do not share with the spectral ones is white noise, as in `fuse`.
+NOISE = Noise(whiteness=0.75, bounded=False)
+# Coarse pixels after which the influence of a pixel on step 1 is below what is stated above.
+REACH = 8
+# Strength of the ridge on R and D, in units of the regressors' mean square: against rounding alone,
+# since noise is in the regressors.
+RESPONSE_RIDGE, CHANGE_RIDGE = 1e-7, 1e-7
+# Coarse pixels without a value between dates that are stacked: none sees another date.
+APART = 2 * PSF_REACH
+
+
+def halo(ratios: tuple[int, int]) -> int:
+    """Return how many sharp pixels around a pixel are looked at: 60 for ratios 3 and 2.
+
+    Parameters
+    ----------
+    ratios : (int, int)
+        Sharp pixels in a spectral and in a dense one, along a side.
+    """
+    # Every map goes to the dense grid and back; a cubic with missing pixels fills them first.
+    follow = PSF_REACH + steps.SMOOTH // 2 + 1
+    regress = PSF_REACH + steps.WINDOW // 2 + 1
+    put_back = PSF_REACH + 2 * UPSAMPLE_REACH
+    return ratios[0] * REACH + ratios[1] * (follow + regress + put_back)
+
+
+# ---------------------------------------------------------------- of the whole scene
+
+
+def settle(
+    samples: Mapping[str, np.ndarray], *, ratios: tuple[int, int], rank: int = RANK
+) -> dict[str, Any]:
+    """Return what `predict` needs to know of the scene.
+
+    Parameters
+    ----------
+    samples : dict
+        ``"spectral"`` (pair, band, y / r, x / r), ``"dense"`` (pair, dense_band, y / d, x / d) and
+        ``"sharp"`` (pair, sharp_band, y, x) on the paired dates, NaN where missing, and ``"times"``
+        (pair,), datetime64 or days. Where they are known ``"fwhm"`` and ``"dense_fwhm"``, the
+        widths of the point spreads in pixels of their own sensor; else they are estimated from the
+        date of which most is there.
+    ratios : (int, int)
+        ``r, d``: sharp pixels in a spectral and in a dense one, along a side.
+    rank : int
+        The most directions of the subspace.
+
+    Returns
+    -------
+    dict
+        That of `_subspace.learn`, and ``dense_fwhm``; ``dense_response`` (k, dense_band) and
+        ``dense_level`` (dense_band,), step 2's ``R`` and ``c``; ``dense_centre`` and
+        ``dense_spread`` (dense_band,), mean and variance of the dense bands; ``change``
+        (dense_band, k), step 4's ``D``. No more than the two widths if the scene has no contrast
+        or the cubes no pixel in common: `predict` then interpolates.
+    """
+    spectral, dense, sharp = (samples[n] for n in ("spectral", "dense", "sharp"))
+    seen = [steps.paired(*images, ratios[0]) for images in zip(spectral, sharp, strict=True)]
+    best = int(np.argmax([s.sum() for s in seen]))
+    widths = {
+        name: estimate_fwhm(cube[best], sharp[best], ratio=ratio)
+        if samples.get(name) is None
+        else float(samples[name])
+        for name, cube, ratio in zip(("fwhm", "dense_fwhm"), (spectral, dense), ratios, strict=True)
+    }
+    together: dict[str, Any] = {
+        "spectral": _stacked(spectral, APART),
+        "spatial": _stacked(sharp, APART * ratios[0]),
+        "fwhm": widths["fwhm"],
+    }
+    state = learn(together, ratio=ratios[0], rank=rank, noise_model=NOISE) | widths
+    if "basis" not in state:
+        return widths
+    values = [
+        steps.coefficients(*images, state, ratios[0])
+        for images in zip(spectral, sharp, strict=True)
+    ]
+    state |= _response(values, seen, dense, widths["dense_fwhm"], ratios[1])
+    if "dense_response" not in state:
+        return widths
+    parts = zip(_days(samples["times"]), values, seen, dense, strict=True)
+    pairs = [steps.follow(*part, state, ratios[1]) for part in parts]
+    state["change"] = _change(pairs, dense, state, ratios[1])
+    return state
+
+
+def _stacked(images: np.ndarray, apart: int) -> np.ndarray:
+    """Return images (date, band, y, x) below one another, with missing rows between them."""
+    dates, bands, height, width = images.shape
+    out = np.full((bands, dates, height + apart, width), np.nan, np.float32)
+    out[:, :, :height] = np.moveaxis(images, 0, 1)
+    return out.reshape(bands, -1, width)[:, : dates * (height + apart) - apart]
+
+
+def _response(
+    values: Sequence[np.ndarray],
+    seen: Sequence[np.ndarray],
+    dense: np.ndarray,
+    fwhm: float,
+    ratio: int,
+) -> dict[str, np.ndarray]:
+    """Return the response of the dense bands to the coefficients, and their moments."""
+    low, high = [], []
+    for coefficients, there, images in zip(values, seen, dense, strict=True):
+        valid = steps.mostly(there, ratio) & np.isfinite(images).all(axis=0)
+        low.append(degrade(coefficients, ratio=ratio, fwhm=fwhm)[:, valid])
+        high.append(images[:, valid])
+    x, y = (np.concatenate(parts, axis=1).astype(np.float64) for parts in (low, high))
+    if not x.shape[1]:
+        return {}
+    middle, centre = x.mean(axis=1), y.mean(axis=1)
+    response = steps.regression(x - middle[:, None], y - centre[:, None], RESPONSE_RIDGE)
+    return {
+        "dense_response": response,
+        "dense_level": centre - middle @ response,
+        "dense_centre": centre,
+        "dense_spread": y.var(axis=1),
+    }
+
+
+def _change(
+    pairs: Sequence[steps.Pair], dense: np.ndarray, state: Mapping[str, Any], ratio: int
+) -> np.ndarray:
+    """Return how the coefficients change with the dense bands, (dense_band, k)."""
+    order = [int(n) for n in np.argsort([p.day for p in pairs])]
+    inside = [(here, [a, b]) for a, here, b in zip(order, order[1:], order[2:], strict=False)]
+    beside = [t for a, b in zip(order, order[1:], strict=False) for t in ((b, [a]), (a, [b]))]
+    for trials in (inside, beside):
+        found = [_trial(here, near, pairs, dense, state, ratio) for here, near in trials]
+        if any(x.size for x, _ in found):
+            break
+    else:
+        found = [_levels(p, images, ratio) for p, images in zip(pairs, dense, strict=True)]
+    x, y = (np.concatenate(parts, axis=1) for parts in zip(*found, strict=True))
+    return steps.regression(x, y, CHANGE_RIDGE)
+
+
+def _trial(
+    here: int,
+    near: Sequence[int],
+    pairs: Sequence[steps.Pair],
+    dense: np.ndarray,
+    state: Mapping[str, Any],
+    ratio: int,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return how dense bands (dense_band, n) and coefficients (k, n) of a pair depart from others'.
+
+    The pair is predicted as if it were not one.
+    """
+    others, pair = [pairs[n] for n in near], pairs[here]
+    valid = np.logical_and.reduce([p.seen for p in (pair, *others)])
+    valid &= steps.complete(dense[here], ratio)
+    moved = steps.departure(others, pair.day, dense[here], state, ratio)
+    rest = pair.values - steps.between([p.values for p in others], others, pair.day)
+    return moved[:, valid], rest[:, valid]
+
+
+def _levels(pair: steps.Pair, dense: np.ndarray, ratio: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return dense bands (dense_band, n) and coefficients (k, n) without their means."""
+    valid = pair.seen & steps.complete(dense, ratio)
+    x, y = upsample(dense, ratio=ratio)[:, valid], pair.values[:, valid]
+    if not x.size:
+        return x, y
+    return x - x.mean(axis=1, keepdims=True), y - y.mean(axis=1, keepdims=True)
+
+
+# ---------------------------------------------------------------- of one tile
+
+
+def predict(
+    spectral: np.ndarray,
+    dense: np.ndarray,
+    sharp: np.ndarray,
+    *,
+    times: np.ndarray,
+    target: Any,
+    ratios: tuple[int, int],
+    state: Mapping[str, Any],
+    inner: tuple[slice, slice] | None = None,
+    made: dict[int, steps.Pair] | None = None,
+) -> np.ndarray:
+    """Return the spectra of one date at the sharp grid.
+
+    Parameters
+    ----------
+    spectral : ndarray (pair, band, y / r, x / r)
+    dense : ndarray (pair + 1, dense_band, y / d, x / d)
+        On the paired dates, then on the one wanted.
+    sharp : ndarray (pair, sharp_band, y, x)
+    times : ndarray (pair,)
+        datetime64 or days, in any order.
+    target : datetime64 or float
+        The date wanted; it may be a paired one.
+    ratios : (int, int)
+        ``r, d`` as in `settle`.
+    state : dict
+        What `settle` returned.
+    inner : (slice, slice), optional
+        The part wanted, in sharp pixels: what is around it is the `halo`. Default: all.
+    made : dict of int to Pair, optional
+        Room for what was made of pairs on the way, by their positions; they are in full size.
+
+    Returns
+    -------
+    ndarray (band, y, x), float32
+        NaN where no pair is there, and where a dense band is not, unless the date's own pair is.
+    """
+    inner = inner or (slice(0, sharp.shape[2]), slice(0, sharp.shape[3]))
+    days, day = _days(times), float(_days(np.asarray([target]))[0])
+    seen = [steps.paired(*images, ratios[0]) for images in zip(spectral, sharp, strict=True)]
+    clear = steps.complete(dense[-1], ratios[1])
+    pairs = {} if made is None else made
+    sizes = [s.stop - s.start for s in inner]
+    todo = np.ones(sizes, bool)
+    plain = "basis" not in state
+    out = np.full((spectral.shape[1] if plain else state["basis"].shape[1], *sizes), np.nan,
+                  np.float32)  # fmt: skip
+    for attempt in _attempts(days, day):
+        there = [seen[n] for n in attempt]
+        if days[attempt[0]] != day:
+            there.append(clear)
+        taken = todo & np.logical_and.reduce(there)[inner]
+        if not taken.any():
+            continue
+        todo &= ~taken
+        if plain:
+            blurred = [upsample(spectral[n], ratio=ratios[0]) for n in attempt]
+            found = steps.interpolated(blurred, [days[n] for n in attempt], day)
+        else:
+            for n in set(attempt) - set(pairs):
+                values = steps.coefficients(spectral[n], sharp[n], state, ratios[0])
+                pairs[n] = steps.follow(days[n], values, seen[n], dense[n], state, ratios[1])
+            found = _found([pairs[n] for n in attempt], day, dense[-1], state, ratios[1])
+        out[:, taken] = found[:, *inner][:, taken]
+    return out if plain else spectra_of(out, state)
+
+
+def _found(
+    pairs: Sequence[steps.Pair],
+    day: float,
+    dense: np.ndarray,
+    state: Mapping[str, Any],
+    ratio: int,
+) -> np.ndarray:
+    """Return the coefficients (k, y, x) on a day: those of its pair, or predicted ones."""
+    if pairs[0].day == day:
+        return pairs[0].values
+    return steps.changed(pairs, day, dense, state, ratio)
+
+
+def spectra_of(values: np.ndarray, state: Mapping[str, Any]) -> np.ndarray:
+    """Return the spectra (band, y, x) of coefficients, float32."""
+    spectra = np.tensordot(state["basis"].astype(np.float32), values, 1)
+    spectra += state["mean"].astype(np.float32)[:, None, None]
+    return np.asarray(spectra)
+
+
+def _attempts(days: np.ndarray, day: float) -> Iterable[tuple[int, ...]]:
+    """Return which pairs to try, best first: that of the date, those around it, single ones."""
+    apart = days - day
+    nearest = [int(n) for n in np.argsort(np.abs(apart), kind="stable")]
+    before, after = ([n for n in nearest if sign * apart[n] > 0] for sign in (-1, 1))
+    own = [(n,) for n in nearest if apart[n] == 0]
+    around = [(before[0], after[0])] if before and after else []
+    return [*own, *around, *((n,) for n in nearest if apart[n] != 0)]
+
+
+def _days(times: np.ndarray) -> np.ndarray:
+    """Return times as days, float64."""
+    times = np.asarray(times)
+    if times.dtype.kind == "M":
+        times = times.astype("M8[ns]").astype(np.int64) / 86_400e9
+    return times.astype(np.float64)

@@ -1,0 +1,203 @@
+"""The sharp image of Gaussian detail, solved exactly, one coarse frequency at a time.
+
+For coefficients ``v (k, y, x)`` whose prior says that differences between neighbours are
+independent, the estimate from coarse coefficients ``c`` (blurred, every ``ratio``-th pixel kept:
+``S``) and from sharp bands ``m`` minimises
+
+    |c - v S|^2_W + |m - R v|^2_P + penalty |grad v|^2.
+
+In the Fourier domain the last two terms are diagonal if the coefficients are rotated such that
+``R' P R = diag(gain)``. The first one couples the ``ratio^2`` frequencies that decimation folds
+together, through one vector of ``k`` numbers: the matrix inversion lemma leaves a system of
+``k x k`` for each coarse frequency. Nothing iterates.
+
+Images are periodic here, so they are mirrored around their border first.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from scipy import fft
+
+from xstf.numerics.degrade import PSF_REACH, _psf
+
+# Coarse pixels mirrored around the image at least: with fewer, what lies at the opposite border is
+# seen through the period; and how many more are tried to find a length that transforms fast.
+MARGIN = 8
+SEARCH = 4
+
+
+@dataclass(frozen=True)
+class System:
+    """What depends on neither the images nor the right side.
+
+    Parameters
+    ----------
+    ratio : int
+    shape : (int, int)
+        Rows and columns of the fine grid with its margins.
+    blur : ndarray (y, x / 2 + 1), complex64
+        Transfer function of the decimation's transpose.
+    inverse : ndarray (k, y, x / 2 + 1), float32
+        Inverse of the diagonal part.
+    couple : ndarray (y / ratio, x / ratio / 2 + 1, k, k), float32
+        Inverse of the part that joins the folded frequencies.
+    """
+
+    ratio: int
+    shape: tuple[int, int]
+    blur: np.ndarray
+    inverse: np.ndarray
+    couple: np.ndarray
+
+
+def build(
+    shape: tuple[int, int], *, ratio: int, state: Mapping[str, Any], penalty: float
+) -> System:
+    """Return the system for fine images of ``shape``, margins included.
+
+    Parameters
+    ----------
+    shape : (int, int)
+        Multiples of ``ratio``.
+    ratio : int
+    state : dict
+        What `_subspace.learn` returned.
+    penalty : float
+        Weight of the squared differences between neighbours.
+    """
+    gain, weight = state["gain"], state["weight"]
+    rows, cols = (_transfer(n, ratio, state["fwhm"]) for n in shape)
+    half = shape[1] // 2 + 1
+    blur = rows[:, None] * cols[:half]
+    inverse = 1 / (gain[:, None, None] + penalty * roughness(shape)[:, :half])
+    power = np.abs(blur) ** 2 * inverse
+    joint = np.moveaxis(_fold(power, ratio, shape[1]).real, 0, -1)
+    couple = np.linalg.inv(joint[..., None] * np.eye(len(gain)) + np.linalg.inv(weight))
+    return System(
+        ratio, shape, blur.astype(np.complex64), inverse.astype(np.float32),
+        couple.astype(np.float32),
+    )  # fmt: skip
+
+
+def roughness(shape: tuple[int, int]) -> np.ndarray:
+    """Return the squared differences between neighbours at each frequency, ``(y, x)``.
+
+    The constant has none; it is given the least of the others, which keeps the system regular.
+    """
+    first, second = (2 - 2 * np.cos(2 * np.pi * np.arange(n) / n) for n in shape)
+    total: np.ndarray = first[:, None] + second
+    total[0, 0] = total.ravel()[1:].min()
+    return total
+
+
+def share(*, ratio: int, fwhm: float, size: int = 64) -> float:
+    """Return the mean squared difference between coarse neighbours under ``penalty=1``.
+
+    It is what the prior predicts of pixels blurred by the point spread, on a grid of ``size``
+    coarse pixels a side.
+    """
+    length = size * ratio
+    power = np.abs(_transfer(length, ratio, fwhm)) ** 2
+    lag = 2 - 2 * np.cos(2 * np.pi * np.arange(length) / size)
+    spectrum = (power[:, None] * power) / roughness((length, length))
+    return float((spectrum * (lag[:, None] + lag) / 2).mean())
+
+
+def _transfer(size: int, ratio: int, fwhm: float) -> np.ndarray:
+    """Return the transform of the point spread of coarse pixel 0 on a ring of ``size``."""
+    weight = point_spread(ratio, fwhm)
+    # Its centre is that of coarse pixel 0, between two fine ones if the ratio is even.
+    first = (ratio - 1 - (len(weight) - 1)) // 2
+    ring = np.zeros(size)
+    np.add.at(ring, (first + np.arange(len(weight))) % size, weight)
+    return np.asarray(fft.fft(ring))
+
+
+def point_spread(ratio: int, fwhm: float) -> np.ndarray:
+    """Return the weights of the fine pixels around a coarse one's centre, along one axis."""
+    # The row of a coarse pixel so far from both ends that nothing is mirrored.
+    middle = 2 * PSF_REACH
+    weight = _psf(2 * middle * ratio, ratio, fwhm, 0.0)[1][middle]
+    used = np.flatnonzero(weight)
+    return np.asarray(weight[used[0] : used[-1] + 1], np.float64)
+
+
+def solve(system: System, coarse: np.ndarray, right: np.ndarray) -> np.ndarray:
+    """Return the transform of the minimiser.
+
+    It is what the diagonal part alone gives, plus the gain times what the coarse coefficients have
+    to add to it. The textbook's other form of the inversion lemma is the difference of two large
+    numbers, which float32 does not survive on clean data.
+
+    Parameters
+    ----------
+    system : System
+    coarse : ndarray (k, y / ratio, x / (2 ratio) + 1)
+        Transform of the coarse coefficients ``c``.
+    right : ndarray (k, y, x / 2 + 1)
+        Transform of ``R' P m`` and of all else that does not pass the decimation.
+    """
+    alone = system.inverse * right
+    news = coarse - _fold(np.conj(system.blur) * alone, system.ratio, system.shape[1])
+    joint = np.matmul(system.couple, np.moveaxis(news, 0, -1)[..., None])[..., 0]
+    joint = np.moveaxis(joint, -1, 0)
+    return np.asarray(alone + system.inverse * (system.blur * _tile(joint, system)))
+
+
+def transform(images: np.ndarray) -> np.ndarray:
+    """Return the transform of real images over the last two axes."""
+    return np.asarray(fft.rfft2(images, workers=1))
+
+
+def restore(system: System, spectrum: np.ndarray) -> np.ndarray:
+    """Return the images of a transform, float32."""
+    return np.asarray(fft.irfft2(spectrum, s=system.shape, workers=1), np.float32)
+
+
+def _fold(spectrum: np.ndarray, ratio: int, width: int) -> np.ndarray:
+    """Return the transform after decimation: the mean of the frequencies that become one.
+
+    ``spectrum`` is ``(k, y, width / 2 + 1)``, the half that real images need.
+    """
+    count, height, half = spectrum.shape
+    rows = spectrum.reshape(count, ratio, height // ratio, half).sum(axis=1)
+    # The other half: the conjugate at the negative frequency of either axis.
+    mirrored = np.conj(np.roll(rows[:, ::-1], 1, axis=1)[:, :, (width - 1) // 2 : 0 : -1])
+    whole = np.concatenate([rows, mirrored], axis=2)
+    columns = whole.reshape(count, height // ratio, ratio, width // ratio).sum(axis=2)
+    return np.asarray(columns[:, :, : width // ratio // 2 + 1] / ratio**2)
+
+
+def _tile(spectrum: np.ndarray, system: System) -> np.ndarray:
+    """Return the transform after zeros are put between the pixels: a periodic repetition."""
+    width = system.shape[1] // system.ratio
+    mirrored = np.conj(np.roll(spectrum[:, ::-1], 1, axis=1)[:, :, (width - 1) // 2 : 0 : -1])
+    whole = np.concatenate([spectrum, mirrored], axis=2)
+    repeated = np.tile(whole, (1, system.ratio, system.ratio))
+    return np.asarray(repeated[:, :, : system.shape[1] // 2 + 1])
+
+
+def margins(sides: tuple[int, int]) -> tuple[int, int]:
+    """Return how many coarse pixels to mirror at either end of each axis."""
+    return _margin(sides[0]), _margin(sides[1])
+
+
+def _margin(side: int) -> int:
+    tried = range(MARGIN, MARGIN + SEARCH)
+    return min(tried, key=lambda m: (fft.next_fast_len(side + 2 * m, real=True) - side - 2 * m, m))
+
+
+def mirror(images: np.ndarray, margin: tuple[int, int]) -> np.ndarray:
+    """Return images with that many pixels mirrored around them."""
+    return np.pad(images, [(0, 0), *((m, m) for m in margin)], mode="symmetric")
+
+
+def crop(images: np.ndarray, margin: tuple[int, int], inner: tuple[slice, slice]) -> Any:
+    """Return the wanted part of images with margins."""
+    rows, cols = (slice(m + s.start, m + s.stop) for m, s in zip(margin, inner, strict=True))
+    return images[:, rows, cols]

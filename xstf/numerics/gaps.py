@@ -1,0 +1,139 @@
+"""What per-pixel methods in time share: blocks of a cube, and the spread of hidden values."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from xstf.numerics.jit import jit
+
+# The time to a neighbour that is not there: far beyond any, its products still float32. The one
+# ahead is nearer, so that a pixel without any value takes the one ahead, which is NaN then.
+NEVER = np.float32(1e30)
+NOT_AHEAD = np.float32(5e29)
+# Pixels in work at once: their rows of all dates (two of float32) stay in the second cache.
+BLOCK = 512
+# Pixels of the scene that `settle` reads: their errors are some million, and a second of work.
+PIXELS = 1024
+# Half-widths of hidden windows, in median steps: only the date itself, then doubled each time.
+WIDTHS = (0, 1, 2, 4, 8, 16)
+# Points at which the spread is known, and the share and z-score of the normal that defines it.
+KNOTS = 8
+SHARE, SCORE = 0.9, 1.6449
+# Fewer errors than these say nothing of their 90 % quantile.
+FEWEST_ERRORS = 30
+
+
+def unroll(
+    cube: np.ndarray, inner: tuple[slice, slice]
+) -> tuple[np.ndarray, tuple[int, int], tuple[int, int]]:
+    """Return the cube, where its wanted part begins and its size: one long row, if it is whole."""
+    (top, bottom), (left, right) = ((part.start, part.stop) for part in inner)
+    height, width = cube.shape[2:]
+    if right - left < width:
+        return cube, (top, left), (bottom - top, right - left)
+    flat = cube.reshape(*cube.shape[:2], 1, height * width)
+    return flat, (0, top * width), (1, (bottom - top) * width)
+
+
+def series(cube: np.ndarray) -> np.ndarray:
+    """Return even pixels of ``(spot, time, band, y, x)`` as ``(band, time, pixel)`` float64."""
+    spots, dates, bands, height, width = cube.shape
+    flat = np.moveaxis(cube, 0, 2).reshape(dates, bands, spots * height * width)
+    # An odd step, so that it does not fall on the same columns of every row.
+    step = max(1, flat.shape[2] // PIXELS) | 1
+    return np.ascontiguousarray(flat[:, :, ::step].swapaxes(0, 1), dtype=np.float64)
+
+
+def hidden_widths(times: np.ndarray) -> list[float]:
+    """Return half-widths, in days, of the windows to hide: those that leave half of the dates."""
+    step = float(np.median(np.diff(times)))
+    return [w * step for w in WIDTHS if w == 0 or w * step <= (times[-1] - times[0]) / 4]
+
+
+def spread_of(distance: np.ndarray, error: np.ndarray) -> np.ndarray:
+    """Return the variance of errors as a broken line over the distance to what is known.
+
+    Parameters
+    ----------
+    distance, error
+        Of any, the same shape; pairs that are not finite are left out.
+
+    Returns
+    -------
+    ``(2, KNOTS)``: knots and slopes. The variance at ``d`` is ``sum_k slope_k max(0, d - knot_k)``;
+    the first knot is -1 and its slope the variance at 0. It never falls, and goes on beyond the
+    last knot with the last slope. NaN if there are too few errors.
+    """
+    use = np.isfinite(distance) & np.isfinite(error)
+    distance, error = distance[use], np.abs(error[use])
+    line = np.zeros((2, KNOTS))
+    line[0] = np.inf
+    if error.size < FEWEST_ERRORS:
+        line[:, 0] = -1, np.nan
+        return line
+    # Bins that grow evenly in log, since spread changes most where distances are short.
+    least = np.quantile(distance, 0.05)
+    edges = np.geomspace(max(least, distance.max() * 1e-6), distance.max(), KNOTS)[1:-1]
+    bins = np.searchsorted(edges, distance)
+    found = [bins == k for k in range(KNOTS - 1)]
+    found = [part for part in found if part.sum() >= FEWEST_ERRORS] or [slice(None)]
+    at = np.array([np.median(distance[part]) for part in found])
+    # The 90 % quantile, not the mean square: the interval that is asked for, whatever the tails.
+    height = np.array([(np.quantile(error[part], SHARE) / SCORE) ** 2 for part in found])
+    height = np.maximum.accumulate(height)
+    slope = np.diff(height) / np.diff(at)
+    line[0, : at.size] = -1, *at[:-1]
+    line[1, : at.size] = height[0], *np.diff(slope, prepend=0)
+    return line
+
+
+def variance(line: np.ndarray, distance: np.ndarray) -> np.ndarray:
+    """Return the variance that the broken line of :func:`spread_of` has at distances."""
+    total = np.full(np.shape(distance), line[1, 0])
+    for knot, slope in line[:, 1:].T:
+        if np.isfinite(knot):
+            total = total + slope * np.maximum(distance - knot, 0)
+    return total
+
+
+@jit
+def look_back(
+    cube: np.ndarray,
+    place: tuple[int, int, int],
+    size: int,
+    steps: np.ndarray,
+    held: np.ndarray,
+    since: np.ndarray,
+    value: np.ndarray,
+    until: np.ndarray,
+) -> None:
+    """Write the last value at or before each date and the days since, ``(time, size)``.
+
+    ``place`` is the band, row and first column of the pixels. ``value`` and ``until`` are left as
+    a sweep back over the dates wants them: no value ahead, NaN where there is none at all.
+    """
+    nothing, zero = np.float32(np.nan), np.float32(0)
+    band, y, x = place
+    for i in range(size):
+        value[i] = zero
+        until[i] = NEVER
+    for t in range(cube.shape[0]):
+        row = cube[t, band, y, x : x + size]
+        now, aged = held[t], since[t]
+        step = steps[t]
+        for i in range(size):
+            # All loads come first: one inside a condition is a branch, ten times as slow.
+            new, last, age = row[i], value[i], until[i] + step
+            seen = new == new
+            last = new if seen else last
+            age = zero if seen else age
+            value[i] = now[i] = last
+            until[i] = aged[i] = age
+    for i in range(size):
+        value[i] = nothing if until[i] >= NEVER else zero
+        until[i] = NOT_AHEAD
+
+
+def steps_of(times: np.ndarray) -> np.ndarray:
+    """Return the days since the date before, 0 for the first, float32."""
+    return np.diff(times, prepend=times[0]).astype(np.float32)

@@ -1,0 +1,222 @@
+"""Which engine runs, is it installed, and how arrays get there and back."""
+
+from __future__ import annotations
+
+import importlib
+import importlib.util
+import threading
+from collections.abc import Callable
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from functools import cache
+from typing import Any
+
+import numpy as np
+
+from xstf._method import Engine, Method
+
+_EXTRAS: dict[str, str] = {"cupy": "cupy", "torch": "torch"}
+_LOCKS: dict[int, threading.Lock] = {}
+_LOCKS_GUARD = threading.Lock()
+
+
+def is_cupy(array: Any) -> bool:
+    """Return whether an array, or what a dask array's chunks are, is cupy's."""
+    plain = getattr(array, "_meta", array)
+    return type(plain).__module__.split(".")[0] == "cupy"
+
+
+def why_missing(engine: Engine) -> str | None:
+    """Return why an engine cannot run here, or None if it can."""
+    if engine not in _EXTRAS:
+        return None
+    if importlib.util.find_spec(engine) is None:
+        return f"engine {engine!r} needs the package; install xstf[{_EXTRAS[engine]}]"
+    if engine == "cupy" and not importlib.import_module("cupy").is_available():
+        return "engine 'cupy' is installed and finds no GPU; use engine='numba'"
+    return None
+
+
+def pick_engine(record: Method, engine: str | None, *arrays: Any) -> Engine:
+    """Return the engine that will run, or raise; never another than the one asked for.
+
+    Parameters
+    ----------
+    record : Method
+    engine : str or None
+        None: the GPU's where the arrays live there, else the first of the record's that needs no
+        GPU.
+    *arrays
+        Plain or dask arrays; only what they are is looked at.
+    """
+    have: list[Engine] = list(record.kernels)
+    if engine is not None:
+        if engine not in have:
+            raise ValueError(f"{record.name} has no engine {engine!r}; it has {sorted(have)}")
+        missing = why_missing(engine)
+        if missing:
+            raise ImportError(missing)
+        return engine
+    if any(is_cupy(array) for array in arrays):
+        gpu: list[Engine] = [e for e in ("cupy", "torch") if e in have]
+        if not gpu:
+            raise ValueError(
+                f"the cube is on the GPU and {record.name} has no GPU engine, only {sorted(have)}; "
+                "move it to the host (cube.as_numpy()) or name an engine"
+            )
+        return gpu[0]
+    usable = [e for e in have if e != "cupy" and why_missing(e) is None]
+    return usable[0]
+
+
+@dataclass(frozen=True)
+class Runner:
+    """A kernel on its engine: plain arrays in, the same kind out.
+
+    Parameters
+    ----------
+    kernel
+        The record's function for ``engine``.
+    engine
+        Where it runs.
+    device
+        ``"cuda"`` or ``"cuda:1"`` for GPU engines, None for the current one.
+    """
+
+    kernel: Callable[..., tuple[Any, ...]]
+    engine: Engine
+    device: str | None = None
+
+    def __call__(self, *arrays: Any, **named: Any) -> tuple[Any, ...]:
+        """Run the kernel; arrays from the host go to the device and come back."""
+        back = to_device if any(is_cupy(array) for array in arrays) else to_host
+        if self.engine == "cupy":
+            with _OnGpu(self.device):
+                results = self.kernel(*(_there(to_device, array) for array in arrays), **named)
+                return tuple(_there(back, result) for result in results)
+        if self.engine == "torch":
+            with _TorchThreads():
+                found = self.kernel(
+                    *(_there(to_host, a) for a in arrays), device=self.device, **named
+                )
+            return tuple(_there(back, result) for result in found)
+        with _ONE_BLAS_THREAD:
+            results = self.kernel(*(_there(to_host, array) for array in arrays), **named)
+        return tuple(_there(back, result) for result in results)
+
+
+def _there(move: Callable[[Any], Any], array: Any) -> Any:
+    return None if array is None else move(array)
+
+
+def make_runner(record: Method, engine: Engine, device: str | None) -> Runner:
+    """Return the kernel of a record on an engine; raise if the device does not fit the engine."""
+    if engine == "torch":
+        _require_device(device)
+    elif device is not None:
+        kind = device.split(":")[0]
+        wanted = "cuda" if engine == "cupy" else "cpu"
+        if kind != wanted:
+            raise ValueError(
+                f"device {device!r} does not fit engine {engine!r}, which runs on {wanted!r}"
+            )
+    return Runner(record.kernels[engine], engine, device)
+
+
+def _require_device(device: str | None) -> None:
+    """Raise if torch cannot work on a device here."""
+    if device is None:
+        return
+    torch = importlib.import_module("torch")
+    try:
+        kind = torch.device(device).type
+    except RuntimeError as error:
+        raise ValueError(
+            f"device {device!r} is none of torch's; give 'cpu', 'cuda' or 'cuda:1'"
+        ) from error
+    if kind == "cuda" and not torch.cuda.is_available():
+        raise ImportError(f"device {device!r}: torch finds no GPU; use device='cpu'")
+
+
+def to_host(array: Any) -> np.ndarray:
+    """Return an array in host memory."""
+    host: np.ndarray = array.get() if is_cupy(array) else array
+    return host
+
+
+def to_device(array: Any) -> Any:
+    """Return an array in the current GPU's memory."""
+    return importlib.import_module("cupy").asarray(array)
+
+
+class _TorchThreads(AbstractContextManager[None]):
+    """Keeps torch to one thread in each worker thread: tiles use the cores already.
+
+    A call from the main thread, which is one of a single tile, keeps torch's own number.
+    """
+
+    def __enter__(self) -> None:
+        torch = importlib.import_module("torch")
+        self.before = torch.get_num_threads()
+        if threading.current_thread() is not threading.main_thread():
+            torch.set_num_threads(1)
+
+    def __exit__(self, *error: Any) -> None:
+        torch = importlib.import_module("torch")
+        if torch.get_num_threads() != self.before:
+            torch.set_num_threads(self.before)
+
+
+class _OneBlasThread(AbstractContextManager[None]):
+    """Keeps BLAS to one thread while any tile is in a kernel: tiles use the cores already.
+
+    The limit is the process's, and tiles come from many threads: the first in sets it, the last
+    out lifts it.
+    """
+
+    def __init__(self) -> None:
+        self.lock = threading.Lock()
+        self.inside = 0
+        self.limit: Any = None
+
+    def __enter__(self) -> None:
+        with self.lock:
+            self.inside += 1
+            if self.inside == 1:
+                self.limit = _blas().limit(limits=1, user_api="blas")
+
+    def __exit__(self, *error: Any) -> None:
+        with self.lock:
+            self.inside -= 1
+            if self.inside == 0:
+                self.limit.restore_original_limits()
+
+
+@cache
+def _blas() -> Any:
+    """Return the controller of the BLAS libraries that are loaded, found once."""
+    from threadpoolctl import ThreadpoolController
+
+    return ThreadpoolController()
+
+
+_ONE_BLAS_THREAD = _OneBlasThread()
+
+
+class _OnGpu(AbstractContextManager[None]):
+    """One kernel at a time on a GPU: tiles come from many threads, its memory is one."""
+
+    def __init__(self, device: str | None) -> None:
+        cupy = importlib.import_module("cupy")
+        number = int(device.split(":")[1]) if device and ":" in device else None
+        self.device = cupy.cuda.Device(number)
+        with _LOCKS_GUARD:
+            self.lock = _LOCKS.setdefault(self.device.id, threading.Lock())
+
+    def __enter__(self) -> None:
+        self.lock.acquire()
+        self.device.__enter__()
+
+    def __exit__(self, *error: Any) -> None:
+        self.device.__exit__(*error)
+        self.lock.release()

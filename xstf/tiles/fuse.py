@@ -1,0 +1,220 @@
+"""One tile of one fused date: pairs tried in turn until each pixel has a clear base image."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from xstf._method import Method
+from xstf.cubes.nesting import Nesting
+from xstf.cubes.pairs import Pair, Plan
+from xstf.cubes.read import Cube
+from xstf.tiles.engines import Runner, to_host
+from xstf.tiles.flags import EXTRAPOLATED, FUSED_ONE_PAIR, FUSED_TWO_PAIRS, MISSING, OBSERVED
+from xstf.tiles.run import Job, Source
+from xstf.tiles.samples import whole_cells
+from xstf.tiles.windows import NestedWindows, shift
+
+
+@dataclass(frozen=True)
+class FuseTile(NestedWindows):
+    """Makes tiles of one date; called as `_tiles.Job` says.
+
+    Parameters
+    ----------
+    runner
+        The kernel on its engine.
+    params
+        The method's.
+    attempts
+        Combinations of pairs, best first: positions in the fine and coarse blocks.
+    observed
+        Position in the fine block of an image of the date itself, or None.
+    extrapolated
+        Whether the date lies outside those of all pairs.
+    std
+        Whether the standard deviation is wanted.
+    placed
+        Whether the kernel is told where in the image its tile lies, as networks' are.
+    """
+
+    runner: Runner
+    params: Any
+    attempts: tuple[tuple[tuple[int, int], ...], ...]
+    observed: int | None
+    extrapolated: bool
+    std: bool
+    placed: bool = False
+
+    def __call__(self, blocks: list[Any], rows: slice, cols: slice, states: list[Any]) -> Any:
+        """Return ``(layer, band, rows, cols)``: the estimate, and if wanted its std and flag."""
+        fine, coarse = blocks
+        origin, fine = self.pad(fine, rows, cols)
+        inner = (shift(rows, origin[0]), shift(cols, origin[1]))
+        base = fine[..., inner[0], inner[1]]
+        cell_clear = ~np.isnan(coarse)
+        out = np.full_like(base[:1], np.nan, shape=(3, *base.shape[1:]))
+        out[2] = MISSING
+        complete = ~self._at_fine(cell_clear[-1], inner)
+        if self.observed is not None:
+            seen = ~np.isnan(base[self.observed])
+            out[0][seen] = base[self.observed][seen]
+            out[1][seen] = 0.0
+            out[2][seen] = OBSERVED
+            complete = complete | seen
+        for n, attempt in enumerate(self.attempts):
+            count = sum(
+                ~np.isnan(base[f]) & self._at_fine(cell_clear[c], inner) for f, c in attempt
+            ) + np.zeros_like(complete, dtype=np.uint8)
+            todo = ~complete & ((count == len(attempt)) | (np.isnan(out[0]) & (count > 0)))
+            box = _bounding_box(todo)
+            if box is None:
+                continue
+            part = _within(inner, box)
+            estimate, std = self._run(fine, coarse, attempt, part, states, n, origin)
+            here = (slice(None), *box)
+            taken = todo[here] & ~np.isnan(estimate)
+            out[0][here][taken] = estimate[taken]
+            if std is not None:
+                out[1][here][taken] = std[taken]
+            out[2][here][taken] = EXTRAPOLATED if self.extrapolated else FUSED_ONE_PAIR
+            if not self.extrapolated:
+                out[2][here][taken & (count[here] > 1)] = FUSED_TWO_PAIRS
+            complete[here] |= taken & (count[here] == len(attempt))
+        return out if self.std else out[:1]
+
+    def _run(
+        self,
+        fine: Any,
+        coarse: Any,
+        attempt: tuple[tuple[int, int], ...],
+        inner: tuple[slice, slice],
+        states: list[Any],
+        n: int,
+        origin: tuple[int, int],
+    ) -> tuple[Any, Any]:
+        pairs = [f for f, _ in attempt]
+        images = [*(c for _, c in attempt), coarse.shape[0] - 1]
+        place = {"origin": origin, "whole": self.fine_shape} if self.placed else {}
+        return self.runner(
+            fine if pairs == list(range(len(fine))) else fine[pairs],
+            coarse if images == list(range(len(coarse))) else coarse[images],
+            ratio=self.ratio,
+            params=self.params,
+            state=states[0 if self.placed else n]() if states else {},
+            inner=inner,
+            std=self.std,
+            **place,
+        )
+
+    def _at_fine(self, cells: Any, inner: tuple[slice, slice]) -> Any:
+        """Return values of coarse pixels at the fine pixels of the inner part."""
+        for axis, wanted in zip((-2, -1), inner, strict=True):
+            first, stop = wanted.start // self.ratio, -(-wanted.stop // self.ratio)
+            repeated = np.repeat(_along(cells, axis, slice(first, stop)), self.ratio, axis=axis)
+            cells = _along(repeated, axis, shift(wanted, first * self.ratio))
+        return cells
+
+
+def _along(array: Any, axis: int, part: slice) -> Any:
+    """Return a part along y (-2) or x (-1)."""
+    return array[..., part, :] if axis == -2 else array[..., part]
+
+
+def _within(outer: tuple[slice, slice], box: tuple[slice, slice]) -> tuple[slice, slice]:
+    y, x = (slice(o.start + b.start, o.start + b.stop) for o, b in zip(outer, box, strict=True))
+    return y, x
+
+
+def _bounding_box(todo: Any) -> tuple[slice, slice] | None:
+    """Return the rows and columns that hold every True of ``(band, y, x)``."""
+    rows, cols = (todo.any(axis=axes).nonzero()[0] for axes in ((0, 2), (0, 1)))
+    if not len(rows):
+        return None
+    return slice(int(rows[0]), int(rows[-1]) + 1), slice(int(cols[0]), int(cols[-1]) + 1)
+
+
+# --- jobs -------------------------------------------------------------------------------------
+
+
+def fuse_job(
+    sharp: Cube,
+    coarse: Any,
+    nesting: Nesting,
+    plan: Plan,
+    runner: Runner,
+    record: Method,
+    options: Any,
+    std: bool,
+    known: dict[str, Any] | None,
+) -> Job:
+    """Return one date as a job of the tiles."""
+    fine_dates = plan.fine_dates
+    if plan.observed is not None:
+        fine_dates = [*fine_dates, plan.observed]
+    coarse_dates = plan.coarse_dates
+    function = FuseTile(
+        runner=runner,
+        params=options,
+        ratio=nesting.ratio,
+        halo=record.halo(options, nesting.ratio),
+        before=nesting.before,
+        fine_shape=(sharp.grid.height, sharp.grid.width),
+        coarse_shape=(nesting.coarse.height, nesting.coarse.width),
+        attempts=tuple(
+            tuple((fine_dates.index(p.fine), coarse_dates.index(p.coarse)) for p in pairs)
+            for pairs in plan.attempts
+        ),
+        observed=None if plan.observed is None else len(fine_dates) - 1,
+        extrapolated=plan.extrapolated,
+        std=std,
+        placed=known is not None,
+    )
+    sources = (
+        Source(sharp.data, tuple(fine_dates), function.fine_window),
+        Source(coarse, tuple(coarse_dates), function.coarse_window),
+    )
+    states: tuple[Any, ...] = tuple(
+        _state(record, options, nesting, sharp.data, coarse, pairs, plan.target)
+        for pairs in (plan.attempts if record.prepare else ())
+    )
+    if known is not None:
+        # The weights are one node of the graph, however many tiles and attempts there are.
+        states = ((partial(_given, known), {}),)
+    lead = (3 if std else 1, sharp.data.shape[1])
+    return Job(function, sources, lead, function.fine_shape, states)
+
+
+def _state(
+    record: Method,
+    options: Any,
+    nesting: Nesting,
+    fine: Any,
+    coarse: Any,
+    pairs: tuple[Pair, ...],
+    target: int,
+) -> tuple[Any, dict[str, Any]]:
+    """Return the method's settle step and the samples that it wants of whole coarse pixels."""
+    whole_fine, whole_coarse = whole_cells(fine, coarse, ratio=nesting.ratio, before=nesting.before)
+    if record.prepare is None or record.settle is None:
+        raise TypeError(f"{record.name} has no prepare and settle")
+    samples = record.prepare(
+        whole_fine[[p.fine for p in pairs]],
+        whole_coarse[[*(p.coarse for p in pairs), target]],
+        ratio=nesting.ratio,
+        params=options,
+    )
+    settle = partial(record.settle, ratio=nesting.ratio, params=options)
+    return partial(_settle_on_host, settle), samples
+
+
+def _given(known: dict[str, Any], _: dict[str, Any]) -> dict[str, Any]:
+    return known
+
+
+def _settle_on_host(settle: Any, samples: dict[str, Any]) -> Any:
+    """Settle is plain numpy, wherever the samples were."""
+    return settle({name: to_host(value) for name, value in samples.items()})

@@ -1,0 +1,104 @@
+"""One tile of a guide (SAR, a coarse sensor) on the dates and the grid of the cube to fill."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from xstf.cubes.grid import Grid
+from xstf.cubes.resample import resample, source_window
+from xstf.tiles.engines import to_host
+from xstf.tiles.run import Job, Source, as_lazy, run_tiles
+
+# Backscatter below this, in linear power, is no echo: it would be minus infinity in dB.
+LEAST_POWER = 1e-6
+
+GUIDE_TILE = 96
+
+
+@dataclass(frozen=True)
+class GuideTile:
+    """Makes a guide's part of a tile.
+
+    Parameters
+    ----------
+    source, target
+        Its grid and the cube's.
+    weights
+        One ``(time, guide_time)`` array for each group of dates that is kept apart (an orbit):
+        how much each of its images counts on each date of the cube, 0 for none.
+    linear
+        Whether its values are power that is to become dB.
+    """
+
+    source: Grid
+    target: Grid
+    weights: tuple[np.ndarray, ...]
+    linear: bool
+
+    def window(self, rows: slice, cols: slice) -> tuple[slice, slice]:
+        """Return the part of the guide that a part of the cube's grid needs."""
+        return source_window(self.source, self.target, rows, cols)
+
+    def __call__(self, block: Any, rows: slice, cols: slice) -> np.ndarray:
+        """Return ``(time, group × band, rows, cols)``, NaN where no image is near in time."""
+        images = to_host(block)
+        if self.source != self.target:
+            window = self.window(rows, cols)
+            images = resample(images, window, self.source, self.target, rows, cols)
+        if self.linear:
+            images = _decibel(images)
+        return np.concatenate([_mean(weights, images) for weights in self.weights], axis=1)
+
+
+def time_weights(
+    dates: np.ndarray, guide_dates: np.ndarray, reach: float, used: np.ndarray
+) -> np.ndarray:
+    """Return how much each image of a guide counts on each date: less the farther, none past reach.
+
+    Parameters
+    ----------
+    dates, guide_dates : ndarray
+        In days.
+    reach : float
+        Days at which the weight is 0.
+    used : ndarray of bool
+        Which images belong to the group.
+
+    Returns
+    -------
+    ndarray (date, guide_date), float32
+    """
+    apart = np.abs(dates[:, None] - guide_dates[None, :])
+    weights = np.clip(1 - apart / reach, 0, None) * used
+    return np.asarray(weights, np.float32)
+
+
+def _decibel(power: np.ndarray) -> np.ndarray:
+    usable = np.where(power > LEAST_POWER, power, np.float32(np.nan))
+    return np.asarray(10 * np.log10(usable), np.float32)
+
+
+def _mean(weights: np.ndarray, images: np.ndarray) -> np.ndarray:
+    """Return the weighted means over the guide's dates; missing pixels have no weight."""
+    valid = ~np.isnan(images)
+    total = np.tensordot(weights, np.where(valid, images, np.float32(0)), axes=1)
+    weight = np.tensordot(weights, valid.astype(np.float32), axes=1)
+    there = weight > 0
+    return np.asarray(np.where(there, total / np.where(there, weight, 1), np.nan), np.float32)
+
+
+def guide_on_grid(array: Any, tile: GuideTile, shape: tuple[int, int]) -> Any:
+    """Return a guide on the cube's dates and grid, lazily: samples are taken of it."""
+    data = as_lazy(array)
+    source = Source(data, tuple(range(data.shape[0])), tile.window)
+    lead = (tile.weights[0].shape[0], len(tile.weights) * data.shape[1])
+    job = Job(partial(_alone, tile), (source,), lead, shape)
+    return run_tiles([job], chunks=(GUIDE_TILE, GUIDE_TILE), tile=GUIDE_TILE)[0]
+
+
+def _alone(tile: GuideTile, blocks: list[Any], rows: slice, cols: slice, _: Any) -> Any:
+    return tile(blocks[0], rows, cols)

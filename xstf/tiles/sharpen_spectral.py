@@ -1,0 +1,143 @@
+"""One tile of a sharpened cube: windows cut, bands that are missing everywhere put back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import numpy as np
+
+from xstf._method import Method
+from xstf.cubes.nesting import Nesting
+from xstf.numerics.degrade import register
+from xstf.numerics.degrade import register as moved_images
+from xstf.numerics.response import locate, register_halo
+from xstf.tiles.engines import Runner, to_host
+from xstf.tiles.flags import FILLED_IN_SPACE, MISSING
+from xstf.tiles.run import Job, Source
+from xstf.tiles.samples import whole_cells
+from xstf.tiles.windows import NestedWindows, shift
+
+
+@dataclass(frozen=True)
+class SharpenTile(NestedWindows):
+    """Makes tiles of one date; called as `_tiles.Job` says.
+
+    Parameters
+    ----------
+    runner
+        The kernel on its engine.
+    params
+        The method's.
+    std
+        Whether the standard deviation and the flag are wanted.
+    placed
+        Whether the kernel is told where in the image its tile lies, as networks' are.
+    """
+
+    runner: Runner
+    params: Any
+    std: bool
+    placed: bool = False
+
+    def __call__(self, blocks: list[Any], rows: slice, cols: slice, states: list[Any]) -> Any:
+        """Return ``(layer, band, rows, cols)``: the estimate, and if wanted its std and flag."""
+        spatial, spectral = blocks[0][0], blocks[1][0]
+        origin, padded = self.pad(spatial[None], rows, cols)
+        inner = (shift(rows, origin[0]), shift(cols, origin[1]))
+        state = states[0]()
+        bands = state["bands"]
+        size = (inner[0].stop - inner[0].start, inner[1].stop - inner[1].start)
+        out = np.full_like(
+            spatial[:1, :1, :1], np.nan,
+            shape=(3 if self.std else 1, len(spectral), *size), dtype=np.float32,
+        )  # fmt: skip
+        if len(bands):
+            moved = self._moved(padded[0], state)
+            place = {"origin": origin, "whole": self.fine_shape} if self.placed else {}
+            estimate, std = self.runner(
+                np.ascontiguousarray(spectral[bands]), moved, ratio=self.ratio,
+                params=self.params, state=state["method"], inner=inner, std=self.std, **place,
+            )  # fmt: skip
+            out[0][bands] = estimate
+            if std is not None:
+                out[1][bands] = std
+        if self.std:
+            out[2] = np.where(np.isnan(out[0]), MISSING, FILLED_IN_SPACE)
+        return out
+
+    def _moved(self, spatial: Any, state: dict[str, Any]) -> Any:
+        """Return the spatial image as the spectral one lies."""
+        if not state["shift"].any():
+            return spatial
+        return register(to_host(spatial), shift=state["shift"])
+
+
+# --- jobs -------------------------------------------------------------------------------------
+
+
+def sharpen_job(
+    spatial: Any, spectral: Any, at: tuple[int, int], nesting: Nesting,
+    runner: Runner, record: Method, options: Any, known: dict[str, np.ndarray],
+    network: dict[str, Any] | None, register: bool, std: bool,
+) -> Job:  # fmt: skip
+    """Return one date as a job of the tiles."""
+    sharp, blurred = whole_cells(
+        spatial[[at[0]]], spectral[[at[1]]], ratio=nesting.ratio, before=nesting.before
+    )
+    function = SharpenTile(
+        ratio=nesting.ratio,
+        halo=record.halo(options, nesting.ratio)
+        + (register_halo(nesting.ratio) if register else 0),
+        before=nesting.before,
+        fine_shape=spatial.shape[2:],
+        coarse_shape=spectral.shape[2:],
+        runner=runner,
+        params=options,
+        std=std,
+        placed=network is not None,
+    )
+    sources = (
+        Source(spatial, (at[0],), function.fine_window),
+        Source(spectral, (at[1],), function.coarse_window),
+    )
+    settle = partial(
+        _settle, record.settle, ratio=nesting.ratio, params=options, moves=register,
+        network=network,
+    )  # fmt: skip
+    samples = {"spectral": blurred[0], "spatial": sharp[0]} | known
+    lead = (3 if std else 1, spectral.shape[1])
+    return Job(function, sources, lead, spatial.shape[2:], ((settle, samples),))
+
+
+def _settle(
+    settle: Callable[..., Any] | None, samples: dict[str, Any], *, ratio: int, params: Any,
+    moves: bool, network: dict[str, Any] | None,
+) -> dict[str, Any]:  # fmt: skip
+    """Settle is plain numpy, and sees no band that is missing everywhere, as kernels do.
+
+    The shift between the cubes is settled here, for all methods alike: they see cubes that fit.
+    A network is told which of its bands there are.
+    """
+    host: dict[str, Any] = {name: to_host(value) for name, value in samples.items()}
+    bands = np.flatnonzero(~np.isnan(host["spectral"]).all(axis=(1, 2)))
+    shift = np.zeros(2)
+    method: dict[str, Any] = {}
+    if len(bands):
+        host["spectral"] = np.ascontiguousarray(host["spectral"][bands])
+        if "srf" in host:
+            part = host["srf"][:, bands]
+            total = part.sum(axis=1, keepdims=True)
+            host["srf"] = part / np.where(total > 0, total, 1)
+        if "fwhm" in host:
+            host["fwhm"] = float(host["fwhm"])
+        if moves:
+            shift = locate(host, ratio=ratio)[1]
+            host["spatial"] = moved_images(host["spatial"], shift=shift)
+        host["shift"] = np.zeros(2)
+        method = settle(host, ratio=ratio, params=params) if settle else {}
+    if network is not None:
+        method = {**method, **network, "bands": bands}
+    return {"bands": bands, "shift": shift, "method": method}

@@ -1,0 +1,200 @@
+"""One tile of one date of a spatio-temporal-spectral fusion: three nested cubes cut alike."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import partial
+from math import lcm
+from typing import Any
+
+import numpy as np
+
+from xstf._method import Method
+from xstf.tiles.engines import Runner, to_host
+from xstf.tiles.flags import FUSED_ONE_PAIR, FUSED_TWO_PAIRS, MISSING
+from xstf.tiles.run import Job, Source
+from xstf.tiles.samples import whole_blocks
+from xstf.tiles.windows import shift
+
+
+@dataclass(frozen=True)
+class StsTile:
+    """Makes tiles of one date; called as `_tiles.Job` says.
+
+    Parameters
+    ----------
+    runner
+        The kernel on its engine.
+    params
+        The method's.
+    ratios
+        Sharp pixels in a spectral and in a dense one.
+    halo
+        Of the method, in sharp pixels.
+    shapes
+        ``(y, x)`` of the sharp, the spectral and the dense cube; all start at one corner.
+    times, target
+        Days of the pairs, and of the date that is wanted.
+    std
+        Whether the standard deviation and the flag are wanted.
+    placed
+        Whether the kernel is told where in the image its tile lies, as networks' are.
+    """
+
+    runner: Runner
+    params: Any
+    ratios: tuple[int, int]
+    halo: int
+    shapes: tuple[tuple[int, int], tuple[int, int], tuple[int, int]]
+    times: np.ndarray
+    target: float
+    std: bool
+    placed: bool = False
+
+    def window(self, cube: int) -> Any:
+        """Return what a `Source` of a cube is cut by: 0 sharp, 1 spectral, 2 dense."""
+        return partial(self._window, cube)
+
+    def _window(self, cube: int, rows: slice, cols: slice) -> tuple[slice, slice]:
+        y, x = (
+            slice(min(b.start // self._ratio(cube), n), min(b.stop // self._ratio(cube), n))
+            for b, n in zip(self._block(rows, cols), self.shapes[cube], strict=True)
+        )
+        return y, x
+
+    def _ratio(self, cube: int) -> int:
+        return (1, *self.ratios)[cube]
+
+    def _block(self, rows: slice, cols: slice) -> tuple[slice, slice]:
+        """Return a tile with its halo in sharp pixels, whole in both ratios."""
+        step = lcm(*self.ratios)
+        y, x = (
+            slice(
+                max(0, (part.start - self.halo) // step * step),
+                min(-(-size // step), -(-(part.stop + self.halo) // step)) * step,
+            )
+            for part, size in zip((rows, cols), self.shapes[0], strict=True)
+        )
+        return y, x
+
+    def __call__(self, blocks: list[Any], rows: slice, cols: slice, states: list[Any]) -> Any:
+        """Return ``(layer, band, rows, cols)``: the estimate, and if wanted its std and flag."""
+        block = self._block(rows, cols)
+        size = [part.stop - part.start for part in block]
+        sharp, spectral, dense = (
+            _filled(images, [n // self._ratio(cube) for n in size])
+            for cube, images in enumerate(blocks)
+        )
+        origin = (block[0].start, block[1].start)
+        place = {"origin": origin, "whole": self.shapes[0]} if self.placed else {}
+        state: dict[str, Any] = {}
+        for part in states:
+            state |= part()
+        estimate, std = self.runner(
+            spectral, dense, sharp, times=self.times, target=self.target, ratios=self.ratios,
+            params=self.params, state=state, std=self.std,
+            inner=(shift(rows, origin[0]), shift(cols, origin[1])), **place,
+        )  # fmt: skip
+        if not self.std:
+            return estimate[None]
+        flag = FUSED_TWO_PAIRS if len(self.times) > 1 else FUSED_ONE_PAIR
+        return np.stack([estimate, std, np.where(np.isnan(estimate), MISSING, flag)])
+
+
+def _filled(images: Any, size: list[int]) -> Any:
+    """Return images filled up with NaN to a size."""
+    if list(images.shape[2:]) == size:
+        return images
+    whole = np.full_like(images[:1], np.nan, shape=(*images.shape[:2], *size))
+    whole[:, :, : images.shape[2], : images.shape[3]] = images
+    return whole
+
+
+# --- jobs -------------------------------------------------------------------------------------
+
+# Pairs on either side of a date that a tile looks at: there are hundreds of bands in each.
+PAIRS_BESIDE = 2
+
+
+class Series:
+    """Three cubes on nested grids that start at one corner, and which of their dates go together.
+
+    Parameters
+    ----------
+    spectral, dense, sharp
+        ``(date, band, y, x)``, numpy or dask.
+    ratios
+        Sharp pixels in a spectral and in a dense one.
+    pairs
+        ``(pair, 3)``: positions of each paired date in the three.
+    pair_days, days
+        Of the pairs and of the dense dates, since the first dense one.
+    said
+        How the cubes got there, in words.
+    """
+
+    def __init__(
+        self, spectral: Any, dense: Any, sharp: Any, ratios: tuple[int, int], pairs: np.ndarray,
+        days: np.ndarray, said: str,
+    ) -> None:  # fmt: skip
+        self.spectral, self.dense, self.sharp = spectral, dense, sharp
+        self.ratios, self.pairs, self.said = ratios, pairs, said
+        self.days, self.pair_days = days, days[pairs[:, 1]]
+
+    def state(self, record: Method, options: Any) -> tuple[Any, dict[str, Any]] | None:
+        """Return the method's settle step and the samples that it wants, of all pairs."""
+        if record.settle is None:
+            return None
+        step = lcm(*self.ratios)
+        images = self.images(self.pairs)
+        sides = zip(("spectral", "dense", "sharp"), images, (*self.ratios, 1), strict=True)
+        samples: dict[str, Any] = dict(
+            whole_blocks({n: (a, step // r) for n, a, r in sides}, side=step)
+        )
+        samples["times"] = self.pair_days
+        settle = partial(record.settle, ratios=self.ratios, params=options)
+        return partial(_settle_on_host, settle), samples
+
+    def images(self, pairs: np.ndarray) -> tuple[Any, Any, Any]:
+        """Return the three cubes on the dates of some pairs."""
+        return self.spectral[pairs[:, 0]], self.dense[pairs[:, 1]], self.sharp[pairs[:, 2]]
+
+    def near(self, target: int) -> np.ndarray:
+        """Return the pairs that a date is made of: its own, and some on either side."""
+        apart = self.pair_days - self.days[target]
+        order = np.argsort(np.abs(apart), kind="stable")
+        sides = [[i for i in order if sign * apart[i] > 0][:PAIRS_BESIDE] for sign in (-1, 1)]
+        return np.sort([*(i for i in order if apart[i] == 0), *sides[0], *sides[1]])
+
+    def job(
+        self, target: int, runner: Runner, record: Method, options: Any,
+        state: tuple[Any, dict[str, Any]] | None, known: dict[str, Any], std: bool,
+    ) -> Job:  # fmt: skip
+        """Return one date as a job of the tiles."""
+        near = self.near(target)
+        chosen = self.pairs[near]
+        shapes = tuple(tuple(a.shape[2:]) for a in (self.sharp, self.spectral, self.dense))
+        function = StsTile(
+            runner=runner, params=options, ratios=self.ratios,
+            halo=record.halo(options, self.ratios), shapes=shapes,  # type: ignore[arg-type]
+            times=self.pair_days[near], target=float(self.days[target]), std=std,
+            placed=bool(known),
+        )  # fmt: skip
+        sources = (
+            Source(self.sharp, tuple(chosen[:, 2].tolist()), function.window(0)),
+            Source(self.spectral, tuple(chosen[:, 0].tolist()), function.window(1)),
+            Source(self.dense, (*chosen[:, 1].tolist(), target), function.window(2)),
+        )
+        states: tuple[Any, ...] = () if state is None else (state,)
+        if known:
+            states += ((partial(_given, known), {}),)
+        lead = (3 if std else 1, self.spectral.shape[1])
+        return Job(function, sources, lead, self.sharp.shape[2:], states)
+
+
+def _given(known: dict[str, Any], _: dict[str, Any]) -> dict[str, Any]:
+    return known
+
+
+def _settle_on_host(settle: Any, samples: dict[str, Any]) -> Any:
+    return settle({name: to_host(value) for name, value in samples.items()})

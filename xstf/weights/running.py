@@ -1,0 +1,177 @@
+"""What methods that are networks share: weights loaded once, tiles run in batches, put together."""
+
+from __future__ import annotations
+
+import importlib
+import os
+import threading
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import numpy as np
+
+from xstf.numerics.lattice import Lattice, Window
+from xstf.weights import checkpoint as files
+
+# Networks kept in memory between tiles, the latest last.
+_KEPT = 4
+_LOADED: dict[Any, tuple[Any, Any, Any]] = {}
+_GUARD = threading.Lock()
+_ON_GPU = threading.Lock()
+
+
+def load_once(source: str | bytes, module: str, device: str | None) -> tuple[Any, Any]:
+    """Return a checkpoint's network, ready to run, and its manifest; loaded once a process.
+
+    Parameters
+    ----------
+    source : str or bytes
+        Path of a checkpoint, or what is in one.
+    module : str
+        File of ``xstf/nets`` that builds it.
+    device : str or None
+        None: the GPU if torch finds one, else the processor.
+
+    Returns
+    -------
+    module, manifest
+    """
+    place = device_of(device)
+    key = (_identity(source), module, str(place))
+    with _GUARD:
+        if key not in _LOADED:
+            _LOADED[key] = (source, *_load(source, module, place))
+            while len(_LOADED) > _KEPT:
+                del _LOADED[next(iter(_LOADED))]
+        # Bytes are known by where they lie in memory: kept here, they stay there.
+        _, net, manifest = _LOADED[key]
+    return net, manifest
+
+
+def _identity(source: str | bytes) -> Any:
+    if isinstance(source, bytes):
+        return id(source)
+    found = os.stat(source)  # noqa: PTH116 - a path is a string here
+    return source, found.st_mtime_ns, found.st_size
+
+
+def _load(source: str | bytes, module: str, place: Any) -> tuple[Any, Any]:
+    checkpoint = files.load(source)
+    manifest = checkpoint.manifest
+    build = importlib.import_module(f"xstf.nets.{module}").build
+    net = build(bands=len(manifest.bands), **manifest.sizes)
+    files.fill(net, checkpoint)
+    net.requires_grad_(False)
+    return on_device(net, place).eval(), manifest
+
+
+def on_device(net: Any, place: Any) -> Any:
+    """Return a network on its device, the kernels of images channels last, which is faster."""
+    torch = importlib.import_module("torch")
+    net.to(place)
+    for parameter in net.parameters():
+        if parameter.ndim == 4:
+            parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
+    return net
+
+
+def device_of(device: str | None) -> Any:
+    """Return torch's device: the one named, else the GPU if there is one."""
+    torch = importlib.import_module("torch")
+    return torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+
+
+def inference(place: Any) -> Iterator[AbstractContextManager[Any]]:
+    """Give the contexts of an inference: no gradients; on a GPU one call at a time, in bfloat16."""
+    torch = importlib.import_module("torch")
+    yield torch.inference_mode()
+    gpu = place.type == "cuda"
+    yield _ON_GPU if gpu else nullcontext()
+    yield torch.autocast("cuda", dtype=torch.bfloat16) if gpu else nullcontext()
+
+
+def over_tiles(
+    lattice: Lattice,
+    wanted: Window,
+    cut: Callable[[Window], Sequence[np.ndarray] | None],
+    run: Callable[..., np.ndarray],
+    *,
+    lead: tuple[int, ...],
+    batch: int,
+    blend: bool,
+) -> np.ndarray:
+    """Return a part of an image, put together from the network's tiles.
+
+    Parameters
+    ----------
+    lattice
+        Where tiles are.
+    wanted
+        Rows and columns of the image.
+    cut
+        ``cut(window)`` → the network's inputs on a tile, each without a batch axis, or None where
+        it has nothing to say.
+    run
+        ``run(*stacked)`` → ``(batch, *lead, y, x)``.
+    lead
+        Leading sizes of the answer.
+    batch
+        Tiles at a time.
+    blend
+        Whether neighbours fade into each other, instead of each answering for its own core.
+
+    Returns
+    -------
+    ndarray (*lead, y, x)
+        float32; NaN where no tile has anything to say.
+    """
+    size = tuple(part.stop - part.start for part in wanted)
+    total = np.zeros((*lead, *size), np.float32)
+    weight = np.zeros(size, np.float32)
+    waiting: list[tuple[tuple[int, int], Sequence[np.ndarray]]] = []
+
+    def settle() -> None:
+        if not waiting:
+            return
+        answers = run(*(np.stack(arrays) for arrays in zip(*(i for _, i in waiting), strict=True)))
+        for (tile, _), answer in zip(waiting, answers, strict=True):
+            _add(lattice, tile, answer, wanted, blend, total, weight)
+        waiting.clear()
+
+    for tile in lattice.tiles(wanted, blend=blend):
+        inputs = cut((lattice.window(tile[0], 0), lattice.window(tile[1], 1)))
+        if inputs is not None:
+            waiting.append((tile, inputs))
+        if len(waiting) == batch:
+            settle()
+    settle()
+    with np.errstate(invalid="ignore"):
+        return np.where(weight > 0, total / np.where(weight > 0, weight, 1), np.nan)
+
+
+def _add(
+    lattice: Lattice,
+    tile: tuple[int, int],
+    answer: np.ndarray,
+    wanted: Window,
+    blend: bool,
+    total: np.ndarray,
+    weight: np.ndarray,
+) -> None:
+    """Add a tile's answer to the part of the image that is wanted."""
+    ramps = []
+    places: list[Any] = []  # of the part that is wanted
+    inside: list[Any] = []  # of the tile
+    for axis, (k, part) in enumerate(zip(tile, wanted, strict=True)):
+        window = lattice.window(k, axis)
+        answered = window if blend else lattice.core(k, axis)
+        start, stop = max(answered.start, part.start), min(answered.stop, part.stop)
+        places.append(slice(start - part.start, stop - part.start))
+        inside.append(slice(start - window.start, stop - window.start))
+        ramp = lattice.ramp(k, axis) if blend else np.ones(lattice.extent(axis), np.float32)
+        ramps.append(ramp[inside[-1]])
+    share = ramps[0][:, None] * ramps[1]
+    to: Any = (..., *places)
+    total[to] += share * answer[(..., *inside)]
+    weight[tuple(places)] += share

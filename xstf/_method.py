@@ -2,16 +2,295 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import math
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, TypeAlias
+from typing import Any, Literal, NamedTuple, Protocol, TypeAlias, TypeVar
+
+import numpy as np
 
 Task: TypeAlias = Literal["fuse", "gapfill", "sharpen_spectral", "sts"]
 Engine: TypeAlias = Literal["numba", "cupy", "torch", "numpy"]
-Kernel: TypeAlias = Callable[..., tuple[Any, ...]]
+Inner: TypeAlias = tuple[slice, slice]
+Schedule: TypeAlias = Literal["constant", "cosine", "plateau"]
 
 TASKS: tuple[Task, ...] = ("fuse", "gapfill", "sharpen_spectral", "sts")
-Schedule: TypeAlias = Literal["constant", "cosine", "plateau"]
+
+P_contra = TypeVar("P_contra", contravariant=True)  # a method's parameters
+S_contra = TypeVar("S_contra", contravariant=True)  # what its tiles know of the whole image
+
+
+# --- what methods are given -------------------------------------------------------------------
+
+
+class GapfillSamples(NamedTuple):
+    """Windows of the scene at fixed places, for `settle` of a gap-filling method.
+
+    Parameters
+    ----------
+    cube
+        ``(window, time, band, y, x)``, outliers missing; one window if the scene is small.
+    guide
+        ``(window, time, guide_band, y, x)``, or None.
+    season
+        What `xstf.numerics.seasonal.season_state` says of the windows, where it was needed before.
+    """
+
+    cube: np.ndarray
+    guide: np.ndarray | None = None
+    season: Any = None
+
+
+class SharpenSamples(NamedTuple):
+    """The scene, or stretches of it, for `settle` of a sharpening method.
+
+    Parameters
+    ----------
+    spectral, spatial
+        ``(band, Y, X)``, none of its bands missing everywhere, and ``(guide_band, ratio Y, ratio
+        X)``, moved already so that both lie alike.
+    srf
+        ``(guide_band, band)``: how the spatial bands respond, where the caller knows.
+    fwhm
+        Of the spectral cube's point spread function in coarse pixels, where the caller knows.
+    shift
+        How far the cubes are apart in fine pixels, ``(down, right)``, where that is settled: the
+        verb has moved the spatial one already, and says 0.
+    """
+
+    spectral: np.ndarray
+    spatial: np.ndarray
+    srf: np.ndarray | None = None
+    fwhm: float | None = None
+    shift: np.ndarray | None = None
+
+
+class StsSamples(NamedTuple):
+    """All paired dates of the scene, or of blocks of it, for `settle` of an sts method.
+
+    Parameters
+    ----------
+    spectral, dense, sharp
+        ``(pair, band, Y, X)`` each on its own grid.
+    times
+        ``(pair,)``, days.
+    """
+
+    spectral: np.ndarray
+    dense: np.ndarray
+    sharp: np.ndarray
+    times: np.ndarray
+
+
+@dataclass(frozen=True)
+class Weights:
+    """The weights of a network, as a verb found them.
+
+    Parameters
+    ----------
+    source
+        Path of a checkpoint, or what is in one.
+    module
+        File of ``xstf/nets`` that builds the network.
+    multiple
+        Sides of its tiles are whole in this.
+    taught
+        Whether it was trained on several image pairs at a time.
+    written
+        When the file was written, ns: another file under an old name is other weights.
+    """
+
+    source: str | bytes
+    module: str
+    multiple: int = 1
+    taught: bool = False
+    written: int = 0
+
+
+class NetworkCall(NamedTuple):
+    """What the kernel of a network is told besides: as its keyword ``network``.
+
+    Parameters
+    ----------
+    weights
+        The checkpoint.
+    origin, whole
+        Where in the image the tile begins, and the size of the image, both ``(y, x)``: networks
+        work on a lattice of their own.
+    device
+        Torch's; None for the GPU if there is one, else the processor.
+    first_day
+        Of a cube to fill: days from 1 January to its first date.
+    bands
+        Of a cube to sharpen: which of the network's bands it has; None for all.
+    """
+
+    weights: Weights
+    origin: tuple[int, int]
+    whole: tuple[int, int]
+    device: str | None = None
+    first_day: float = 0.0
+    bands: np.ndarray | None = None
+
+
+# --- kernels ----------------------------------------------------------------------------------
+
+
+class FuseKernel(Protocol[P_contra, S_contra]):
+    """One date of a fusion. A kernel is pure, and at the edge of its tile it shrinks its window.
+
+    Parameters
+    ----------
+    fine
+        ``(pair, band, y, x)``, float32, C order, NaN where missing; sides are whole in `ratio`.
+    coarse
+        ``(pair + 1, band, y / ratio, x / ratio)``, alike; the last image is the target date.
+    ratio
+        Coarse pixel size / fine pixel size.
+    params, state
+        The method's parameters, and what its ``settle`` returned (None for a method without).
+    inner
+        Rows and columns of `fine` that are wanted; the rest of the tile is halo.
+    std
+        Whether the standard deviation is wanted.
+
+    Returns
+    -------
+    estimate, std
+        ``(band, y, x)`` of `inner`, float32; None for a standard deviation that is not wanted.
+    """
+
+    def __call__(
+        self,
+        fine: np.ndarray,
+        coarse: np.ndarray,
+        *,
+        ratio: int,
+        params: P_contra,
+        state: S_contra,
+        inner: Inner,
+        std: bool,
+    ) -> tuple[np.ndarray, np.ndarray | None]:
+        """Run on one tile."""
+
+
+class GapfillKernel(Protocol[P_contra, S_contra]):
+    """A tile of a filled cube.
+
+    Parameters
+    ----------
+    cube
+        ``(time, band, y, x)``, float32, C order, NaN where missing.
+    guide
+        ``(time, guide_band, y, x)`` on the cube's dates and grid, or None.
+    times
+        ``(time,)``, days since the first date, ascending.
+    params, state, inner, std
+        As for :class:`FuseKernel`.
+
+    Returns
+    -------
+    estimate, std, in_space
+        ``(time, band, y, x)`` of `inner`: the estimate, NaN where there is none; at observed pixels
+        its smooth if the method has one, else anything (the tile puts the observed ones back). The
+        standard deviation of a new observation there, or None. Where pixels of the same date made
+        the estimate, or None.
+    """
+
+    def __call__(
+        self,
+        cube: np.ndarray,
+        guide: np.ndarray | None,
+        *,
+        times: np.ndarray,
+        params: P_contra,
+        state: S_contra,
+        inner: Inner,
+        std: bool,
+    ) -> tuple[np.ndarray, np.ndarray | None, np.ndarray | None]:
+        """Run on one tile."""
+
+
+class SharpenKernel(Protocol[P_contra, S_contra]):
+    """One date of a sharpened cube.
+
+    Parameters
+    ----------
+    spectral
+        ``(band, y / ratio, x / ratio)``, float32, C order, NaN where missing; none of its bands is
+        missing everywhere in the image.
+    spatial
+        ``(guide_band, y, x)``, alike.
+    ratio, params, state, inner, std
+        As for :class:`FuseKernel`.
+
+    Returns
+    -------
+    estimate, std
+        ``(band, y, x)`` of `inner`, float32; None for a standard deviation that is not wanted.
+    """
+
+    def __call__(
+        self,
+        spectral: np.ndarray,
+        spatial: np.ndarray,
+        *,
+        ratio: int,
+        params: P_contra,
+        state: S_contra,
+        inner: Inner,
+        std: bool,
+    ) -> tuple[np.ndarray, np.ndarray | None]:
+        """Run on one tile."""
+
+
+class StsKernel(Protocol[P_contra, S_contra]):
+    """One date of a spatio-temporal-spectral fusion, for ``fuse(…, spatial=…)``.
+
+    Parameters
+    ----------
+    spectral
+        ``(pair, band, y / r, x / r)``, float32, C order, NaN where missing.
+    dense
+        ``(pair + 1, dense_band, y / d, x / d)``, the last image being the target date.
+    sharp
+        ``(pair, sharp_band, y, x)``; sides are whole in both ratios.
+    times, target
+        ``(pair,)`` and a number, days.
+    ratios
+        ``(r, d)``.
+    params, state, inner, std
+        As for :class:`FuseKernel`.
+
+    Returns
+    -------
+    estimate, std
+        ``(band, y, x)`` of `inner`, float32; None for a standard deviation that is not wanted.
+    """
+
+    def __call__(
+        self,
+        spectral: np.ndarray,
+        dense: np.ndarray,
+        sharp: np.ndarray,
+        *,
+        times: np.ndarray,
+        target: float,
+        ratios: tuple[int, int],
+        params: P_contra,
+        state: S_contra,
+        inner: Inner,
+        std: bool,
+    ) -> tuple[np.ndarray, np.ndarray | None]:
+        """Run on one tile."""
+
+
+Kernel: TypeAlias = (
+    FuseKernel[Any, Any] | GapfillKernel[Any, Any] | SharpenKernel[Any, Any] | StsKernel[Any, Any]
+)
+
+
+# --- records ----------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -131,74 +410,24 @@ class Method:
         A frozen dataclass type; its fields are the keyword arguments that the verb accepts, and its
         ``__post_init__`` checks their values.
     halo
-        ``halo(params, ratio)``: how many fine pixels around a pixel its result depends on.
+        ``halo(params, ratio)``: how many fine pixels around a pixel its result depends on; for sts
+        ``halo(params, ratios)``.
     kernels
         ``{engine: kernel}``, best first; ``"numpy"`` is the definition that the others are held to.
-        A network has one, ``"torch"``.
-        A fuse kernel is called as
-        ``kernel(fine, coarse, *, ratio, params, state, inner, std)`` with
-
-        - ``fine`` ``(pair, band, y, x)`` and ``coarse`` ``(pair + 1, band, y / ratio, x / ratio)``,
-          float32, C order, NaN where missing; the last coarse image is the target date;
-        - ``inner`` ``(slice, slice)``: the rows and columns of ``fine`` that are wanted (the rest
-          of the tile is halo);
-        - ``std``: whether the standard deviation is wanted too.
-
-        It returns ``(estimate, std or None)``, each ``(band, y, x)`` of ``inner``, float32, and
-        writes to nothing that it was given. At the edge of the tile it shrinks its window.
-
-        A gapfill kernel is called as
-        ``kernel(cube, guide, *, times, params, state, inner, std)`` with
-
-        - ``cube`` ``(time, band, y, x)`` and ``guide`` ``(time, guide_band, y, x)``, which lies on
-          the cube's dates and grid, or None; float32, C order, NaN where missing;
-        - ``times`` ``(time,)``, days since the first date, ascending.
-
-        It returns ``(estimate, std or None, in_space or None)``, each ``(time, band, y, x)`` of
-        ``inner``: the estimate float32, NaN where it has nothing to say, at observed pixels
-        its smooth if it has one and else anything (the tile puts the observed ones back); the
-        standard deviation of a new observation there; and where pixels of the same date made
-        the estimate.
-
-        A sharpen_spectral kernel is called as
-        ``kernel(spectral, spatial, *, ratio, params, state, inner, std)`` with
-
-        - ``spectral`` ``(band, y / ratio, x / ratio)``, none of its bands missing everywhere, and
-          ``spatial`` ``(guide_band, y, x)``, float32, C order, NaN where missing.
-
-        It returns ``(estimate, std or None)``, each ``(band, y, x)`` of ``inner``.
-
-        An sts kernel, which serves ``fuse(…, spatial=…)``, is called as ``kernel(spectral, dense,
-        sharp, *, times, target, ratios, params, state, inner, std)`` with
-
-        - ``spectral`` ``(pair, band, y / r, x / r)``, ``sharp`` ``(pair, sharp_band, y, x)`` and
-          ``dense`` ``(pair + 1, dense_band, y / d, x / d)``, the last one being the target date;
-        - ``times`` ``(pair,)`` and ``target``, in days, and ``ratios`` ``(r, d)``; sides are whole
-          in both. Its ``halo`` is ``halo(params, ratios)``.
-
-        It returns ``(estimate, std or None)``, each ``(band, y, x)`` of ``inner``.
+        A network has one, ``"torch"``, which takes one more keyword, ``network``, a `NetworkCall`.
+        See `FuseKernel`, `GapfillKernel`, `SharpenKernel`, `StsKernel`.
     pairs
         The fewest and the most image pairs that a fuse kernel takes.
     prepare, settle
-        Statistics of the whole image, in two steps. ``prepare(fine, coarse, *, ratio, params)``
-        gets the whole arrays, numpy or dask, and returns a dict of small arrays of the same kind,
-        by indexing only; ``settle(samples, *, ratio, params)`` turns them, as numpy, into
-        the ``state`` that every tile sees.
-        A gapfill method has no ``prepare``: ``settle(samples, *, times, params)`` gets windows of
-        the scene, ``samples["cube"]`` ``(spot, time, band, y, x)`` and, if there is a guide,
-        ``samples["guide"]``; one spot if the scene is small. ``samples["season"]`` may hold what
-        `xstf.numerics.seasonal.season_state` says of the scene, to save saying it again.
-        Nor has a sharpening method: ``settle(samples, *, ratio, params)`` gets
-        ``samples["spectral"]`` ``(band, Y, X)`` and ``samples["spatial"]``
-        ``(guide_band, ratio Y, ratio X)``, the scene or stretches of it, and where the caller knows
-        them ``samples["srf"]`` ``(guide_band, band)`` and ``samples["fwhm"]`` of the point spread
-        function, in coarse pixels. ``samples["shift"]`` is how far the cubes are apart, in fine
-        pixels; the verb has moved the spatial one already, and says 0. For sts,
-        ``settle(samples, *, ratios, params)`` gets ``spectral``, ``dense`` and ``sharp`` of all
-        paired dates, of the scene or stretches of it, and their ``times`` in days.
+        Statistics of the whole image. For fusion in two steps: ``prepare(fine, coarse, *, ratio,
+        params)`` picks small arrays out of samples of whole images, shaped as a kernel's, and
+        ``settle(samples, *, ratio, params)`` makes of them the ``state`` that every tile sees.
+        Other methods have ``settle`` alone: of `GapfillSamples` with ``times`` and ``params``, of
+        `SharpenSamples` with ``ratio`` and ``params``, of `StsSamples` with ``ratios`` and
+        ``params``.
     state_for_std
         Whether the state serves the standard deviation alone; it is settled only when one is wanted
-        then, and ``state`` is empty otherwise.
+        then, and ``state`` is None otherwise.
     smooth
         Whether a gapfill kernel's estimate at observed pixels is its own smooth of them.
     guided
@@ -208,10 +437,7 @@ class Method:
     std
         Whether the kernels can give a standard deviation.
     net
-        How its network is built and trained; None for a method without. The kernel of a network is
-        told more: ``state["weights"]``, the path or the bytes of a checkpoint; ``origin``, where in
-        the image the tile begins, and ``whole``, the image's size, both ``(y, x)``, since networks
-        work on a lattice of their own; and the ``device``.
+        How its network is built and trained; None for a method without.
     reference
         Citation with its DOI.
     exempt
@@ -256,3 +482,65 @@ def network(record: Method) -> Net:
     if not isinstance(record.net, Net):
         raise TypeError(f"{record.name} is no network")
     return record.net
+
+
+# --- checks of parameters ---------------------------------------------------------------------
+
+
+def check_at_least(params: object, **least: float) -> None:
+    """Raise ValueError unless each of a record's fields, named with its least value, reaches it.
+
+    A field whose least value is an int must be a whole number; None is left to the record's type.
+
+    Examples
+    --------
+    >>> from types import SimpleNamespace
+    >>> check_at_least(SimpleNamespace(rank=0), rank=1)
+    Traceback (most recent call last):
+    ...
+    ValueError: rank=0: give a whole number of at least 1
+    """
+    for name, bound in least.items():
+        value = getattr(params, name)
+        whole = isinstance(bound, int)
+        fits = _is_number(value) and value >= bound and (not whole or value == int(value))
+        if not fits:
+            kind = "whole number" if whole else "number"
+            raise ValueError(f"{name}={value!r}: give a {kind} of at least {bound:g}")
+
+
+def check_above(params: object, **bounds: float) -> None:
+    """Raise ValueError unless each of a record's fields is a finite number above its bound."""
+    for name, bound in bounds.items():
+        value = getattr(params, name)
+        if not _is_number(value) or not value > bound:
+            raise ValueError(f"{name}={value!r}: give a finite number above {bound:g}")
+
+
+def check_between(params: object, **ranges: tuple[float, float]) -> None:
+    """Raise ValueError unless each of a record's fields lies in its range, both ends included."""
+    for name, (low, high) in ranges.items():
+        value = getattr(params, name)
+        if not _is_number(value) or not low <= value <= high:
+            raise ValueError(f"{name}={value!r}: give a number from {low:g} to {high:g}")
+
+
+def check_odd(params: object, **least: int) -> None:
+    """Raise ValueError unless each of a record's fields is odd and reaches its least value."""
+    for name, bound in least.items():
+        value = getattr(params, name)
+        if not _is_number(value) or value < bound or value % 2 != 1:
+            raise ValueError(f"{name}={value!r}: give an odd whole number of at least {bound}")
+
+
+def check_one_of(params: object, **choices: Collection[object]) -> None:
+    """Raise ValueError unless each of a record's fields is one of its choices."""
+    for name, allowed in choices.items():
+        value = getattr(params, name)
+        if value not in allowed:
+            listed = ", ".join(repr(choice) for choice in allowed)
+            raise ValueError(f"{name}={value!r}: give one of {listed}")
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)

@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from xstf._method import Engine, Method
+from xstf._method import Engine, Method, NetworkCall, Weights
 
 _EXTRAS: dict[str, str] = {"cupy": "cupy", "torch": "torch"}
 _LOCKS: dict[int, threading.Lock] = {}
@@ -81,11 +81,28 @@ class Runner:
         Where it runs.
     device
         ``"cuda"`` or ``"cuda:1"`` for GPU engines, None for the current one.
+    weights
+        Of a network; None for other methods.
     """
 
     kernel: Callable[..., tuple[Any, ...]]
     engine: Engine
     device: str | None = None
+    weights: Weights | None = None
+
+    def network(
+        self,
+        origin: tuple[int, int],
+        whole: tuple[int, int],
+        *,
+        first_day: float = 0.0,
+        bands: np.ndarray | None = None,
+    ) -> dict[str, NetworkCall]:
+        """Return the keyword that the kernel of a network takes besides; none for others."""
+        if self.weights is None:
+            return {}
+        call = NetworkCall(self.weights, origin, whole, self.device, first_day, bands)
+        return {"network": call}
 
     def __call__(self, *arrays: Any, **named: Any) -> tuple[Any, ...]:
         """Run the kernel; arrays from the host go to the device and come back."""
@@ -96,9 +113,7 @@ class Runner:
                 return tuple(_there(back, result) for result in results)
         if self.engine == "torch":
             with _TorchThreads():
-                found = self.kernel(
-                    *(_there(to_host, a) for a in arrays), device=self.device, **named
-                )
+                found = self.kernel(*(_there(to_host, a) for a in arrays), **named)
             return tuple(_there(back, result) for result in found)
         with _ONE_BLAS_THREAD:
             results = self.kernel(*(_there(to_host, array) for array in arrays), **named)
@@ -109,7 +124,9 @@ def _there(move: Callable[[Any], Any], array: Any) -> Any:
     return None if array is None else move(array)
 
 
-def make_runner(record: Method, engine: Engine, device: str | None) -> Runner:
+def make_runner(
+    record: Method, engine: Engine, device: str | None, weights: Weights | None = None
+) -> Runner:
     """Return the kernel of a record on an engine; raise if the device does not fit the engine."""
     if engine == "torch":
         _require_device(device)
@@ -120,7 +137,7 @@ def make_runner(record: Method, engine: Engine, device: str | None) -> Runner:
             raise ValueError(
                 f"device {device!r} does not fit engine {engine!r}, which runs on {wanted!r}"
             )
-    return Runner(record.kernels[engine], engine, device)
+    return Runner(record.kernels[engine], engine, device, weights)
 
 
 def _require_device(device: str | None) -> None:

@@ -37,8 +37,6 @@ class FuseTile(NestedWindows):
         Whether the date lies outside those of all pairs.
     std
         Whether the standard deviation is wanted.
-    placed
-        Whether the kernel is told where in the image its tile lies, as networks' are.
     """
 
     runner: Runner
@@ -47,7 +45,6 @@ class FuseTile(NestedWindows):
     observed: int | None
     extrapolated: bool
     std: bool
-    placed: bool = False
 
     def __call__(self, blocks: list[Any], rows: slice, cols: slice, states: list[Any]) -> Any:
         """Return ``(layer, band, rows, cols)``: the estimate, and if wanted its std and flag."""
@@ -98,16 +95,15 @@ class FuseTile(NestedWindows):
     ) -> tuple[Any, Any]:
         pairs = [f for f, _ in attempt]
         images = [*(c for _, c in attempt), coarse.shape[0] - 1]
-        place = {"origin": origin, "whole": self.fine_shape} if self.placed else {}
         return self.runner(
             fine if pairs == list(range(len(fine))) else fine[pairs],
             coarse if images == list(range(len(coarse))) else coarse[images],
             ratio=self.ratio,
             params=self.params,
-            state=states[0 if self.placed else n]() if states else {},
+            state=states[n]() if states else None,
             inner=inner,
             std=self.std,
-            **place,
+            **self.runner.network(origin, self.fine_shape),
         )
 
     def _at_fine(self, cells: Any, inner: tuple[slice, slice]) -> Any:
@@ -149,7 +145,6 @@ def fuse_job(
     record: Method,
     options: Any,
     std: bool,
-    known: dict[str, Any] | None,
 ) -> Job:
     """Return one date as a job of the tiles."""
     fine_dates = plan.fine_dates
@@ -171,7 +166,6 @@ def fuse_job(
         observed=None if plan.observed is None else len(fine_dates) - 1,
         extrapolated=plan.extrapolated,
         std=std,
-        placed=known is not None,
     )
     sources = (
         Source(sharp.data, tuple(fine_dates), function.fine_window),
@@ -181,9 +175,6 @@ def fuse_job(
         _state(record, options, nesting, sharp.data, coarse, pairs, plan.target)
         for pairs in (plan.attempts if record.prepare else ())
     )
-    if known is not None:
-        # The weights are one node of the graph, however many tiles and attempts there are.
-        states = ((partial(_given, known), {}),)
     lead = (3 if std else 1, sharp.data.shape[1])
     return Job(function, sources, lead, function.fine_shape, states)
 
@@ -209,10 +200,6 @@ def _state(
     )
     settle = partial(record.settle, ratio=nesting.ratio, params=options)
     return partial(_settle_on_host, settle), samples
-
-
-def _given(known: dict[str, Any], _: dict[str, Any]) -> dict[str, Any]:
-    return known
 
 
 def _settle_on_host(settle: Any, samples: dict[str, Any]) -> Any:

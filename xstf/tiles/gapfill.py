@@ -52,8 +52,8 @@ class GapTile:
         Longer gaps, in days, stay missing; None for no limit.
     std
         Whether the standard deviation and the flag are wanted.
-    placed
-        Whether the kernel is told where in the scene its tile lies, as networks' are.
+    first_day
+        Days from 1 January to the first date.
     """
 
     runner: Runner
@@ -69,7 +69,7 @@ class GapTile:
     smooth: bool
     max_gap: float | None
     std: bool
-    placed: bool = False
+    first_day: float = 0.0
 
     def around(self, rows: slice, cols: slice) -> tuple[slice, slice]:
         """Return a tile with its halo, within the scene."""
@@ -88,16 +88,15 @@ class GapTile:
             for part, all_ in zip((rows, cols), window, strict=True)
         )
         certain = others.pop(0) if self.certain else None
-        state = states[0]() if states else {"method": {}}
+        state = states[0]() if states else {"method": None}
         outlier = self._outliers(cube, certain, state)
         seen = cube if outlier is None else _without(cube, outlier)
         guide = [tile(block, *window) for tile, block in zip(self.guides, others, strict=True)]
         origin = (window[0].start, window[1].start)
-        place = {"origin": origin, "whole": self.shape} if self.placed else {}
         results = self.runner(
             seen, np.concatenate(guide, axis=1) if guide else None, times=self.times,
             params=self.params, state=state["method"], inner=inner, std=self.std,
-            **place,
+            **self.runner.network(origin, self.shape, first_day=self.first_day),
         )  # fmt: skip
         part = (..., *inner)
         layers = self._layers(cube[part], seen[part], *results)
@@ -154,7 +153,7 @@ def gap_lengths(observed: Any, times: np.ndarray) -> Any:
 
 def gapfill_job(
     record: Method, options: Any, cube: Cube, order: np.ndarray, certain: Any,
-    guides: list[tuple[Cube, GuideTile]], function: GapTile, known: dict[str, Any] | None,
+    guides: list[tuple[Cube, GuideTile]], function: GapTile,
 ) -> Job:  # fmt: skip
     """Return the filled cube as a job of the tiles."""
     dates = tuple(int(i) for i in order)
@@ -166,15 +165,14 @@ def gapfill_job(
         sources.append(Source(guide.data, every, _Around(function, tile)))
     states: tuple[Any, ...] = ()
     wanted = record.settle is not None and (function.std or not record.state_for_std)
-    if wanted or function.screens or known is not None:
-        screened = wanted or function.screens
-        samples = {"cube": sample_windows(cube.data)[:, order]} if screened else {}
+    if wanted or function.screens:
+        samples = {"cube": sample_windows(cube.data)[:, order]}
         if guides and wanted:
             whole = [guide_on_grid(guide.data, tile, function.shape) for guide, tile in guides]
             samples |= {f"guide{i}": sample_windows(g) for i, g in enumerate(whole)}
         settle = partial(
             _settle, record.settle if wanted else None, times=function.times, params=options,
-            screens=function.screens, known=known or {},
+            screens=function.screens,
         )  # fmt: skip
         states = ((settle, samples),)
     lead = (3 if function.std else 1, len(dates), cube.data.shape[1])
@@ -194,7 +192,7 @@ class _Around:
 
 def _settle(
     settle: Callable[..., Any] | None, samples: dict[str, Any], *, times: np.ndarray, params: Any,
-    screens: bool, known: dict[str, Any],
+    screens: bool,
 ) -> dict[str, Any]:  # fmt: skip
     """Settle what screening and the method need: plain numpy, wherever the samples were.
 
@@ -215,6 +213,5 @@ def _settle(
             seen += int((~np.isnan(window).all(axis=1)).sum())
             window[np.broadcast_to(outlier[:, None], window.shape)] = np.nan
         state["screened"] = found / max(seen, 1)
-    settled = {} if settle is None else settle(host, times=times, params=params)
-    state["method"] = {**settled, **known}
+    state["method"] = None if settle is None else settle(host, times=times, params=params)
     return state

@@ -33,14 +33,11 @@ class SharpenTile(NestedWindows):
         The method's.
     std
         Whether the standard deviation and the flag are wanted.
-    placed
-        Whether the kernel is told where in the image its tile lies, as networks' are.
     """
 
     runner: Runner
     params: Any
     std: bool
-    placed: bool = False
 
     def __call__(self, blocks: list[Any], rows: slice, cols: slice, states: list[Any]) -> Any:
         """Return ``(layer, band, rows, cols)``: the estimate, and if wanted its std and flag."""
@@ -56,10 +53,10 @@ class SharpenTile(NestedWindows):
         )  # fmt: skip
         if len(bands):
             moved = self._moved(padded[0], state)
-            place = {"origin": origin, "whole": self.fine_shape} if self.placed else {}
             estimate, std = self.runner(
                 np.ascontiguousarray(spectral[bands]), moved, ratio=self.ratio,
-                params=self.params, state=state["method"], inner=inner, std=self.std, **place,
+                params=self.params, state=state["method"], inner=inner, std=self.std,
+                **self.runner.network(origin, self.fine_shape, bands=bands),
             )  # fmt: skip
             out[0][bands] = estimate
             if std is not None:
@@ -81,7 +78,7 @@ class SharpenTile(NestedWindows):
 def sharpen_job(
     spatial: Any, spectral: Any, at: tuple[int, int], nesting: Nesting,
     runner: Runner, record: Method, options: Any, known: dict[str, np.ndarray],
-    network: dict[str, Any] | None, register: bool, std: bool,
+    register: bool, std: bool,
 ) -> Job:  # fmt: skip
     """Return one date as a job of the tiles."""
     sharp, blurred = whole_cells(
@@ -97,7 +94,6 @@ def sharpen_job(
         runner=runner,
         params=options,
         std=std,
-        placed=network is not None,
     )
     sources = (
         Source(spatial, (at[0],), function.fine_window),
@@ -105,7 +101,6 @@ def sharpen_job(
     )
     settle = partial(
         _settle, record.settle, ratio=nesting.ratio, params=options, moves=register,
-        network=network,
     )  # fmt: skip
     samples = {"spectral": blurred[0], "spatial": sharp[0]} | known
     lead = (3 if std else 1, spectral.shape[1])
@@ -114,17 +109,16 @@ def sharpen_job(
 
 def _settle(
     settle: Callable[..., Any] | None, samples: dict[str, Any], *, ratio: int, params: Any,
-    moves: bool, network: dict[str, Any] | None,
+    moves: bool,
 ) -> dict[str, Any]:  # fmt: skip
     """Settle is plain numpy, and sees no band that is missing everywhere, as kernels do.
 
     The shift between the cubes is settled here, for all methods alike: they see cubes that fit.
-    A network is told which of its bands there are.
     """
     host: dict[str, Any] = {name: to_host(value) for name, value in samples.items()}
     bands = np.flatnonzero(~np.isnan(host["spectral"]).all(axis=(1, 2)))
     shift = np.zeros(2)
-    method: dict[str, Any] = {}
+    method: Any = None
     if len(bands):
         host["spectral"] = np.ascontiguousarray(host["spectral"][bands])
         if "srf" in host:
@@ -137,7 +131,5 @@ def _settle(
             shift = locate(host, ratio=ratio)[1]
             host["spatial"] = moved_images(host["spatial"], shift=shift)
         host["shift"] = np.zeros(2)
-        method = settle(host, ratio=ratio, params=params) if settle else {}
-    if network is not None:
-        method = {**method, **network, "bands": bands}
+        method = settle(host, ratio=ratio, params=params) if settle else None
     return {"bands": bands, "shift": shift, "method": method}

@@ -37,8 +37,6 @@ class StsTile:
         Days of the pairs, and of the date that is wanted.
     std
         Whether the standard deviation and the flag are wanted.
-    placed
-        Whether the kernel is told where in the image its tile lies, as networks' are.
     """
 
     runner: Runner
@@ -49,7 +47,6 @@ class StsTile:
     times: np.ndarray
     target: float
     std: bool
-    placed: bool = False
 
     def window(self, cube: int) -> Any:
         """Return what a `Source` of a cube is cut by: 0 sharp, 1 spectral, 2 dense."""
@@ -86,14 +83,12 @@ class StsTile:
             for cube, images in enumerate(blocks)
         )
         origin = (block[0].start, block[1].start)
-        place = {"origin": origin, "whole": self.shapes[0]} if self.placed else {}
-        state: dict[str, Any] = {}
-        for part in states:
-            state |= part()
+        state = states[0]() if states else None
         estimate, std = self.runner(
             spectral, dense, sharp, times=self.times, target=self.target, ratios=self.ratios,
             params=self.params, state=state, std=self.std,
-            inner=(shift(rows, origin[0]), shift(cols, origin[1])), **place,
+            inner=(shift(rows, origin[0]), shift(cols, origin[1])),
+            **self.runner.network(origin, self.shapes[0]),
         )  # fmt: skip
         if not self.std:
             return estimate[None]
@@ -168,7 +163,7 @@ class Series:
 
     def job(
         self, target: int, runner: Runner, record: Method, options: Any,
-        state: tuple[Any, dict[str, Any]] | None, known: dict[str, Any], std: bool,
+        state: tuple[Any, dict[str, Any]] | None, std: bool,
     ) -> Job:  # fmt: skip
         """Return one date as a job of the tiles."""
         near = self.near(target)
@@ -178,7 +173,6 @@ class Series:
             runner=runner, params=options, ratios=self.ratios,
             halo=record.halo(options, self.ratios), shapes=shapes,  # type: ignore[arg-type]
             times=self.pair_days[near], target=float(self.days[target]), std=std,
-            placed=bool(known),
         )  # fmt: skip
         sources = (
             Source(self.sharp, tuple(chosen[:, 2].tolist()), function.window(0)),
@@ -186,14 +180,8 @@ class Series:
             Source(self.dense, (*chosen[:, 1].tolist(), target), function.window(2)),
         )
         states: tuple[Any, ...] = () if state is None else (state,)
-        if known:
-            states += ((partial(_given, known), {}),)
         lead = (3 if std else 1, self.spectral.shape[1])
         return Job(function, sources, lead, self.sharp.shape[2:], states)
-
-
-def _given(known: dict[str, Any], _: dict[str, Any]) -> dict[str, Any]:
-    return known
 
 
 def _settle_on_host(settle: Any, samples: dict[str, Any]) -> Any:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from xstf import weights
-from xstf._method import Method
+from xstf._method import Method, Weights
 from xstf.tiles.engines import why_missing
 
 # A network knows one blur: its coarse pixels may be so much larger or smaller than those it saw.
@@ -27,8 +27,8 @@ def resolve_weights(
     fit: Callable[[], Any],
     others: Mapping[str, tuple[Any, ...]] | None = None,
     guides: int = 0,
-) -> tuple[Any, dict[str, Any], str]:
-    """Return a network's parameters with its tile's side, the state of its kernel, and its story.
+) -> tuple[Any, Weights, str]:
+    """Return a network's parameters with its tile's side, its weights, and where they come from.
 
     Parameters
     ----------
@@ -74,11 +74,10 @@ def resolve_weights(
     if options.tile % multiple:
         raise ValueError(f"{record.name} takes tiles whole in {multiple}, not tile={options.tile}")
     options = dataclasses.replace(options, tile=-(-side // multiple) * multiple)
-    state = {"weights": source, "module": record.net.module, "multiple": multiple}
-    state["taught"] = record.net.learn_pairs > 1
-    if isinstance(source, str):  # another file under an old name is another state to dask
-        state["written"] = Path(source).stat().st_mtime_ns
-    return options, state, _story(manifest)
+    # Another file under an old name is another state to dask.
+    written = Path(source).stat().st_mtime_ns if isinstance(source, str) else 0
+    found = Weights(source, record.net.module, multiple, record.net.learn_pairs > 1, written)
+    return options, found, _story(manifest)
 
 
 def lattice_tile(options: Any) -> int:

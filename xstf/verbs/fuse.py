@@ -7,7 +7,7 @@ from typing import Any
 
 import xarray as xr
 
-from xstf._method import Method
+from xstf._method import Method, Weights
 from xstf.align.fuse import find_nesting, on_nested_grid, read_dates
 from xstf.cubes.pairs import plan_pairs
 from xstf.cubes.read import Cube, read_cube, select_bands
@@ -152,23 +152,23 @@ def fuse(
     )  # fmt: skip
     times = blurred.times[[plan.target for plan in plans]]
     chosen = pick_engine(record, engine, sharp.data, blurred.data)
-    runner = make_runner(record, chosen, device)
     attrs = call_attrs("fuse", record, options, sharp) | {"stf_grid": how}
-    known: dict[str, Any] | None = None
+    found: Weights | None = None
     if record.net is not None:
         train = partial(
             _train, record, fine, coarse, mask=mask, coarse_mask=coarse_mask, device=device,
             pair_tolerance=pair_tolerance, coarse_resolution=coarse_resolution, progress=progress,
         )  # fmt: skip
-        options, known, attrs["stf_weights"] = resolve_weights(
+        options, found, attrs["stf_weights"] = resolve_weights(
             record, options, bands=sharp.bands, ratio=nesting.ratio, fit=train
         )
+    runner = make_runner(record, chosen, device, found)
     nested, plans = on_nested_grid(blurred, nesting, plans)
     jobs = [
-        fuse_job(sharp, nested, nesting, plan, runner, record, options, return_quality, known)
+        fuse_job(sharp, nested, nesting, plan, runner, record, options, return_quality)
         for plan in plans
     ]
-    tile = _tile(sharp, len(jobs)) if known is None else lattice_tile(options)
+    tile = _tile(sharp, len(jobs)) if found is None else lattice_tile(options)
     layers = run_tiles(jobs, chunks=_chunks(sharp), tile=tile, progress=progress)
     return assemble(layers, sharp, times, attrs, return_quality, FLAG_MEANINGS)
 

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 import xarray as xr
 
-from xstf._method import Method
+from xstf._method import Method, Weights
 from xstf.align.guides import day_of_year, days_since, read_certain, read_guide
 from xstf.cubes.pairs import read_timedelta
 from xstf.cubes.read import Cube, read_cube
@@ -152,22 +152,20 @@ def gapfill(
             guides.append(read_guide(given, what, optical, order, guide_tolerance, sar_units))
     screens = _screens(screen, record, len(times))
     chosen = pick_engine(record, engine, optical.data)
-    runner = make_runner(record, chosen, device)
     attrs = call_attrs("gapfill", record, options, optical)
-    known: dict[str, Any] | None = None
+    found: Weights | None = None
     if record.net is not None:
         train = partial(
             _train, record, cube, sar, mask=mask, guide=guide, sar_units=sar_units,
             guide_tolerance=guide_tolerance, device=device, progress=progress,
             **({"prior": options.prior} if options.prior else {}),
         )  # fmt: skip
-        options, known, attrs["stf_weights"] = resolve_weights(
+        options, found, attrs["stf_weights"] = resolve_weights(
             record, options, bands=optical.bands, ratio=1, fit=train,
             guides=sum(len(t.weights) * g.data.shape[1] for g, t in guides),
         )  # fmt: skip
-        known["day"] = day_of_year(optical.times.min())
     function = GapTile(
-        runner=runner,
+        runner=make_runner(record, chosen, device, found),
         params=options,
         times=times,
         back=None if (np.diff(order) > 0).all() else np.argsort(order),
@@ -180,14 +178,14 @@ def gapfill(
         smooth=smooth,
         max_gap=_max_gap(max_gap),
         std=return_quality,
-        placed=known is not None,
+        first_day=day_of_year(optical.times.min()),
     )
     sure = None if certain is None else read_certain(certain, optical)
-    job = gapfill_job(record, options, optical, order, sure, guides, function, known)
+    job = gapfill_job(record, options, optical, order, sure, guides, function)
     jobs, states = settle_now([job])
     layers = run_tiles(
         jobs, chunks=_chunks(optical, 3 if return_quality else 1),
-        tile=_tile(optical, function.halo) if known is None else lattice_tile(options),
+        tile=_tile(optical, function.halo) if found is None else lattice_tile(options),
         progress=progress,
     )  # fmt: skip
     attrs |= _said(states, optical.times[order])

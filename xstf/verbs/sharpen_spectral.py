@@ -8,7 +8,7 @@ from typing import Any
 import xarray as xr
 
 from xstf import weights
-from xstf._method import Method
+from xstf._method import Method, Weights
 from xstf.align.regrid import regrid_images
 from xstf.align.sharpen_spectral import match_images, read_sensors
 from xstf.cubes.nesting import nesting_of
@@ -112,25 +112,26 @@ def sharpen_spectral(
     nesting = nesting_of(sharp.grid, blurred.grid, what=("spatial", "spectral"))
     known = read_sensors(srf, psf, sharp, blurred)
     pairs = match_images(blurred, sharp, time_tolerance)
-    network: dict[str, Any] | None = None
+    found: Weights | None = None
     attrs = call_attrs("sharpen_spectral", record, options, blurred)
-    runner = make_runner(record, pick_engine(record, engine, sharp.data, blurred.data), device)
+    chosen = pick_engine(record, engine, sharp.data, blurred.data)
     if record.net is not None:
         train = partial(
             _train, record, spectral, spatial, mask=mask, spatial_mask=spatial_mask, psf=psf,
             register=register, time_tolerance=time_tolerance, device=device, progress=progress,
         )  # fmt: skip
-        options, network, attrs["stf_weights"] = resolve_weights(
+        options, found, attrs["stf_weights"] = resolve_weights(
             record, options, bands=blurred.bands, ratio=nesting.ratio, fit=train
         )
-        _check_guides(network["weights"], sharp)
+        _check_guides(found.source, sharp)
+    runner = make_runner(record, chosen, device, found)
     dates = list(range(blurred.data.shape[0]))
     coarse = blurred.data
     if nesting.how != "nested" or nesting.coarse != blurred.grid:
         coarse = regrid_images(blurred, nesting, dates)
     jobs = [
         sharpen_job(sharp.data, coarse, (pairs[d], d), nesting, runner, record, options, known,
-             network, register, return_quality)
+             register, return_quality)
         for d in dates
     ]  # fmt: skip
     jobs, states = settle_now(jobs)

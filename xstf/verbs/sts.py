@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from xstf._method import Method
+from xstf._method import Method, Weights
 from xstf.align.sts import on_nested_grids, read_cubes, target_dates
 from xstf.cubes.read import Cube
 from xstf.cubes.write import assemble_on
@@ -56,16 +56,16 @@ def fuse_series(
         )
     times: Any = cubes[1].times
     targets = target_dates(times, time, pair_tolerance)
-    runner = make_runner(record, pick_engine(record, engine, *(c.data for c in cubes)), device)
+    chosen = pick_engine(record, engine, *(c.data for c in cubes))
     attrs = call_attrs("fuse", record, options, cubes[0]) | {"stf_grid": series.said}
-    known: dict[str, Any] = {}
+    found: Weights | None = None
     if record.net is not None:
         train = partial(
             _train, record, fine, coarse, spatial=spatial, mask=mask, coarse_mask=coarse_mask,
             spatial_mask=spatial_mask, pair_tolerance=pair_tolerance, device=device,
             progress=progress,
         )  # fmt: skip
-        options, known, attrs["stf_weights"] = resolve_weights(
+        options, found, attrs["stf_weights"] = resolve_weights(
             record,
             options,
             bands=cubes[1].bands,
@@ -73,8 +73,9 @@ def fuse_series(
             fit=train,
             others={"fine_bands": cubes[0].bands, "spatial_bands": cubes[2].bands},
         )
+    runner = make_runner(record, chosen, device, found)
     state = series.state(record, options)
-    jobs = [series.job(t, runner, record, options, state, known, return_quality) for t in targets]
+    jobs = [series.job(t, runner, record, options, state, return_quality) for t in targets]
     layers = run_tiles(jobs, chunks=_chunks(cubes[2]), tile=TILE, progress=progress)
     return assemble_on(
         layers, cubes[0], cubes[2], attrs, return_quality, FLAG_MEANINGS, times=times[targets]

@@ -11,6 +11,7 @@ from typing import Any
 
 import numpy as np
 
+from xstf._method import NetworkCall, Weights
 from xstf.numerics.lattice import Lattice, Window
 from xstf.weights import checkpoint as files
 
@@ -21,15 +22,20 @@ _GUARD = threading.Lock()
 _ON_GPU = threading.Lock()
 
 
-def load_once(source: str | bytes, module: str, device: str | None) -> tuple[Any, Any]:
+def require_call(network: NetworkCall | None) -> NetworkCall:
+    """Return what a network's kernel is told; raise where it was told nothing."""
+    if network is None:
+        raise TypeError("the kernel of a network needs network=, with its weights")
+    return network
+
+
+def load_once(weights: Weights, device: str | None) -> tuple[Any, Any]:
     """Return a checkpoint's network, ready to run, and its manifest; loaded once a process.
 
     Parameters
     ----------
-    source : str or bytes
-        Path of a checkpoint, or what is in one.
-    module : str
-        File of ``xstf/nets`` that builds it.
+    weights : Weights
+        The checkpoint, and the file of ``xstf/nets`` that builds its network.
     device : str or None
         None: the GPU if torch finds one, else the processor.
 
@@ -38,6 +44,7 @@ def load_once(source: str | bytes, module: str, device: str | None) -> tuple[Any
     module, manifest
     """
     place = device_of(device)
+    source, module = weights.source, weights.module
     key = (_identity(source), module, str(place))
     with _GUARD:
         if key not in _LOADED:

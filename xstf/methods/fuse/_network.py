@@ -22,9 +22,10 @@ from typing import Any, Literal
 
 import numpy as np
 
+from xstf._method import NetworkCall
 from xstf.numerics.lattice import Lattice, Window
 from xstf.numerics.upsample import upsample
-from xstf.weights.running import device_of, inference, load_once, over_tiles
+from xstf.weights.running import device_of, inference, load_once, over_tiles, require_call
 
 # A scaled value is 0 to 1 for most data. The median of a tile beyond this is another unit.
 _OTHER_UNITS = 20.0
@@ -91,16 +92,15 @@ def kernel(
     *,
     ratio: int,
     params: NetworkParams,
-    state: Mapping[str, Any],
+    state: None,
     inner: tuple[slice, slice],
     std: bool,
-    origin: tuple[int, int],
-    whole: tuple[int, int],
-    device: str | None = None,
+    network: NetworkCall | None = None,
 ) -> tuple[np.ndarray, None]:
     """Return the network's estimate; the contract is `xstf._method.Method`'s."""
-    net, manifest = load_once(state["weights"], state["module"], device)
-    place = device_of(device)
+    call = require_call(network)
+    net, manifest = load_once(call.weights, call.device)
+    place, origin = device_of(call.device), call.origin
     images = Images(fine, upsample(coarse, ratio), manifest, origin)
     pairs, bands = fine.shape[:2]
     rows, cols = (slice(i.start + o, i.stop + o) for i, o in zip(inner, origin, strict=True))
@@ -108,10 +108,10 @@ def kernel(
         for context in inference(place):
             stack.enter_context(context)
         answer = over_tiles(
-            Lattice(params.tile, params.overlap, whole, state["multiple"]),
+            Lattice(params.tile, params.overlap, call.whole, call.weights.multiple),
             (rows, cols),
             images.cut,
-            partial(_run, net, place, state["taught"]),
+            partial(_run, net, place, call.weights.taught),
             lead=(bands + (pairs if pairs > 1 else 0),),
             batch=params.batch if place.type == "cuda" else 1,
             blend=params.blend == "smooth",

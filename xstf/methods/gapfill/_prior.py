@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any, Literal, get_args
+from typing import Any, Literal, cast, get_args
 
 import numpy as np
 
+from xstf._method import GapfillKernel
 from xstf.methods.gapfill import eof, harmonic
 from xstf.methods.gapfill.linear import INSTANT
 from xstf.numerics.jit import jit
@@ -59,7 +60,8 @@ def prior_of(
         return prior
     record = _METHODS[name]
     whole = (slice(0, cube.shape[2]), slice(0, cube.shape[3]))
-    found: np.ndarray = record.kernels["numba"](
+    kernel = cast(GapfillKernel[Any, Any], record.kernels["numba"])
+    found: np.ndarray = kernel(
         cube, None, times=times, params=record.params(), state=dict(state), inner=whole, std=False
     )[0]
     return found

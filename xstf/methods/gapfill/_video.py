@@ -17,9 +17,10 @@ from typing import Any, Literal
 
 import numpy as np
 
+from xstf._method import NetworkCall
 from xstf.methods.gapfill._prior import PRIORS, Prior, prior_of, settle_prior
 from xstf.numerics.lattice import Lattice, Window
-from xstf.weights.running import device_of, inference, load_once, over_tiles
+from xstf.weights.running import device_of, inference, load_once, over_tiles, require_call
 
 _WINDOWS = 4  # of dates, that a processor takes at a time
 # A standardised value is -3 to 3 for most data. The median of a tile beyond this is another unit.
@@ -96,13 +97,12 @@ def kernel(
     state: Mapping[str, Any],
     inner: tuple[slice, slice],
     std: bool,
-    origin: tuple[int, int],
-    whole: tuple[int, int],
-    device: str | None = None,
+    network: NetworkCall | None = None,
 ) -> tuple[np.ndarray, np.ndarray | None, np.ndarray | None]:
     """Return the network's estimate; the contract is `xstf._method.Method`'s."""
-    net, manifest = load_once(state["weights"], state["module"], device)
-    place = device_of(device)
+    call = require_call(network)
+    net, manifest = load_once(call.weights, call.device)
+    place, origin = device_of(call.device), call.origin
     prior = prior_of(params.prior, cube, times, state["prior"])
     series = Series(cube, guide, prior, manifest)
     rows, cols = (slice(i.start + o, i.stop + o) for i, o in zip(inner, origin, strict=True))
@@ -110,10 +110,10 @@ def kernel(
         for context in inference(place):
             stack.enter_context(context)
         answer = over_tiles(
-            Lattice(params.tile, params.overlap, whole, state["multiple"]),
+            Lattice(params.tile, params.overlap, call.whole, call.weights.multiple),
             (rows, cols),
             partial(series.cut, origin=origin),
-            partial(run, net, place, times + state["day"], manifest.extra, std),
+            partial(run, net, place, times + call.first_day, manifest.extra, std),
             lead=(3 if std else 1, *cube.shape[:2]),
             batch=params.batch if place.type == "cuda" else 1,
             blend=params.blend == "smooth",

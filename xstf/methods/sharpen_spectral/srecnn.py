@@ -42,11 +42,11 @@ from typing import Any
 
 import numpy as np
 
-from xstf._method import Method, Net, Recipe
+from xstf._method import Method, Net, NetworkCall, Recipe
 from xstf.numerics.degrade import FILL_REACH, degrade, fill, upsample
 from xstf.numerics.injection import components, halo, masked, project, restore, returned
 from xstf.numerics.response import locate
-from xstf.weights.running import device_of, inference, load_once
+from xstf.weights.running import device_of, inference, load_once, require_call
 
 _REACH = 1  # of the network, in pixels
 # A scaled value is 0 to 1 for most data. The median of a tile beyond this is another unit.
@@ -109,20 +109,18 @@ def _torch(
     state: Mapping[str, Any],
     inner: tuple[slice, slice],
     std: bool,
-    origin: tuple[int, int],
-    whole: tuple[int, int],
-    device: str | None = None,
+    network: NetworkCall | None = None,
 ) -> tuple[np.ndarray, None]:
     """Return what the network makes of the spatial cube, and what it leaves of the spectral one.
 
-    ``state["bands"]`` says which of the network's bands `spectral` has. The network knows no
-    places: `origin` and `whole` are not looked at.
+    ``network.bands`` says which of the network's bands `spectral` has. The network knows no places.
     """
-    net, manifest = load_once(state["weights"], state["module"], device)
-    bands = state["bands"]
+    call = require_call(network)
+    net, manifest = load_once(call.weights, call.device)
+    bands = np.arange(len(spectral)) if call.bands is None else call.bands
     low, high = (np.array(v, np.float32)[bands] for v in (manifest.low, manifest.high))
     guide = _scaled(spatial, manifest)
-    made = _spectra(net, device_of(device), guide, bands, params.tile)
+    made = _spectra(net, device_of(call.device), guide, bands, params.tile)
     made *= (high - low)[:, None, None]
     made += low[:, None, None]
     if params.residual:

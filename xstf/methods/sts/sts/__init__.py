@@ -48,10 +48,10 @@ from typing import Any
 
 import numpy as np
 
-from xstf._method import Method, Net, Recipe
+from xstf._method import Method, Net, NetworkCall, Recipe
 from xstf.methods.sts.sts.network import AROUND, NAMES, Images, Scaling, agreeing, look
 from xstf.methods.sts.sts_linear import estimate as linear
-from xstf.weights.running import device_of, inference, load_once
+from xstf.weights.running import device_of, inference, load_once, require_call
 
 # The furthest that a network may look, in sharp pixels: that of kernels 1, 3 and 5.
 REACH = 28
@@ -110,12 +110,11 @@ def kernel(
     state: Mapping[str, Any],
     inner: tuple[slice, slice],
     std: bool,
-    origin: tuple[int, int],
-    whole: tuple[int, int],
-    device: str | None = None,
+    network: NetworkCall | None = None,
 ) -> tuple[np.ndarray, None]:
     """Return the corrected prediction; the contract is `xstf._method.Method`'s."""
-    net, manifest = load_once(state["weights"], state["module"], device)
+    call = require_call(network)
+    net, manifest = load_once(call.weights, call.device)
     scaling = Scaling.read(manifest)
     scaling.check(spectral, dense, sharp)
     reach, ratio, size = _reach(manifest.sizes), ratios[1], sharp.shape[2:]
@@ -130,7 +129,7 @@ def kernel(
     y, x = _within(inner, part)
     if images is not None:
         change = np.zeros_like(spectra)
-        place = device_of(device)
+        place = device_of(call.device)
         with ExitStack() as stack:
             for context in inference(place):
                 stack.enter_context(context)

@@ -1,21 +1,89 @@
-"""Fine and coarse cubes on nested grids, and the dates that they share."""
+"""Fine and coarse cubes: read, put on nested grids, and which of their dates serve which."""
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import xarray as xr
 
+from xstf._method import Method
 from xstf.align.regrid import regrid_images
+from xstf.cubes.arrays import Array
 from xstf.cubes.nesting import Nesting, estimate_resolution, nesting_of, same_resolution
-from xstf.cubes.pairs import Plan
-from xstf.cubes.read import Cube
+from xstf.cubes.pairs import DateLike, Pair, Plan, match_dates, plan_pairs, read_timedelta
+from xstf.cubes.read import Cube, read_cube, select_bands
 from xstf.tiles.engines import to_host
 from xstf.tiles.run import is_lazy
 
 
-def read_dates(time: Any) -> np.ndarray | None:
+@dataclass(frozen=True)
+class FuseCubes:
+    """A fine and a coarse cube of the same bands, and how their grids nest.
+
+    Parameters
+    ----------
+    fine, coarse
+        As they were read; `coarse` on its own grid.
+    times, coarse_times
+        datetime64[ns] of both.
+    nesting
+        The coarse grid that nests in the fine one, its ratio and offset.
+    grid_text
+        How the coarse cube gets there, in words.
+    """
+
+    fine: Cube
+    coarse: Cube
+    times: np.ndarray
+    coarse_times: np.ndarray
+    nesting: Nesting
+    grid_text: str
+
+    def pairs(self, tolerance: str) -> list[Pair]:
+        """Return the fine images with a coarse one of their date, in order of time."""
+        found = match_dates(self.times, self.coarse_times, read_timedelta(tolerance))
+        return sorted(found, key=lambda pair: self.times[pair.fine])
+
+    def plans(self, time: DateLike | None, tolerance: str, record: Method) -> list[Plan]:
+        """Return how each wanted date is predicted; raise where one cannot be."""
+        return plan_pairs(
+            self.times, self.coarse_times, read_dates(time), tolerance=tolerance,
+            fewest=record.pairs[0], most=record.pairs[1], method=record.name,
+        )  # fmt: skip
+
+    def on_nested_grid(self, dates: Sequence[int]) -> tuple[Array, dict[int, int]]:
+        """Return the coarse images on the nested grid, and where among them each date is.
+
+        The array is ``(date, band, Y, X)``, lazy if the cube is. A cube that nests already comes
+        whole, as it is.
+        """
+        if self.nesting.how == "nested" and self.nesting.coarse == self.coarse.grid:
+            return self.coarse.data, {date: date for date in dates}
+        used = sorted(set(dates))
+        images: Array = regrid_images(self.coarse, self.nesting, used)
+        return images, {date: i for i, date in enumerate(used)}
+
+
+def align_fuse(
+    fine: xr.DataArray | xr.Dataset,
+    coarse: xr.DataArray | xr.Dataset,
+    *,
+    mask: xr.DataArray | None = None,
+    coarse_mask: xr.DataArray | None = None,
+    coarse_resolution: float | None = None,
+) -> FuseCubes:
+    """Return both cubes as :func:`xstf.fuse` and training read them; the arguments are theirs."""
+    sharp = read_cube(fine, what="fine", mask=mask)
+    blurred = read_cube(coarse, what="coarse", mask=coarse_mask, resolution=coarse_resolution)
+    blurred = select_bands(blurred, sharp.bands, of="fine")
+    times, coarse_times = sharp.dates, blurred.dates
+    nesting, text = _nest(sharp, blurred, coarse_resolution)
+    return FuseCubes(sharp, blurred, times, coarse_times, nesting, text)
+
+
+def read_dates(time: DateLike | None) -> np.ndarray | None:
     """Return the dates that a caller wants as datetime64, None for all."""
     if time is None:
         return None
@@ -29,16 +97,16 @@ def read_dates(time: Any) -> np.ndarray | None:
     return dates
 
 
-def find_nesting(sharp: Cube, blurred: Cube, given: float | None) -> tuple[Nesting, str]:
+def _nest(sharp: Cube, blurred: Cube, given: float | None) -> tuple[Nesting, str]:
     """Return the nested grids, and in words how the coarse cube gets there."""
     resolution = given if given is not None else _stated_resolution(blurred)
     nesting = nesting_of(sharp.grid, blurred.grid, coarse_resolution=resolution)
-    said = ""
+    estimated = ""
     if resolution is None and same_resolution(sharp.grid, blurred.grid):
         resolution = _estimated_resolution(blurred)
         nesting = nesting_of(sharp.grid, blurred.grid, coarse_resolution=resolution)
-        said = f", true resolution estimated as {resolution:.4g}"
-    return nesting, f"{nesting.how}, ratio {nesting.ratio}{said}"
+        estimated = f", true resolution estimated as {resolution:.4g}"
+    return nesting, f"{nesting.how}, ratio {nesting.ratio}{estimated}"
 
 
 def _stated_resolution(blurred: Cube) -> float | None:
@@ -59,15 +127,3 @@ def _estimated_resolution(blurred: Cube) -> float:
         )
     images = to_host(blurred.data)
     return estimate_resolution(images, blurred.grid.resolution)
-
-
-def on_nested_grid(cube: Cube, nesting: Nesting, plans: list[Plan]) -> tuple[Any, list[Plan]]:
-    """Return the dates that are needed on the nested coarse grid, and the plans in their places.
-
-    The array is ``(date, band, Y, X)``, lazy if the cube is.
-    """
-    if nesting.how == "nested" and nesting.coarse == cube.grid:
-        return cube.data, plans
-    used = sorted({i for plan in plans for i in plan.coarse_dates})
-    place = {date: i for i, date in enumerate(used)}
-    return regrid_images(cube, nesting, used), [plan.at(place) for plan in plans]

@@ -1,16 +1,98 @@
-"""Spectral and spatial cubes: which images go together, and what is known of the sensors."""
+"""Spectral and spatial cubes: nested grids, which images go together, what is known of sensors."""
 
 from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import xarray as xr
 
 from xstf import sensors as sensor_tables
+from xstf.align.regrid import regrid_images
+from xstf.cubes.arrays import Array
+from xstf.cubes.nesting import Nesting, nesting_of
 from xstf.cubes.pairs import read_timedelta
-from xstf.cubes.read import Cube
+from xstf.cubes.read import Cube, read_cube
 
 
-def match_images(spectral: Cube, spatial: Cube, tolerance: str) -> list[int]:
+class Sensors(NamedTuple):
+    """What the caller says of the sensors.
+
+    Parameters
+    ----------
+    srf
+        ``(guide_band, band)``: how the spatial bands respond, or None.
+    fwhm
+        Of the spectral cube's point spread function in its pixels, or None.
+    """
+
+    srf: np.ndarray | None = None
+    fwhm: float | None = None
+
+    def samples(self) -> dict[str, np.ndarray]:
+        """Return what is known, by name, as arrays."""
+        return {name: np.asarray(v) for name, v in self._asdict().items() if v is not None}
+
+
+@dataclass(frozen=True)
+class SharpenCubes:
+    """A cube of many bands and a finer one of few.
+
+    Parameters
+    ----------
+    spectral, spatial
+        As they were read, `spectral` on its own grid.
+    nesting
+        The coarse grid that nests in the spatial one, its ratio and offset.
+    images
+        For each image of `spectral` the position of the one of `spatial` that goes with it.
+    sensors
+        What the caller says of them.
+    """
+
+    spectral: Cube
+    spatial: Cube
+    nesting: Nesting
+    images: list[int]
+    sensors: Sensors
+
+    @property
+    def grid_text(self) -> str:
+        """How the spectral cube gets to the nested grid, in words."""
+        return f"{self.nesting.how}, ratio {self.nesting.ratio}"
+
+    def on_nested_grid(self) -> Array:
+        """Return the spectral images ``(date, band, Y, X)`` on the nested grid, lazy or not."""
+        images: Array = self.spectral.data
+        if self.nesting.how != "nested" or self.nesting.coarse != self.spectral.grid:
+            images = regrid_images(self.spectral, self.nesting, list(range(len(self.images))))
+        return images
+
+
+def align_sharpen(
+    spectral: xr.DataArray | xr.Dataset,
+    spatial: xr.DataArray | xr.Dataset,
+    *,
+    srf: xr.DataArray | str | None = None,
+    psf: float | None = None,
+    mask: xr.DataArray | None = None,
+    spatial_mask: xr.DataArray | None = None,
+    time_tolerance: str = "1D",
+) -> SharpenCubes:
+    """Return both cubes as :func:`xstf.sharpen_spectral` and training read them."""
+    many = read_cube(spectral, what="spectral", mask=mask)
+    few = read_cube(spatial, what="spatial", mask=spatial_mask)
+    return SharpenCubes(
+        spectral=many,
+        spatial=few,
+        nesting=nesting_of(few.grid, many.grid, what=("spatial", "spectral")),
+        images=_match_images(many, few, time_tolerance),
+        sensors=_read_sensors(srf, psf, few, many),
+    )
+
+
+def _match_images(spectral: Cube, spatial: Cube, tolerance: str) -> list[int]:
     """Return for each image of the spectral cube the one of the spatial cube that goes with it."""
     count = spectral.data.shape[0]
     if spatial.data.shape[0] == 1 and (spatial.times is None or spectral.times is None):
@@ -35,23 +117,22 @@ def match_images(spectral: Cube, spatial: Cube, tolerance: str) -> list[int]:
     return found
 
 
-def read_sensors(
+def _read_sensors(
     srf: xr.DataArray | str | None, psf: float | None, spatial: Cube, spectral: Cube
-) -> dict[str, np.ndarray]:
-    """Return what the caller says of the sensors, as samples."""
-    known: dict[str, np.ndarray] = {}
-    if psf is not None:
-        if isinstance(psf, bool) or not isinstance(psf, int | float) or not 0 < psf <= 4:
-            raise ValueError(
-                f"psf must be its width at half maximum in pixels of spectral, such as 1.0, "
-                f"not {psf!r}"
-            )
-        known["fwhm"] = np.float64(psf) * np.ones(())
+) -> Sensors:
+    """Return what the caller says of the sensors; raise where it does not fit the cubes."""
+    if psf is not None and (
+        isinstance(psf, bool) or not isinstance(psf, int | float) or not 0 < psf <= 4
+    ):
+        raise ValueError(
+            f"psf must be its width at half maximum in pixels of spectral, such as 1.0, not {psf!r}"
+        )
+    fwhm = None if psf is None else float(psf)
+    if srf is None:
+        return Sensors(None, fwhm)
     if isinstance(srf, str):
-        known["srf"] = _srf_by_name(srf, spatial, spectral)
-    elif srf is not None:
-        known["srf"] = _srf_given(srf, spatial, spectral)
-    return known
+        return Sensors(_srf_by_name(srf, spatial, spectral), fwhm)
+    return Sensors(_srf_given(srf, spatial, spectral), fwhm)
 
 
 def _srf_by_name(sensor: str, spatial: Cube, spectral: Cube) -> np.ndarray:

@@ -2,62 +2,95 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from math import ceil
-from typing import Any
 
 import numpy as np
+import xarray as xr
 
+from xstf.align.fuse import read_dates
 from xstf.align.guides import days_since
 from xstf.align.regrid import regrid_images
+from xstf.cubes.arrays import Array
 from xstf.cubes.nesting import Nesting, nesting_of
-from xstf.cubes.pairs import nearest_date, read_timedelta
+from xstf.cubes.pairs import DateLike, nearest_date, read_timedelta
 from xstf.cubes.read import Cube, read_cube
 from xstf.tiles.sts import Series
 
 
-def read_cubes(
-    fine: Any, coarse: Any, spatial: Any, mask: Any, coarse_mask: Any, spatial_mask: Any
-) -> tuple[Cube, Cube, Cube]:
-    """Return the three cubes as plain parts; raise if one has no time."""
-    cubes = (
-        read_cube(fine, what="fine", mask=mask),
-        read_cube(coarse, what="coarse", mask=coarse_mask),
-        read_cube(spatial, what="spatial", mask=spatial_mask),
-    )
-    for cube in cubes:
-        if cube.times is None:
-            raise ValueError(f"{cube.what} has no time; add a time dim or a scalar time coordinate")
-    return cubes
+@dataclass(frozen=True)
+class StsCubes:
+    """Three cubes: many bands, many dates, small pixels; and their images on nested grids.
+
+    Parameters
+    ----------
+    spectral, dense, sharp
+        As they were read.
+    series
+        Their images on grids that nest in the sharp one, with their paired dates.
+    times
+        Dates of the dense cube.
+    grid_text
+        How the cubes get to the nested grids, in words.
+    """
+
+    spectral: Cube
+    dense: Cube
+    sharp: Cube
+    series: Series
+    times: np.ndarray
+    grid_text: str
+
+    def targets(self, time: DateLike | None, tolerance: str) -> list[int]:
+        """Return positions of the dates wanted among the dense ones, in order of time."""
+        dates = read_dates(time)
+        if dates is None:
+            return [int(i) for i in np.argsort(self.times, kind="stable")]
+        reach = read_timedelta(tolerance)
+        found = {nearest_date(date, self.times, reach) for date in dates}
+        return sorted(found, key=lambda i: self.times[i])
 
 
-def target_dates(times: Any, time: np.ndarray | None, tolerance: str) -> list[int]:
-    """Return positions of the dates wanted among the dense ones, in order of time."""
-    if time is None:
-        return [int(i) for i in np.argsort(times, kind="stable")]
-    reach = read_timedelta(tolerance)
-    return sorted({nearest_date(date, times, reach) for date in time}, key=lambda i: times[i])
+def align_sts(
+    spectral: xr.DataArray | xr.Dataset,
+    dense: xr.DataArray | xr.Dataset,
+    sharp: xr.DataArray | xr.Dataset,
+    *,
+    mask: xr.DataArray | None = None,
+    dense_mask: xr.DataArray | None = None,
+    sharp_mask: xr.DataArray | None = None,
+    pair_tolerance: str = "1D",
+) -> StsCubes:
+    """Return the three cubes as :func:`xstf.fuse` with ``spatial=`` and training read them.
 
-
-def on_nested_grids(spectral: Cube, dense: Cube, sharp: Cube, tolerance: str) -> Series:
-    """Return the three cubes on grids that nest in the sharp one, with their paired dates."""
-    images, ratios, how = [], [], []
-    for cube in (spectral, dense):
-        nesting = at_corner(sharp, cube)
-        dates = list(range(cube.data.shape[0]))
-        as_is = nesting.how == "nested" and nesting.coarse == cube.grid
-        images.append(cube.data if as_is else regrid_images(cube, nesting, dates))
-        ratios.append(nesting.ratio)
-        how.append(f"{cube.what} {nesting.how}, ratio {nesting.ratio}")
-    times: Any = dense.times
-    return Series(
-        images[0], images[1], sharp.data, (ratios[0], ratios[1]),
-        _matched(spectral, dense, sharp, tolerance), days_since(times, times.min()),
-        "; ".join(how),
+    They go by what they give: `spectral` is fuse's ``fine``, `dense` its ``coarse``, and `sharp`
+    its ``spatial``.
+    """
+    many = read_cube(spectral, what="fine", mask=mask)
+    often = read_cube(dense, what="coarse", mask=dense_mask)
+    small = read_cube(sharp, what="spatial", mask=sharp_mask)
+    times = [cube.dates for cube in (many, often, small)]
+    bands, band_ratio, band_text = _on_nested_grid(small, many)
+    images, ratio, text = _on_nested_grid(small, often)
+    pairs = _paired_dates((many, often, small), times, pair_tolerance)
+    series = Series(
+        bands, images, small.data, (band_ratio, ratio), pairs,
+        days_since(times[1], times[1].min()),
     )  # fmt: skip
+    return StsCubes(many, often, small, series, times[1], f"{band_text}; {text}")
 
 
-def at_corner(sharp: Cube, cube: Cube) -> Nesting:
+def _on_nested_grid(sharp: Cube, cube: Cube) -> tuple[Array, int, str]:
+    """Return a cube's images on a grid nested in the sharp one, the ratio, and that in words."""
+    nesting = _at_corner(sharp, cube)
+    text = f"{cube.what} {nesting.how}, ratio {nesting.ratio}"
+    if nesting.how == "nested" and nesting.coarse == cube.grid:
+        return cube.data, nesting.ratio, text
+    dates = list(range(cube.data.shape[0]))
+    return regrid_images(cube, nesting, dates), nesting.ratio, text
+
+
+def _at_corner(sharp: Cube, cube: Cube) -> Nesting:
     """Return the grid nested in the sharp one, at its corner, to which a cube is brought."""
     nesting = nesting_of(sharp.grid, cube.grid, what=("spatial", cube.what))
     if nesting.before == (0, 0):
@@ -69,10 +102,11 @@ def at_corner(sharp: Cube, cube: Cube) -> Nesting:
     return Nesting(ratio, coarse, (0, 0), after, "resampled")
 
 
-def _matched(spectral: Cube, dense: Cube, sharp: Cube, tolerance: str) -> np.ndarray:
+def _paired_dates(
+    cubes: tuple[Cube, Cube, Cube], times: list[np.ndarray], tolerance: str
+) -> np.ndarray:
     """Return the positions ``(pair, 3)`` of the dates that all three have, in order of time."""
     reach = read_timedelta(tolerance)
-    times: list[Any] = [c.times for c in (spectral, dense, sharp)]
     found = []
     for i, date in enumerate(times[0]):
         near = [int(np.abs(t - date).argmin()) for t in times[1:]]
@@ -81,7 +115,7 @@ def _matched(spectral: Cube, dense: Cube, sharp: Cube, tolerance: str) -> np.nda
     if not found:
         spans = "; ".join(
             f"{c.what} {np.datetime64(t.min(), 'D')} to {np.datetime64(t.max(), 'D')}"
-            for c, t in zip((spectral, dense, sharp), times, strict=True)
+            for c, t in zip(cubes, times, strict=True)
         )
         raise ValueError(
             f"fine, spatial and coarse have no date in common within {tolerance} ({spans}); widen "

@@ -4,9 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from datetime import date as Date
+from typing import TypeAlias
 
 import numpy as np
 import pandas as pd
+import xarray as xr
+
+# What names one date or several.
+DateLike: TypeAlias = (
+    str
+    | Date
+    | np.datetime64
+    | Sequence[str | Date | np.datetime64]
+    | np.ndarray
+    | pd.Index
+    | xr.DataArray
+)
 
 # How many combinations of pairs are tried at a pixel before it stays missing: the nearest, then
 # up to three in which a cloudy base image gives way to the next one. Each costs reading an image.
@@ -198,7 +212,9 @@ def nearest_date(date: np.datetime64, coarse_times: np.ndarray, limit: np.timede
     return nearest
 
 
-def read_timedelta(tolerance: str, what: str = "pair_tolerance") -> np.timedelta64:
+def read_timedelta(
+    tolerance: str | pd.Timedelta | np.timedelta64, what: str = "pair_tolerance"
+) -> np.timedelta64:
     """Return a length of time; a bare number would be nanoseconds, so it is none."""
     if not isinstance(tolerance, str | pd.Timedelta | np.timedelta64):
         raise TypeError(f"{what} must be a length of time such as '1D' or '12h', not {tolerance!r}")

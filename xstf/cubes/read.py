@@ -60,6 +60,13 @@ class Cube:
     what: str
 
     @property
+    def dates(self) -> np.ndarray:
+        """The times of a cube that has some; raise where it has none."""
+        if self.times is None:
+            raise ValueError(f"{self.what} has no time; add a time dim or a scalar time coordinate")
+        return self.times
+
+    @property
     def name(self) -> str:
         """The variable's name, for results."""
         return str(getattr(self.source, "name", None) or "estimate")

@@ -12,7 +12,7 @@ import numpy as np
 import xarray as xr
 
 from xstf import metrics
-from xstf.align.sts import on_nested_grids, read_cubes
+from xstf.align.sts import align_sts
 from xstf.cubes.read import read_cube
 from xstf.methods.lookup import get_method
 from xstf.verbs.fuse import fuse
@@ -69,12 +69,11 @@ def evaluate_sts(
     >>> bool(mean.sel(way="sts_linear") < mean.sel(way="fitfc + gsa"))
     True
     """
-    cubes = read_cubes(fine, coarse, spatial, None, None, None)
-    series = on_nested_grids(*cubes, pair_tolerance)
+    cubes = align_sts(fine, coarse, spatial, pair_tolerance=pair_tolerance)
     dim = str(read_cube(truth, what="truth").dims[0])
     dates = truth[dim].values if time is None else np.atleast_1d(np.asarray(time, "M8[ns]"))
     reference = truth.sel({dim: dates})
-    paired = np.isin(dates, cubes[1].times[series.pairs[:, 1]])  # type: ignore[index]
+    paired = np.isin(dates, cubes.times[cubes.series.pairs[:, 1]])
     scores = []
     for way in ways:
         name, make = _way(way)

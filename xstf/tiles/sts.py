@@ -124,16 +124,14 @@ class Series:
         ``(pair, 3)``: positions of each paired date in the three.
     pair_days, days
         Of the pairs and of the dense dates, since the first dense one.
-    said
-        How the cubes got there, in words.
     """
 
     def __init__(
         self, spectral: Any, dense: Any, sharp: Any, ratios: tuple[int, int], pairs: np.ndarray,
-        days: np.ndarray, said: str,
+        days: np.ndarray,
     ) -> None:  # fmt: skip
         self.spectral, self.dense, self.sharp = spectral, dense, sharp
-        self.ratios, self.pairs, self.said = ratios, pairs, said
+        self.ratios, self.pairs = ratios, pairs
         self.days, self.pair_days = days, days[pairs[:, 1]]
 
     def state(self, record: Method, options: Any) -> tuple[Any, dict[str, Any]] | None:

@@ -13,10 +13,8 @@ import xarray as xr
 from torch import Tensor, nn
 
 from xstf._method import Method, Net, Recipe, network
-from xstf.align.fuse import find_nesting
-from xstf.align.regrid import regrid_images
-from xstf.cubes.pairs import Pair, match_dates, read_timedelta
-from xstf.cubes.read import read_cube, select_bands
+from xstf.align.fuse import align_fuse
+from xstf.cubes.pairs import Pair
 from xstf.methods.fuse._network import Images
 from xstf.numerics.upsample import upsample
 from xstf.tiles.engines import to_host
@@ -93,28 +91,20 @@ def read(
     """
     if not 0 <= between <= 1:
         raise ValueError(f"between is a share, from 0 to 1, not {between}")
-    sharp = read_cube(fine, what="fine", mask=mask)
-    blurred = read_cube(coarse, what="coarse", mask=coarse_mask, resolution=coarse_resolution)
-    blurred = select_bands(blurred, sharp.bands, of="fine")
-    if sharp.times is None or blurred.times is None:
-        raise ValueError("training needs cubes with a time dim")
-    nesting, _ = find_nesting(sharp, blurred, coarse_resolution)
-    pairs = match_dates(sharp.times, blurred.times, read_timedelta(pair_tolerance))
+    cubes = align_fuse(
+        fine, coarse, mask=mask, coarse_mask=coarse_mask, coarse_resolution=coarse_resolution
+    )
+    pairs = cubes.pairs(pair_tolerance)
     if len(pairs) < 2:
         raise ValueError(
             f"training needs two fine images or more that have a coarse one within "
             f"{pair_tolerance} of their date, found {len(pairs)}; widen pair_tolerance or add "
             "images"
         )
-    order = np.argsort(sharp.times[[p.fine for p in pairs]])
-    pairs = [pairs[i] for i in order]
-    if nesting.how == "nested" and nesting.coarse == blurred.grid:
-        nested = blurred.data
-    else:
-        used = [p.coarse for p in pairs]
-        nested = regrid_images(blurred, nesting, used)
-        pairs = [Pair(p.fine, i) for i, p in enumerate(pairs)]
-    dates = sharp.times[[p.fine for p in pairs]]
+    nested, place = cubes.on_nested_grid([p.coarse for p in pairs])
+    pairs = [Pair(p.fine, place[p.coarse]) for p in pairs]
+    sharp, nesting = cubes.fine, cubes.nesting
+    dates = cubes.times[[p.fine for p in pairs]]
     lessons, held, said = split(pairs, dates, validation, sharp.grid.width, cross, swap, together)
     bands = tuple(str(b) for b in sharp.bands)
     return Cubes(

@@ -13,12 +13,11 @@ import xarray as xr
 from torch import Tensor, nn
 
 from xstf._method import Method, Net, Recipe, network
-from xstf.align.guides import day_of_year, days_since, read_guide
-from xstf.cubes.read import Cube, read_cube
+from xstf.align.gapfill import align_gapfill
 from xstf.methods.gapfill._prior import PRIORS, Prior, fewest
 from xstf.methods.gapfill._video import forward
 from xstf.tiles.engines import to_host
-from xstf.tiles.guide import GuideTile, guide_on_grid
+from xstf.tiles.guide import guide_on_grid
 from xstf.tiles.run import clean_block, compute_now
 from xstf.train import gapfill_samples as filling_lessons
 from xstf.train import losses
@@ -135,34 +134,23 @@ def _read(
     sar_units: str | None, tolerance: str,
 ) -> tuple[Scene, tuple[str, ...]]:  # fmt: skip
     """Return a labelled cube and its guides as plain arrays in memory, and its bands."""
-    optical = read_cube(cube, what="cube", mask=mask)
-    if optical.times is None or len(optical.times) < 2:
+    cubes = align_gapfill(
+        cube, sar, guide, mask=mask, sar_units=sar_units, guide_tolerance=tolerance
+    )
+    if len(cubes.dates) < 2:
         raise ValueError("training needs a cube with two dates or more along a time dim")
-    order = np.argsort(optical.times, kind="stable")
-    shape = (optical.grid.height, optical.grid.width)
-    images = clean_block(_plain(optical.data)[order])
-    guides = [
-        _guide(read_guide(g, what, optical, order, tolerance, sar_units), shape)
-        for g, what in ((sar, "sar"), (guide, "guide"))
-        if g is not None
-    ]
-    none = np.empty((len(images), 0, *shape), np.float32)
-    dates = optical.times[order]
+    images = clean_block(_plain(cubes.cube.data)[cubes.order])
+    guides = [_plain(guide_on_grid(g.data, tile, cubes.shape)) for g, tile in cubes.guides]
+    none = np.empty((len(images), 0, *cubes.shape), np.float32)
     missing = np.isnan(images).all(axis=1)
     share = missing.mean(axis=(1, 2))
     masks = missing[(share > 0.02) & (share < 0.9)][:_MASKS]
     scene = Scene(
         cube=images, guide=np.concatenate(guides, axis=1) if guides else none,
-        times=day_of_year(dates[0]) + days_since(dates, dates[0]),
-        held=_held(dates, validation), masks=masks,
+        times=cubes.first_day + cubes.times,
+        held=_held(cubes.dates, validation), masks=masks,
     )  # fmt: skip
-    return scene, tuple(str(b) for b in optical.bands)
-
-
-def _guide(read: tuple[Cube, GuideTile], shape: tuple[int, int]) -> np.ndarray:
-    """Return a guide on the cube's dates and grid, in memory."""
-    guide, tile = read
-    return _plain(guide_on_grid(guide.data, tile, shape))
+    return scene, tuple(str(b) for b in cubes.cube.bands)
 
 
 def _plain(array: Any) -> np.ndarray:

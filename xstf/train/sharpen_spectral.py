@@ -13,10 +13,7 @@ import xarray as xr
 from torch import Tensor, nn
 
 from xstf._method import Method, Net, Recipe, network
-from xstf.align.regrid import regrid_images
-from xstf.align.sharpen_spectral import match_images, read_sensors
-from xstf.cubes.nesting import Nesting, nesting_of
-from xstf.cubes.read import Cube, read_cube
+from xstf.align.sharpen_spectral import SharpenCubes, align_sharpen
 from xstf.numerics.degrade import degrade, register
 from xstf.numerics.response import locate
 from xstf.tiles.engines import to_host
@@ -90,10 +87,12 @@ def course(
         fifth of its rows.
     """
     net = network(record)
-    blurred = read_cube(spectral, what="spectral", mask=mask)
-    sharp = read_cube(spatial, what="spatial", mask=spatial_mask)
-    nesting = nesting_of(sharp.grid, blurred.grid, what=("spatial", "spectral"))
-    images = _read(blurred, sharp, nesting, psf, register, time_tolerance)
+    cubes = align_sharpen(
+        spectral, spatial, psf=psf, mask=mask, spatial_mask=spatial_mask,
+        time_tolerance=time_tolerance,
+    )  # fmt: skip
+    blurred, sharp, nesting = cubes.spectral, cubes.spatial, cubes.nesting
+    images = _read(cubes, register)
     trained, held, said = _split(images, blurred.times, validation)
     seen = np.any([np.isfinite(i.spectral).any(axis=(1, 2)) for i in trained], axis=0)
     scale = _scale(trained)
@@ -112,21 +111,14 @@ def course(
     )  # fmt: skip
 
 
-def _read(
-    blurred: Cube, sharp: Cube, nesting: Nesting, psf: float | None,
-    moves: bool, tolerance: str,
-) -> list[Image]:  # fmt: skip
+def _read(cubes: SharpenCubes, moves: bool) -> list[Image]:
     """Return every date on the coarse grid: of a large scene as much as methods settle by."""
-    known = read_sensors(None, psf, sharp, blurred)
-    partners = match_images(blurred, sharp, tolerance)
-    dates = list(range(len(partners)))
-    coarse = blurred.data
-    if nesting.how != "nested" or nesting.coarse != blurred.grid:
-        coarse = regrid_images(blurred, nesting, dates)
+    coarse, nesting = cubes.on_nested_grid(), cubes.nesting
+    known = cubes.sensors.samples()
     images = []
-    for date in dates:
+    for date, image in enumerate(cubes.images):
         fine, low = whole_cells(
-            sharp.data[[partners[date]]], coarse[[date]],
+            cubes.spatial.data[[image]], coarse[[date]],
             ratio=nesting.ratio, before=nesting.before,
         )  # fmt: skip
         pair = compute_now({"spectral": low[0], "spatial": fine[0]})

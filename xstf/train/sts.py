@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from xstf._method import Method, Recipe
-from xstf.align.sts import on_nested_grids, read_cubes
+from xstf.align.sts import align_sts
 from xstf.methods.sts.sts.network import NAMES, Images, Scaling, agreeing
 from xstf.nets.sts import balance
 from xstf.train.sts_samples import Lesson, Scale, read, split
@@ -56,26 +56,29 @@ def course(
     """
     if scale not in ("native", "reduced"):
         raise ValueError(f"scale must be 'native' or 'reduced', not {scale!r}")
-    cubes = read_cubes(spectral, dense, spatial, mask, coarse_mask, spatial_mask)
-    series = on_nested_grids(*cubes, pair_tolerance)
+    cubes = align_sts(
+        spectral, dense, spatial, mask=mask, dense_mask=coarse_mask, sharp_mask=spatial_mask,
+        pair_tolerance=pair_tolerance,
+    )  # fmt: skip
+    series = cubes.series
     if len(series.pairs) < 2:
         raise ValueError(
             f"training needs two dates or more that fine, spatial and coarse share within "
             f"{pair_tolerance}, found {len(series.pairs)}; widen pair_tolerance or add images"
         )
     pairs, scaling = read(series, record, scale)
-    dates: Any = cubes[1].times
-    train, held, said = split(pairs, scaling, dates[series.pairs[:, 1]], validation)
+    train, held, said = split(pairs, scaling, cubes.times[series.pairs[:, 1]], validation)
     low, spread = scaling.dense
     return Course(
-        bands=tuple(str(b) for b in cubes[1].bands),
+        bands=tuple(str(b) for b in cubes.dense.bands),
         build={"guide_bands": scaling.sharp.shape[1], "components": len(scaling.unit)},
         low=tuple(map(float, low)), high=tuple(map(float, low + spread)),
         ratio=float(series.ratios[0]), side=partial(_side, train),
         study=partial(_study, train, held, scaling), base="linear", held=said,
         extra={
-            "fine_bands": [str(b) for b in cubes[0].bands],
-            "spatial_bands": [str(b) for b in cubes[2].bands], "scale": scale, **scaling.written(),
+            "fine_bands": [str(b) for b in cubes.spectral.bands],
+            "spatial_bands": [str(b) for b in cubes.sharp.bands], "scale": scale,
+            **scaling.written(),
         },
         judge=partial(_judge, held, scaling),
     )  # fmt: skip

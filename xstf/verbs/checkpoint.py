@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, TypeVar
 
 from xstf import weights
-from xstf._method import Method, Weights
+from xstf._method import Method, Net, Weights
 from xstf.tiles.engines import why_missing
+from xstf.weights import Manifest
 
 # A network knows one blur: its coarse pixels may be so much larger or smaller than those it saw.
 _RATIO_SLACK = 1.3
@@ -18,107 +20,140 @@ _STRIDES_BLENDED = 8
 _OVERLAPS = 4  # a tile of fusion is at least so many overlaps wide: else most is seen twice
 
 
-def resolve_weights(
-    record: Method,
-    options: Any,
-    *,
-    bands: tuple[Any, ...],
-    ratio: int,
-    fit: Callable[[], Any],
-    others: Mapping[str, tuple[Any, ...]] | None = None,
-    guides: int = 0,
-) -> tuple[Any, Weights, str]:
-    """Return a network's parameters with its tile's side, its weights, and where they come from.
+class NetworkParams(Protocol):
+    """Parameters that every network has."""
+
+    @property
+    def weights(self) -> str:
+        """Path or name of a checkpoint, or ``"fit"``."""
+
+    @property
+    def tile(self) -> int:
+        """Side of the network's tiles; 0: that of its training patches."""
+
+    @property
+    def overlap(self) -> int:
+        """Pixels that neighbouring tiles share."""
+
+
+P = TypeVar("P", bound=NetworkParams)
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkCubes:
+    """The cubes of a call, as a network's weights are held against them and trained on them.
 
     Parameters
     ----------
-    record, options
-        The method and its parameters.
+    cubes, reading
+        What :func:`xstf.train.fit` is called with: the cubes, and how the verb was told to read
+        them.
     bands
-        Labels of the cube's bands.
+        Labels of the bands that the network answers with.
     ratio
         Of the nested grids.
-    fit
-        ``fit()`` trains on the verb's own cubes and returns a `Fitted`.
     others
         Labels of the bands of further cubes, by what a manifest's ``extra`` calls them.
-    guides
+    guide_bands
         How many bands the guides of a gap filling have, orbits apart.
+    guides
+        Labels of the bands that a sharpening network makes its bands of.
     """
-    if record.net is None:
+
+    cubes: tuple[object, ...]
+    reading: Mapping[str, Any]
+    bands: tuple[Hashable, ...]
+    ratio: int = 1
+    others: Mapping[str, tuple[Hashable, ...]] = field(default_factory=dict)
+    guide_bands: int = 0
+    guides: tuple[Hashable, ...] | None = None
+
+
+def resolve_weights(record: Method, params: P, cubes: NetworkCubes) -> tuple[P, Weights, str]:
+    """Return a network's parameters with the side of its tile, its weights, and their origin.
+
+    With ``weights="fit"`` the network is trained first, which computes.
+    """
+    net = record.net
+    if net is None:
         raise TypeError(f"{record.name} is no network")
     missing = why_missing("torch")
     if missing:
         raise ImportError(missing)
-    source = fit().checkpoint if options.weights == "fit" else _file(record, options, weights)
+    source = _find(record, params.weights, cubes)
     manifest = weights.load(source).manifest
-    _check(record, manifest, options.weights, bands, ratio)
-    for name, labels in (others or {}).items():
-        _compare(name, manifest.extra[name], labels, options.weights)
-    trained = len(manifest.extra.get("guide_mean", ()))
-    if record.task == "gapfill" and trained != guides:
-        raise ValueError(
-            f"weights={options.weights!r} were trained with {trained} guide bands (orbits count "
-            f"apart), here are {guides}; give sar= and guide= as in training"
-        )
+    _check_fits(record, manifest, params.weights, cubes)
     if record.task == "gapfill":
-        if options.prior not in ("", manifest.base):
-            raise ValueError(
-                f"weights={options.weights!r} were trained to correct prior={manifest.base!r}, not "
-                f"{options.prior!r}"
-            )
-        options = dataclasses.replace(options, prior=manifest.base)
-    multiple = record.net.multiple
-    widest = _OVERLAPS * options.overlap if record.task == "fuse" else 2 * options.overlap
-    side = options.tile or max(manifest.patch, widest)
-    if options.tile % multiple:
-        raise ValueError(f"{record.name} takes tiles whole in {multiple}, not tile={options.tile}")
-    options = dataclasses.replace(options, tile=-(-side // multiple) * multiple)
-    # Another file under an old name is another state to dask.
+        params = _with_prior(params, manifest)
+    params = dataclasses.replace(params, tile=_tile_side(record, net, params, manifest))  # type: ignore[type-var]
+    # Another file under an old name is other weights to dask.
     written = Path(source).stat().st_mtime_ns if isinstance(source, str) else 0
-    found = Weights(source, record.net.module, multiple, record.net.learn_pairs > 1, written)
-    return options, found, _story(manifest)
+    found = Weights(source, net.module, net.multiple, net.learn_pairs > 1, written)
+    return params, found, _origin(manifest)
 
 
-def lattice_tile(options: Any) -> int:
+def lattice_tile(params: NetworkParams) -> int:
     """Return the side of an eager run's tiles, which are made of whole strides of the lattice.
 
     A network's tile that answers for its centre is run once by tiles of one stride. One that fades
     into its neighbours is run by each tile that it reaches: large ones repeat little.
     """
-    stride: int = options.tile - options.overlap
-    return stride if options.blend == "crop" else _STRIDES_BLENDED * stride
+    stride = params.tile - params.overlap
+    return stride if getattr(params, "blend", "crop") == "crop" else _STRIDES_BLENDED * stride
 
 
-def _file(record: Method, options: Any, weights: Any) -> str:
-    """Return the path of the checkpoint that ``weights=`` names; it has to be there."""
+# --- pieces -----------------------------------------------------------------------------------
+
+
+def _find(record: Method, name: str, cubes: NetworkCubes) -> str | bytes:
+    """Return the path of the checkpoint that ``weights=`` names, or one trained on the cubes."""
+    if name == "fit":
+        from xstf.train import fit  # loads torch
+
+        return fit(record, *cubes.cubes, **cubes.reading).checkpoint
+    bundled = ", ".join(weights.bundled()) or "none come with this version"
     ways = (
         f"weights='file.safetensors' (xstf.train.fit({record.name!r}, ...) writes one), "
         "weights='fit' (trains on these cubes first), or the name of a bundled checkpoint "
-        f"(there are {weights.bundled()})"
+        f"({bundled})"
     )
-    if not options.weights:
+    if not name:
         raise ValueError(f"{record.name} is a network and needs weights: {ways}")
-    path = Path(options.weights)
-    found = path if path.is_file() else weights.find(options.weights)
+    path = Path(name)
+    found = path if path.is_file() else weights.find(name)
     if found is None:
-        raise ValueError(f"there is no checkpoint {options.weights!r}; give {ways}")
-    return str(Path(found).resolve())
+        raise ValueError(f"there is no checkpoint {name!r}; give {ways}")
+    return str(found.resolve())
 
 
-def _check(record: Method, manifest: Any, name: str, bands: tuple[Any, ...], ratio: int) -> None:
+def _check_fits(record: Method, manifest: Manifest, name: str, cubes: NetworkCubes) -> None:
     """Raise if a checkpoint is of another method, or was trained for other data."""
     if manifest.method != record.name:
         raise ValueError(f"weights={name!r} are of {manifest.method!r}, not of {record.name!r}")
-    _compare("bands", manifest.bands, bands, name)
-    if abs(math.log(ratio / manifest.ratio)) > math.log(_RATIO_SLACK):
+    _compare("bands", manifest.bands, cubes.bands, name)
+    if abs(math.log(cubes.ratio / manifest.ratio)) > math.log(_RATIO_SLACK):
         raise ValueError(
             f"weights={name!r} were trained with coarse pixels {manifest.ratio:g} fine pixels "
-            f"wide, here they are {ratio}"
+            f"wide, here they are {cubes.ratio}"
         )
+    for other, labels in cubes.others.items():
+        _compare(other, manifest.extra[other], labels, name)
+    trained = len(manifest.extra.get("guide_mean", ()))
+    if record.task == "gapfill" and trained != cubes.guide_bands:
+        raise ValueError(
+            f"weights={name!r} were trained with {trained} guide bands (orbits count apart), here "
+            f"are {cubes.guide_bands}; give sar= and guide= as in training"
+        )
+    if cubes.guides is not None:
+        want, have = manifest.extra["guides"], [str(b) for b in cubes.guides]
+        if want != have:
+            raise ValueError(
+                f"these weights make bands of {len(want)} others, {want}; spatial has {len(have)}, "
+                f"{have}: select or reorder its bands"
+            )
 
 
-def _compare(what: str, trained: Sequence[str], here: tuple[Any, ...], name: str) -> None:
+def _compare(what: str, trained: Sequence[str], here: tuple[Hashable, ...], name: str) -> None:
     """Raise if a cube's bands are others than those of a checkpoint."""
     have = [str(b) for b in here]
     if list(trained) != have:
@@ -128,10 +163,32 @@ def _compare(what: str, trained: Sequence[str], here: tuple[Any, ...], name: str
         )
 
 
-def _story(manifest: Any) -> str:
+def _with_prior(params: P, manifest: Manifest) -> P:
+    """Return parameters with the prior that the weights correct; raise if another was asked for."""
+    asked = getattr(params, "prior", "")
+    if asked not in ("", manifest.base):
+        raise ValueError(
+            f"weights={params.weights!r} were trained to correct prior={manifest.base!r}, not "
+            f"{asked!r}"
+        )
+    return dataclasses.replace(params, prior=manifest.base)  # type: ignore[type-var]
+
+
+def _tile_side(record: Method, net: Net, params: NetworkParams, manifest: Manifest) -> int:
+    """Return the side of the network's tiles: asked for or of its training, whole in its steps."""
+    if params.tile % net.multiple:
+        raise ValueError(
+            f"{record.name} takes tiles whole in {net.multiple}, not tile={params.tile}"
+        )
+    widest = (_OVERLAPS if record.task == "fuse" else 2) * params.overlap
+    side = params.tile or max(manifest.patch, widest)
+    return -(-side // net.multiple) * net.multiple
+
+
+def _origin(manifest: Manifest) -> str:
     """Return in words where weights come from."""
     parts = [f"xstf {manifest.version}", manifest.sensors, manifest.data, manifest.licence]
-    told = ", ".join(p for p in parts if p)
+    text = ", ".join(p for p in parts if p)
     if "mae" in manifest.scores:
-        told += f", mae {manifest.scores['mae']:.4g} on what was held out"
-    return told
+        text += f", mae {manifest.scores['mae']:.4g} on what was held out"
+    return text

@@ -1,25 +1,22 @@
-"""The verb `fuse`: check, choose, tile, label."""
+"""The verb `fuse`: read, align, choose, tile, label."""
 
 from __future__ import annotations
 
-from functools import partial
 from typing import Any
 
 import xarray as xr
 
-from xstf._method import Method, Weights
-from xstf.align.fuse import find_nesting, on_nested_grid, read_dates
-from xstf.cubes.pairs import plan_pairs
-from xstf.cubes.read import Cube, read_cube, select_bands
+from xstf._method import Method
+from xstf.align.fuse import align_fuse
+from xstf.cubes.pairs import DateLike
+from xstf.cubes.read import Cube
 from xstf.cubes.write import assemble
-from xstf.methods.lookup import get_method
-from xstf.tiles.engines import make_runner, pick_engine
 from xstf.tiles.flags import FLAG_MEANINGS
 from xstf.tiles.fuse import fuse_job
-from xstf.tiles.run import cores, is_lazy, run_tiles
-from xstf.verbs.checkpoint import lattice_tile, resolve_weights
-from xstf.verbs.pipeline import call_attrs, make_params, require_std
-from xstf.verbs.sts import fuse_series
+from xstf.tiles.run import cores
+from xstf.verbs.checkpoint import NetworkCubes
+from xstf.verbs.pipeline import choose, chunks_of, compute, prepare
+from xstf.verbs.sts import fuse_three
 
 # Side of an eager run's tile in fine pixels: a tile's arrays stay in a core's cache, and its halo
 # costs little, since kernels do their long loops on the inner part only.
@@ -32,7 +29,7 @@ def fuse(
     coarse: xr.DataArray | xr.Dataset,
     *,
     spatial: xr.DataArray | xr.Dataset | None = None,
-    time: Any = None,
+    time: DateLike | None = None,
     method: str | Method = "auto",
     mask: xr.DataArray | None = None,
     coarse_mask: xr.DataArray | None = None,
@@ -43,7 +40,7 @@ def fuse(
     device: str | None = None,
     return_quality: bool = False,
     progress: bool = False,
-    **params: Any,
+    **params: object,
 ) -> Any:
     """Return sharp images on the dates of blurred ones.
 
@@ -125,52 +122,50 @@ def fuse(
     if spatial is not None:
         if coarse_resolution is not None:
             raise ValueError("coarse_resolution= does not go with spatial=")
-        return fuse_series(
-            fine, coarse, spatial, time=read_dates(time), method=method, mask=mask,
-            coarse_mask=coarse_mask, spatial_mask=spatial_mask, pair_tolerance=pair_tolerance,
-            engine=engine, device=device, return_quality=return_quality, progress=progress,
-            **params,
+        asked = "sts_linear" if isinstance(method, str) and method == "auto" else method
+        call = choose(
+            fuse, "sts", asked, params, quality=return_quality, progress=progress
+        )  # fmt: skip
+        return fuse_three(
+            call, fine, coarse, spatial, time=time, mask=mask, coarse_mask=coarse_mask,
+            spatial_mask=spatial_mask, pair_tolerance=pair_tolerance, engine=engine, device=device,
         )  # fmt: skip
     if spatial_mask is not None:
         raise ValueError("spatial_mask= is the mask of spatial=, which is not given")
-    sharp = read_cube(fine, what="fine", mask=mask)
-    blurred = read_cube(coarse, what="coarse", mask=coarse_mask, resolution=coarse_resolution)
-    blurred = select_bands(blurred, sharp.bands, of="fine")
-    if sharp.times is None or blurred.times is None:
-        bare = sharp if sharp.times is None else blurred
-        raise ValueError(f"{bare.what} has no time; add a time dim or a scalar time coordinate")
-    nesting, how = find_nesting(sharp, blurred, coarse_resolution)
+    cubes = align_fuse(
+        fine, coarse, mask=mask, coarse_mask=coarse_mask, coarse_resolution=coarse_resolution
+    )
     if isinstance(method, str) and method == "auto":
-        method = auto_method(len(sharp.bands), return_quality)
-    record = get_method("fuse", method)
-    options = make_params(record, params)
-    if return_quality:
-        require_std(record)
-    plans = plan_pairs(
-        sharp.times, blurred.times, read_dates(time), tolerance=pair_tolerance,
-        fewest=record.pairs[0], most=record.pairs[1], method=record.name,
-    )  # fmt: skip
-    times = blurred.times[[plan.target for plan in plans]]
-    chosen = pick_engine(record, engine, sharp.data, blurred.data)
-    attrs = call_attrs("fuse", record, options, sharp) | {"stf_grid": how}
-    found: Weights | None = None
-    if record.net is not None:
-        train = partial(
-            _train, record, fine, coarse, mask=mask, coarse_mask=coarse_mask, device=device,
-            pair_tolerance=pair_tolerance, coarse_resolution=coarse_resolution, progress=progress,
+        method = auto_method(len(cubes.fine.bands), return_quality)
+    call = choose(fuse, "fuse", method, params, quality=return_quality, progress=progress)
+    plans = cubes.plans(time, pair_tolerance, call.record)
+
+    def network() -> NetworkCubes:
+        return NetworkCubes(
+            cubes=(fine, coarse), bands=cubes.fine.bands, ratio=cubes.nesting.ratio,
+            reading={
+                "mask": mask, "coarse_mask": coarse_mask, "pair_tolerance": pair_tolerance,
+                "coarse_resolution": coarse_resolution, "device": device, "progress": progress,
+            },
         )  # fmt: skip
-        options, found, attrs["stf_weights"] = resolve_weights(
-            record, options, bands=sharp.bands, ratio=nesting.ratio, fit=train
-        )
-    runner = make_runner(record, chosen, device, found)
-    nested, plans = on_nested_grid(blurred, nesting, plans)
+
+    run = prepare(
+        call, cubes.fine, (cubes.fine.data, cubes.coarse.data), network, engine=engine,
+        device=device, grid=cubes.grid_text,
+    )  # fmt: skip
+    coarse_images, place = cubes.on_nested_grid([d for plan in plans for d in plan.coarse_dates])
     jobs = [
-        fuse_job(sharp, nested, nesting, plan, runner, record, options, return_quality)
+        fuse_job(
+            cubes.fine, coarse_images, cubes.nesting, plan.at(place), run.runner, call.record,
+            run.call.params, return_quality,
+        )
         for plan in plans
-    ]
-    tile = _tile(sharp, len(jobs)) if found is None else lattice_tile(options)
-    layers = run_tiles(jobs, chunks=_chunks(sharp), tile=tile, progress=progress)
-    return assemble(layers, sharp, times, attrs, return_quality, FLAG_MEANINGS)
+    ]  # fmt: skip
+    layers, _ = compute(
+        run, jobs, chunks=chunks_of(cubes.fine, 2 * TILE), tile=_tile(cubes.fine, len(jobs))
+    )
+    times = cubes.coarse_times[[plan.target for plan in plans]]
+    return assemble(layers, cubes.fine, times, run.attrs, return_quality, FLAG_MEANINGS)
 
 
 def auto_method(bands: int, quality: bool) -> str:
@@ -191,23 +186,6 @@ def auto_method(bands: int, quality: bool) -> str:
         deviation is wanted.
     """
     return "fsdaf" if bands > 1 and not quality else "fitfc"
-
-
-# --- pieces -----------------------------------------------------------------------------------
-
-
-def _train(record: Method, *cubes: Any, **options: Any) -> Any:
-    """Train a network on the cubes of a call."""
-    from xstf.train import fit  # loads torch
-
-    return fit(record, *cubes, **options)
-
-
-def _chunks(cube: Cube) -> tuple[Any, Any]:
-    """Return the caller's chunks along y and x."""
-    if is_lazy(cube.data):
-        return cube.data.chunks[2], cube.data.chunks[3]
-    return (2 * TILE, 2 * TILE)
 
 
 def _tile(cube: Cube, jobs: int) -> int:

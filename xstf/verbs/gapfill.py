@@ -1,28 +1,28 @@
-"""The verb `gapfill`: check, choose, tile, label."""
+"""The verb `gapfill`: read, align, choose, tile, label."""
 
 from __future__ import annotations
 
 import math
 import warnings
-from functools import partial
+from collections.abc import Sequence
 from typing import Any, Literal
 
 import numpy as np
+import pandas as pd
 import xarray as xr
 
-from xstf._method import Method, Weights
-from xstf.align.guides import day_of_year, days_since, read_certain, read_guide
+from xstf._method import Method
+from xstf.align.gapfill import align_gapfill
 from xstf.cubes.pairs import read_timedelta
-from xstf.cubes.read import Cube, read_cube
+from xstf.cubes.read import Cube
 from xstf.cubes.write import assemble
 from xstf.methods.lookup import get_method, method_names
 from xstf.numerics.outliers import SCREEN_HALO
-from xstf.tiles.engines import make_runner, pick_engine
 from xstf.tiles.flags import FLAG_MEANINGS
 from xstf.tiles.gapfill import GapTile, gapfill_job
-from xstf.tiles.run import cores, is_lazy, plan_chunks, run_tiles, settle_now
-from xstf.verbs.checkpoint import lattice_tile, resolve_weights
-from xstf.verbs.pipeline import call_attrs, make_params, names_with, require_std
+from xstf.tiles.run import cores, is_lazy, plan_chunks
+from xstf.verbs.checkpoint import NetworkCubes
+from xstf.verbs.pipeline import Chunks, choose, compute, names_with, prepare
 
 # Bytes of one tile with its halo, all dates and bands. Without a halo small ones are best, which
 # stay in a core's cache; with one, large ones, whose halo is the smaller part of them; kernels hold
@@ -42,7 +42,7 @@ def gapfill(
     mask: xr.DataArray | None = None,
     method: str | Method = "auto",
     guide: xr.DataArray | xr.Dataset | None = None,
-    max_gap: Any = None,
+    max_gap: float | str | np.timedelta64 | pd.Timedelta | None = None,
     smooth: bool = False,
     screen: bool | Literal["replace"] | None = None,
     certain: xr.DataArray | None = None,
@@ -52,7 +52,7 @@ def gapfill(
     device: str | None = None,
     return_quality: bool = False,
     progress: bool = False,
-    **params: Any,
+    **params: object,
 ) -> Any:
     """Return a cube with its missing pixels filled.
 
@@ -136,61 +136,53 @@ def gapfill(
     >>> bool(cube.isnull().any()), bool(filled.isnull().any())
     (True, False)
     """
-    optical = read_cube(cube, what="cube", mask=mask)
-    if optical.times is None or optical.dims[0] is None:
-        raise ValueError("cube has no time dim; stack its images along one with datetime64 dates")
-    record = get_method("gapfill", method)
-    options = make_params(record, params)
-    if return_quality:
-        require_std(record)
-    _check_can(record, optical, smooth=smooth, guided=sar is not None or guide is not None)
-    order = np.argsort(optical.times, kind="stable")
-    times = days_since(optical.times[order], optical.times.min())
-    guides = []
-    for given, what in ((sar, "sar"), (guide, "guide")):
-        if given is not None:
-            guides.append(read_guide(given, what, optical, order, guide_tolerance, sar_units))
-    screens = _screens(screen, record, len(times))
-    chosen = pick_engine(record, engine, optical.data)
-    attrs = call_attrs("gapfill", record, options, optical)
-    found: Weights | None = None
-    if record.net is not None:
-        train = partial(
-            _train, record, cube, sar, mask=mask, guide=guide, sar_units=sar_units,
-            guide_tolerance=guide_tolerance, device=device, progress=progress,
-            **({"prior": options.prior} if options.prior else {}),
+    cubes = align_gapfill(
+        cube, sar, guide, mask=mask, certain=certain, sar_units=sar_units,
+        guide_tolerance=guide_tolerance,
+    )  # fmt: skip
+    optical = cubes.cube
+    call = choose(gapfill, "gapfill", method, params, quality=return_quality, progress=progress)
+    record = call.record
+    _check_can(record, optical, smooth=smooth, guided=bool(cubes.guides))
+    screens = _screens(screen, record, len(cubes.times))
+    longest = _max_gap(max_gap)
+
+    def network() -> NetworkCubes:
+        prior = {"prior": call.params.prior} if call.params.prior else {}
+        return NetworkCubes(
+            cubes=(cube, sar), bands=optical.bands, guide_bands=cubes.guide_bands,
+            reading={
+                "mask": mask, "guide": guide, "sar_units": sar_units,
+                "guide_tolerance": guide_tolerance, "device": device, "progress": progress, **prior,
+            },
         )  # fmt: skip
-        options, found, attrs["stf_weights"] = resolve_weights(
-            record, options, bands=optical.bands, ratio=1, fit=train,
-            guides=sum(len(t.weights) * g.data.shape[1] for g, t in guides),
-        )  # fmt: skip
+
+    run = prepare(call, optical, (optical.data,), network, engine=engine, device=device)
+    options, order = run.call.params, cubes.order
     function = GapTile(
-        runner=make_runner(record, chosen, device, found),
+        runner=run.runner,
         params=options,
-        times=times,
+        times=cubes.times,
         back=None if (np.diff(order) > 0).all() else np.argsort(order),
-        shape=(optical.grid.height, optical.grid.width),
+        shape=cubes.shape,
         halo=record.halo(options, 1) + (SCREEN_HALO if screens else 0),
-        guides=tuple(tile for _, tile in guides),
+        guides=tuple(tile for _, tile in cubes.guides),
         screens=screens,
         certain=certain is not None,
         replace=screen == "replace",
         smooth=smooth,
-        max_gap=_max_gap(max_gap),
+        max_gap=longest,
         std=return_quality,
-        first_day=day_of_year(optical.times.min()),
+        first_day=cubes.first_day,
     )
-    sure = None if certain is None else read_certain(certain, optical)
-    job = gapfill_job(record, options, optical, order, sure, guides, function)
-    jobs, states = settle_now([job])
-    layers = run_tiles(
-        jobs, chunks=_chunks(optical, 3 if return_quality else 1),
-        tile=_tile(optical, function.halo) if found is None else lattice_tile(options),
-        progress=progress,
-    )  # fmt: skip
-    attrs |= _said(states, optical.times[order])
+    job = gapfill_job(record, options, optical, order, cubes.certain, list(cubes.guides), function)
+    chunks = _chunks(optical, 3 if return_quality else 1)
+    layers, states = compute(
+        run, [job], chunks=chunks, tile=_tile(optical, function.halo), settled=True
+    )
+    attrs = run.attrs | _findings(states, cubes.dates)
     filled = layers[0].swapaxes(0, 1)
-    return assemble(filled, optical, optical.times, attrs, return_quality, FLAG_MEANINGS)
+    return assemble(filled, optical, optical.dates, attrs, return_quality, FLAG_MEANINGS)
 
 
 # --- pieces -----------------------------------------------------------------------------------
@@ -200,28 +192,30 @@ def _check_can(record: Method, cube: Cube, *, smooth: bool, guided: bool) -> Non
     """Raise if a method cannot do what is asked of it."""
     if smooth and not record.smooth:
         raise ValueError(
-            f"{record.name} fills and does not smooth; {names_with('gapfill', 'smooth')} do"
+            f"{record.name} fills and does not smooth; {names_with('gapfill', 'smooth')}"
         )
     if guided and not record.guided:
         raise ValueError(
-            f"{record.name} makes no use of sar= or guide=; {names_with('gapfill', 'guided')} do"
+            f"{record.name} makes no use of sar= or guide=; {names_with('gapfill', 'guided')}"
         )
     dates = cube.data.shape[0]
     if dates < record.fewest:
         able = [n for n in method_names("gapfill") if get_method("gapfill", n).fewest <= dates]
         raise ValueError(
             f"{record.name} needs {record.fewest} dates or more to fill one from the others, the "
-            f"cube has {dates}; {able} work with so few"
+            f"cube has {dates}; {f'{able} work' if able else 'no method works'} with so few"
         )
 
 
-def _max_gap(given: Any) -> float | None:
+def _max_gap(given: float | str | np.timedelta64 | pd.Timedelta | None) -> float | None:
     if given is None:
         return None
-    if isinstance(given, int | float) and not isinstance(given, bool):
+    if isinstance(given, bool):
+        raise TypeError(f"max_gap must be a number of days or such as '30D', not {given}")
+    if isinstance(given, int | float):
         days = float(given)
     else:
-        days = read_timedelta(given, "max_gap") / np.timedelta64(1, "D")
+        days = float(read_timedelta(given, "max_gap") / np.timedelta64(1, "D"))
     if not days > 0 or not math.isfinite(days):
         raise ValueError(f"max_gap must be a positive number of days or such as '30D', not {given}")
     return days
@@ -236,27 +230,20 @@ def _screens(screen: bool | str | None, record: Method, dates: int) -> bool:
     return bool(screen)
 
 
-def _train(record: Method, *cubes: Any, **options: Any) -> Any:
-    """Train a network on the cube of a call."""
-    from xstf.train import fit  # loads torch
-
-    return fit(record, *cubes, **options)
-
-
-def _said(states: list[Any], times: np.ndarray) -> dict[str, str]:
-    """Return what the states of an eager run tell of it."""
-    said = {}
+def _findings(states: Sequence[Any], dates: np.ndarray) -> dict[str, str]:
+    """Return what the states of an eager run found: the screening, and what `auto` chose."""
+    found = {}
     for state in states:
         if "screened" in state:
-            said["stf_screened"] = f"{state['screened']:.2%} of the clear observations sampled"
+            found["stf_screened"] = f"{state['screened']:.2%} of the clear observations sampled"
         by_date = state["method"].get("said", ())
         if len(by_date):
-            days = times.astype("datetime64[D]")
-            said["stf_choice"] = "; ".join(f"{d} {t}" for d, t in zip(days, by_date, strict=True))
-    return said
+            days = dates.astype("datetime64[D]")
+            found["stf_choice"] = "; ".join(f"{d} {t}" for d, t in zip(days, by_date, strict=True))
+    return found
 
 
-def _chunks(cube: Cube, layers: int) -> tuple[Any, Any]:
+def _chunks(cube: Cube, layers: int) -> Chunks:
     """Return the chunks of a lazy result along y and x: the caller's, unless they were too large.
 
     All dates are in one chunk of the result, so images that were a chunk each are cut smaller.

@@ -1,37 +1,201 @@
-"""What the verbs share: a method's parameters, and what a result says of the call."""
+"""The steps that all verbs share: a method and its parameters, its engine and weights, the run."""
 
 from __future__ import annotations
 
 import dataclasses
+import inspect
 import numbers
 import os
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
 
 from xstf._method import Method, Task
 from xstf._version import __version__
+from xstf.cubes.arrays import Array
 from xstf.cubes.read import Cube
 from xstf.cubes.write import history_line
 from xstf.methods.lookup import get_method, method_names
+from xstf.tiles.engines import Runner, make_runner, pick_engine
+from xstf.tiles.run import Job, is_lazy, run_tiles, settle_now
+from xstf.verbs.checkpoint import NetworkCubes, lattice_tile, resolve_weights
+
+# Of a lazy result along y and x, as dask writes them.
+Chunks: TypeAlias = tuple[int | tuple[int, ...], int | tuple[int, ...]]
 
 
-def make_params(record: Method, params: dict[str, Any]) -> Any:
-    """Return the method's parameters, checked; raise naming what there is."""
-    known = {f.name: f.default for f in dataclasses.fields(record.params)}
-    unknown = sorted(set(params) - set(known))
+@dataclass(frozen=True, kw_only=True)
+class Call:
+    """A method with its parameters, as a verb was asked to run it.
+
+    Parameters
+    ----------
+    verb
+        Its function, whose arguments error messages list.
+    record, params
+        The method, and an instance of its parameters.
+    quality
+        Whether the standard deviation and the flag are wanted.
+    progress
+        Whether a bar is shown.
+    """
+
+    verb: Callable[..., object]
+    record: Method
+    params: Any
+    quality: bool
+    progress: bool
+
+
+@dataclass(frozen=True, kw_only=True)
+class Run:
+    """A call with what it takes to run it.
+
+    Parameters
+    ----------
+    call
+        The method and its parameters, of a network with the side of its tiles.
+    runner
+        The kernel on its engine, with the weights of a network.
+    attrs
+        What the result says of the call.
+    """
+
+    call: Call
+    runner: Runner
+    attrs: dict[str, str]
+
+
+def choose(
+    verb: Callable[..., object],
+    task: Task,
+    method: str | Method,
+    params: Mapping[str, object],
+    *,
+    quality: bool,
+    progress: bool,
+) -> Call:
+    """Return the method of a call with its parameters checked; raise naming what there is."""
+    record = get_method(task, method)
+    options = make_params(record, params, verb)
+    if quality and not record.std:
+        raise ValueError(
+            f"{record.name} gives no standard deviation; {names_with(record.task, 'std')}"
+        )
+    return Call(verb=verb, record=record, params=options, quality=quality, progress=progress)
+
+
+def prepare(
+    call: Call,
+    source: Cube,
+    arrays: Sequence[Array],
+    network: Callable[[], NetworkCubes],
+    *,
+    engine: str | None,
+    device: str | None,
+    grid: str = "",
+) -> Run:
+    """Return a call ready to run: its engine and device found, a network's weights resolved.
+
+    Parameters
+    ----------
+    call
+        The method and its parameters.
+    source
+        The cube whose attributes the result keeps.
+    arrays
+        What the kernel will see: a GPU's arrays choose a GPU's engine.
+    network
+        Returns the cubes that a network is held against and trained on.
+    engine, device
+        As the caller gave them.
+    grid
+        How the cubes got to nested grids, in words.
+    """
+    record, params = call.record, call.params
+    chosen = pick_engine(record, engine, *arrays)
+    runner = make_runner(record, chosen, device)
+    written = f"{record.name}({listed(params)})"
+    previous = source.source.attrs.get("history")
+    attrs = {
+        "stf_method": f"{written}, xstf {__version__}",
+        "history": history_line(f"{call.verb.__name__}, {written}", previous, __version__),
+    }
+    if grid:
+        attrs["stf_grid"] = grid
+    if record.net is not None:
+        params, weights, attrs["stf_weights"] = resolve_weights(record, params, network())
+        runner = make_runner(record, chosen, device, weights)
+    return Run(call=dataclasses.replace(call, params=params), runner=runner, attrs=attrs)
+
+
+def compute(
+    run: Run, jobs: Sequence[Job], *, chunks: Chunks, tile: int, settled: bool = False
+) -> tuple[Any, list[Any]]:
+    """Return the layers of all jobs, lazy if an input is, and what an eager run settled.
+
+    Parameters
+    ----------
+    run
+        What the jobs were made of.
+    jobs
+        Of one output shape.
+    chunks
+        Of a lazy result along y and x.
+    tile
+        Side of an eager run's tile in output pixels; networks with a lattice have their own.
+    settled
+        Settle every state of an eager run first, for what it tells; else those that tiles ask for.
+
+    Returns
+    -------
+    layers, states
+        ``(job, layer, …, y, x)``, and the states if they were settled.
+    """
+    if run.runner.weights is not None and hasattr(run.call.params, "blend"):
+        tile = lattice_tile(run.call.params)
+    ready, states = settle_now(jobs) if settled else (list(jobs), [])
+    layers = run_tiles(ready, chunks=chunks, tile=tile, progress=run.call.progress)
+    return layers, states
+
+
+def chunks_of(cube: Cube, side: int) -> Chunks:
+    """Return a cube's chunks along y and x, those of a lazy result; `side` for a numpy cube."""
+    if is_lazy(cube.data):
+        return cube.data.chunks[2], cube.data.chunks[3]
+    return side, side
+
+
+# --- parameters -------------------------------------------------------------------------------
+
+
+def make_params(
+    record: Method, given: Mapping[str, object], verb: Callable[..., object] | None = None
+) -> Any:
+    """Return the method's parameters, checked; raise naming those of the method and the verb."""
+    defaults = {f.name: f.default for f in dataclasses.fields(record.params)}
+    unknown = sorted(set(given) - set(defaults))
     if unknown:
+        arguments = [] if verb is None else _arguments(verb)
         raise TypeError(
             f"{record.name} has no parameter {unknown}; it has {listed(record.params())}"
+            + (f"; the verb's own arguments are {', '.join(arguments)}" if arguments else "")
         )
-    params = {k: os.fspath(v) if isinstance(v, os.PathLike) else v for k, v in params.items()}
-    for name, value in params.items():
-        _check_kind(record, name, value, known[name])
-    return record.params(**params)
+    values = {k: os.fspath(v) if isinstance(v, os.PathLike) else v for k, v in given.items()}
+    for name, value in values.items():
+        _check_kind(record, name, value, defaults[name])
+    return record.params(**values)
 
 
-def _check_kind(record: Method, name: str, value: Any, default: Any) -> None:
+def _arguments(verb: Callable[..., object]) -> list[str]:
+    kinds = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    return [n for n, p in inspect.signature(verb).parameters.items() if p.kind in kinds]
+
+
+def _check_kind(record: Method, name: str, value: object, default: object) -> None:
     """Refuse a value of another kind than the default's; the record checks what it means."""
-    kinds: dict[type, Any] = {int: numbers.Integral, float: numbers.Real}
-    kind: Any = kinds.get(type(default), type(default))
+    kinds: dict[type, type] = {int: numbers.Integral, float: numbers.Real}
+    kind = kinds.get(type(default), type(default))
     if not isinstance(value, kind) or isinstance(value, bool) != isinstance(default, bool):
         raise TypeError(
             f"{record.name}: {name} must be {type(default).__name__}, as its default {default!r}, "
@@ -39,28 +203,12 @@ def _check_kind(record: Method, name: str, value: Any, default: Any) -> None:
         )
 
 
-def listed(options: Any) -> str:
+def listed(params: Any) -> str:
     """Return parameters as they are written in a call."""
-    return ", ".join(f"{f.name}={getattr(options, f.name)!r}" for f in dataclasses.fields(options))
+    return ", ".join(f"{f.name}={getattr(params, f.name)!r}" for f in dataclasses.fields(params))
 
 
-def require_std(record: Method) -> None:
-    """Raise if a method gives no standard deviation, naming those that do."""
-    if not record.std:
-        raise ValueError(
-            f"{record.name} gives no standard deviation; {names_with(record.task, 'std')} do"
-        )
-
-
-def names_with(task: Task, field: str) -> list[str]:
-    """Return the methods of a task whose record says yes to a field."""
-    return [n for n in method_names(task) if getattr(get_method(task, n), field)]
-
-
-def call_attrs(verb: str, record: Method, options: Any, cube: Cube) -> dict[str, Any]:
-    """Return what the result of a call says of it."""
-    call = f"{record.name}({listed(options)})"
-    return {
-        "stf_method": f"{call}, xstf {__version__}",
-        "history": history_line(f"{verb}, {call}", cube.source.attrs.get("history"), __version__),
-    }
+def names_with(task: Task, field: str) -> str:
+    """Return a clause that names the methods of a task whose record says yes to a field."""
+    names = [n for n in method_names(task) if getattr(get_method(task, n), field)]
+    return f"{names} do" if names else f"no method of {task} does"

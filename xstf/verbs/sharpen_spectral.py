@@ -1,26 +1,19 @@
-"""The verb `sharpen_spectral`: check, choose, tile, label."""
+"""The verb `sharpen_spectral`: read, align, choose, tile, label."""
 
 from __future__ import annotations
 
-from functools import partial
+from collections.abc import Sequence
 from typing import Any
 
 import xarray as xr
 
-from xstf import weights
-from xstf._method import Method, Weights
-from xstf.align.regrid import regrid_images
-from xstf.align.sharpen_spectral import match_images, read_sensors
-from xstf.cubes.nesting import nesting_of
-from xstf.cubes.read import Cube, read_cube
+from xstf._method import Method
+from xstf.align.sharpen_spectral import align_sharpen
 from xstf.cubes.write import assemble_on
-from xstf.methods.lookup import get_method
-from xstf.tiles.engines import make_runner, pick_engine
 from xstf.tiles.flags import FLAG_MEANINGS
-from xstf.tiles.run import is_lazy, run_tiles, settle_now
 from xstf.tiles.sharpen_spectral import sharpen_job
-from xstf.verbs.checkpoint import resolve_weights
-from xstf.verbs.pipeline import call_attrs, make_params, require_std
+from xstf.verbs.checkpoint import NetworkCubes
+from xstf.verbs.pipeline import choose, chunks_of, compute, prepare
 
 # Side of a tile in fine pixels: there are hundreds of bands in it, and a halo around it.
 TILE = 256
@@ -41,7 +34,7 @@ def sharpen_spectral(
     device: str | None = None,
     return_quality: bool = False,
     progress: bool = False,
-    **params: Any,
+    **params: object,
 ) -> Any:
     """Return the many bands of a blurred cube on the grid of a sharp one with few bands.
 
@@ -103,80 +96,51 @@ def sharpen_spectral(
     >>> sharp.sizes["band"] == spectral.sizes["band"], sharp.sizes["y"] == spatial.sizes["y"]
     (True, True)
     """
-    blurred = read_cube(spectral, what="spectral", mask=mask)
-    sharp = read_cube(spatial, what="spatial", mask=spatial_mask)
-    record = get_method("sharpen_spectral", method)
-    options = make_params(record, params)
-    if return_quality:
-        require_std(record)
-    nesting = nesting_of(sharp.grid, blurred.grid, what=("spatial", "spectral"))
-    known = read_sensors(srf, psf, sharp, blurred)
-    pairs = match_images(blurred, sharp, time_tolerance)
-    found: Weights | None = None
-    attrs = call_attrs("sharpen_spectral", record, options, blurred)
-    chosen = pick_engine(record, engine, sharp.data, blurred.data)
-    if record.net is not None:
-        train = partial(
-            _train, record, spectral, spatial, mask=mask, spatial_mask=spatial_mask, psf=psf,
-            register=register, time_tolerance=time_tolerance, device=device, progress=progress,
+    cubes = align_sharpen(
+        spectral, spatial, srf=srf, psf=psf, mask=mask, spatial_mask=spatial_mask,
+        time_tolerance=time_tolerance,
+    )  # fmt: skip
+    many, few = cubes.spectral, cubes.spatial
+    call = choose(
+        sharpen_spectral, "sharpen_spectral", method, params, quality=return_quality,
+        progress=progress,
+    )  # fmt: skip
+
+    def network() -> NetworkCubes:
+        return NetworkCubes(
+            cubes=(spectral, spatial), bands=many.bands, ratio=cubes.nesting.ratio,
+            guides=few.bands,
+            reading={
+                "mask": mask, "spatial_mask": spatial_mask, "psf": psf, "register": register,
+                "time_tolerance": time_tolerance, "device": device, "progress": progress,
+            },
         )  # fmt: skip
-        options, found, attrs["stf_weights"] = resolve_weights(
-            record, options, bands=blurred.bands, ratio=nesting.ratio, fit=train
-        )
-        _check_guides(found.source, sharp)
-    runner = make_runner(record, chosen, device, found)
-    dates = list(range(blurred.data.shape[0]))
-    coarse = blurred.data
-    if nesting.how != "nested" or nesting.coarse != blurred.grid:
-        coarse = regrid_images(blurred, nesting, dates)
+
+    run = prepare(
+        call, many, (few.data, many.data), network, engine=engine, device=device,
+        grid=cubes.grid_text,
+    )  # fmt: skip
+    coarse, known = cubes.on_nested_grid(), cubes.sensors.samples()
     jobs = [
-        sharpen_job(sharp.data, coarse, (pairs[d], d), nesting, runner, record, options, known,
-             register, return_quality)
-        for d in dates
-    ]  # fmt: skip
-    jobs, states = settle_now(jobs)
-    layers = run_tiles(jobs, chunks=_chunks(sharp), tile=TILE, progress=progress)
-    attrs["stf_grid"] = f"{nesting.how}, ratio {nesting.ratio}"
-    attrs |= _said(states)
-    return assemble_on(layers, blurred, sharp, attrs, return_quality, FLAG_MEANINGS)
-
-
-# --- pieces -----------------------------------------------------------------------------------
-
-
-def _train(record: Method, *cubes: Any, **options: Any) -> Any:
-    """Train a network on the cubes of a call."""
-    from xstf.train import fit  # loads torch
-
-    return fit(record, *cubes, **options)
-
-
-def _check_guides(source: Any, spatial: Cube) -> None:
-    """Raise if a network makes its bands of others than the spatial cube's."""
-    manifest = weights.load(source).manifest
-    want, have = manifest.extra["guides"], [str(b) for b in spatial.bands]
-    if want != have:
-        raise ValueError(
-            f"these weights make bands of {len(want)} others, {want}; spatial has {len(have)}, "
-            f"{have}: select or reorder its bands"
+        sharpen_job(
+            few.data, coarse, (image, date), cubes.nesting, run.runner, call.record,
+            run.call.params, known, register, return_quality,
         )
+        for date, image in enumerate(cubes.images)
+    ]  # fmt: skip
+    layers, states = compute(run, jobs, chunks=chunks_of(few, TILE), tile=TILE, settled=True)
+    attrs = run.attrs | _findings(states)
+    return assemble_on(layers, many, few, attrs, return_quality, FLAG_MEANINGS)
 
 
-def _said(states: list[Any]) -> dict[str, str]:
-    """Return what the states of an eager run tell of it."""
-    said = {}
+def _findings(states: Sequence[Any]) -> dict[str, str]:
+    """Return what the states of an eager run found: the shift, and what `auto` chose."""
+    found = {}
     shifts = [state["shift"] for state in states]
     if any(shift.any() for shift in shifts):
         by_date = "; ".join(f"{down:.2f}, {right:.2f}" for down, right in shifts)
-        said["stf_shift"] = f"spatial pixels down and right, by date: {by_date}"
+        found["stf_shift"] = f"spatial pixels down and right, by date: {by_date}"
     chosen = [name for state in states for name in state["method"].get("said", ())]
     if chosen:
-        said["stf_choice"] = ", ".join(chosen)
-    return said
-
-
-def _chunks(cube: Cube) -> tuple[Any, Any]:
-    """Return the chunks of a lazy result along y and x: the spatial cube's, or tiles."""
-    if is_lazy(cube.data):
-        return cube.data.chunks[2], cube.data.chunks[3]
-    return (TILE, TILE)
+        found["stf_choice"] = ", ".join(chosen)
+    return found

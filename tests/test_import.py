@@ -9,7 +9,8 @@ import xstf
 
 PUBLIC = {
     "Method", "__version__", "evaluate_fusion", "evaluate_gapfill", "evaluate_sharpen",
-    "evaluate_sts", "files", "fuse", "gapfill", "get_method", "list_methods", "masks", "metrics",
+    "evaluate_sharpen_spectral", "evaluate_sts", "files", "fuse", "gapfill", "get_method",
+    "list_methods", "masks", "metrics",
     "plot", "scenes", "sensors", "sharpen_spectral", "show_versions", "simulate", "testing",
     "train", "weights",
 }  # fmt: skip

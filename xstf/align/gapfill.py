@@ -71,6 +71,7 @@ def align_gapfill(
     first = optical.times.min()
     order = np.argsort(optical.times, kind="stable")
     dates = optical.times[order]
+    times, first_day = days_since(dates, first), day_of_year(first)
     guides = tuple(
         read_guide(given, what, optical, order, guide_tolerance, sar_units)
         for given, what in ((sar, "sar"), (guide, "guide"))
@@ -80,8 +81,8 @@ def align_gapfill(
         cube=optical,
         dates=dates,
         order=order,
-        times=days_since(dates, first),
-        first_day=day_of_year(first),
+        times=times,
+        first_day=first_day,
         guides=guides,
         certain=None if certain is None else read_certain(certain, optical),
     )

@@ -47,7 +47,6 @@ def read_guide(
     guide = read_cube(given, what=what)
     if guide.times is None or cube.times is None:
         raise ValueError(f"{what} has no time; add a time dim or a scalar time coordinate")
-    require_both_crs(cube.grid, guide.grid, "cube", what)
     reach = read_timedelta(tolerance, "guide_tolerance") / np.timedelta64(1, "D")
     if not reach > 0:
         raise ValueError(f"guide_tolerance must be longer than nothing, not {tolerance!r}")
@@ -59,6 +58,7 @@ def read_guide(
             f"{what} has no image within {tolerance} of any date of the cube: it goes from {first} "
             f"to {last}; give another {what} or a longer guide_tolerance"
         )
+    require_both_crs(cube.grid, guide.grid, "cube", what)
     linear = what == "sar" and _is_linear(guide, sar_units)
     tile = GuideTile(guide.grid, cube.grid, weights, linear)
     rows, cols = tile.window(slice(0, cube.grid.height), slice(0, cube.grid.width))

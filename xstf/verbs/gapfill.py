@@ -16,13 +16,12 @@ from xstf.align.gapfill import align_gapfill
 from xstf.cubes.pairs import read_timedelta
 from xstf.cubes.read import Cube
 from xstf.cubes.write import assemble
-from xstf.methods.lookup import get_method, method_names
 from xstf.numerics.outliers import SCREEN_HALO
 from xstf.tiles.flags import FLAG_MEANINGS
 from xstf.tiles.gapfill import GapTile, gapfill_job
 from xstf.tiles.run import cores, is_lazy, plan_chunks
 from xstf.verbs.checkpoint import NetworkCubes
-from xstf.verbs.pipeline import Chunks, choose, compute, names_with, prepare
+from xstf.verbs.pipeline import Chunks, choose, compute, methods_that, prepare
 
 # Bytes of one tile with its halo, all dates and bands. Without a halo small ones are best, which
 # stay in a core's cache; with one, large ones, whose halo is the smaller part of them; kernels hold
@@ -191,19 +190,17 @@ def gapfill(
 def _check_can(record: Method, cube: Cube, *, smooth: bool, guided: bool) -> None:
     """Raise if a method cannot do what is asked of it."""
     if smooth and not record.smooth:
-        raise ValueError(
-            f"{record.name} fills and does not smooth; {names_with('gapfill', 'smooth')}"
-        )
+        able = methods_that("gapfill", lambda m: m.smooth)
+        raise ValueError(f"{record.name} fills and does not smooth; {able} do")
     if guided and not record.guided:
-        raise ValueError(
-            f"{record.name} makes no use of sar= or guide=; {names_with('gapfill', 'guided')}"
-        )
+        able = methods_that("gapfill", lambda m: m.guided)
+        raise ValueError(f"{record.name} makes no use of sar= or guide=; {able} do")
     dates = cube.data.shape[0]
     if dates < record.fewest:
-        able = [n for n in method_names("gapfill") if get_method("gapfill", n).fewest <= dates]
+        able = methods_that("gapfill", lambda m: m.fewest <= dates)
         raise ValueError(
             f"{record.name} needs {record.fewest} dates or more to fill one from the others, the "
-            f"cube has {dates}; {f'{able} work' if able else 'no method works'} with so few"
+            f"cube has {dates}; {able} work with so few"
         )
 
 
@@ -236,7 +233,7 @@ def _findings(states: Sequence[Any], dates: np.ndarray) -> dict[str, str]:
     for state in states:
         if "screened" in state:
             found["stf_screened"] = f"{state['screened']:.2%} of the clear observations sampled"
-        by_date = state["method"].get("said", ())
+        by_date = (state["method"] or {}).get("said", ())
         if len(by_date):
             days = dates.astype("datetime64[D]")
             found["stf_choice"] = "; ".join(f"{d} {t}" for d, t in zip(days, by_date, strict=True))

@@ -80,7 +80,7 @@ def choose(
     options = make_params(record, params, verb)
     if quality and not record.std:
         raise ValueError(
-            f"{record.name} gives no standard deviation; {names_with(record.task, 'std')}"
+            f"{record.name} gives no standard deviation; {methods_that(record.task, _gives_std)} do"
         )
     return Call(verb=verb, record=record, params=options, quality=quality, progress=progress)
 
@@ -113,8 +113,6 @@ def prepare(
         How the cubes got to nested grids, in words.
     """
     record, params = call.record, call.params
-    chosen = pick_engine(record, engine, *arrays)
-    runner = make_runner(record, chosen, device)
     written = f"{record.name}({listed(params)})"
     previous = source.source.attrs.get("history")
     attrs = {
@@ -123,6 +121,8 @@ def prepare(
     }
     if grid:
         attrs["stf_grid"] = grid
+    chosen = pick_engine(record, engine, *arrays)
+    runner = make_runner(record, chosen, device)
     if record.net is not None:
         params, weights, attrs["stf_weights"] = resolve_weights(record, params, network())
         runner = make_runner(record, chosen, device, weights)
@@ -208,7 +208,11 @@ def listed(params: Any) -> str:
     return ", ".join(f"{f.name}={getattr(params, f.name)!r}" for f in dataclasses.fields(params))
 
 
-def names_with(task: Task, field: str) -> str:
-    """Return a clause that names the methods of a task whose record says yes to a field."""
-    names = [n for n in method_names(task) if getattr(get_method(task, n), field)]
-    return f"{names} do" if names else f"no method of {task} does"
+def methods_that(task: Task, can: Callable[[Method], bool]) -> str:
+    """Return the names of the methods of a task that can do something, for messages."""
+    names = [n for n in method_names(task) if can(get_method(task, n))]
+    return ", ".join(names) or "no methods of this task"
+
+
+def _gives_std(record: Method) -> bool:
+    return record.std

@@ -140,7 +140,7 @@ def _findings(states: Sequence[Any]) -> dict[str, str]:
     if any(shift.any() for shift in shifts):
         by_date = "; ".join(f"{down:.2f}, {right:.2f}" for down, right in shifts)
         found["stf_shift"] = f"spatial pixels down and right, by date: {by_date}"
-    chosen = [name for state in states for name in state["method"].get("said", ())]
+    chosen = [name for state in states for name in (state["method"] or {}).get("said", ())]
     if chosen:
         found["stf_choice"] = ", ".join(chosen)
     return found

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
 from collections.abc import Hashable
 from dataclasses import replace
 from typing import Any
@@ -212,10 +211,3 @@ def split_bands(parts: dict[str, xr.DataArray], like: Cube) -> xr.Dataset:
             )
             out[f"{name}{suffix}"].encoding.update(array.encoding)
     return out
-
-
-def history_line(call: str, previous: Any, version: str) -> str:
-    """Return a CF history with one more line."""
-    now = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
-    line = f"{now} xstf {version}: {call}"
-    return f"{line}\n{previous}" if previous else line

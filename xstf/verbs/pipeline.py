@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import datetime
 import inspect
 import numbers
 import os
@@ -14,7 +15,6 @@ from xstf._method import Method, Task
 from xstf._version import __version__
 from xstf.cubes.arrays import Array
 from xstf.cubes.read import Cube
-from xstf.cubes.write import history_line
 from xstf.methods.lookup import get_method, method_names
 from xstf.tiles.engines import Runner, make_runner, pick_engine
 from xstf.tiles.run import Job, is_lazy, run_tiles, settle_now
@@ -117,7 +117,7 @@ def prepare(
     previous = source.source.attrs.get("history")
     attrs = {
         "stf_method": f"{written}, xstf {__version__}",
-        "history": history_line(f"{call.verb.__name__}, {written}", previous, __version__),
+        "history": _history(f"{call.verb.__name__}, {written}", previous),
     }
     if grid:
         attrs["stf_grid"] = grid
@@ -164,6 +164,13 @@ def chunks_of(cube: Cube, side: int) -> Chunks:
     if is_lazy(cube.data):
         return cube.data.chunks[2], cube.data.chunks[3]
     return side, side
+
+
+def _history(call: str, previous: object) -> str:
+    """Return a CF history with one more line."""
+    now = datetime.datetime.now(datetime.UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+    line = f"{now} xstf {__version__}: {call}"
+    return f"{line}\n{previous}" if previous else line
 
 
 # --- parameters -------------------------------------------------------------------------------

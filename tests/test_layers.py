@@ -156,3 +156,20 @@ def test_every_row_exists():
     """`store` comes with resumable writing."""
     have = {name.split(".")[0] for name in NAMES}
     assert {top for row in ROWS for top in row} - have == {"store"}
+
+
+def test_the_page_on_the_architecture_lists_the_folders_there_are():
+    page = (PACKAGE.parent / "docs" / "architecture.md").read_text()
+    listed = set(re.findall(r"^\| `(\w+)/` \|", page, re.MULTILINE))
+    folders = {p.name for p in PACKAGE.iterdir() if (p / "__init__.py").exists()}
+    assert listed == folders
+    drawn = page.split("```text")[1].split("```")[0]
+    for name in {name.split(".")[0] for name in NAMES} - {"__init__"}:
+        assert name in drawn, f"{name} is not in the diagram"
+
+
+def test_every_folder_says_what_it_is():
+    for folder in {path.parent for path in FILES if path.parent != PACKAGE}:
+        opening = ast.get_docstring(ast.parse((folder / "__init__.py").read_text()))
+        assert opening, f"{folder.name}/__init__.py says nothing"
+    assert len([p for p in PACKAGE.iterdir() if p.is_file()]) <= 20

@@ -75,12 +75,12 @@ def align_fuse(
     coarse_resolution: float | None = None,
 ) -> FuseCubes:
     """Return both cubes as :func:`xstf.fuse` and training read them; the arguments are theirs."""
-    sharp = read_cube(fine, what="fine", mask=mask)
-    blurred = read_cube(coarse, what="coarse", mask=coarse_mask, resolution=coarse_resolution)
-    blurred = select_bands(blurred, sharp.bands, of="fine")
-    times, coarse_times = sharp.dates, blurred.dates
-    nesting, text = _nest(sharp, blurred, coarse_resolution)
-    return FuseCubes(sharp, blurred, times, coarse_times, nesting, text)
+    own = read_cube(fine, what="fine", mask=mask)
+    other = read_cube(coarse, what="coarse", mask=coarse_mask, resolution=coarse_resolution)
+    other = select_bands(other, own.bands, of="fine")
+    times, coarse_times = own.dates, other.dates
+    nesting, text = _find_nesting(own, other, coarse_resolution)
+    return FuseCubes(own, other, times, coarse_times, nesting, text)
 
 
 def read_dates(time: DateLike | None) -> np.ndarray | None:
@@ -97,33 +97,33 @@ def read_dates(time: DateLike | None) -> np.ndarray | None:
     return dates
 
 
-def _nest(sharp: Cube, blurred: Cube, given: float | None) -> tuple[Nesting, str]:
+def _find_nesting(fine: Cube, coarse: Cube, given: float | None) -> tuple[Nesting, str]:
     """Return the nested grids, and in words how the coarse cube gets there."""
-    resolution = given if given is not None else _stated_resolution(blurred)
-    nesting = nesting_of(sharp.grid, blurred.grid, coarse_resolution=resolution)
+    resolution = given if given is not None else _stated_resolution(coarse)
+    nesting = nesting_of(fine.grid, coarse.grid, coarse_resolution=resolution)
     estimated = ""
-    if resolution is None and same_resolution(sharp.grid, blurred.grid):
-        resolution = _estimated_resolution(blurred)
-        nesting = nesting_of(sharp.grid, blurred.grid, coarse_resolution=resolution)
+    if resolution is None and same_resolution(fine.grid, coarse.grid):
+        resolution = _estimated_resolution(coarse)
+        nesting = nesting_of(fine.grid, coarse.grid, coarse_resolution=resolution)
         estimated = f", true resolution estimated as {resolution:.4g}"
     return nesting, f"{nesting.how}, ratio {nesting.ratio}{estimated}"
 
 
-def _stated_resolution(blurred: Cube) -> float | None:
+def _stated_resolution(coarse: Cube) -> float | None:
     """Return what a coarse cube's attrs say of its true pixel size."""
-    stated = blurred.source.attrs.get("native_coarse_resolution")
-    if stated is None and isinstance(blurred.source, xr.Dataset):
-        first = next(v for v in blurred.source.data_vars.values() if v.ndim >= 2)
+    stated = coarse.source.attrs.get("native_coarse_resolution")
+    if stated is None and isinstance(coarse.source, xr.Dataset):
+        first = next(v for v in coarse.source.data_vars.values() if v.ndim >= 2)
         stated = first.attrs.get("native_coarse_resolution")
     return None if stated is None else float(stated)
 
 
-def _estimated_resolution(blurred: Cube) -> float:
-    if is_lazy(blurred.data):
+def _estimated_resolution(coarse: Cube) -> float:
+    if is_lazy(coarse.data):
         raise ValueError(
-            f"coarse has pixels ({blurred.grid.resolution:g}) as small as fine's, so it was "
+            f"coarse has pixels ({coarse.grid.resolution:g}) as small as fine's, so it was "
             "resampled: give its true pixel size with coarse_resolution= (an estimate needs "
             "computing, and the cube is lazy)"
         )
-    images = to_host(blurred.data)
-    return estimate_resolution(images, blurred.grid.resolution)
+    images = to_host(coarse.data)
+    return estimate_resolution(images, coarse.grid.resolution)

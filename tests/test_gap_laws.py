@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from xstf._method import Method
+from xstf._method import GapfillSamples, Method
 from xstf.methods.lookup import get_method, method_names
 from xstf.tiles import engines as _engines
 
@@ -36,18 +36,18 @@ class Case:
     guide: np.ndarray | None
     times: np.ndarray
 
-    def state(self, record: Method, options: Any) -> dict[str, Any]:
+    def state(self, record: Method, options: Any) -> Any:
         """Return what the method settles on the whole cube."""
         if record.settle is None:
-            return {}
-        samples = {"cube": self.cube[None].copy()}
-        if self.guide is not None and record.guided:
-            samples["guide"] = self.guide[None].copy()
+            return None
+        guided = self.guide is not None and record.guided
+        guide = self.guide[None].copy() if guided else None
+        samples = GapfillSamples(self.cube[None].copy(), guide)
         return record.settle(samples, times=self.times, params=options)
 
     def run(
         self, record: Method, engine: str = "", *, std: bool = False,
-        inner: tuple[slice, slice] | None = None, state: dict[str, Any] | None = None,
+        inner: tuple[slice, slice] | None = None, state: Any = None,
     ) -> tuple[Any, ...]:  # fmt: skip
         """Return the kernel's results on the whole cube or its inner part."""
         options = record.params()

@@ -326,7 +326,7 @@ def test_radar_is_refused_by_networks_that_know_none(record, weights):
 def test_the_prior_is_linear_in_time_from_the_dates_around():
     """In holes it is what `linear` says; where a date is seen, what `linear` says without it."""
     cube = make_cube(24, 31)
-    found = _prior.prior_of("linear", cube.values, DAYS.astype(float), {})
+    found = _prior.prior_of("linear", cube.values, DAYS.astype(float), None)
     holes = cube.isnull().values
     np.testing.assert_allclose(found[holes], prior(cube).values[holes], rtol=1e-5)
     for date in (0, 3, 7):
@@ -338,14 +338,14 @@ def test_the_prior_is_linear_in_time_from_the_dates_around():
 def test_the_prior_of_a_pixel_seen_once_is_what_was_seen():
     cube = np.full((3, 1, 1, 2), np.nan, np.float32)
     cube[1, 0, 0, 0] = 0.4
-    found = _prior.prior_of("linear", cube, np.array([0.0, 5.0, 5.0]), {})
+    found = _prior.prior_of("linear", cube, np.array([0.0, 5.0, 5.0]), None)
     np.testing.assert_array_equal(found[:, 0, 0, 0], np.float32([0.4, 0.4, 0.4]))
     assert np.isnan(found[..., 1]).all()
 
 
 def test_the_prior_takes_dates_twice():
     cube = np.float32([0.1, 0.2, 0.4]).reshape(3, 1, 1, 1)
-    found = _prior.prior_of("linear", cube, np.array([3.0, 3.0, 3.0]), {})
+    found = _prior.prior_of("linear", cube, np.array([3.0, 3.0, 3.0]), None)
     assert np.isfinite(found).all()
     assert 0.1 <= found[1, 0, 0, 0] <= 0.4
 
@@ -388,9 +388,9 @@ def test_an_untrained_network_fills_as_its_prior(record, base, tmp_path):
     [
         ({"tile": 22}, "whole in 5"),
         ({"tile": 20, "overlap": 20}, "must be above overlap"),
-        ({"overlap": 7}, "overlap must be even"),
-        ({"blend": "hard"}, "blend must be"),
-        ({"prior": "spline"}, "prior must be one of"),
+        ({"overlap": 7}, "overlap=7: give an even"),
+        ({"blend": "hard"}, "blend='hard': give one of"),
+        ({"prior": "spline"}, "prior='spline': give one of"),
         ({"weights": ""}, "needs weights"),
     ],
 )

@@ -5,9 +5,13 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal, NamedTuple, Protocol, TypeAlias, TypeVar
+from numbers import Real
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, TypeAlias, TypeVar
 
 import numpy as np
+
+if TYPE_CHECKING:  # it loads numba
+    from xstf.numerics.seasonal import SceneSeason
 
 Task: TypeAlias = Literal["fuse", "gapfill", "sharpen_spectral", "sts"]
 Engine: TypeAlias = Literal["numba", "cupy", "torch", "numpy"]
@@ -33,12 +37,13 @@ class GapfillSamples(NamedTuple):
     guide
         ``(window, time, guide_band, y, x)``, or None.
     season
-        What `xstf.numerics.seasonal.season_state` says of the windows, where it was needed before.
+        What `xstf.numerics.seasonal.season_state` learned from the windows, where it was needed
+        before; None: not yet.
     """
 
     cube: np.ndarray
     guide: np.ndarray | None = None
-    season: Any = None
+    season: SceneSeason | None = None
 
 
 class SharpenSamples(NamedTuple):
@@ -453,7 +458,7 @@ class Method:
     reference: str
     pairs: tuple[int, int] = (1, 1)
     prepare: Callable[..., dict[str, Any]] | None = None
-    settle: Callable[..., dict[str, Any]] | None = None
+    settle: Callable[..., Any] | None = None
     std: bool = False
     state_for_std: bool = False
     smooth: bool = False
@@ -490,7 +495,7 @@ def network(record: Method) -> Net:
 def check_at_least(params: object, **least: float) -> None:
     """Raise ValueError unless each of a record's fields, named with its least value, reaches it.
 
-    A field whose least value is an int must be a whole number; None is left to the record's type.
+    A field whose least value is an int must be a whole number.
 
     Examples
     --------
@@ -543,4 +548,4 @@ def check_one_of(params: object, **choices: Collection[object]) -> None:
 
 
 def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)

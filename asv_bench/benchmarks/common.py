@@ -7,6 +7,7 @@ import dask
 import numpy as np
 import xarray as xr
 
+from xstf._method import GapfillSamples
 from xstf.methods.lookup import classical_names
 
 # Tests run every benchmark once, small.
@@ -83,8 +84,8 @@ def holes(dates, bands, side, seed=0):
 def settled(record, cube, times):
     """Return what a gap-filling method settles on a whole cube."""
     if record.settle is None:
-        return {}
-    return record.settle({"cube": cube[None].copy()}, times=times, params=record.params())
+        return None
+    return record.settle(GapfillSamples(cube[None].copy()), times=times, params=record.params())
 
 
 def fill(record, cube, times, state, guide=None):

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import pickle
 
 import numpy as np
 import pytest
 
+from xstf._method import GapfillSamples
 from xstf.methods.gapfill.eof import METHOD, Params, _hide, _pick, _standards
 from xstf.methods.gapfill.eof import modes as _modes
 
@@ -35,7 +37,7 @@ def series(dates=24, bands=2, size=(18, 22), modes=2, noise=0.01, cover=0.4, see
 
 
 def settled(cube, times, params=SMALL):
-    return METHOD.settle({"cube": cube[None]}, times=times, params=params)
+    return METHOD.settle(GapfillSamples(cube[None]), times=times, params=params)
 
 
 def fill(cube, times, params=SMALL, engine="numba", state=None, inner=None, std=True):
@@ -58,8 +60,8 @@ def test_a_pixel_is_the_posterior_mean_of_the_scenes_factor_model_with_student_w
     cube[5, :, 7, 11] += 0.2  # an outlier, which the weights are for
     state = settled(cube, times)
     estimate, std, _ = fill(cube, times, state=state)
-    mean, gain = state["mean"].ravel(), np.tile(state["gain"], len(times))
-    modes = state["modes"].reshape(mean.size, -1)
+    mean, gain = state.mean.ravel(), np.tile(state.gain, len(times))
+    modes = state.modes.reshape(mean.size, -1)
     for y, x in [(0, 0), (7, 11), (17, 21)]:
         z = cube[:, :, y, x].astype(float)
         dates = np.flatnonzero(np.isfinite(z).all(axis=1))
@@ -67,7 +69,7 @@ def test_a_pixel_is_the_posterior_mean_of_the_scenes_factor_model_with_student_w
         for passing in range(_modes.PASSES + 1):
             # by the joint Gaussian of all values, conditioned on the seen ones
             noise = np.zeros((mean.size, mean.size))
-            for t, own in enumerate(state["noise"]):
+            for t, own in enumerate(state.noise):
                 noise[2 * t : 2 * t + 2, 2 * t : 2 * t + 2] = own / weights[t]
             whole = modes @ modes.T + noise
             pull = whole[np.ix_(seen, seen)]
@@ -76,10 +78,10 @@ def test_a_pixel_is_the_posterior_mean_of_the_scenes_factor_model_with_student_w
             if passing < _modes.PASSES:
                 for t in dates:
                     rest = z[t] - fit[2 * t : 2 * t + 2]
-                    distance = rest @ np.linalg.solve(state["noise"][t], rest)
+                    distance = rest @ np.linalg.solve(state.noise[t], rest)
                     weights[t] = (_modes.FREEDOM + 2) / (_modes.FREEDOM + distance)
         left = np.diag(whole) - np.sum(pull * (modes @ modes.T)[:, seen], axis=1)
-        left = np.sqrt(left * gain + state["rest"].ravel())
+        left = np.sqrt(left * gain + state.rest.ravel())
         np.testing.assert_allclose(estimate[:, :, y, x].ravel(), fit, rtol=1e-5)
         np.testing.assert_allclose(std[:, :, y, x].ravel()[~seen], left[~seen], rtol=1e-4)
 
@@ -90,14 +92,14 @@ def test_a_missing_band_gets_what_its_dates_other_band_leaves(engine):
     state = settled(cube, times)
     date = 6
     own = np.array([[4.0, 3.0], [3.0, 4.0]]) * 1e-4
-    state["noise"][date] = own
-    cube[date, :, 2, 3] = [np.nan, state["mean"][date, 1] + 0.03]
+    state.noise[date] = own
+    cube[date, :, 2, 3] = [np.nan, state.mean[date, 1] + 0.03]
     cube[:date, :, 2, 3] = np.nan  # nothing else but this value
     cube[date + 1 :, :, 2, 3] = np.nan
-    state["modes"] = state["modes"] * 0
+    state = dataclasses.replace(state, modes=state.modes * 0)
     estimate, std, _ = fill(cube, times, state=state, engine=engine)
-    assert estimate[date, 0, 2, 3] == pytest.approx(state["mean"][date, 0] + 0.75 * 0.03, rel=1e-5)
-    expected = (4 - 9 / 4) * 1e-4 * state["gain"][0] + state["rest"][date, 0]
+    assert estimate[date, 0, 2, 3] == pytest.approx(state.mean[date, 0] + 0.75 * 0.03, rel=1e-5)
+    expected = (4 - 9 / 4) * 1e-4 * state.gain[0] + state.rest[date, 0]
     assert std[date, 0, 2, 3] == pytest.approx(np.sqrt(expected), rel=1e-5)
 
 
@@ -186,9 +188,9 @@ def test_what_one_date_has_by_itself_is_noise_and_no_mode():
     patch = 0.1 * rng.normal(size=(1, *cube.shape[2:])).astype(np.float32)
     cube[10] += patch  # all bands alike, as a mode of the highest variance would be
     state = settled(cube, times, Params(rank=1))
-    alone = np.abs(state["modes"][10]).mean() / np.abs(state["modes"]).mean()
+    alone = np.abs(state.modes[10]).mean() / np.abs(state.modes).mean()
     assert alone < 3
-    own = state["noise"][10]
+    own = state.noise[10]
     assert own[0, 1] / np.sqrt(own[0, 0] * own[1, 1]) > 0.9
     holes = np.isnan(cube)
     holes[10] = False
@@ -211,10 +213,10 @@ def test_one_outlying_observation_bends_its_pixel_less_the_farther_it_is():
 
 def test_the_rank_is_found_and_a_given_one_is_kept():
     cube, times, _ = series(modes=3, bands=3)
-    assert settled(cube, times)["rank"] in (3, 4)  # one too many costs nothing
-    assert settled(cube, times, Params(rank=2))["rank"] == 2
-    assert settled(cube, times, Params(rank=2))["modes"].shape == (24, 3, 2)
-    assert settled(cube, times, Params(max_rank=1))["rank"] == 1
+    assert settled(cube, times).rank in (3, 4)  # one too many costs nothing
+    assert settled(cube, times, Params(rank=2)).rank == 2
+    assert settled(cube, times, Params(rank=2)).modes.shape == (24, 3, 2)
+    assert settled(cube, times, Params(max_rank=1)).rank == 1
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2])
@@ -373,7 +375,7 @@ def test_one_pixel_alone_gets_its_own_mean_curve(engine):
     cube, times, truth = series(dates=40)
     lone = cube[..., 9:10, 9:10]
     estimate, std, _ = fill(lone, times, engine=engine)
-    assert settled(lone, times)["rank"] == 0
+    assert settled(lone, times).rank == 0
     assert rms((estimate - truth[..., 9:10, 9:10])[np.isnan(lone)]) < 0.05
     assert (std[np.isnan(lone)] > 0).all()
 
@@ -473,12 +475,13 @@ def test_no_data_unit_is_in_the_standards():
 @pytest.mark.parametrize(
     ("options", "match"),
     [
-        ({"rank": 0}, "rank is 0; give a whole number"),
-        ({"rank": 2.5}, "rank is 2.5; give a whole number"),
-        ({"max_rank": None}, "max_rank is None; give a whole number"),
-        ({"rounds": True}, "rounds is True; give a whole number"),
-        ({"tolerance": 0}, "tolerance is 0; give a share"),
-        ({"tolerance": float("nan")}, "tolerance is nan; give a share"),
+        ({"rank": 0}, "rank=0: give a whole number"),
+        ({"rank": 2.5}, "rank=2.5: give a whole number"),
+        ({"max_rank": None}, "max_rank=None: give a whole number"),
+        ({"rounds": True}, "rounds=True: give a whole number"),
+        ({"tolerance": 0}, "tolerance=0: give a finite number above 0"),
+        ({"tolerance": 1.1}, "tolerance=1.1: give a number from 0 to 1"),
+        ({"tolerance": float("nan")}, "tolerance=nan: give"),
     ],
 )
 def test_parameters_without_meaning_are_refused(options, match):

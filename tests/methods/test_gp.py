@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 
-from xstf.methods.gapfill.gp import METHOD, Params
+from xstf._method import GapfillSamples
+from xstf.methods.gapfill.gp import METHOD, Params, State
 from xstf.methods.gapfill.gp import basis as _gp_basis
 from xstf.methods.gapfill.gp import coregionalization as _coregion
 from xstf.methods.gapfill.gp import linear_solve as _gp_linear
@@ -46,17 +49,17 @@ def made_up(times, bands, guide, factors, seed=0):
     axes = np.linalg.qr(rng.normal(size=(outputs, outputs)))[0][:, :width]
     roots = rng.normal(size=(4, width, width)) if guide else rng.normal(size=(4, width, 1))
     mix = roots @ roots.swapaxes(1, 2) * (1 if guide else np.eye(width))
-    return {
-        "scale": rng.uniform(0.05, 0.2, outputs),
-        "loading": np.sqrt(noise)[:, None] * axes,
-        "noise": noise,
-        "kernel": np.einsum("ctu,crs->turs", _coregion.kernels(times, 30.0), mix),
-        "inflate": rng.uniform(0.8, 1.2, bands),
-    }
+    return State(
+        scale=rng.uniform(0.05, 0.2, outputs),
+        loading=np.sqrt(noise)[:, None] * axes,
+        noise=noise,
+        kernel=np.einsum("ctu,crs->turs", _coregion.kernels(times, 30.0), mix),
+        inflate=rng.uniform(0.8, 1.2, bands),
+    )
 
 
 def settle(cube, guide, times, params=SHARP):
-    samples = {"cube": cube[None]} | ({} if guide is None else {"guide": guide[None]})
+    samples = GapfillSamples(cube[None], None if guide is None else guide[None])
     return METHOD.settle(samples, times=times, params=params)
 
 
@@ -77,21 +80,21 @@ def by_hand(cube, guide, state, y, x):
     dates, outputs = both.shape
     where = [(t, p) for t in range(dates) for p in range(outputs) if np.isfinite(both[t, p])]
     mean = np.nanmean(both, axis=0)
-    load, kernel = state["loading"], state["kernel"]
+    load, kernel = state.loading, state.kernel
 
     def cov(t, p, u, q):
         return load[p] @ kernel[t, u] @ load[q]
 
-    values = np.array([(both[t, p] - mean[p]) / state["scale"][p] for t, p in where])
+    values = np.array([(both[t, p] - mean[p]) / state.scale[p] for t, p in where])
     matrix = np.array([[cov(t, p, u, q) for u, q in where] for t, p in where])
-    matrix += np.diag([state["noise"][p] for _, p in where])
+    matrix += np.diag([state.noise[p] for _, p in where])
     estimate, deviation = np.zeros((2, dates, cube.shape[1]))
     for t, p in np.ndindex(*estimate.shape):
         cross = np.array([cov(t, p, u, q) for u, q in where])
         weights = np.linalg.solve(matrix, cross)
-        estimate[t, p] = mean[p] + state["scale"][p] * (weights @ values)
-        variance = cov(t, p, t, p) - weights @ cross + state["noise"][p]
-        deviation[t, p] = state["scale"][p] * np.sqrt(variance) * state["inflate"][p]
+        estimate[t, p] = mean[p] + state.scale[p] * (weights @ values)
+        variance = cov(t, p, t, p) - weights @ cross + state.noise[p]
+        deviation[t, p] = state.scale[p] * np.sqrt(variance) * state.inflate[p]
     return estimate, deviation
 
 
@@ -173,7 +176,8 @@ def test_elimination_solves_and_inverts(size):
 
 def test_what_a_guide_tells_is_the_conditional_of_the_joint_covariance():
     _, _, times, _ = scene(dates=5)
-    shared = _gp_basis.basis(made_up(times, 3, 2, 4), 3)
+    state = made_up(times, 3, 2, 4)
+    shared = _gp_basis.basis(state.loading, state.noise, state.kernel, 3)
     assert not shared.apart
     seen = np.arange(10) % 3 > 0
     spread, pull = _gp_basis.given(shared, 15, seen)
@@ -295,7 +299,9 @@ def test_a_guide_without_values_changes_nothing_where_it_has_none():
     with_guide = fill(cube, guide, times, state=state)[0]
     guide[..., 1, 2] = np.nan
     without = fill(cube, guide, times, state=state)[0]
-    lone = {k: v[:3] if k in ("scale", "loading", "noise") else v for k, v in state.items()}
+    lone = dataclasses.replace(
+        state, scale=state.scale[:3], loading=state.loading[:3], noise=state.noise[:3]
+    )
     alone = fill(cube, None, times, state=lone)[0]
     np.testing.assert_allclose(without[..., 1, 2], alone[..., 1, 2], rtol=1e-6)
     assert np.abs(without - with_guide)[..., 1, 2].max() > 1e-3
@@ -368,7 +374,7 @@ def test_the_smoothest_of_equals_is_chosen():
     worse, same = np.linspace(1, 2, 10), np.linspace(0.99, 1.6, 10)
 
     def trial(error):
-        return [error, np.ones(10), date, np.zeros(10, int)]
+        return _coregion.Skill(error, np.ones(10), date, np.zeros(10, int))
 
     assert _coregion._choose([trial(same), trial(same + 0.01), trial(worse + 1)]) == 1
     assert _coregion._choose([trial(worse + 1), trial(same)]) == 1

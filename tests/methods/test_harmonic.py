@@ -7,6 +7,7 @@ import pickle
 import numpy as np
 import pytest
 
+from xstf._method import GapfillSamples
 from xstf.methods.gapfill.harmonic import METHOD, Params
 from xstf.numerics.seasonal import season_state, season_terms, seasonal
 
@@ -31,7 +32,7 @@ def fill(cube, times, engine="numba", state=None, inner=None, **params):
     """Run settle and one kernel; return the estimate and its standard deviation."""
     params = Params(**params)
     if state is None:
-        state = METHOD.settle({"cube": cube[None]}, times=times, params=params)
+        state = METHOD.settle(GapfillSamples(cube[None]), times=times, params=params)
     inner = inner or tuple(slice(0, n) for n in cube.shape[-2:])
     estimate, std, in_space = METHOD.kernels[engine](
         cube, None, times=times, params=params, state=state, inner=inner, std=True
@@ -42,17 +43,17 @@ def fill(cube, times, engine="numba", state=None, inner=None, **params):
 
 def dense(cube, times, state):
     """Return fit and leave-one-out prediction without reweighting, from the full covariance."""
-    terms = season_terms(times, state["harmonics"])
-    lag = np.sqrt(3) * np.abs(times[:, None] - times) / state["length"]
-    prior = (1 + lag) * np.exp(-lag) + terms @ state["covariance"] @ terms.T
+    terms = season_terms(times, state.harmonics)
+    lag = np.sqrt(3) * np.abs(times[:, None] - times) / state.length
+    prior = (1 + lag) * np.exp(-lag) + terms @ state.covariance @ terms.T
     fit, without = np.empty(cube.shape), np.empty(cube.shape)
     for b, y, x in np.ndindex(*cube.shape[1:]):
-        season = terms @ state["season"][b]
+        season = terms @ state.mean[b]
         series = cube[:, b, y, x].astype(np.float64) - season
         seen = np.flatnonzero(np.isfinite(series))
         for i in range(len(times)):
             for out, used in ((fit, seen), (without, seen[seen != i])):
-                gram = prior[np.ix_(used, used)] + state["noise"] * np.eye(len(used))
+                gram = prior[np.ix_(used, used)] + state.noise * np.eye(len(used))
                 weights = np.linalg.solve(gram, prior[used, i])
                 out[i, b, y, x] = season[i] + weights @ series[used]
     return fit, without
@@ -109,7 +110,7 @@ def test_haze_does_not_pull_the_fit(engine):
     cube, truth, times = scene(size=(2, 16), missing=0.2)
     hazy = cube.copy()
     hazy[[6, 19, 30]] += 0.5
-    state = METHOD.settle({"cube": cube[None]}, times=times, params=Params())
+    state = METHOD.settle(GapfillSamples(cube[None]), times=times, params=Params())
     clean, _ = fill(cube, times, engine, state)
     robust, _ = fill(hazy, times, engine, state)
     plain, _ = fill(hazy, times, engine, state, reject=None)
@@ -119,7 +120,7 @@ def test_haze_does_not_pull_the_fit(engine):
 
 def test_rejecting_below_leaves_those_above_alone():
     cube, _, times = scene(size=(2, 16), missing=0.2)
-    state = METHOD.settle({"cube": cube[None]}, times=times, params=Params())
+    state = METHOD.settle(GapfillSamples(cube[None]), times=times, params=Params())
     for side, sign in (("low", 1), ("high", -1)):
         spiked = cube.copy()
         spiked[20] += sign * 0.5
@@ -208,7 +209,7 @@ def test_a_constant_pixel_keeps_its_value(engine):
 
 def test_tiles_are_the_whole():
     cube, _, times = scene(size=(9, 41))
-    state = METHOD.settle({"cube": cube[None]}, times=times, params=Params())
+    state = METHOD.settle(GapfillSamples(cube[None]), times=times, params=Params())
     whole = fill(cube, times, state=state)
     for rows, cols in ((slice(2, 7), slice(5, 30)), (slice(0, 9), slice(40, 41))):
         cut = cube[:, :, rows, cols]
@@ -221,7 +222,7 @@ def test_tiles_are_the_whole():
 
 def test_a_pixel_depends_on_itself_alone():
     cube, _, times = scene()
-    state = METHOD.settle({"cube": cube[None]}, times=times, params=Params())
+    state = METHOD.settle(GapfillSamples(cube[None]), times=times, params=Params())
     poked = cube.copy()
     poked[:, :, 3, 4] += 0.1
     changed = (fill(poked, times, state=state)[0] != fill(cube, times, state=state)[0]).any((0, 1))
@@ -257,22 +258,22 @@ def test_flipped_transposed_and_reordered_cubes_give_flipped_transposed_and_reor
 def test_nothing_given_is_changed_and_the_state_travels():
     cube, _, times = scene(size=(3, 5))
     before = cube.copy()
-    state = METHOD.settle({"cube": cube[None]}, times=times, params=Params())
+    state = METHOD.settle(GapfillSamples(cube[None]), times=times, params=Params())
     copy = pickle.loads(pickle.dumps(state))
     first, _ = fill(cube, times, state=state)
     np.testing.assert_array_equal(cube, before)
     np.testing.assert_array_equal(fill(cube, times, state=copy)[0], first)
-    for name in state:
-        np.testing.assert_array_equal(state[name], copy[name])
+    for name, value in vars(state).items():
+        np.testing.assert_array_equal(value, getattr(copy, name))
 
 
 @pytest.mark.parametrize(
     ("given", "says"),
     [
         ({"harmonics": 7}, "harmonics=7.*0 to 6"),
-        ({"ridge": 0}, "ridge=0.*positive"),
+        ({"ridge": 0}, "ridge=0.*above 0"),
         ({"reject": "up"}, "reject='up'.*'low'"),
-        ({"passes": -1}, "passes=-1.*0 to 20"),
+        ({"passes": -1}, "passes=-1.*at least 0"),
     ],
 )
 def test_params_say_what_is_wrong(given, says):

@@ -6,6 +6,7 @@ import warnings
 import numpy as np
 import pytest
 
+from xstf._method import GapfillSamples
 from xstf.methods.gapfill import mnspi
 from xstf.methods.gapfill.hybrid import METHOD, Params
 
@@ -40,7 +41,7 @@ def clouded(seed=0, **kwargs):
 
 
 def settled(cube, days, params=SMALL):
-    return METHOD.settle({"cube": cube[None]}, times=days, params=params)
+    return METHOD.settle(GapfillSamples(cube[None]), times=days, params=params)
 
 
 def run(cube, days, engine="numba", params=SMALL, state=None, inner=None, std=True):
@@ -186,7 +187,7 @@ def test_where_each_pixel_has_its_own_season_it_is_better_than_mnspi():
     cube[20:26, :, 5:15, 5:15] = np.nan
     hidden = np.isnan(cube)
     plain = mnspi.Params(reach=6, similar=8, classes=4)
-    state = mnspi.settle({"cube": cube[None]}, times=days, params=plain)
+    state = mnspi.settle(GapfillSamples(cube[None]), times=days, params=plain)
     inner = tuple(slice(0, n) for n in cube.shape[2:])
     other = mnspi.METHOD.kernels["numba"](
         cube, None, times=days, params=plain, state=state, inner=inner, std=False
@@ -201,5 +202,5 @@ def test_where_each_pixel_has_its_own_season_it_is_better_than_mnspi():
     ("name", "value"), [("reach", 0), ("similar", 0), ("classes", -1), ("harmonics", -1)]
 )
 def test_parameters_out_of_range_are_refused(name, value):
-    with pytest.raises(ValueError, match=f"hybrid: {name} is {value}, it must be >= .*give"):
+    with pytest.raises(ValueError, match=f"{name}={value}: give a whole number of at least"):
         Params(**{name: value})

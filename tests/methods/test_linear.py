@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 
+from xstf._method import GapfillSamples
 from xstf.methods.gapfill import linear, nearest
 from xstf.numerics.gaps import BLOCK, spread_of, variance
 
@@ -27,7 +28,7 @@ def series(seed=0, dates=24, bands=2, size=(5, 7), missing=0.5):
 def settled(method, cube, times):
     if method.settle is None:
         return {}
-    return method.settle({"cube": cube[None]}, times=times, params=method.params())
+    return method.settle(GapfillSamples(cube[None]), times=times, params=method.params())
 
 
 def fill(method, cube, times, engine="numba", *, inner=None, state=None, std=False):
@@ -154,7 +155,7 @@ def test_the_clock_may_be_of_any_step(days):
 def test_values_of_ten_thousand_keep_five_digits_over_a_decade():
     times = np.arange(2000) * 2.0 + 0.4
     cube = np.where(np.arange(2000) % 3 == 0, 5000 + times, np.nan).astype(np.float32)
-    found = fill(linear.METHOD, cube.reshape(-1, 1, 1, 1), times, state={})[0].ravel()
+    found = fill(linear.METHOD, cube.reshape(-1, 1, 1, 1), times, state=None)[0].ravel()
     np.testing.assert_allclose(found[:-1], (5000 + times)[:-1], rtol=1e-6)
 
 

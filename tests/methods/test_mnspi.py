@@ -6,6 +6,7 @@ import warnings
 import numpy as np
 import pytest
 
+from xstf._method import GapfillSamples
 from xstf.methods.gapfill.mnspi import METHOD, Params
 from xstf.numerics.similar_pixels import DENSE, group, pattern, weigh, weights_of
 
@@ -39,7 +40,7 @@ def clouded(seed=0, **kwargs):
 
 
 def settled(cube, days, params=SMALL):
-    return METHOD.settle({"cube": cube[None]}, times=days, params=params)
+    return METHOD.settle(GapfillSamples(cube[None]), times=days, params=params)
 
 
 def run(cube, days, engine="numba", params=SMALL, state=None, inner=None, std=True):
@@ -281,5 +282,5 @@ def test_classes_part_what_runs_differently():
 
 @pytest.mark.parametrize(("name", "value"), [("reach", 0), ("similar", 0), ("classes", -1)])
 def test_parameters_out_of_range_are_refused(name, value):
-    with pytest.raises(ValueError, match=f"mnspi: {name} is {value}, it must be >= .*give"):
+    with pytest.raises(ValueError, match=f"{name}={value}: give a whole number of at least"):
         Params(**{name: value})

@@ -5,9 +5,11 @@ import pickle
 import numpy as np
 import pytest
 
+from xstf._method import GapfillSamples
 from xstf.methods.gapfill.regression import METHOD, Params
 from xstf.methods.gapfill.regression.local_ridge import RING, rings
-from xstf.methods.gapfill.regression.predictors import correlation, nearest_dates, smooth_guide
+from xstf.methods.gapfill.regression.predictors import correlation, nearest_dates
+from xstf.numerics.window_mean import window_mean
 
 PARAMS = Params(dates=2, reach=6)
 
@@ -15,7 +17,7 @@ PARAMS = Params(dates=2, reach=6)
 def blurred(noise, sides=(5, 3)):
     """Return smooth unit fields from white noise ``(..., y, x)``."""
     for side in sides:
-        noise = smooth_guide(noise.astype(np.float32), side)
+        noise = window_mean(noise.astype(np.float32), side)
     return noise / noise.std(axis=(-2, -1), keepdims=True)
 
 
@@ -37,8 +39,8 @@ def make(seed=0, dates=9, bands=2, height=26, width=30, hidden=0.4):
 
 
 def settled(cube, guide, times, params=PARAMS):
-    """Return the state of a scene that is one spot."""
-    samples = {"cube": cube[None]} | ({} if guide is None else {"guide": guide[None]})
+    """Return the state of a scene that is one window."""
+    samples = GapfillSamples(cube[None], None if guide is None else guide[None])
     return METHOD.settle(samples, times=times, params=params)
 
 
@@ -93,7 +95,7 @@ def test_pixels_whose_neighbouring_dates_are_hidden_too_follow_from_dates_they_h
     cells = np.isnan(cube)
     assert error(estimate, truth, cells) < 0.03
     state = settled(cube, None, times)
-    used = state["pattern"][state["first"][4] : state["first"][5]]
+    used = state.models.pattern[state.models.first[4] : state.models.first[5]]
     assert any(set(p[p >= 0]) and not set(p[p >= 0]) & {3, 4, 5} for p in used)
 
 
@@ -278,10 +280,10 @@ def test_the_guide_is_averaged_over_what_is_there():
     guide = np.zeros((1, 1, 3, 3), np.float32)
     guide[..., 0, 0] = np.nan
     guide[..., 1, 1] = 8
-    smoothed = smooth_guide(guide, 3)[0, 0]
+    smoothed = window_mean(guide, 3)[0, 0]
     assert np.isnan(smoothed[0, 0])
     assert smoothed[1, 1] == 1
-    np.testing.assert_array_equal(smooth_guide(guide, 1), guide)
+    np.testing.assert_array_equal(window_mean(guide, 1), guide)
 
 
 @pytest.mark.parametrize(("name", "value"), [("dates", 0), ("reach", 1.5), ("speckle", 2)])

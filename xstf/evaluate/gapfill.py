@@ -12,9 +12,8 @@ import xarray as xr
 from xstf import metrics, simulate
 from xstf.cubes.read import Cube, as_array, read_cube
 from xstf.methods.lookup import Trial, trials
+from xstf.numerics.normal import Z90
 from xstf.verbs.gapfill import gapfill
-
-NINETY = 1.645  # standard deviations on either side of the mean that hold 90 % of a normal's values
 
 
 def evaluate_gapfill(
@@ -55,7 +54,7 @@ def evaluate_gapfill(
     -------
     Dataset
         ``rmse, mae, bias, cc`` ``(regime, method, band)``, ``covered`` (the share of hidden values
-        within 1.645 standard deviations, 0.9 if these are right; NaN for methods without),
+        within 1.6449 standard deviations, 0.9 if these are right; NaN for methods without),
         ``left`` (the share that stayed missing) and ``seconds`` ``(regime, method)``.
 
     Notes
@@ -115,7 +114,7 @@ def _filling_score(
     share = estimate.isnull().where(hidden).mean()
     covered: Any = np.nan
     if trial.record.std:
-        off = abs(estimate - truth) <= NINETY * filled[f"{cube.name}_std"]
+        off = abs(estimate - truth) <= Z90 * filled[f"{cube.name}_std"]
         covered = float(off.where(hidden & estimate.notnull()).mean())
     found |= {"covered": xr.DataArray(covered), "left": share, "seconds": xr.DataArray(seconds)}
     bare = {n: v.reset_coords(drop=True).drop_attrs() for n, v in found.items()}

@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple, TypeVar
+
 import numpy as np
 
 from xstf.numerics.jit import jit
+from xstf.numerics.normal import COVER, Z90
+
+S = TypeVar("S")
 
 # The time to a neighbour that is not there: far beyond any, its products still float32. The one
 # ahead is nearer, so that a pixel without any value takes the one ahead, which is NaN then.
@@ -16,11 +21,26 @@ BLOCK = 512
 PIXELS = 1024
 # Half-widths of hidden windows, in median steps: only the date itself, then doubled each time.
 WIDTHS = (0, 1, 2, 4, 8, 16)
-# Points at which the spread is known, and the share and z-score of the normal that defines it.
+# Points at which the spread is estimated.
 KNOTS = 8
-SHARE, SCORE = 0.9, 1.6449
 # Fewer errors than these say nothing of their 90 % quantile.
 FEWEST_ERRORS = 30
+
+
+class Sweep(NamedTuple):
+    """Room for a sweep over the dates of a block of pixels, float32."""
+
+    held: np.ndarray  # (time, BLOCK): the last value at or before each date
+    since: np.ndarray  # (time, BLOCK): the days since
+    value: np.ndarray  # (BLOCK,): the value ahead, on the way back
+    until: np.ndarray  # (BLOCK,): the days until then
+
+
+def settled(state: S | None) -> S:
+    """Return what a method settled; raise where it was not: it serves the std alone."""
+    if state is None:
+        raise TypeError("std=True needs the state that the method's settle returns; it is None")
+    return state
 
 
 def unroll(
@@ -36,9 +56,9 @@ def unroll(
 
 
 def series(cube: np.ndarray) -> np.ndarray:
-    """Return even pixels of ``(spot, time, band, y, x)`` as ``(band, time, pixel)`` float64."""
-    spots, dates, bands, height, width = cube.shape
-    flat = np.moveaxis(cube, 0, 2).reshape(dates, bands, spots * height * width)
+    """Return even pixels of ``(window, time, band, y, x)`` as ``(band, time, pixel)`` float64."""
+    windows, dates, bands, height, width = cube.shape
+    flat = np.moveaxis(cube, 0, 2).reshape(dates, bands, windows * height * width)
     # An odd step, so that it does not fall on the same columns of every row.
     step = max(1, flat.shape[2] // PIXELS) | 1
     return np.ascontiguousarray(flat[:, :, ::step].swapaxes(0, 1), dtype=np.float64)
@@ -51,7 +71,7 @@ def hidden_widths(times: np.ndarray) -> list[float]:
 
 
 def spread_of(distance: np.ndarray, error: np.ndarray) -> np.ndarray:
-    """Return the variance of errors as a broken line over the distance to what is known.
+    """Return the variance of errors as a broken line over the distance to observations.
 
     Parameters
     ----------
@@ -79,7 +99,7 @@ def spread_of(distance: np.ndarray, error: np.ndarray) -> np.ndarray:
     found = [part for part in found if part.sum() >= FEWEST_ERRORS] or [slice(None)]
     at = np.array([np.median(distance[part]) for part in found])
     # The 90 % quantile, not the mean square: the interval that is asked for, whatever the tails.
-    height = np.array([(np.quantile(error[part], SHARE) / SCORE) ** 2 for part in found])
+    height = np.array([(np.quantile(error[part], COVER) / Z90) ** 2 for part in found])
     height = np.maximum.accumulate(height)
     slope = np.diff(height) / np.diff(at)
     line[0, : at.size] = -1, *at[:-1]
@@ -97,29 +117,34 @@ def variance(line: np.ndarray, distance: np.ndarray) -> np.ndarray:
 
 
 @jit
+def room(dates: int) -> Sweep:
+    """Return the arrays of a sweep."""
+    return Sweep(
+        np.empty((dates, BLOCK), np.float32),
+        np.empty((dates, BLOCK), np.float32),
+        np.empty(BLOCK, np.float32),
+        np.empty(BLOCK, np.float32),
+    )
+
+
+@jit
 def look_back(
-    cube: np.ndarray,
-    place: tuple[int, int, int],
-    size: int,
-    steps: np.ndarray,
-    held: np.ndarray,
-    since: np.ndarray,
-    value: np.ndarray,
-    until: np.ndarray,
+    cube: np.ndarray, place: tuple[int, int, int], size: int, steps: np.ndarray, sweep: Sweep
 ) -> None:
-    """Write the last value at or before each date and the days since, ``(time, size)``.
+    """Write the last value at or before each date and the days since, of ``size`` pixels.
 
     ``place`` is the band, row and first column of the pixels. ``value`` and ``until`` are left as
     a sweep back over the dates wants them: no value ahead, NaN where there is none at all.
     """
     nothing, zero = np.float32(np.nan), np.float32(0)
+    value, until = sweep.value, sweep.until
     band, y, x = place
     for i in range(size):
         value[i] = zero
         until[i] = NEVER
     for t in range(cube.shape[0]):
         row = cube[t, band, y, x : x + size]
-        now, aged = held[t], since[t]
+        now, aged = sweep.held[t], sweep.since[t]
         step = steps[t]
         for i in range(size):
             # All loads come first: one inside a condition is a branch, ten times as slow.

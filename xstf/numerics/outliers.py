@@ -20,13 +20,10 @@ on simulated haze, not fitted to data.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 import numpy as np
 
 from xstf.numerics.jit import jit
-from xstf.numerics.seasonal import seasonal
+from xstf.numerics.seasonal import SceneSeason, seasonal
 
 # Reach of the vote, in pixels: what a tile needs around itself.
 SCREEN_HALO = 2
@@ -43,7 +40,7 @@ def find_outliers(
     cube: np.ndarray,
     times: np.ndarray,
     *,
-    state: Mapping[str, Any],
+    state: SceneSeason,
     certain: np.ndarray | None = None,
     threshold: float = 4.0,
 ) -> np.ndarray:
@@ -55,7 +52,7 @@ def find_outliers(
         NaN where missing.
     times : ndarray (time,)
         Days, ascending.
-    state : mapping
+    state : SceneSeason
         From `xstf.numerics.seasonal.season_state`.
     certain : ndarray (time, y, x), bool, optional
         Observations that are never outliers.
@@ -68,10 +65,10 @@ def find_outliers(
         True at outliers. Within `SCREEN_HALO` pixels of a tile's edge it is not what it is in the
         whole.
     """
-    _, without, spread = seasonal(cube, times, state=dict(state))
+    _, without, spread = seasonal(cube, times, state=state)
     score = np.full((cube.shape[0], *cube.shape[2:]), np.nan, np.float32)
     lasting = np.zeros(score.shape, np.bool_)
-    _score(cube, without, spread, float(state["widen"]), score, lasting)
+    _score(cube, without, spread, state.widen, score, lasting)
     # A comparison with NaN is False.
     weak, strong = score > threshold / 2, score > threshold
     valid = _around(np.isfinite(score))

@@ -23,12 +23,14 @@ that the cost is linear in the dates (Hartikainen & Sarkka 2010, doi:10.1109/MLS
 from __future__ import annotations
 
 import warnings
-from collections.abc import Mapping
-from typing import Any, Literal
+from dataclasses import dataclass, replace
+from typing import Literal
 
 import numpy as np
 
-from xstf.numerics.seasonal_blocks import fill_rows, study_pixels
+from xstf.numerics.normal import COVER, MAD, Z90
+from xstf.numerics.seasonal_blocks import Fits, Predictions, Trust, fill_rows, study_pixels
+from xstf.numerics.seasonal_loops import Model
 
 YEAR = 365.25
 HARMONICS = 3  # waves a year at most, where nothing else is asked for
@@ -50,11 +52,42 @@ LEVEL, WAVE, TREND = 10.0, 1.0, 0.1
 ROUNDS, PASSES = 12, 2
 # How large the scene's season may be against its own residual: about as large, in variance.
 SCALES = 10.0 ** np.arange(-2, 3)
-# Ratio of the standard deviation and the median absolute deviation of normal values, and the
-# normal distribution's 95 % point.
-NORMAL, POINT = 1.4826, 1.6449
 
 SIDES: dict[str | None, float] = {None: 0.0, "low": -1.0, "high": 1.0, "both": 2.0}
+
+
+@dataclass(frozen=True)
+class SceneSeason:
+    """What `seasonal` pools over the scene.
+
+    Parameters
+    ----------
+    mean : ndarray (band, term)
+        The scene's coefficients.
+    sigma : ndarray (band,)
+        Standard deviation of a pixel's residual; 0 for a band that is constant or never seen.
+    covariance : ndarray (term, term)
+        Of a pixel's departure from the mean, in units of ``sigma ** 2``.
+    length : float
+        Of the residual's correlation, in days.
+    noise : float
+        Variance of the noise, relative to that of the residual.
+    signal : float
+        1 with a correlated residual, 0 without.
+    widen : float
+        What makes the spread's 90 % interval hold 90 % of the sample.
+    harmonics : int
+        Waves a year at most.
+    """
+
+    mean: np.ndarray
+    sigma: np.ndarray
+    covariance: np.ndarray
+    length: float
+    noise: float
+    signal: float
+    widen: float
+    harmonics: int
 
 
 def season_terms(times: np.ndarray, harmonics: int) -> np.ndarray:
@@ -75,12 +108,12 @@ def season_terms(times: np.ndarray, harmonics: int) -> np.ndarray:
 
 def season_state(
     samples: np.ndarray, times: np.ndarray, *, harmonics: int = HARMONICS, residual: bool = True
-) -> dict[str, Any]:
+) -> SceneSeason:
     """Learn what `seasonal` pools over the scene.
 
     Parameters
     ----------
-    samples : ndarray (spot, time, band, y, x)
+    samples : ndarray (window, time, band, y, x)
         Windows of the scene, NaN where missing.
     times : ndarray (time,)
         Days, ascending.
@@ -91,34 +124,31 @@ def season_state(
 
     Returns
     -------
-    dict
-        ``season`` (band, term), ``sigma`` (band,), ``covariance`` (term, term) of a pixel's
-        departure in units of ``sigma ** 2``, ``length`` in days, ``noise``, ``signal`` 1 or 0,
-        ``widen``, the factor that makes the spread's 90 % interval hold 90 % of the sample, and
-        ``harmonics``.
+    SceneSeason
     """
     terms = season_terms(times, harmonics)
     cube = _pixels(samples)
     state = _first_guess(cube, terms, harmonics, residual)
-    if not np.isfinite(cube).any() or not (state["sigma"] > 0).any():
+    if not np.isfinite(cube).any() or not (state.sigma > 0).any():
         return state
     found = _study(cube, times, state, passes=PASSES)
     for step in range(ROUNDS):
         if step == ROUNDS // 2 and residual:
             state = _best_kernel(cube, times, state, found)
         # The weights settle soon, the covariance late.
-        found = _study(cube, times, state, PASSES if step % 4 == 0 else 0, found)
+        found = _study(cube, times, state, PASSES if step % 4 == 0 else 0, found.trust)
         state = _scene_season(cube, times, _learn(state, found), found)
     found = _study(cube, times, state, passes=PASSES)
-    score = np.abs(found["score"][np.isfinite(found["score"])])
+    score = np.abs(found.score[np.isfinite(found.score)])
     if score.size:
-        state["widen"] = float(np.clip(np.quantile(score, 0.9) / POINT, 0.5, 2))
+        widen = float(np.clip(np.quantile(score, COVER) / Z90, 0.5, 2))
+        state = replace(state, widen=widen)
     return state
 
 
 def _pixels(samples: np.ndarray) -> np.ndarray:
     """Return an even sample of the pixels that have data, as one row (time, band, 1, x)."""
-    spots, dates, bands = samples.shape[:3]
+    dates, bands = samples.shape[1:3]
     flat = np.moveaxis(samples, 0, 2).reshape(dates, bands, -1)
     seen = np.flatnonzero(np.isfinite(flat).any(axis=(0, 1)))
     seen = seen[:: max(1, -(-len(seen) // SAMPLE))]
@@ -127,7 +157,7 @@ def _pixels(samples: np.ndarray) -> np.ndarray:
 
 def _first_guess(
     cube: np.ndarray, terms: np.ndarray, harmonics: int, residual: bool
-) -> dict[str, Any]:
+) -> SceneSeason:
     """Return a state from medians: the level of each band, and the size of its changes."""
     bands, count = cube.shape[1], terms.shape[1]
     season, sigma = np.zeros((bands, count)), np.zeros(bands)
@@ -140,23 +170,23 @@ def _first_guess(
             order = np.argsort(~np.isfinite(series), axis=1, kind="stable")
             steps = np.diff(np.take_along_axis(series, order, axis=1), axis=1)
             steps = np.abs(steps[np.isfinite(steps)])
-            sigma[b] = NORMAL * np.median(steps) if steps.size else 0
+            sigma[b] = MAD * np.median(steps) if steps.size else 0
             if sigma[b] == 0:
                 sigma[b] = steps.mean() if steps.size else 0
             if sigma[b] == 0:
                 sigma[b] = seen.std()
     # Rounding is no spread: a band that is constant but for it is constant.
     sigma[sigma < 1e-6 * np.abs(season[:, 0])] = 0
-    return {
-        "season": season,
-        "sigma": sigma,
-        "covariance": _default_covariance(count),
-        "length": LENGTH,
-        "noise": NOISE if residual else 1.0,
-        "signal": float(residual),
-        "widen": 1.0,
-        "harmonics": harmonics,
-    }
+    return SceneSeason(
+        mean=season,
+        sigma=sigma,
+        covariance=_default_covariance(count),
+        length=LENGTH,
+        noise=NOISE if residual else 1.0,
+        signal=float(residual),
+        widen=1.0,
+        harmonics=harmonics,
+    )
 
 
 def _default_covariance(count: int) -> np.ndarray:
@@ -168,46 +198,36 @@ def _default_covariance(count: int) -> np.ndarray:
 
 
 def _study(
-    cube: np.ndarray,
-    times: np.ndarray,
-    state: dict[str, Any],
-    passes: int,
-    start: Mapping[str, np.ndarray] | None = None,
-) -> dict[str, np.ndarray]:
+    cube: np.ndarray, times: np.ndarray, state: SceneSeason, passes: int, start: Trust | None = None
+) -> Fits:
     """Fit the sampled pixels, with the weights of an earlier fit to start from."""
     dates, bands, _, size = cube.shape
-    count = state["season"].shape[1]
-    found = {
-        "beta": np.zeros((count, bands, size)),
-        "factor": np.zeros((count, count, bands, size)),
-        "likelihood": np.zeros((2, bands, size)),
-        "score": np.full((dates, bands, size), np.nan),
-        "weights": np.ones((dates, size)) if start is None else start["weights"].copy(),
-        "pull": np.ones(size) if start is None else start["pull"].copy(),
-        "count": np.isfinite(cube[:, :, 0]).sum(axis=0),
-    }
-    study_pixels(
-        cube, *_model(times, state, 1.0), passes, SIDES["both"],
-        found["beta"], found["factor"], found["likelihood"], found["score"],
-        found["weights"], found["pull"],
-    )  # fmt: skip
-    return found
+    count = state.mean.shape[1]
+    if start is None:
+        start = Trust(np.ones((dates, size)), np.ones(size))
+    fits = Fits(
+        beta=np.zeros((count, bands, size)),
+        factor=np.zeros((count, count, bands, size)),
+        likelihood=np.zeros((2, bands, size)),
+        score=np.full((dates, bands, size), np.nan),
+        number=np.isfinite(cube[:, :, 0]).sum(axis=0),
+        trust=Trust(start.weights.copy(), start.pull.copy()),
+    )
+    study_pixels(cube, _model(times, state, 1.0), passes, SIDES["both"], fits)
+    return fits
 
 
-def _model(
-    times: np.ndarray, state: dict[str, Any], ridge: float
-) -> tuple[Any, Any, Any, Any, Any, Any, Any]:
+def _model(times: np.ndarray, state: SceneSeason, ridge: float) -> Model:
     """Return the model's numbers as the loops take them."""
-    terms = season_terms(times, state["harmonics"])
-    sigma = np.where(state["sigma"] > 0, state["sigma"], 1.0)
-    return (
-        terms,
-        terms @ state["season"].T,
-        sigma,
-        transitions(times, state["length"]),
-        np.linalg.inv(state["covariance"]) * ridge,
-        state["signal"],
-        state["noise"],
+    terms = season_terms(times, state.harmonics)
+    return Model(
+        terms=terms,
+        season=terms @ state.mean.T,
+        sigma=np.where(state.sigma > 0, state.sigma, 1.0),
+        moves=transitions(times, state.length),
+        precision=np.linalg.inv(state.covariance) * ridge,
+        signal=state.signal,
+        noise=state.noise,
     )
 
 
@@ -217,65 +237,63 @@ def transitions(times: np.ndarray, length: float) -> np.ndarray:
     return np.asarray(np.exp(-r) * np.concatenate([1 + r, r, -r, 1 - r], axis=1))
 
 
-def _learn(state: dict[str, Any], found: dict[str, np.ndarray]) -> dict[str, Any]:
-    """Return the state with the season, the covariance and the sizes as the fits have them."""
-    season, sigma = state["season"].copy(), state["sigma"].copy()
-    count = season.shape[1]
+def _learn(state: SceneSeason, found: Fits) -> SceneSeason:
+    """Return the state with the covariance and the sizes as the fits have them."""
+    sigma = state.sigma.copy()
+    count = state.mean.shape[1]
     total, mass = np.zeros((count, count)), 0.0
     for b in range(len(sigma)):
-        seen = found["count"][b] > 0
+        seen = found.number[b] > 0
         if not seen.any() or sigma[b] == 0:
             continue
-        beta = found["beta"][:, b, seen]
+        beta = found.beta[:, b, seen]
         departure = (beta - beta.mean(axis=1, keepdims=True)) / sigma[b]
-        lower = np.moveaxis(found["factor"][:, :, b, seen], 2, 0)
+        lower = np.moveaxis(found.factor[:, :, b, seen], 2, 0)
         inverse = np.linalg.inv(np.tril(lower))
         spread = np.swapaxes(inverse, 1, 2) @ inverse
         total += departure @ departure.T
-        total += np.einsum("n,nij->ij", found["pull"][seen], spread)
+        total += np.einsum("n,nij->ij", found.trust.pull[seen], spread)
         mass += seen.sum()
-        score = np.abs(found["score"][:, b])
-        sigma[b] *= max(NORMAL * np.nanmedian(score), 0.1)
+        score = np.abs(found.score[:, b])
+        sigma[b] *= max(MAD * np.nanmedian(score), 0.1)
     prior = count + 2
     total = (total + prior * _default_covariance(count)) / (mass + prior)
-    return state | {"season": season, "sigma": sigma, "covariance": total}
+    return replace(state, sigma=sigma, covariance=total)
 
 
 def _scene_season(
-    cube: np.ndarray, times: np.ndarray, state: dict[str, Any], found: dict[str, np.ndarray]
-) -> dict[str, Any]:
+    cube: np.ndarray, times: np.ndarray, state: SceneSeason, found: Fits
+) -> SceneSeason:
     """Return the state with the season of the pixels' mean series.
 
     That one series has a correlated residual of its own, common to all pixels: its coefficients are
     drawn to 0 by as much as is most likely, or a season of many terms would overshoot in a gap that
     all pixels share.
     """
-    terms = season_terms(times, state["harmonics"])
+    terms = season_terms(times, state.harmonics)
     seen = np.isfinite(cube[:, :, 0])
-    beta = found["beta"]
-    departure = beta - beta.mean(axis=2, keepdims=True)
+    departure = found.beta - found.beta.mean(axis=2, keepdims=True)
     rest = np.where(seen, cube[:, :, 0] - np.einsum("tk,kbn->tbn", terms, departure), 0)
-    mass = found["weights"][:, None] * seen
+    mass = found.trust.weights[:, None] * seen
     number = mass.sum(axis=2)
     mean = np.divide(
         (mass * rest).sum(axis=2), number, out=np.full(number.shape, np.nan), where=number > 0
     )
     series = mean[:, :, None, None].astype(np.float32)
-    weights = (number / (number + 1)).min(axis=1)[:, None]
-    start = {"weights": weights, "pull": np.ones(1)}
+    start = Trust((number / (number + 1)).min(axis=1)[:, None], np.ones(1))
     best = -np.inf, state
     for scale in SCALES:
-        guess = state | {"covariance": scale * _default_covariance(terms.shape[1])}
+        guess = replace(state, covariance=scale * _default_covariance(terms.shape[1]))
         score, guess = _likelihood(series, times, guess, start, fixed=True)
         score -= 0.5 * np.log(scale) ** 2 / SURPRISE**2
         best = max(best, (score, guess), key=lambda pair: pair[0])
     fit = _study(series, times, best[1], 0, start)
-    return state | {"season": state["season"] + fit["beta"][:, :, 0].T}
+    return replace(state, mean=state.mean + fit.beta[:, :, 0].T)
 
 
 def _best_kernel(
-    cube: np.ndarray, times: np.ndarray, state: dict[str, Any], found: dict[str, np.ndarray]
-) -> dict[str, Any]:
+    cube: np.ndarray, times: np.ndarray, state: SceneSeason, found: Fits
+) -> SceneSeason:
     """Return the state with the most likely length and noise, by steps on a grid.
 
     Pixels share their weather and their haze: they count as so many series as would have means
@@ -283,15 +301,15 @@ def _best_kernel(
     """
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", RuntimeWarning)
-        means = np.nanmean(found["score"], axis=2)
-        alike = np.nanvar(means) / np.nanvar(found["score"])
+        means = np.nanmean(found.score, axis=2)
+        alike = np.nanvar(means) / np.nanvar(found.score)
     number = 1 / np.clip(alike, 1 / cube.shape[3], 1)
-    tried: dict[tuple[int, int], tuple[float, dict[str, Any]]] = {}
+    tried: dict[tuple[int, int], tuple[float, SceneSeason]] = {}
 
     def score(i: int, j: int) -> float:
         if (i, j) not in tried:
-            guess = state | {"length": float(LENGTHS[i]), "noise": float(NOISES[j])}
-            value, guess = _likelihood(cube, times, guess, found)
+            guess = replace(state, length=float(LENGTHS[i]), noise=float(NOISES[j]))
+            value, guess = _likelihood(cube, times, guess, found.trust)
             belief = np.log(LENGTHS[i] / LENGTH) ** 2 + np.log(NOISES[j] / NOISE) ** 2
             tried[i, j] = number * value - 0.5 * belief / SURPRISE**2, guess
         return tried[i, j][0]
@@ -308,35 +326,31 @@ def _best_kernel(
 
 
 def _likelihood(
-    cube: np.ndarray,
-    times: np.ndarray,
-    state: dict[str, Any],
-    start: Mapping[str, np.ndarray],
-    fixed: bool = False,
-) -> tuple[float, dict[str, Any]]:
+    cube: np.ndarray, times: np.ndarray, state: SceneSeason, start: Trust, fixed: bool = False
+) -> tuple[float, SceneSeason]:
     """Return the mean log likelihood of a series with its best sizes, and the state with them.
 
     The covariance of the coefficients is kept as it is, or if ``fixed``, relative to the sizes.
     """
-    weights, pull = start["weights"], start["pull"]
+    weights, pull = start
     seen = np.isfinite(cube[:, :, 0])
-    live = np.flatnonzero(state["sigma"] > 0)
+    live = np.flatnonzero(state.sigma > 0)
     number = ((weights[:, None] > 0) & seen).sum(axis=(0, 2))[live]
     for step in range(2):
         found = _study(cube, times, state, 0, start)
-        quad = (found["likelihood"][1] / pull).sum(axis=1)[live]
+        quad = (found.likelihood[1] / pull).sum(axis=1)[live]
         # In units of the band's sigma: 1 where that has the right size.
         size = np.maximum(quad / np.maximum(number, 1), 1e-12)
         if step == 0:
-            sigma = state["sigma"].copy()
+            sigma = state.sigma.copy()
             sigma[live] *= np.sqrt(size)
             pooled = 1.0 if fixed else np.exp(np.mean(np.log(size)))
-            state = state | {"sigma": sigma, "covariance": state["covariance"] / pooled}
-    present = found["count"][live] > 0
-    part = found["likelihood"][0][live][present].sum() + quad.sum()
-    part += (number * 2 * np.log(state["sigma"][live])).sum()
-    part += present.sum() * np.linalg.slogdet(state["covariance"])[1]
-    part -= len(state["covariance"]) * (np.log(pull) * present).sum()
+            state = replace(state, sigma=sigma, covariance=state.covariance / pooled)
+    present = found.number[live] > 0
+    part = found.likelihood[0][live][present].sum() + quad.sum()
+    part += (number * 2 * np.log(state.sigma[live])).sum()
+    part += present.sum() * np.linalg.slogdet(state.covariance)[1]
+    part -= len(state.covariance) * (np.log(pull) * present).sum()
     return float(-0.5 * part / max(present.sum(), 1)), state
 
 
@@ -344,11 +358,11 @@ def seasonal(
     cube: np.ndarray,
     times: np.ndarray,
     *,
-    state: dict[str, Any],
+    state: SceneSeason,
     passes: int = 3,
     reject: Literal["low", "high", "both"] | None = "both",
     ridge: float = 1.0,
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+) -> Predictions:
     """Predict every pixel, band and date, with and without the date's own observation.
 
     Parameters
@@ -357,7 +371,7 @@ def seasonal(
         NaN where missing.
     times : ndarray (time,)
         Days, ascending.
-    state : dict
+    state : SceneSeason
         From `season_state`.
     passes : int
         Rounds of reweighting.
@@ -372,10 +386,9 @@ def seasonal(
         The fit to all observations, the same without the date's own one, and the standard
         deviation of a new observation around the latter. NaN where a pixel has no observation.
     """
-    smooth, without, spread = (np.empty(cube.shape, np.float32) for _ in range(3))
+    out = Predictions(*(np.empty(cube.shape, np.float32) for _ in Predictions._fields))
     fill_rows(
-        np.ascontiguousarray(cube, np.float32), *_model(times, state, ridge), passes,
-        SIDES[reject], state["widen"] * state["sigma"], state["season"][:, -1],
-        smooth, without, spread,
+        np.ascontiguousarray(cube, np.float32), _model(times, state, ridge), passes,
+        SIDES[reject], state.widen * state.sigma, state.mean[:, -1], out,
     )  # fmt: skip
-    return smooth, without, spread
+    return out

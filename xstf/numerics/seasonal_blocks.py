@@ -1,125 +1,141 @@
 """Blocks of the seasonal model: load, fit with robust weights, store.
 
-What `xstf.numerics.seasonal` calls; the fit itself is in `_season_loops`.
+What `xstf.numerics.seasonal` calls; the fit itself is in `xstf.numerics.seasonal_loops`.
 """
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 
 from xstf.numerics.jit import jit
-from xstf.numerics.seasonal_loops import WIDTH, fit, workspace
+from xstf.numerics.normal import BISQUARE, MAD
+from xstf.numerics.seasonal_loops import WIDTH, LeaveOneOut, Model, Solution, fit, workspace
 
-# Where the weight of an observation ends, in standard deviations (Tukey's bisquare, 95 %
-# efficiency), and the ratio of the latter and the median absolute deviation.
-BISQUARE, NORMAL = 4.685, 1.4826
 # What the scene's spread counts for at a pixel, in observations.
 PRIOR = 5.0
+
+
+class Trust(NamedTuple):
+    """Robust weights of pixels."""
+
+    weights: np.ndarray  # (time, pixel), of their observations
+    pull: np.ndarray  # (pixel,), of the scene against them
+
+
+class Fits(NamedTuple):
+    """Fits of sampled pixels, from which the scene's numbers are learnt."""
+
+    beta: np.ndarray  # (term, band, pixel)
+    factor: np.ndarray  # (term, term, band, pixel), Cholesky's
+    likelihood: np.ndarray  # (2, band, pixel): -2 log of the determinant's, the observations' part
+    score: np.ndarray  # (time, band, pixel): leave-one-out residuals in standard deviations
+    number: np.ndarray  # (band, pixel), observations
+    trust: Trust
+
+
+class Predictions(NamedTuple):
+    """The results of `seasonal`, ``(time, band, y, x)`` float32."""
+
+    smooth: np.ndarray
+    without: np.ndarray
+    spread: np.ndarray
+
+
+class Block(NamedTuple):
+    """Pixels side by side: their data and their fit."""
+
+    values: np.ndarray  # (time, band, pixel), less the scene's season, 0 where missing
+    seen: np.ndarray  # (time, band, pixel), 1 or 0
+    trust: np.ndarray  # (time, pixel)
+    pull: np.ndarray  # (pixel,)
+    loo: np.ndarray  # (time, band, pixel), prediction from the other dates
+    variance: np.ndarray  # (time, band, pixel), of it
+    lever: np.ndarray  # (time, band, pixel), of the trend
+    coefs: np.ndarray  # (term, band, pixel)
+    factors: np.ndarray  # (term, term, band, pixel), Cholesky's
+    likelihood: np.ndarray  # (2, band, pixel)
+    size: np.ndarray  # (band, pixel) of the residual, relative to the scene's
 
 
 @jit
 def fill_rows(
     cube: np.ndarray,
-    terms: np.ndarray,
-    season: np.ndarray,
-    sigma: np.ndarray,
-    moves: np.ndarray,
-    precision: np.ndarray,
-    signal: float,
-    noise: float,
+    model: Model,
     passes: int,
     side: float,
     width: np.ndarray,
     drift: np.ndarray,
-    smooth: np.ndarray,
-    without: np.ndarray,
-    spread: np.ndarray,
+    out: Predictions,
 ) -> None:
     """Fill the three results of `seasonal`, block by block."""
     dates, bands, height, size = cube.shape
-    block = _block(dates, bands, len(precision))
+    block = _block(dates, bands, len(model.precision))
     for y in range(height):
         for x in range(0, size, WIDTH):
-            _load(cube, season, y, x, block)
-            block[2][:] = 1
-            block[3][:] = 1
-            _robust(terms, sigma, moves, precision, signal, noise, passes, side, block)
-            _store(cube, terms, season, noise, width, drift, y, x, block, smooth, without, spread)
+            _load(cube, model.season, y, x, block)
+            block.trust[:] = 1
+            block.pull[:] = 1
+            _robust(model, passes, side, block)
+            _store(cube, model, width, drift, y, x, block, out)
 
 
 @jit
-def study_pixels(
-    cube: np.ndarray,
-    terms: np.ndarray,
-    season: np.ndarray,
-    sigma: np.ndarray,
-    moves: np.ndarray,
-    precision: np.ndarray,
-    signal: float,
-    noise: float,
-    passes: int,
-    side: float,
-    beta: np.ndarray,
-    factor: np.ndarray,
-    likelihood: np.ndarray,
-    score: np.ndarray,
-    weights: np.ndarray,
-    pull: np.ndarray,
-) -> None:
+def study_pixels(cube: np.ndarray, model: Model, passes: int, side: float, fits: Fits) -> None:
     """Fit the pixels of one row and give back what the scene's numbers are learnt from.
 
-    ``weights`` (time, pixel) and ``pull`` (pixel,) are where to start, and become what the passes
-    make of them. ``score`` are the leave-one-out residuals in their standard deviations.
+    ``fits.trust`` is where to start, and becomes what the passes make of it.
     """
     dates, bands, _, size = cube.shape
-    block = _block(dates, bands, len(precision))
+    block = _block(dates, bands, len(model.precision))
+    weights, pull, score = fits.trust.weights, fits.trust.pull, fits.score
     for x in range(0, size, WIDTH):
         n = min(WIDTH, size - x)
-        _load(cube, season, 0, x, block)
-        values, seen, trust, strength, loo, variance, lever, coefs, factors, like = block[:10]
-        trust[:] = 1
-        strength[:] = 1
-        trust[:, :n] = weights[:, x : x + n]
-        strength[:n] = pull[x : x + n]
-        _robust(terms, sigma, moves, precision, signal, noise, passes, side, block)
-        beta[:, :, x : x + n] = coefs[:, :, :n]
-        factor[:, :, :, x : x + n] = factors[:, :, :, :n]
-        likelihood[:, :, x : x + n] = like[:, :, :n]
+        _load(cube, model.season, 0, x, block)
+        block.trust[:] = 1
+        block.pull[:] = 1
+        block.trust[:, :n] = weights[:, x : x + n]
+        block.pull[:n] = pull[x : x + n]
+        _robust(model, passes, side, block)
+        fits.beta[:, :, x : x + n] = block.coefs[:, :, :n]
+        fits.factor[:, :, :, x : x + n] = block.factors[:, :, :, :n]
+        fits.likelihood[:, :, x : x + n] = block.likelihood[:, :, :n]
         for b in range(bands):
-            likelihood[1, b, x : x + n] /= sigma[b] ** 2
-        weights[:, x : x + n] = trust[:, :n]
-        pull[x : x + n] = strength[:n]
+            fits.likelihood[1, b, x : x + n] /= model.sigma[b] ** 2
+        weights[:, x : x + n] = block.trust[:, :n]
+        pull[x : x + n] = block.pull[:n]
         for i in range(dates):
             for b in range(bands):
                 for j in range(n):
-                    if seen[i, b, j] > 0:
-                        error = values[i, b, j] - loo[i, b, j]
-                        total = np.sqrt(variance[i, b, j] + noise) * sigma[b]
+                    if block.seen[i, b, j] > 0:
+                        error = block.values[i, b, j] - block.loo[i, b, j]
+                        total = np.sqrt(block.variance[i, b, j] + model.noise) * model.sigma[b]
                         score[i, b, x + j] = error / total
 
 
 @jit
-def _block(dates: int, bands: int, count: int) -> tuple:
-    """Return the arrays that a block's data and results lie in."""
-    return (
-        np.empty((dates, bands, WIDTH)),  # values
-        np.empty((dates, bands, WIDTH)),  # seen: 1 or 0
-        np.empty((dates, WIDTH)),  # trust
-        np.empty(WIDTH),  # pull
-        np.empty((dates, bands, WIDTH)),  # prediction from the other dates
-        np.empty((dates, bands, WIDTH)),  # its variance
-        np.empty((dates, bands, WIDTH)),  # lever of the trend
-        np.empty((count, bands, WIDTH)),  # coefficients
-        np.empty((count, count, bands, WIDTH)),  # their factor
-        np.empty((2, bands, WIDTH)),  # likelihood
-        np.empty((bands, WIDTH)),  # size of the residual, relative to the scene's
+def _block(dates: int, bands: int, count: int) -> Block:
+    """Return the arrays of a block."""
+    return Block(
+        np.empty((dates, bands, WIDTH)),
+        np.empty((dates, bands, WIDTH)),
+        np.empty((dates, WIDTH)),
+        np.empty(WIDTH),
+        np.empty((dates, bands, WIDTH)),
+        np.empty((dates, bands, WIDTH)),
+        np.empty((dates, bands, WIDTH)),
+        np.empty((count, bands, WIDTH)),
+        np.empty((count, count, bands, WIDTH)),
+        np.empty((2, bands, WIDTH)),
+        np.empty((bands, WIDTH)),
     )
 
 
 @jit
-def _load(cube: np.ndarray, season: np.ndarray, y: int, x: int, block: tuple) -> None:
+def _load(cube: np.ndarray, season: np.ndarray, y: int, x: int, block: Block) -> None:
     """Take a block's observations, less the scene's season; beyond the row there are none."""
-    values, seen = block[0], block[1]
+    values, seen = block.values, block.seen
     n = min(WIDTH, cube.shape[3] - x)
     values[:] = 0
     seen[:] = 0
@@ -144,65 +160,48 @@ def _alike(seen: np.ndarray) -> bool:
 
 
 @jit
-def _robust(
-    terms: np.ndarray,
-    sigma: np.ndarray,
-    moves: np.ndarray,
-    precision: np.ndarray,
-    signal: float,
-    noise: float,
-    passes: int,
-    side: float,
-    block: tuple,
-) -> None:
+def _robust(model: Model, passes: int, side: float, block: Block) -> None:
     """Fit a block, and again with the weights that its residuals ask for.
 
     Bands that are missing in the same places are fitted together, else each by itself.
     """
-    values, seen, trust, pull, loo, variance, lever, coefs, factors, like, size = block
-    dates, bands = values.shape[:2]
-    count = terms.shape[1]
-    group = bands if _alike(seen) else 1
+    dates, bands = block.values.shape[:2]
+    count = model.terms.shape[1]
+    group = bands if _alike(block.seen) else 1
     part = np.empty((dates, group, WIDTH))
     weights = np.empty((dates, WIDTH))
     work = workspace(dates, count, group)
-    solution = (
+    solution = Solution(
         np.empty((count, count, WIDTH)),
         np.empty((count, group, WIDTH)),
         np.empty((1 + group, WIDTH)),
     )
-    found = np.empty((dates, group, WIDTH)), np.empty((dates, WIDTH)), np.empty((dates, WIDTH))
+    found = LeaveOneOut(
+        np.empty((dates, group, WIDTH)), np.empty((dates, WIDTH)), np.empty((dates, WIDTH))
+    )
     for p in range(passes + 1):
         for first in range(0, bands, group):
-            part[:] = values[:, first : first + group]
-            weights[:] = trust * seen[:, first]
-            fit(part, weights, terms, moves, precision, pull, signal, noise, work, solution, found)
+            part[:] = block.values[:, first : first + group]
+            weights[:] = block.trust * block.seen[:, first]
+            fit(part, weights, block.pull, model, work, solution, found)
             for b in range(group):
-                loo[:, first + b] = found[0][:, b]
-                variance[:, first + b] = found[1]
-                lever[:, first + b] = found[2]
-                coefs[:, first + b] = solution[1][:, b]
-                factors[:, :, first + b] = solution[0]
-                like[0, first + b] = solution[2][0]
-                like[1, first + b] = solution[2][1 + b]
+                block.loo[:, first + b] = found.mean[:, b]
+                block.variance[:, first + b] = found.variance
+                block.lever[:, first + b] = found.lever
+                block.coefs[:, first + b] = solution.beta[:, b]
+                block.factors[:, :, first + b] = solution.factor
+                block.likelihood[0, first + b] = solution.likelihood[0]
+                block.likelihood[1, first + b] = solution.likelihood[1 + b]
         if p < passes:
-            _reweigh(values, seen, loo, variance, sigma, noise, side, trust, pull)
-    _sizes(values, seen, loo, variance, sigma, noise, trust, size)
+            _reweigh(block, model, side)
+    _sizes(block, model)
 
 
 @jit
-def _reweigh(
-    values: np.ndarray,
-    seen: np.ndarray,
-    loo: np.ndarray,
-    variance: np.ndarray,
-    sigma: np.ndarray,
-    noise: float,
-    side: float,
-    trust: np.ndarray,
-    pull: np.ndarray,
-) -> None:
+def _reweigh(block: Block, model: Model, side: float) -> None:
     """Weigh each observation by its leave-one-out residual, joint over the bands."""
+    values, seen, loo, variance = block.values, block.seen, block.loo, block.variance
+    trust, pull, sigma, noise = block.trust, block.pull, model.sigma, model.noise
     dates, bands = values.shape[:2]
     score, sign, sizes = np.empty(dates), np.empty(dates), np.empty(dates)
     for x in range(WIDTH):
@@ -222,7 +221,7 @@ def _reweigh(
                 n += 1
         if n == 0:
             continue
-        centre = NORMAL * np.median(sizes[:n])
+        centre = MAD * np.median(sizes[:n])
         scale = np.sqrt((n * centre**2 + PRIOR) / (n + PRIOR))
         total, mass = PRIOR, PRIOR
         for i in range(dates):
@@ -237,17 +236,10 @@ def _reweigh(
 
 
 @jit
-def _sizes(
-    values: np.ndarray,
-    seen: np.ndarray,
-    loo: np.ndarray,
-    variance: np.ndarray,
-    sigma: np.ndarray,
-    noise: float,
-    trust: np.ndarray,
-    size: np.ndarray,
-) -> None:
+def _sizes(block: Block, model: Model) -> None:
     """Find how large the residuals of each band are, relative to what the scene's would be."""
+    values, seen, loo, variance = block.values, block.seen, block.loo, block.variance
+    trust, sigma, noise = block.trust, model.sigma, model.noise
     dates, bands = values.shape[:2]
     total, mass = np.empty(WIDTH), np.empty(WIDTH)
     for b in range(bands):
@@ -260,26 +252,25 @@ def _sizes(
                 total[x] += weight * error * error / (variance[i, b, x] + noise)
                 mass[x] += weight
         for x in range(WIDTH):
-            size[b, x] = np.sqrt(total[x] / mass[x])
+            block.size[b, x] = np.sqrt(total[x] / mass[x])
 
 
 @jit
 def _store(
     cube: np.ndarray,
-    terms: np.ndarray,
-    season: np.ndarray,
-    noise: float,
+    model: Model,
     width: np.ndarray,
     drift: np.ndarray,
     y: int,
     x: int,
-    block: tuple,
-    smooth: np.ndarray,
-    without: np.ndarray,
-    spread: np.ndarray,
+    block: Block,
+    out: Predictions,
 ) -> None:
     """Write a block's results: the trend held at either end, constant pixels as they are."""
-    values, seen, trust, pull, loo, variance, lever, coefs, factors, like, size = block
+    values, seen, trust, loo = block.values, block.seen, block.trust, block.loo
+    variance, lever, coefs, size = block.variance, block.lever, block.coefs, block.size
+    terms, season, noise = model.terms, model.season, model.noise
+    smooth, without, spread = out.smooth, out.without, out.spread
     dates, bands = values.shape[:2]
     last_term = terms.shape[1] - 1
     for b in range(bands):

@@ -10,6 +10,8 @@ dates say of it: the leave-one-out prediction, which is also what a missing date
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 
 from xstf.numerics.jit import jit
@@ -18,19 +20,54 @@ from xstf.numerics.jit import jit
 WIDTH = 16
 
 
+class Model(NamedTuple):
+    """The scene's numbers, as the loops take them."""
+
+    terms: np.ndarray  # (time, term) of the regression, the trend last
+    season: np.ndarray  # (time, band), the scene's
+    sigma: np.ndarray  # (band,) size of the residual, > 0
+    moves: np.ndarray  # (time - 1, 4): what takes the state to the next date, `transitions`
+    precision: np.ndarray  # (term, term), inverse covariance of the coefficients
+    signal: float  # 1 if there is a correlated residual, else 0
+    noise: float  # variance of the noise, relative to that residual's
+
+
+class Work(NamedTuple):
+    """Room for `fit`."""
+
+    back: np.ndarray  # (time, column, 2, pixel), the state from the dates after each
+    back_cov: np.ndarray  # (time, 3, pixel), its covariance
+    cavity: np.ndarray  # (time, column + 1, pixel): all other dates; the last row is a variance
+    state: np.ndarray  # (column, 2, pixel), level and slope
+    cov: np.ndarray  # (3, pixel)
+    rows: np.ndarray  # (column + 8, pixel)
+
+
+class Solution(NamedTuple):
+    """The coefficients of a block of pixels, and how likely the model is."""
+
+    factor: np.ndarray  # (term, term, pixel), Cholesky's
+    beta: np.ndarray  # (term, band, pixel)
+    likelihood: np.ndarray  # (1 + band, pixel): -2 log of the determinant's and the bands' parts
+
+
+class LeaveOneOut(NamedTuple):
+    """What all other dates say of each date."""
+
+    mean: np.ndarray  # (time, band, pixel), the prediction
+    variance: np.ndarray  # (time, pixel), of its error
+    lever: np.ndarray  # (time, pixel): how the trend's coefficient changes by the date's residual
+
+
 @jit
 def fit(
     values: np.ndarray,
     weights: np.ndarray,
-    terms: np.ndarray,
-    moves: np.ndarray,
-    precision: np.ndarray,
     pull: np.ndarray,
-    signal: float,
-    noise: float,
-    work: tuple,
-    solution: tuple,
-    found: tuple,
+    model: Model,
+    work: Work,
+    solution: Solution,
+    loo: LeaveOneOut,
 ) -> None:
     """Fit the model to a block of pixels and predict each date from the other ones.
 
@@ -40,48 +77,33 @@ def fit(
         Observations less the scene's season, 0 where missing.
     weights : ndarray (time, pixel)
         0 where missing, less than 1 where not trusted.
-    terms : ndarray (time, term)
-        Values of the regression's terms, the trend last.
-    moves : ndarray (time - 1, 4)
-        What takes the state to the next date, `transitions`.
-    precision : ndarray (term, term)
-        Inverse covariance of the coefficients.
     pull : ndarray (pixel,)
-        What to multiply it by.
-    signal, noise : float
-        Whether there is a correlated residual (1 or 0); variance of the noise relative to it.
-    work : tuple of ndarray
+        What to multiply the coefficients' precision by.
+    model : Model
+        The scene's numbers.
+    work : Work
         From `workspace`.
-    solution : tuple of ndarray
-        Takes the Cholesky factor (term, term, pixel), the coefficients (term, band, pixel) and,
-        for each pixel, ``-2 log`` of the determinant's and the observations' part of the
-        likelihood: (1 + band, pixel).
-    found : tuple of ndarray
-        Takes the prediction from the other dates (time, band, pixel), the variance of its error
-        (time, pixel), and how the trend's coefficient changes by the date's own residual.
+    solution, loo
+        Take the results.
     """
-    back, back_cov, cavity, state, cov, rows = work
-    factor, beta, likelihood = solution
-    _backward(values, weights, terms, moves, signal, noise, back, back_cov, state, cov, rows)
-    for k in range(len(terms[0])):
+    factor, beta = solution.factor, solution.beta
+    _backward(values, weights, model, work)
+    for k in range(len(model.terms[0])):
         for j in range(k + 1):
             for x in range(WIDTH):
-                factor[k, j, x] = precision[k, j] * pull[x]
+                factor[k, j, x] = model.precision[k, j] * pull[x]
         beta[k] = 0
-    likelihood[:] = 0
-    _forward(
-        values, weights, terms, moves, signal, noise, back, back_cov, cavity, state, cov, rows,
-        solution,
-    )  # fmt: skip
-    _solve(factor, beta, likelihood)
-    _predict(values, weights, terms, noise, cavity, rows, factor, beta, found)
+    solution.likelihood[:] = 0
+    _forward(values, weights, model, work, solution)
+    _solve(factor, beta, solution.likelihood)
+    _predict(values, weights, model, work, solution, loo)
 
 
 @jit
-def workspace(dates: int, terms: int, bands: int) -> tuple:
+def workspace(dates: int, terms: int, bands: int) -> Work:
     """Return the arrays that `fit` works in."""
     columns = terms + bands
-    return (
+    return Work(
         np.empty((dates, columns, 2, WIDTH)),
         np.empty((dates, 3, WIDTH)),
         np.empty((dates, columns + 1, WIDTH)),
@@ -151,59 +173,38 @@ def _move(state: np.ndarray, cov: np.ndarray, m: np.ndarray) -> None:
 
 
 @jit
-def _backward(
-    values: np.ndarray,
-    weights: np.ndarray,
-    terms: np.ndarray,
-    moves: np.ndarray,
-    signal: float,
-    noise: float,
-    back: np.ndarray,
-    back_cov: np.ndarray,
-    state: np.ndarray,
-    cov: np.ndarray,
-    rows: np.ndarray,
-) -> None:
+def _backward(values: np.ndarray, weights: np.ndarray, model: Model, work: Work) -> None:
     """Keep what the dates after each date say of it."""
+    terms, state, cov, rows = model.terms, work.state, work.cov, work.rows
     count = len(terms[0])
     _start(state, cov)
     for i in range(len(values) - 1, -1, -1):
-        back[i] = state
-        back_cov[i] = cov
+        work.back[i] = state
+        work.back_cov[i] = cov
         if i == 0:
             break
-        _gain(weights[i], cov, rows, signal, noise)
+        _gain(weights[i], cov, rows, model.signal, model.noise)
         for k in range(count):
             _update_term(terms[i, k], state[k], rows)
         for b in range(values.shape[1]):
             _update(values[i, b], state[count + b], rows)
-        _move(state, cov, moves[i - 1])
+        _move(state, cov, model.moves[i - 1])
 
 
 @jit
 def _forward(
-    values: np.ndarray,
-    weights: np.ndarray,
-    terms: np.ndarray,
-    moves: np.ndarray,
-    signal: float,
-    noise: float,
-    back: np.ndarray,
-    back_cov: np.ndarray,
-    cavity: np.ndarray,
-    state: np.ndarray,
-    cov: np.ndarray,
-    rows: np.ndarray,
-    solution: tuple,
+    values: np.ndarray, weights: np.ndarray, model: Model, work: Work, solution: Solution
 ) -> None:
     """Join what the dates before and after each date say of it; sum the normal equations."""
+    terms, signal, noise = model.terms, model.signal, model.noise
+    cavity, state, cov, rows = work.cavity, work.state, work.cov, work.rows
     count, bands = len(terms[0]), values.shape[1]
     _start(state, cov)
     new = rows[8:]
     for i in range(len(values)):
-        _join(cov, back_cov[i], rows, cavity[i, count + bands], signal)
+        _join(cov, work.back_cov[i], rows, cavity[i, count + bands], signal)
         for c in range(count + bands):
-            _combine(state[c], back[i, c], rows, cavity[i, c])
+            _combine(state[c], work.back[i, c], rows, cavity[i, c])
         for k in range(count):
             for x in range(WIDTH):
                 new[k, x] = terms[i, k] - state[k, 0, x]
@@ -217,7 +218,7 @@ def _forward(
                 state[c, 0, x] += rows[0, x] * new[c, x]
                 state[c, 1, x] += rows[1, x] * new[c, x]
         if i + 1 < len(values):
-            _move(state, cov, moves[i])
+            _move(state, cov, model.moves[i])
 
 
 @jit
@@ -257,17 +258,17 @@ def _combine(state: np.ndarray, other: np.ndarray, rows: np.ndarray, out: np.nda
 def _normal(
     new: np.ndarray,
     weight: np.ndarray,
-    known: np.ndarray,
+    variance: np.ndarray,
     share: np.ndarray,
     signal: float,
     noise: float,
-    solution: tuple,
+    solution: Solution,
 ) -> None:
     """Add a date's innovations to the normal equations and to the likelihood."""
-    factor, beta, likelihood = solution
+    factor, beta, likelihood = solution.factor, solution.beta, solution.likelihood
     count, bands = beta.shape[:2]
     for x in range(WIDTH):
-        share[x] = weight[x] / (signal * weight[x] * known[x] + noise)
+        share[x] = weight[x] / (signal * weight[x] * variance[x] + noise)
     for x in range(WIDTH):
         if share[x] > 0:
             likelihood[0, x] -= np.log(share[x])
@@ -319,16 +320,14 @@ def _solve(factor: np.ndarray, beta: np.ndarray, likelihood: np.ndarray) -> None
 def _predict(
     values: np.ndarray,
     weights: np.ndarray,
-    terms: np.ndarray,
-    noise: float,
-    cavity: np.ndarray,
-    rows: np.ndarray,
-    factor: np.ndarray,
-    beta: np.ndarray,
-    found: tuple,
+    model: Model,
+    work: Work,
+    solution: Solution,
+    loo: LeaveOneOut,
 ) -> None:
     """Predict each date from the others, those coefficients included that it helped to find."""
-    without, variance, lever = found
+    terms, noise, cavity, rows = model.terms, model.noise, work.cavity, work.rows
+    factor, beta = solution.factor, solution.beta
     count, bands = beta.shape[:2]
     for i in range(len(values)):
         solved, total, loss = rows[8:], rows[0], rows[1]
@@ -347,10 +346,10 @@ def _predict(
         for x in range(WIDTH):
             share = weights[i, x] / (weights[i, x] * base[x] + noise)
             loss[x] = 1 / (1 - share * total[x])
-            variance[i, x] = base[x] + total[x] * loss[x]
-            lever[i, x] = solved[count - 1, x] / factor[count - 1, count - 1, x] * share
+            loo.variance[i, x] = base[x] + total[x] * loss[x]
+            loo.lever[i, x] = solved[count - 1, x] / factor[count - 1, count - 1, x] * share
         for b in range(bands):
-            mean = without[i, b]
+            mean = loo.mean[i, b]
             for x in range(WIDTH):
                 mean[x] = cavity[i, count + b, x]
             for k in range(count):

@@ -16,6 +16,7 @@ from __future__ import annotations
 import numpy as np
 
 from xstf.numerics.jit import jit
+from xstf.numerics.normal import COVER, IQR, Z90
 
 # Every pixel up to this distance is looked at; there are then rings of RING places, each wider by
 # GROWTH, so that neighbouring places of a ring are about as far apart as neighbouring rings.
@@ -36,9 +37,8 @@ HIDDEN = 60_000
 PARTLY = (0.1, 0.9)
 # Below this share of the scene's contrast, differences are rounding.
 ROUNDING = 1e-3
-# The normal distribution's quantile for 90 %, and the fewest errors that show one.
-SHARE, SCORE, FEWEST_ERRORS = 0.9, 1.6449, 30
-IQR = 1.349  # interquartile range of the normal distribution
+# The fewest errors that show a 90 % quantile.
+FEWEST_ERRORS = 30
 
 
 def pattern(reach: int) -> tuple[np.ndarray, np.ndarray]:
@@ -100,11 +100,11 @@ def group(pixels: np.ndarray, unit: np.ndarray, classes: int) -> np.ndarray:
     label = np.argsort(np.argsort(level, kind="stable"), kind="stable") * classes // len(level)
     for _ in range(ROUNDS):
         member = (label[:, None] == np.arange(classes)).astype(np.float64)
-        known = member.T @ mask
-        centre = member.T @ values / np.maximum(known, 1)
-        known = (known > 0).astype(np.float64)
-        far = values**2 @ known.T - 2 * values @ (centre * known).T + mask @ (centre**2 * known).T
-        common = mask @ known.T
+        number = member.T @ mask
+        centre = member.T @ values / np.maximum(number, 1)
+        there = (number > 0).astype(np.float64)
+        far = values**2 @ there.T - 2 * values @ (centre * there).T + mask @ (centre**2 * there).T
+        common = mask @ there.T
         label = np.where(common > 0, far / np.maximum(common, 1), np.inf).argmin(axis=1)
     return np.asarray(label)
 
@@ -125,7 +125,7 @@ def class_means(pixels: np.ndarray, label: np.ndarray, classes: int) -> np.ndarr
 
 
 def hide(samples: np.ndarray, reach: int) -> np.ndarray:
-    """Return which cells ``(spot, time, y, x)`` to hide: masks of other dates, transplanted."""
+    """Return which cells ``(window, time, y, x)`` to hide: masks of other dates, transplanted."""
     missing = np.isnan(samples).all(axis=2)
     _, dates, height, width = missing.shape
     share = missing.mean(axis=(0, 2, 3))
@@ -151,13 +151,13 @@ def hide(samples: np.ndarray, reach: int) -> np.ndarray:
 
 
 def widen(error: np.ndarray, spread: np.ndarray) -> np.ndarray:
-    """Return the factors ``(band,)`` that make 1.645 spreads hold 90 % of errors ``(n, band)``."""
+    """Return the factors ``(band,)`` at which 90 % intervals hold 90 % of errors ``(n, band)``."""
     factor = np.ones(error.shape[1])
     for b in range(error.shape[1]):
         use = np.isfinite(error[:, b]) & (spread[:, b] > 0)
         if use.sum() >= FEWEST_ERRORS:
             ratio = np.abs(error[use, b]) / spread[use, b]
-            factor[b] = np.quantile(ratio, SHARE) / SCORE
+            factor[b] = np.quantile(ratio, COVER) / Z90
     return factor
 
 

@@ -9,6 +9,7 @@ import numpy as np
 import xarray as xr
 
 from xstf.cubes.read import Cube, read_cube
+from xstf.numerics.normal import Z90
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -17,7 +18,6 @@ if TYPE_CHECKING:
 _TRUE_COLOUR = ("red", "green", "blue")
 _MISSING = 0.85  # a light grey that no stretched image has everywhere
 _ACCENT, _INK, _FAINT = "#20808d", "0.15", "0.72"
-_NORMAL_90 = 1.645  # standard deviations on each side that hold 90 % of a normal distribution
 
 
 def quicklook(
@@ -279,7 +279,7 @@ def _line(axis: Axes, lines: dict[str, tuple[np.ndarray, np.ndarray]]) -> None:
     dates, values = lines["filled"]
     axis.plot(dates, values, color=_ACCENT, linewidth=1.2, label="filled")
     if "std" in lines:
-        off = _NORMAL_90 * lines["std"][1]
+        off = Z90 * lines["std"][1]
         label = "90 % interval"
         axis.fill_between(
             dates, values - off, values + off, color=_ACCENT, alpha=0.2, lw=0, label=label

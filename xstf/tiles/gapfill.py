@@ -9,15 +9,34 @@ from typing import Any
 
 import numpy as np
 
-from xstf._method import Method
+from xstf._method import GapfillSamples, Method
 from xstf.cubes.read import Cube
 from xstf.numerics.outliers import find_outliers
-from xstf.numerics.seasonal import season_state
+from xstf.numerics.seasonal import SceneSeason, season_state
 from xstf.tiles.engines import Runner, to_host
 from xstf.tiles.flags import FILLED_IN_SPACE, FILLED_IN_TIME, MISSING, OBSERVED, OUTLIER
 from xstf.tiles.guide import GuideTile, guide_on_grid
 from xstf.tiles.run import Job, Source
 from xstf.tiles.samples import sample_windows
+
+
+@dataclass(frozen=True)
+class GapState:
+    """What tiles know of the whole scene.
+
+    Parameters
+    ----------
+    method
+        What the method's ``settle`` returned; None for a method without.
+    screen
+        The season that outliers are found by; None without screening.
+    screened
+        Share of the sample's clear observations that are outliers; None without screening.
+    """
+
+    method: object = None
+    screen: SceneSeason | None = None
+    screened: float | None = None
 
 
 @dataclass(frozen=True)
@@ -88,25 +107,25 @@ class GapTile:
             for part, all_ in zip((rows, cols), window, strict=True)
         )
         certain = others.pop(0) if self.certain else None
-        state = states[0]() if states else {"method": None}
-        outlier = self._outliers(cube, certain, state)
+        state: GapState = states[0]() if states else GapState()
+        outlier = self._outliers(cube, certain, state.screen)
         seen = cube if outlier is None else _without(cube, outlier)
         guide = [tile(block, *window) for tile, block in zip(self.guides, others, strict=True)]
         origin = (window[0].start, window[1].start)
         results = self.runner(
             seen, np.concatenate(guide, axis=1) if guide else None, times=self.times,
-            params=self.params, state=state["method"], inner=inner, std=self.std,
+            params=self.params, state=state.method, inner=inner, std=self.std,
             **self.runner.network(origin, self.shape, first_day=self.first_day),
         )  # fmt: skip
         part = (..., *inner)
         layers = self._layers(cube[part], seen[part], *results)
         return layers if self.back is None else layers[:, self.back]
 
-    def _outliers(self, cube: Any, certain: Any, state: dict[str, Any]) -> np.ndarray | None:
-        if not self.screens:
+    def _outliers(self, cube: Any, certain: Any, season: SceneSeason | None) -> np.ndarray | None:
+        if season is None:
             return None
         sure = None if certain is None else to_host(certain)[:, 0] > 0
-        return find_outliers(to_host(cube), self.times, state=state["screen"], certain=sure)
+        return find_outliers(to_host(cube), self.times, state=season, certain=sure)
 
     def _layers(self, cube: Any, seen: Any, estimate: Any, std: Any, in_space: Any) -> Any:
         """Return the layers of the tile: what was observed, what was filled, what stays missing."""
@@ -193,25 +212,25 @@ class _Around:
 def _settle(
     settle: Callable[..., Any] | None, samples: dict[str, Any], *, times: np.ndarray, params: Any,
     screens: bool,
-) -> dict[str, Any]:  # fmt: skip
+) -> GapState:  # fmt: skip
     """Settle what screening and the method need: plain numpy, wherever the samples were.
 
     The method's settle sees no outliers, as its kernel sees none.
     """
     host = {name: to_host(value) for name, value in samples.items()}
-    guides = [host.pop(name) for name in sorted(host) if name != "cube"]
-    if guides:
-        host["guide"] = np.concatenate(guides, axis=2)
-    state: dict[str, Any] = {}
+    cube = host.pop("cube")
+    guides = [host[name] for name in sorted(host)]
+    screen, screened = None, None
     if screens:
-        state["screen"] = season_state(host["cube"], times)
-        host["season"] = state["screen"]  # robust, so good enough for the method, too
+        screen = season_state(cube, times)  # robust, so good enough for the method, too
         found = seen = 0
-        for window in host["cube"]:
-            outlier = find_outliers(window, times, state=state["screen"])
+        for window in cube:
+            outlier = find_outliers(window, times, state=screen)
             found += int(outlier.sum())
             seen += int((~np.isnan(window).all(axis=1)).sum())
             window[np.broadcast_to(outlier[:, None], window.shape)] = np.nan
-        state["screened"] = found / max(seen, 1)
-    state["method"] = None if settle is None else settle(host, times=times, params=params)
-    return state
+        screened = found / max(seen, 1)
+    if settle is None:
+        return GapState(None, screen, screened)
+    windows = GapfillSamples(cube, np.concatenate(guides, axis=2) if guides else None, screen)
+    return GapState(settle(windows, times=times, params=params), screen, screened)

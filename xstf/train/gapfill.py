@@ -16,6 +16,7 @@ from xstf._method import Method, Net, Recipe, network
 from xstf.align.gapfill import align_gapfill
 from xstf.methods.gapfill._prior import PRIORS, Prior, fewest
 from xstf.methods.gapfill._video import forward
+from xstf.numerics.normal import COVER, Z90
 from xstf.tiles.engines import to_host
 from xstf.tiles.guide import guide_on_grid
 from xstf.tiles.run import clean_block, compute_now
@@ -28,7 +29,6 @@ _DATES = 6  # of a window that the network sees at once
 _HELD_EVERY = 5  # of the dates one is held out
 _HELD_PATCHES = 64
 _LIKELY = 0.1  # weight of the likelihood, which teaches the variance alone
-_NINETY = 1.645  # standard deviations on either side that hold 90 % of a normal's values
 _WINDOWED = ("ssim", "ms_ssim")
 _SPAN = 4.0  # standard deviations that most of a band lies within
 _MASKS = 200  # real shapes of clouds that are kept at most
@@ -284,7 +284,7 @@ def _judge(
     change, missed, variance, seen = (np.concatenate(part) for part in zip(*found, strict=True))
     gains = [_gain(change[seen == s], missed[seen == s]) for s in (1, 0)]
     error = np.abs(change * np.where(seen, *gains) - missed) / np.exp(variance / 2)
-    return {"gains": gains, "std_factor": float(np.quantile(error, 0.9) / _NINETY)}
+    return {"gains": gains, "std_factor": float(np.quantile(error, COVER) / Z90)}
 
 
 def _gain(change: np.ndarray, wanted: np.ndarray) -> float:

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
 
 import numpy as np
 import torch
 
-from xstf.methods.gapfill._prior import FROM_DATES, Prior, prior_of, settle_prior
+from xstf.methods.gapfill._prior import FROM_DATES, Prior, PriorState, prior_of, settle_prior
 from xstf.tiles.samples import sample_windows
 from xstf.train.masking import hide
 from xstf.train.task import Batch, turned
@@ -65,7 +64,7 @@ class Version:
 
     scene: Scene
     hidden: np.ndarray | None
-    state: dict[str, Any]
+    state: PriorState
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,7 +99,7 @@ class Plan:
         shown = [self.hide(scene.cube, scene.masks, rng) for _ in range(max(2, round(drawn)))]
         return [Version(scene=scene, hidden=h, state=self._settled(scene, h)) for h in shown]
 
-    def _settled(self, scene: Scene, hidden: np.ndarray | None) -> dict[str, Any]:
+    def _settled(self, scene: Scene, hidden: np.ndarray | None) -> PriorState:
         spots = np.asarray(sample_windows(scene.cube))
         if hidden is not None:
             unseen = np.asarray(sample_windows(hidden[:, None]))

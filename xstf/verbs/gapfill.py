@@ -231,9 +231,9 @@ def _findings(states: Sequence[Any], dates: np.ndarray) -> dict[str, str]:
     """Return what the states of an eager run found: the screening, and what `auto` chose."""
     found = {}
     for state in states:
-        if "screened" in state:
-            found["stf_screened"] = f"{state['screened']:.2%} of the clear observations sampled"
-        by_date = (state["method"] or {}).get("said", ())
+        if state.screened is not None:
+            found["stf_screened"] = f"{state.screened:.2%} of the clear observations sampled"
+        by_date = getattr(state.method, "choice", ())
         if len(by_date):
             days = dates.astype("datetime64[D]")
             found["stf_choice"] = "; ".join(f"{d} {t}" for d, t in zip(days, by_date, strict=True))

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any, Literal, cast, get_args
+from typing import Any, Literal, TypeAlias, cast, get_args
 
 import numpy as np
 
-from xstf._method import GapfillKernel
+from xstf._method import GapfillKernel, GapfillSamples
 from xstf.methods.gapfill import eof, harmonic
 from xstf.methods.gapfill.linear import INSTANT
 from xstf.numerics.jit import jit
 
 Prior = Literal["linear", "harmonic", "eof"]
 PRIORS: tuple[Prior, ...] = get_args(Prior)
+# What a prior was settled to; None for "linear", which needs nothing of the scene.
+PriorState: TypeAlias = harmonic.State | eof.State | None
 _METHODS = {"harmonic": harmonic.METHOD, "eof": eof.METHOD}
 # Those whose state is of the scene's modes or season: what is hidden must be hidden from it, too,
 # unless it is pooled over so much that next to nothing of a date is in it.
@@ -25,7 +26,7 @@ def fewest(name: str) -> int:
     return _METHODS[name].fewest if name in _METHODS else 2
 
 
-def settle_prior(name: str, cube: np.ndarray, times: np.ndarray) -> dict[str, Any]:
+def settle_prior(name: str, cube: np.ndarray, times: np.ndarray) -> PriorState:
     """Return what a prior needs to know of the whole scene.
 
     Parameters
@@ -37,16 +38,15 @@ def settle_prior(name: str, cube: np.ndarray, times: np.ndarray) -> dict[str, An
     times
         Days.
     """
-    if name not in _METHODS:
-        return {}
-    record = _METHODS[name]
-    assert record.settle is not None
-    return dict(record.settle({"cube": cube}, times=times, params=record.params()))
+    samples = GapfillSamples(cube)
+    if name == "harmonic":
+        return harmonic.settle(samples, times=times, params=harmonic.Params())
+    if name == "eof":
+        return eof.settle(samples, times=times, params=eof.Params())
+    return None
 
 
-def prior_of(
-    name: str, cube: np.ndarray, times: np.ndarray, state: Mapping[str, Any]
-) -> np.ndarray:
+def prior_of(name: str, cube: np.ndarray, times: np.ndarray, state: PriorState) -> np.ndarray:
     """Return a prior, ``(time, band, y, x)``: NaN only where a pixel is never seen.
 
     It is given where something is seen, too. So the network can compare: what the prior misses
@@ -61,10 +61,9 @@ def prior_of(
     record = _METHODS[name]
     whole = (slice(0, cube.shape[2]), slice(0, cube.shape[3]))
     kernel = cast(GapfillKernel[Any, Any], record.kernels["numba"])
-    found: np.ndarray = kernel(
-        cube, None, times=times, params=record.params(), state=dict(state), inner=whole, std=False
+    return kernel(
+        cube, None, times=times, params=record.params(), state=state, inner=whole, std=False
     )[0]
-    return found
 
 
 @jit

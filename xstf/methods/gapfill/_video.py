@@ -1,9 +1,9 @@
 """What the video transformers share: their parameters, and the kernel that runs one.
 
-The network sees windows of a few dates of a tile: the cube, standardised, what of it is known, a
+The network sees windows of a few dates of a tile: the cube, standardised, what of it is seen, a
 prior (`_prior`, which uses the whole series) and the guide; it answers with what to add to the
-prior. Windows in time overlap by half, tiles in space as `VideoParams` says, and what several
-of them say of a pixel is averaged.
+prior. Windows in time overlap by half, tiles in space as `VideoParams` says, and several
+answers for a pixel are averaged.
 """
 
 from __future__ import annotations
@@ -13,18 +13,31 @@ from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from xstf._method import NetworkCall
-from xstf.methods.gapfill._prior import PRIORS, Prior, prior_of, settle_prior
+from xstf._method import GapfillSamples, NetworkCall, Recipe, check_at_least, check_one_of
+from xstf.methods.gapfill._prior import PRIORS, Prior, PriorState, prior_of, settle_prior
 from xstf.numerics.lattice import Lattice, Window
+from xstf.weights.manifest import Manifest
 from xstf.weights.running import device_of, inference, load_once, over_tiles, require_call
+
+if TYPE_CHECKING:
+    import torch
 
 _WINDOWS = 4  # of dates, that a processor takes at a time
 # A standardised value is -3 to 3 for most data. The median of a tile beyond this is another unit.
 _OTHER_UNITS = 20.0
+
+# How all of them are trained.
+FULL = Recipe(
+    patch=60, batch=32, epochs=60, steps=500, rate=3e-4, decay=0.05, warmup=0.05, average=0.999
+)
+SMALL = Recipe(
+    patch=60, batch=4, epochs=10, steps=40, rate=1e-3, decay=0.05, warmup=0.05, average=0.98
+)
+LOSS = (("mse", 1.0), ("angle", 1.0))
 
 EXEMPT: Mapping[str, str] = {
     "scale": "values are scaled as the checkpoint says, which was trained in one unit",
@@ -64,16 +77,19 @@ class VideoParams:
 
     def __post_init__(self) -> None:
         """Refuse tiles that cannot lie beside each other."""
-        if self.tile < 0 or self.batch < 1:
-            raise ValueError(f"tile must be 0 or more and batch 1 or more, not {self}")
-        if self.overlap < 0 or self.overlap % 2:
-            raise ValueError(f"overlap must be even and 0 or more, not {self.overlap}")
+        check_at_least(self, tile=0, overlap=0, batch=1)
+        check_one_of(self, prior=("", *PRIORS), blend=("smooth", "crop"))
+        if self.overlap % 2:
+            raise ValueError(f"overlap={self.overlap}: give an even number")
         if self.tile and self.tile <= self.overlap:
             raise ValueError(f"tile={self.tile} must be above overlap={self.overlap}")
-        if self.prior and self.prior not in PRIORS:
-            raise ValueError(f"prior must be one of {list(PRIORS)}, not {self.prior!r}")
-        if self.blend not in ("crop", "smooth"):
-            raise ValueError(f"blend must be 'smooth' or 'crop', not {self.blend!r}")
+
+
+@dataclass(frozen=True)
+class State:
+    """What the network needs of the whole scene: its prior's state."""
+
+    prior: PriorState
 
 
 def halo(params: VideoParams, ratio: int) -> int:
@@ -81,11 +97,9 @@ def halo(params: VideoParams, ratio: int) -> int:
     return params.tile
 
 
-def settle(
-    samples: Mapping[str, np.ndarray], *, times: np.ndarray, params: VideoParams
-) -> dict[str, Any]:
+def settle(samples: GapfillSamples, *, times: np.ndarray, params: VideoParams) -> State:
     """Return what the prior needs to know of the whole scene."""
-    return {"prior": settle_prior(params.prior, samples["cube"], times)}
+    return State(settle_prior(params.prior, samples.cube, times))
 
 
 def kernel(
@@ -94,16 +108,16 @@ def kernel(
     *,
     times: np.ndarray,
     params: VideoParams,
-    state: Mapping[str, Any],
+    state: State,
     inner: tuple[slice, slice],
     std: bool,
     network: NetworkCall | None = None,
 ) -> tuple[np.ndarray, np.ndarray | None, np.ndarray | None]:
-    """Return the network's estimate; the contract is `xstf._method.Method`'s."""
+    """Return the network's estimate; the contract is `GapfillKernel`'s."""
     call = require_call(network)
     net, manifest = load_once(call.weights, call.device)
     place, origin = device_of(call.device), call.origin
-    prior = prior_of(params.prior, cube, times, state["prior"])
+    prior = prior_of(params.prior, cube, times, state.prior)
     series = Series(cube, guide, prior, manifest)
     rows, cols = (slice(i.start + o, i.stop + o) for i, o in zip(inner, origin, strict=True))
     with ExitStack() as stack:
@@ -132,10 +146,10 @@ def kernel(
 
 
 def run(
-    net: Any, place: Any, days: np.ndarray, extra: Mapping[str, Any], std: bool, cube: np.ndarray,
-    prior: np.ndarray, guide: np.ndarray,
+    net: torch.nn.Module, place: torch.device, days: np.ndarray, extra: Mapping[str, Any],
+    std: bool, cube: np.ndarray, prior: np.ndarray, guide: np.ndarray,
 ) -> np.ndarray:  # fmt: skip
-    """Return what a tile says of its pixels, ``(batch, layer, time, band, y, x)``.
+    """Return what the network makes of a tile, ``(batch, layer, time, band, y, x)``.
 
     The change; if `std`, the logarithm of its variance and 1 where anything of the date was seen.
 
@@ -182,15 +196,17 @@ def run(
     return np.concatenate([total, np.broadcast_to(seen, total[:, :1].shape)], axis=1)
 
 
-def forward(net: Any, batch: Mapping[str, Any]) -> tuple[Any, Any]:
+def forward(
+    net: torch.nn.Module, batch: Mapping[str, torch.Tensor]
+) -> tuple[torch.Tensor, torch.Tensor]:
     """Return the network's change and the logarithm of its variance on tensors."""
     cube, guide = batch["cube"], batch["guide"]
     seen = ~cube.isnan()
-    arguments: dict[str, Any] = {}
+    arguments: dict[str, torch.Tensor] = {}
     if guide.shape[2]:
         lit = ~guide.isnan().any(dim=2, keepdim=True)
         arguments = {"guide": guide.nan_to_num(0.0), "guide_valid": lit.float()}
-    found: tuple[Any, Any] = net(
+    found: tuple[torch.Tensor, torch.Tensor] = net(
         cube.nan_to_num(0.0), seen.float(), batch["prior"], batch["days"], **arguments
     )
     return found
@@ -220,7 +236,7 @@ class Series:
     """
 
     def __init__(
-        self, cube: np.ndarray, guide: np.ndarray | None, prior: np.ndarray, manifest: Any
+        self, cube: np.ndarray, guide: np.ndarray | None, prior: np.ndarray, manifest: Manifest
     ) -> None:
         low, high = (np.array(v, np.float32)[:, None, None] for v in (manifest.low, manifest.high))
         self.low, self.span = low, high - low
@@ -238,37 +254,36 @@ class Series:
         self.guide_mean, self.guide_std = mean, spread
 
     def cut(self, window: Window, origin: tuple[int, int]) -> list[np.ndarray] | None:
-        """Return the scaled cube, prior and guide on a window; None where nothing is known."""
-        inside: Any = tuple(
+        """Return the scaled cube, prior and guide on a window; None where no pixel is ever seen."""
+        rows, cols = (
             slice(w.start - o, min(w.stop - o, n))
             for w, o, n in zip(window, origin, self.cube.shape[-2:], strict=True)
         )
-        part: Any = (..., *inside)
-        prior = self.prior[part]
+        prior = self.prior[..., rows, cols]
         if np.isnan(prior).all():
             return None
         size = tuple(w.stop - w.start for w in window)
-        cube = (self.cube[part] - self.low) / self.span
+        cube = (self.cube[..., rows, cols] - self.low) / self.span
         if np.nanmedian(np.abs(cube)) > _OTHER_UNITS:
             raise ValueError(
                 "the cube is in another unit than the network's training data: values around "
-                f"{np.nanmedian(self.cube[part]):.4g}, trained on values around "
+                f"{np.nanmedian(self.cube[..., rows, cols]):.4g}, trained on values around "
                 f"{np.median(self.low):.4g}"
             )
         cube = _padded(cube, size)
-        prior = _padded(np.nan_to_num((prior - self.low) / self.span), size, known=True)
+        prior = _padded(np.nan_to_num((prior - self.low) / self.span), size, edge=True)
         if self.guide is None:
             return [cube, prior, np.empty((len(cube), 0, *size), np.float32)]
-        guide = (self.guide[part] - self.guide_mean) / self.guide_std
+        guide = (self.guide[..., rows, cols] - self.guide_mean) / self.guide_std
         return [cube, prior, _padded(guide, size)]
 
 
-def _padded(images: np.ndarray, size: tuple[int, ...], known: bool = False) -> np.ndarray:
+def _padded(images: np.ndarray, size: tuple[int, ...], edge: bool = False) -> np.ndarray:
     """Return images filled up to a window, which is larger where the whole scene is smaller."""
     more = [(0, s - n) for s, n in zip(size, images.shape[-2:], strict=True)]
     if any(after for _, after in more):
         pad = [(0, 0), (0, 0), *more]
-        if known:
+        if edge:
             images = np.pad(images, pad, mode="edge")
         else:
             images = np.pad(images, pad, constant_values=np.nan)

@@ -33,15 +33,25 @@ or where we differ:
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal, TypeAlias
 
 import numpy as np
 
-from xstf._method import Method
-from xstf.numerics.seasonal import HARMONICS, season_state, season_terms, seasonal
-from xstf.numerics.seasonal_blocks import BISQUARE, NORMAL, PRIOR
+from xstf._method import (
+    GapfillSamples,
+    Method,
+    check_above,
+    check_at_least,
+    check_between,
+    check_one_of,
+)
+from xstf.numerics.normal import BISQUARE, MAD
+from xstf.numerics.seasonal import HARMONICS, SceneSeason, season_state, season_terms, seasonal
+from xstf.numerics.seasonal_blocks import PRIOR
+
+# Other methods and the screening of outliers use the same record.
+State: TypeAlias = SceneSeason
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -72,25 +82,17 @@ class Params:
 
     def __post_init__(self) -> None:
         """Refuse values that have no meaning."""
-        if self.harmonics not in range(7):
-            raise ValueError(f"harmonics={self.harmonics!r}: give a whole number from 0 to 6")
-        if not 0 < self.ridge < np.inf:
-            raise ValueError(f"ridge={self.ridge!r}: give a positive number; 1 is the scene's own")
-        if self.reject not in (None, "low", "high", "both"):
-            raise ValueError(f"reject={self.reject!r}: give None, 'low', 'high' or 'both'")
-        if self.passes not in range(21):
-            raise ValueError(f"passes={self.passes!r}: give a whole number from 0 to 20")
+        check_at_least(self, harmonics=0, passes=0)
+        check_between(self, harmonics=(0, 6), passes=(0, 20))
+        check_above(self, ridge=0)
+        check_one_of(self, reject=(None, "low", "high", "both"))
 
 
-def _settle(
-    samples: Mapping[str, np.ndarray], *, times: np.ndarray, params: Params
-) -> dict[str, Any]:
+def settle(samples: GapfillSamples, *, times: np.ndarray, params: Params) -> State:
     """Return what is pooled over the scene."""
-    if "season" in samples and (params.harmonics, params.residual) == (HARMONICS, True):
-        return dict(samples["season"])
-    return season_state(
-        samples["cube"], times, harmonics=params.harmonics, residual=params.residual
-    )
+    if samples.season is not None and (params.harmonics, params.residual) == (HARMONICS, True):
+        return samples.season
+    return season_state(samples.cube, times, harmonics=params.harmonics, residual=params.residual)
 
 
 def _numpy(
@@ -99,18 +101,18 @@ def _numpy(
     *,
     times: np.ndarray,
     params: Params,
-    state: Mapping[str, Any],
+    state: State,
     inner: tuple[slice, slice],
     std: bool,
 ) -> tuple[np.ndarray, np.ndarray | None, None]:
     """Return the estimate by dense matrices, pixel by pixel: the definition."""
     cube = cube[:, :, inner[0], inner[1]].astype(np.float64)
     terms = season_terms(times, params.harmonics)
-    sigma = np.where(state["sigma"] > 0, state["sigma"], 1.0)
-    lag = np.sqrt(3) * np.abs(times[:, None] - times) / state["length"]
-    kernel = state["signal"] * (1 + lag) * np.exp(-lag)
-    season = (terms @ state["season"].T)[..., None, None]
-    wide = state["covariance"] / params.ridge
+    sigma = np.where(state.sigma > 0, state.sigma, 1.0)
+    lag = np.sqrt(3) * np.abs(times[:, None] - times) / state.length
+    kernel = state.signal * (1 + lag) * np.exp(-lag)
+    season = (terms @ state.mean.T)[..., None, None]
+    wide = state.covariance / params.ridge
     smooth, spread = np.full(cube.shape, np.nan), np.full(cube.shape, np.nan)
     for y, x in np.ndindex(*cube.shape[2:]):
         pixel = (cube - season)[:, :, y, x] / sigma
@@ -119,22 +121,22 @@ def _numpy(
         for step in range(params.passes + 1):
             covariance = kernel + terms @ (wide / pull) @ terms.T
             fits = [
-                _krige(pixel[:, b], trust * seen[:, b], covariance, state["noise"])
+                _krige(pixel[:, b], trust * seen[:, b], covariance, state.noise)
                 for b in range(len(sigma))
             ]
             fit, without, variance = (np.stack(part, axis=1) for part in zip(*fits, strict=True))
-            score = np.where(seen, (pixel - without) / np.sqrt(variance + state["noise"]), 0)
+            score = np.where(seen, (pixel - without) / np.sqrt(variance + state.noise), 0)
             if step < params.passes and seen.any():
                 trust, pull = _trust(score, seen, params.reject)
         for b in np.flatnonzero(seen.any(axis=0)):
             weight = trust * seen[:, b]
             size = np.sqrt((weight @ score[:, b] ** 2 + PRIOR) / (weight.sum() + PRIOR))
             wave = terms @ (wide / pull)
-            drift = state["season"][b, -1] / sigma[b]
-            fit[:, b] += _hold(pixel[:, b], weight, terms, wave, covariance, state["noise"], drift)
+            drift = state.mean[b, -1] / sigma[b]
+            fit[:, b] += _hold(pixel[:, b], weight, terms, wave, covariance, state.noise, drift)
             smooth[:, b, y, x] = fit[:, b] * sigma[b] + season[:, b, 0, 0]
-            spread[:, b, y, x] = size * np.sqrt(variance[:, b] + state["noise"])
-            spread[:, b, y, x] *= state["widen"] * state["sigma"][b]
+            spread[:, b, y, x] = size * np.sqrt(variance[:, b] + state.noise)
+            spread[:, b, y, x] *= state.widen * state.sigma[b]
             values = cube[seen[:, b], b, y, x]
             if len(values) > 1 and values.min() == values.max():
                 smooth[:, b, y, x] = values[0]
@@ -165,7 +167,7 @@ def _trust(score: np.ndarray, seen: np.ndarray, reject: str | None) -> tuple[np.
     there = number > 0
     joint = np.sqrt((score**2).sum(axis=1) / np.maximum(number, 1))
     count = there.sum()
-    scale = np.sqrt((count * (NORMAL * np.median(joint[there])) ** 2 + PRIOR) / (count + PRIOR))
+    scale = np.sqrt((count * (MAD * np.median(joint[there])) ** 2 + PRIOR) / (count + PRIOR))
     weights = np.maximum(1 - (joint / (BISQUARE * scale)) ** 2, 0) ** 2
     side = np.sign(score.sum(axis=1))
     if reject is None:
@@ -203,7 +205,7 @@ def _numba(
     *,
     times: np.ndarray,
     params: Params,
-    state: Mapping[str, Any],
+    state: State,
     inner: tuple[slice, slice],
     std: bool,
 ) -> tuple[np.ndarray, np.ndarray | None, None]:
@@ -211,7 +213,7 @@ def _numba(
     smooth, _, spread = seasonal(
         cube[:, :, inner[0], inner[1]],
         times,
-        state=dict(state),
+        state=state,
         passes=params.passes,
         reject=params.reject,
         ridge=params.ridge,
@@ -229,5 +231,5 @@ METHOD = Method(
     reference="Zhou, Jia & Menenti (2015), doi:10.1016/j.rse.2015.03.018",
     std=True,
     smooth=True,
-    settle=_settle,
+    settle=settle,
 )

@@ -39,14 +39,13 @@ Landsat images. GIScience & Remote Sensing 60(1), 2160411. doi:10.1080/15481603.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from xstf._method import Method
+from xstf._method import GapfillSamples, Method, check_at_least
 from xstf.methods.gapfill import mnspi
-from xstf.numerics.seasonal import season_state, season_terms, seasonal
+from xstf.numerics.seasonal import SceneSeason, season_state, season_terms, seasonal
 from xstf.numerics.similar_pixels import hide, pixels_of
 
 # Of the sample's windows, every third one is hidden and filled: each costs as much as a tile.
@@ -76,32 +75,33 @@ class Params:
 
     def __post_init__(self) -> None:
         """Check the values."""
-        allowed = {"reach": (1, "16 to 32"), "similar": (1, "10 to 40"), "classes": (0, "8 to 32")}
-        allowed["harmonics"] = (0, "1 to 4")
-        for name, (least, usual) in allowed.items():
-            given = getattr(self, name)
-            if given < least:
-                raise ValueError(f"hybrid: {name} is {given}, it must be >= {least}; give {usual}")
+        check_at_least(self, reach=1, similar=1, classes=0, harmonics=0)
 
 
-def settle(samples: dict[str, Any], *, times: np.ndarray, params: Params) -> dict[str, Any]:
+@dataclass(frozen=True)
+class State:
+    """The scene's season, and what `mnspi` learns from the residuals."""
+
+    season: SceneSeason
+    similar: mnspi.State
+
+
+def settle(samples: GapfillSamples, *, times: np.ndarray, params: Params) -> State:
     """Return the scene's season, and what `mnspi` learns from the residuals."""
-    cube = samples["cube"]
+    cube = samples.cube
     season = season_state(cube, times, harmonics=params.harmonics, residual=False)
     pixels = np.moveaxis(pixels_of(cube), 0, 2)[:, :, None].astype(np.float32)
     residual = pixels - _season(pixels, times, season)[0]
-    similar = _similar(params)
-    state: dict[str, Any] = {"season": season}
-    state |= mnspi.learn(np.moveaxis(residual[:, :, 0], 2, 0).astype(np.float64), similar)
+    options = _similar(params)
+    similar = mnspi.learn(np.moveaxis(residual[:, :, 0], 2, 0).astype(np.float64), options)
     if len(times) > 1:
         truth = cube[::EVERY_WINDOW]
         hidden = hide(truth, params.reach)
-        known = np.where(hidden[:, :, None], np.float32(np.nan), truth)
-        course = np.stack([_season(spot, times, season)[0] for spot in known])
-        state["factor"] = mnspi.calibrate(
-            known - course, truth - course, hidden, times, similar, state
-        )
-    return state
+        shown = np.where(hidden[:, :, None], np.float32(np.nan), truth)
+        course = np.stack([_season(window, times, season)[0] for window in shown])
+        factor = mnspi.calibrate(shown - course, truth - course, hidden, times, options, similar)
+        similar = replace(similar, factor=factor)
+    return State(season, similar)
 
 
 def _similar(params: Params) -> mnspi.Params:
@@ -110,29 +110,30 @@ def _similar(params: Params) -> mnspi.Params:
 
 
 def _season(
-    cube: np.ndarray, times: np.ndarray, season: dict[str, Any]
+    cube: np.ndarray, times: np.ndarray, season: SceneSeason
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return P and its spread; the scene's season, and NaN, where a pixel is never seen."""
     _, course, spread = seasonal(cube, times, state=season)
-    terms = season_terms(times, season["harmonics"])
-    scene = (terms @ season["season"].T).astype(np.float32)[:, :, None, None]
+    terms = season_terms(times, season.harmonics)
+    scene = (terms @ season.mean.T).astype(np.float32)[:, :, None, None]
     return np.where(np.isnan(course), scene, course), spread
 
 
 def _fill(
-    kernel: Callable[..., tuple[Any, ...]],
+    kernel: Callable[..., tuple[np.ndarray, np.ndarray | None, np.ndarray]],
     cube: np.ndarray,
     times: np.ndarray,
     params: Params,
-    state: dict[str, Any],
+    state: State,
     inner: tuple[slice, slice],
     std: bool,
 ) -> tuple[np.ndarray, np.ndarray | None, np.ndarray]:
     """Add the season and what a kernel of `mnspi` makes of the residuals."""
-    course, spread = _season(cube, times, state["season"])
+    course, spread = _season(cube, times, state.season)
     departure, error, space = kernel(
-        cube - course, None, times=times, params=_similar(params), state=state, inner=inner, std=std
-    )
+        cube - course, None, times=times, params=_similar(params), state=state.similar,
+        inner=inner, std=std,
+    )  # fmt: skip
     ever = np.isfinite(cube[..., *inner]).any(axis=0)
     alone = np.where(ever, np.float32(0), np.float32(np.nan))
     estimate = course[..., *inner] + np.where(space, departure, alone)
@@ -147,7 +148,7 @@ def _numpy(
     *,
     times: np.ndarray,
     params: Params,
-    state: dict[str, Any],
+    state: State,
     inner: tuple[slice, slice],
     std: bool,
 ) -> tuple[np.ndarray, np.ndarray | None, np.ndarray]:
@@ -161,7 +162,7 @@ def _numba(
     *,
     times: np.ndarray,
     params: Params,
-    state: dict[str, Any],
+    state: State,
     inner: tuple[slice, slice],
     std: bool,
 ) -> tuple[np.ndarray, np.ndarray | None, np.ndarray]:

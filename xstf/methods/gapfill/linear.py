@@ -9,7 +9,7 @@ The ends never go on with a slope: on real cubes that doubles the error.
 
 The standard deviation is that of a new observation and is taken from the scene itself. ``settle``
 hides observations, alone and with all others within 1 to 16 median steps to each side, and
-interpolates them from the rest. A random walk with variance q a day between two known ends has
+interpolates them from the rest. A random walk with variance q a day between two observed ends has
 variance ``q D``, ``D = a b / (a + b)``, and ``D = a`` beyond one end; so the errors are sorted by
 D, and a broken line through the (90 % quantile / 1.645)^2 of each class, per band, is the variance
 as a function of D. What a real series has otherwise (noise, seasons) is in that line; there is one
@@ -25,17 +25,19 @@ Brownian bridges. Ecology 88(9), 2354-2363. doi:10.1890/06-0957.1
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
-from xstf._method import Method
+from xstf._method import GapfillSamples, Method
 from xstf.numerics.gaps import (
     BLOCK,
     NOT_AHEAD,
+    Sweep,
     hidden_widths,
     look_back,
+    room,
     series,
+    settled,
     spread_of,
     steps_of,
     unroll,
@@ -52,11 +54,22 @@ class Params:
     """There is nothing to choose."""
 
 
-def settle(samples: dict[str, Any], *, times: np.ndarray, params: Params) -> dict[str, Any]:
-    """Return how the variance of the error grows with D, ``(band, 2, 2, knots)``.
+@dataclass(frozen=True)
+class State:
+    """How the variance of the error grows with D.
 
-    The first line of a band is for dates between observations, the second for those beyond.
+    Parameters
+    ----------
+    lines
+        ``(band, 2, 2, knot)``, of `spread_of`: the first line of a band is for dates between
+        observations, the second for those beyond.
     """
+
+    lines: np.ndarray
+
+
+def settle(samples: GapfillSamples, *, times: np.ndarray, params: Params) -> State:
+    """Return how the variance of the error grows with D, from hidden observations."""
     lines = [
         [
             spread_of(
@@ -64,10 +77,10 @@ def settle(samples: dict[str, Any], *, times: np.ndarray, params: Params) -> dic
             )
             for held in (False, True)
         ]
-        for values in series(samples["cube"])
+        for values in series(samples.cube)
         for widths in [hidden_widths(times)]
     ]
-    return {"lines": np.array(lines)}
+    return State(np.array(lines))
 
 
 def _hide(
@@ -101,7 +114,7 @@ def _numpy(
     *,
     times: np.ndarray,
     params: Params,
-    state: dict[str, Any],
+    state: State | None,
     inner: tuple[slice, slice],
     std: bool,
 ) -> tuple[np.ndarray, np.ndarray | None, None]:
@@ -112,22 +125,22 @@ def _numpy(
         values = cube[:, b, y, x].astype(np.float64)
         seen = np.isfinite(values)
         if seen.any():
-            known = times[seen]
-            estimate[:, b, y, x] = np.interp(times, known, values[seen])
+            observed = times[seen]
+            estimate[:, b, y, x] = np.interp(times, observed, values[seen])
             if std:
-                distance = _distance(times, known)
-                between, beyond = (variance(line, distance) for line in state["lines"][b])
-                inside = (known[0] <= times) & (times <= known[-1])
+                distance = _distance(times, observed)
+                between, beyond = (variance(line, distance) for line in settled(state).lines[b])
+                inside = (observed[0] <= times) & (times <= observed[-1])
                 spread[:, b, y, x] = np.sqrt(np.where(inside, between, beyond))
     return estimate, spread if std else None, None
 
 
-def _distance(times: np.ndarray, known: np.ndarray) -> np.ndarray:
+def _distance(times: np.ndarray, observed: np.ndarray) -> np.ndarray:
     """Return D of each date, given those of the observations."""
-    behind = np.searchsorted(known, times, "right") - 1
-    ahead = np.searchsorted(known, times, "left")
-    since = np.where(behind < 0, np.inf, times - known[behind])
-    until = np.where(ahead == known.size, np.inf, known[ahead % known.size] - times)
+    behind = np.searchsorted(observed, times, "right") - 1
+    ahead = np.searchsorted(observed, times, "left")
+    since = np.where(behind < 0, np.inf, times - observed[behind])
+    until = np.where(ahead == observed.size, np.inf, observed[ahead % observed.size] - times)
     # a b / (a + b), which is the other one where one is infinite, and 0 at an observation.
     inverse = 1 / np.maximum(since, 1e-30) + 1 / np.maximum(until, 1e-30)
     return np.asarray(1 / inverse)
@@ -139,7 +152,7 @@ def _numba(
     *,
     times: np.ndarray,
     params: Params,
-    state: dict[str, Any],
+    state: State | None,
     inner: tuple[slice, slice],
     std: bool,
 ) -> tuple[np.ndarray, np.ndarray | None, None]:
@@ -149,7 +162,7 @@ def _numba(
     wanted = (*cube.shape[:2], *(part.stop - part.start for part in inner))
     estimate = np.empty(shape, np.float32)
     spread = np.empty(shape if std else (0, 0, 0, 0), np.float32)
-    lines = state["lines"].astype(np.float32) if std else np.empty((0, 2, 2, 0), np.float32)
+    lines = settled(state).lines.astype(np.float32) if std else np.empty((0, 2, 2, 0), np.float32)
     _interpolate(rows, corner, steps_of(times), lines, estimate, spread)
     return estimate.reshape(wanted), spread.reshape(wanted) if std else None, None
 
@@ -165,40 +178,28 @@ def _interpolate(
 ) -> None:
     """Write the estimate, and the standard deviation if there is room for one."""
     dates, bands, height, width = estimate.shape
-    held = np.empty((dates, BLOCK), np.float32)
-    since = np.empty((dates, BLOCK), np.float32)
-    value = np.empty(BLOCK, np.float32)
-    until = np.empty(BLOCK, np.float32)
+    sweep = room(dates)
     for b in range(bands):
         for y in range(height):
             for x in range(0, width, BLOCK):
                 size = min(BLOCK, width - x)
-                place = (b, corner[0] + y, corner[1] + x)
-                look_back(cube, place, size, steps, held, since, value, until)
+                look_back(cube, (b, corner[0] + y, corner[1] + x), size, steps, sweep)
                 for back in range(dates):
                     t = dates - 1 - back
-                    found = estimate[t, b, y, x : x + size]
-                    _between(held[t], since[t], steps[t], size, value, until, found)
+                    _between(sweep, t, steps[t], size, estimate[t, b, y, x : x + size])
                 if spread.size > 0:
                     for t in range(dates):
                         found = estimate[t, b, y, x : x + size]
-                        _error(since[t], size, lines[b], found, spread[t, b, y, x : x + size])
+                        _error(sweep.since[t], size, lines[b], found, spread[t, b, y, x : x + size])
 
 
 @jit
-def _between(
-    held: np.ndarray,
-    since: np.ndarray,
-    step: np.float32,
-    size: int,
-    value: np.ndarray,
-    until: np.ndarray,
-    estimate: np.ndarray,
-) -> None:
+def _between(sweep: Sweep, t: int, step: np.float32, size: int, estimate: np.ndarray) -> None:
     """Write the estimate of one date, and D in place of ``since``, less than 0 beyond an end.
 
-    ``value`` and ``until`` (the one ahead) move on to the date before.
+    The value ahead moves on to the date before.
     """
+    held, since, value, until = sweep.held[t], sweep.since[t], sweep.value, sweep.until
     zero = np.float32(0)
     for i in range(size):
         last, age, ahead, wait = held[i], since[i], value[i], until[i]
@@ -232,8 +233,8 @@ def _error(
             from_knot = abs(distance[i]) - (knot_beyond if beyond else knot)
             spread[i] += (slope_beyond if beyond else slope) * max(from_knot, zero)
     for i in range(size):
-        known = estimate[i] == estimate[i]
-        spread[i] = np.sqrt(spread[i]) if known else nothing
+        there = estimate[i] == estimate[i]
+        spread[i] = np.sqrt(spread[i]) if there else nothing
 
 
 METHOD = Method(

@@ -15,8 +15,17 @@ doi:10.48550/arXiv.2506.19591
 
 from __future__ import annotations
 
-from xstf._method import Method, Net, Recipe
-from xstf.methods.gapfill._video import EXEMPT, VideoParams, halo, kernel, settle
+from xstf._method import Method, Net
+from xstf.methods.gapfill._video import (
+    EXEMPT,
+    FULL,
+    LOSS,
+    SMALL,
+    VideoParams,
+    halo,
+    kernel,
+    settle,
+)
 
 METHOD = Method(
     name="mts-vit",
@@ -33,16 +42,10 @@ METHOD = Method(
     net=Net(
         module="vivit",
         sizes={"embedding": "per_date", "variance": True},
-        loss=(("mse", 1.0), ("angle", 1.0)),
+        loss=LOSS,
         multiple=5,
-        full=Recipe(
-            patch=60, batch=32, epochs=60, steps=500, rate=3e-4, decay=0.05, warmup=0.05,
-            average=0.999,
-        ),
-        small=Recipe(
-            patch=60, batch=4, epochs=10, steps=40, rate=1e-3, decay=0.05, warmup=0.05,
-            average=0.98,
-        ),
+        full=FULL,
+        small=SMALL,
     ),
     exempt=EXEMPT,
-)  # fmt: skip
+)

@@ -2,14 +2,14 @@
 
 A window of dates is cut into tubelets of two dates and 5 x 5 pixels, each becomes a token, all
 tokens look at each other, and each is turned back into its tubelet. With ``x`` the cube, ``m`` what
-of it is known, ``p`` the prior (`linear`, `harmonic` or `eof`, over the whole series), ``d`` the
+of it is seen, ``p`` the prior (`linear`, `harmonic` or `eof`, over the whole series), ``d`` the
 days:
 
     z = Conv3d((x - p) m, m, p, gaps) + place + calendar(d),  kernel = stride = (2, 5, 5)
     z = z + Attention(Norm(z)),    z = z + MLP(Norm(z))       (4, 6 or 8 times)
     filled = p + Linear(Norm(z)) + sum_w share_w(z) mean_w((x - p) m)
 
-It learns on the cube itself: pixels that are known are hidden under the shapes of real gaps of
+It learns on the cube itself: pixels that are seen are hidden under the shapes of real gaps of
 other dates, and whole dates are hidden (`xstf.train.fit`); one date in five is held out. The
 loss is, over three scales, the square error of standardised bands and the spectral angle in
 radians, as in the paper, with weight 1 on what was hidden and 0.1 on the rest. (With a tenth of the
@@ -24,7 +24,7 @@ What the papers leave open, or where we differ from them:
   and within the tile are handed to the answer, each token saying how much of them to take.
 - With ``prior="eof"``, the default of training, pixels are hidden before the prior looks for the
   scene's modes, in twelve ways that are drawn once; the other two need not.
-- Validity by band is an input, and so are day of year and the days to what is known; the papers put
+- Validity by band is an input, and so are day of year and the days to what is seen; the papers put
   0 in holes and have neither.
 - The loss is on what was hidden; the papers' is on all pixels, most of which are only copied.
 - Windows of six dates lie over each other by half, tiles of 60 pixels by 30, and fade into each
@@ -45,8 +45,17 @@ transformer. ICCV. doi:10.1109/ICCV48922.2021.00676
 
 from __future__ import annotations
 
-from xstf._method import Method, Net, Recipe
-from xstf.methods.gapfill._video import EXEMPT, VideoParams, halo, kernel, settle
+from xstf._method import Method, Net
+from xstf.methods.gapfill._video import (
+    EXEMPT,
+    FULL,
+    LOSS,
+    SMALL,
+    VideoParams,
+    halo,
+    kernel,
+    settle,
+)
 
 METHOD = Method(
     name="mts-vivit",
@@ -63,16 +72,10 @@ METHOD = Method(
     net=Net(
         module="vivit",
         sizes={"embedding": "tubelet", "span": 2, "variance": True},
-        loss=(("mse", 1.0), ("angle", 1.0)),
+        loss=LOSS,
         multiple=5,
-        full=Recipe(
-            patch=60, batch=32, epochs=60, steps=500, rate=3e-4, decay=0.05, warmup=0.05,
-            average=0.999,
-        ),
-        small=Recipe(
-            patch=60, batch=4, epochs=10, steps=40, rate=1e-3, decay=0.05, warmup=0.05,
-            average=0.98,
-        ),
+        full=FULL,
+        small=SMALL,
     ),
     exempt=EXEMPT,
-)  # fmt: skip
+)

@@ -7,12 +7,11 @@ after the last one the last. There is no source: it is the baseline that every t
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
 from xstf._method import Method
-from xstf.numerics.gaps import BLOCK, look_back, steps_of, unroll
+from xstf.numerics.gaps import BLOCK, Sweep, look_back, room, steps_of, unroll
 from xstf.numerics.jit import jit
 
 
@@ -27,7 +26,7 @@ def _numpy(
     *,
     times: np.ndarray,
     params: Params,
-    state: dict[str, Any],
+    state: None,
     inner: tuple[slice, slice],
     std: bool,
 ) -> tuple[np.ndarray, None, None]:
@@ -50,7 +49,7 @@ def _numba(
     *,
     times: np.ndarray,
     params: Params,
-    state: dict[str, Any],
+    state: None,
     inner: tuple[slice, slice],
     std: bool,
 ) -> tuple[np.ndarray, None, None]:
@@ -68,33 +67,21 @@ def _choose(
 ) -> None:
     """Write the estimate."""
     dates, bands, height, width = estimate.shape
-    held = np.empty((dates, BLOCK), np.float32)
-    since = np.empty((dates, BLOCK), np.float32)
-    value = np.empty(BLOCK, np.float32)
-    until = np.empty(BLOCK, np.float32)
+    sweep = room(dates)
     for b in range(bands):
         for y in range(height):
             for x in range(0, width, BLOCK):
                 size = min(BLOCK, width - x)
-                place = (b, corner[0] + y, corner[1] + x)
-                look_back(cube, place, size, steps, held, since, value, until)
+                look_back(cube, (b, corner[0] + y, corner[1] + x), size, steps, sweep)
                 for back in range(dates):
                     t = dates - 1 - back
-                    found = estimate[t, b, y, x : x + size]
-                    _nearer(held[t], since[t], steps[t], size, value, until, found)
+                    _nearer(sweep, t, steps[t], size, estimate[t, b, y, x : x + size])
 
 
 @jit
-def _nearer(
-    held: np.ndarray,
-    since: np.ndarray,
-    step: np.float32,
-    size: int,
-    value: np.ndarray,
-    until: np.ndarray,
-    estimate: np.ndarray,
-) -> None:
-    """Write one date; ``value`` and ``until`` (the one ahead) move on to the date before."""
+def _nearer(sweep: Sweep, t: int, step: np.float32, size: int, estimate: np.ndarray) -> None:
+    """Write one date; the value ahead moves on to the date before."""
+    held, since, value, until = sweep.held[t], sweep.since[t], sweep.value, sweep.until
     zero = np.float32(0)
     for i in range(size):
         last, age, ahead, wait = held[i], since[i], value[i], until[i]

@@ -1,4 +1,4 @@
-"""The default: the methods judged by the scene's own gaps, and blended date by date.
+"""The default: the methods blended date by date, by their skill on the scene's own gaps.
 
 `settle` hides clear pixels of the scene's sample in the shapes, and for the times, of the scene's
 own gaps (`_holdout`), fills them by every candidate and compares. On each date candidate ``m`` gets
@@ -7,8 +7,8 @@ a scale ``c``, by which its own standard deviation ``s`` must be taken to match 
     c(m, t)^2 = [n0 c(m)^2 + sum (error / s)^2] / (n0 + n)
 
 with ``c(m)`` that of all dates and ``n`` the hidden pixels of the date, those counting as one that
-err together (`_judge`). Dates of which nothing is clear have scales of their own, from whole dates
-that are hidden. The estimate is
+err together (`auto.skill`). Dates of which nothing is clear have scales of their own, from hidden
+whole dates. The estimate is
 
     x = sum_m w x(m),   w ~ [c(m, t) s(m)]^-3
 
@@ -22,21 +22,22 @@ Candidates differ in what they lean on: `regression` on the date's clear pixels 
 and `mnspi` on like ones nearby, `eof` on what is common to dates and pixels, `harmonic` on the
 season, `linear` on the nearest dates, `gp` on the season and, where there is a guide, on what sees
 through clouds. One that would count for little on a date has no part in it. No constant is tuned to
-a scene: what differs between scenes is judged on the scene.
+a scene: what differs between scenes is measured on the scene.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 
-from xstf._method import Method
+from xstf._method import Engine, GapfillKernel, GapfillSamples, Method
 from xstf.methods.gapfill import eof, gp, harmonic, hybrid, linear, mnspi, regression
-from xstf.methods.gapfill.auto.blend import Blend, blend_numpy
+from xstf.methods.gapfill.auto.blend import Blend, Result, blend_numpy
 from xstf.methods.gapfill.auto.holdout import hidden_dates, hidden_gaps, missing_pixels, without
-from xstf.methods.gapfill.auto.skill import Trial, join, judge
+from xstf.methods.gapfill.auto.skill import Trial, join, skill_by_date
 from xstf.numerics.seasonal import season_state
 
 CANDIDATES: dict[str, Method] = {
@@ -55,145 +56,181 @@ class Params:
     """It has none: the scene chooses."""
 
 
-def settle(samples: dict[str, Any], *, times: np.ndarray, params: Params) -> dict[str, Any]:
-    """Judge the candidates on the scene's sample.
+@dataclass(frozen=True)
+class Candidate:
+    """A method that has a part in the blend.
 
-    Returns
-    -------
-    dict
-        ``states`` of the candidates that run and ``scales`` (time,) of each, by name; ``factor``
-        (time,) of the standard deviation; ``said``, the choice by date in words.
+    Parameters
+    ----------
+    state
+        What its ``settle`` returned.
+    scale
+        ``(time,)``, what its spread is multiplied by; infinite on dates in which it has no part.
     """
-    view = {"cube": samples["cube"]}
-    if np.isfinite(samples.get("guide", np.nan)).any():
-        view["guide"] = samples["guide"]
-    view["season"] = samples.get("season") or season_state(view["cube"], times)
+
+    state: object
+    scale: np.ndarray
+
+
+@dataclass(frozen=True)
+class State:
+    """What the scene chooses.
+
+    Parameters
+    ----------
+    candidates
+        The methods that run, by name.
+    factor
+        ``(time,)``, of the blend's standard deviation.
+    guided
+        Whether the guide has any value.
+    choice
+        By date: the methods and their shares, as text.
+    """
+
+    candidates: Mapping[str, Candidate]
+    factor: np.ndarray
+    guided: bool
+    choice: tuple[str, ...]
+
+
+def settle(samples: GapfillSamples, *, times: np.ndarray, params: Params) -> State:
+    """Measure the candidates' skill on the scene's sample."""
+    cube, guide = samples.cube, samples.guide
+    guide = guide if guide is not None and np.isfinite(guide).any() else None
+    samples = GapfillSamples(cube, guide, samples.season or season_state(cube, times))
     names = [n for n in CANDIDATES if CANDIDATES[n].fewest <= len(times)]
-    states = {n: _state(n, view, times) for n in names}
-    partly, whole = trials(view, times, states)
-    clear = np.asarray((~missing_pixels(view["cube"])).any(axis=(0, 2, 3)))
-    scales, factor, shares = judge(partly, whole, clear)
-    run = [n for n, scale in zip(names, scales, strict=True) if np.isfinite(scale).any()]
-    return {
-        "states": {n: states[n] for n in run},
-        "scales": {n: scales[names.index(n)] for n in run},
-        "factor": factor,
-        "guided": "guide" in view,
-        "said": [_said(names, share) for share in shares.T],
-    }
+    states = {n: _settled(n, samples, times) for n in names}
+    partly, whole = trials(samples, times, states)
+    clear = np.asarray((~missing_pixels(cube)).any(axis=(0, 2, 3)))
+    skill = skill_by_date(partly, whole, clear)
+    return State(
+        candidates={
+            n: Candidate(states[n], scale)
+            for n, scale in zip(names, skill.scales, strict=True)
+            if np.isfinite(scale).any()
+        },
+        factor=skill.factor,
+        guided=guide is not None,
+        choice=tuple(_choice(names, share) for share in skill.shares.T),
+    )
 
 
-def _said(names: list[str], shares: np.ndarray) -> str:
-    """Return a date's choice in words, the largest share first."""
+def _choice(names: list[str], shares: np.ndarray) -> str:
+    """Return a date's methods and their shares as text, the largest share first."""
     order = [i for i in np.argsort(-shares, kind="stable") if shares[i] > 0]
     return " ".join(f"{names[i]} {shares[i]:.0%}" for i in order)
 
 
 def trials(
-    view: dict[str, Any], times: np.ndarray, states: dict[str, dict[str, Any]]
+    samples: GapfillSamples, times: np.ndarray, states: Mapping[str, object]
 ) -> tuple[Trial, Trial]:
     """Return what the candidates make of hidden gaps, and those in time of whole hidden dates.
 
     Candidates whose state is pooled over all dates keep it; the others settle on what is shown.
     """
-    cube = view["cube"]
+    cube = samples.cube
     clear = ~missing_pixels(cube)
     kept = {n: state for n, state in states.items() if n in POOLED}
-    partly = _try(view, times, hidden_gaps(cube), list(states), kept)
+    partly = _try(samples, times, hidden_gaps(cube), list(states), kept)
     wholes: list[Trial] = []
-    for window in hidden_dates(cube, times, WHOLE_ROUNDS):
-        hidden = (window > 0)[None, :, None, None] & clear
+    for span in hidden_dates(cube, times, WHOLE_ROUNDS):
+        hidden = (span > 0)[None, :, None, None] & clear
         # The season settled before saw the hidden dates: it is settled anew.
-        blind = {k: v for k, v in view.items() if k != "season"}
+        blind = samples._replace(season=None)
         found = _try(blind, times, hidden, list(states), {}, only=IN_TIME)
-        wholes.append(replace(found, dates=window[found.dates] + len(times) * len(wholes)))
+        wholes.append(replace(found, dates=span[found.dates] + len(times) * len(wholes)))
     return partly, join(wholes, len(states))
 
 
-def _state(name: str, view: dict[str, Any], times: np.ndarray) -> dict[str, Any]:
+def _settled(name: str, samples: GapfillSamples, times: np.ndarray) -> object:
     """Settle a candidate on a sample."""
     record = CANDIDATES[name]
     if record.settle is None:
-        return {}
-    known = {k: v for k, v in view.items() if k != "guide" or record.guided}
-    return record.settle(known, times=times, params=record.params())
+        return None
+    own = samples if record.guided else samples._replace(guide=None)
+    return record.settle(own, times=times, params=record.params())
 
 
 def _try(
-    view: dict[str, Any], times: np.ndarray, hidden: np.ndarray, names: list[str],
-    kept: dict[str, dict[str, Any]], only: tuple[str, ...] = (),
+    samples: GapfillSamples, times: np.ndarray, hidden: np.ndarray, names: list[str],
+    kept: Mapping[str, object], only: tuple[str, ...] = (),
 ) -> Trial:  # fmt: skip
     """Fill what is hidden by every candidate, or by some only."""
-    cube = view["cube"]
+    cube = samples.cube
     there = np.broadcast_to(hidden[:, :, None], cube.shape) & np.isfinite(cube)
     errors = np.full((len(names), int(there.sum())), np.nan, np.float32)
     spreads = np.full_like(errors, np.nan)
-    holed = view | {"cube": without(cube, hidden)}
+    holed = samples._replace(cube=without(cube, hidden))
     for i, name in enumerate(names if there.any() else ()):
         if only and name not in only:
             continue
-        state = kept[name] if name in kept else _state(name, holed, times)
-        estimate, std = fill_spots(name, holed, times, state)
+        state = kept[name] if name in kept else _settled(name, holed, times)
+        estimate, std = fill_windows(name, holed, times, state)
         errors[i], spreads[i] = estimate[there] - cube[there], std[there]
     return Trial(errors, spreads, np.nonzero(there)[1])
 
 
-def fill_spots(
-    name: str, view: dict[str, Any], times: np.ndarray, state: dict[str, Any]
+def fill_windows(
+    name: str, samples: GapfillSamples, times: np.ndarray, state: object
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return a candidate's estimates and spreads of a sample."""
+    guides = [None] * len(samples.cube) if samples.guide is None else samples.guide
     filled = [
-        _run(name, None, cube, view["guide"][s] if "guide" in view else None, times, state, True)
-        for s, cube in enumerate(view["cube"])
+        _run(name, None, cube, guide, times, state)
+        for cube, guide in zip(samples.cube, guides, strict=True)
     ]
     return np.stack([f[0] for f in filled]), np.stack([f[1] for f in filled])
 
 
 def _run(
-    name: str, engine: str | None, cube: np.ndarray, guide: np.ndarray | None, times: np.ndarray,
-    state: dict[str, Any], std: bool, inner: tuple[slice, slice] | None = None,
-) -> tuple[Any, ...]:  # fmt: skip
-    """Run a candidate's kernel, its first or a named one."""
+    name: str, engine: Engine | None, cube: np.ndarray, guide: np.ndarray | None,
+    times: np.ndarray, state: object, inner: tuple[slice, slice] | None = None,
+) -> Result:  # fmt: skip
+    """Run a candidate's kernel, its first or a named one; every candidate gives a spread."""
     record = CANDIDATES[name]
-    kernels: dict[str, Any] = {str(k): v for k, v in record.kernels.items()}
-    kernel = kernels[engine or next(iter(kernels))]
-    part = inner or (slice(0, cube.shape[2]), slice(0, cube.shape[3]))
-    results: tuple[Any, ...] = kernel(
+    first = next(iter(record.kernels))
+    kernel = cast(GapfillKernel[Any, Any], record.kernels[first if engine is None else engine])
+    estimate, spread, in_space = kernel(
         cube, guide if record.guided else None, times=times, params=record.params(), state=state,
-        inner=part, std=std,
+        inner=inner or (slice(0, cube.shape[2]), slice(0, cube.shape[3])), std=True,
     )  # fmt: skip
-    return results
+    if spread is None:
+        raise TypeError(f"{name} gave no standard deviation, by which it would be weighed")
+    return Result(estimate, spread, in_space)
 
 
 def _numpy(
     cube: np.ndarray, guide: np.ndarray | None, *, times: np.ndarray, params: Params,
-    state: dict[str, Any], inner: tuple[slice, slice], std: bool,
+    state: State, inner: tuple[slice, slice], std: bool,
 ) -> tuple[np.ndarray, np.ndarray | None, np.ndarray]:  # fmt: skip
     """Blend as the definition says, all candidates at once."""
-    guide = guide if state["guided"] else None
-    names = list(state["scales"])
-    found = [_run(n, "numpy", cube, guide, times, state["states"][n], True, inner) for n in names]
-    estimate, spread, in_space = blend_numpy(found, [state["scales"][n] for n in names])
+    guide = guide if state.guided else None
+    found = [
+        _run(n, "numpy", cube, guide, times, candidate.state, inner)
+        for n, candidate in state.candidates.items()
+    ]
+    scales = [candidate.scale for candidate in state.candidates.values()]
+    estimate, spread, in_space = blend_numpy(found, scales)
     return estimate, _widened(spread, state) if std else None, in_space
 
 
 def _numba(
     cube: np.ndarray, guide: np.ndarray | None, *, times: np.ndarray, params: Params,
-    state: dict[str, Any], inner: tuple[slice, slice], std: bool,
+    state: State, inner: tuple[slice, slice], std: bool,
 ) -> tuple[np.ndarray, np.ndarray | None, np.ndarray]:  # fmt: skip
     """Blend one candidate after the other, so that memory does not grow with their number."""
-    guide = guide if state["guided"] else None
+    guide = guide if state.guided else None
     size = tuple(part.stop - part.start for part in inner)
     blend = Blend((*cube.shape[:2], *size))
-    for name, scale in state["scales"].items():
-        found = _run(name, None, cube, guide, times, state["states"][name], True, inner)
-        blend.add(found[0], found[1], found[2], scale)
+    for name, candidate in state.candidates.items():
+        blend.add(_run(name, None, cube, guide, times, candidate.state, inner), candidate.scale)
     estimate, spread, in_space = blend.result()
     return estimate, _widened(spread, state) if std else None, in_space
 
 
-def _widened(spread: np.ndarray, state: dict[str, Any]) -> np.ndarray:
-    return np.asarray(spread * state["factor"].astype(np.float32)[:, None, None, None])
+def _widened(spread: np.ndarray, state: State) -> np.ndarray:
+    return np.asarray(spread * state.factor.astype(np.float32)[:, None, None, None])
 
 
 def _halo(params: Params, ratio: int) -> int:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 
 from xstf.methods.gapfill.auto.skill import POWER
@@ -9,6 +11,24 @@ from xstf.numerics.jit import jit
 
 # A constant pixel has no spread; what divides must not be 0.
 TINY = np.float32(1e-30)
+
+
+class Result(NamedTuple):
+    """What a method makes of a tile: estimate, spread, and where the date's own pixels made it."""
+
+    estimate: np.ndarray
+    spread: np.ndarray
+    in_space: np.ndarray | None
+
+
+class Sums(NamedTuple):
+    """What is added up, ``(time, band, y, x)`` float32."""
+
+    least: np.ndarray  # the smallest scaled spread so far
+    weight: np.ndarray
+    total: np.ndarray  # of weight times estimate
+    square: np.ndarray  # of weight times squared spread
+    space: np.ndarray  # of the weights of estimates in space
 
 
 class Blend:
@@ -23,36 +43,26 @@ class Blend:
     """
 
     def __init__(self, shape: tuple[int, ...]) -> None:
-        self.least = np.full(shape, np.inf, np.float32)
-        self.weight, self.total, self.square, self.space = (
-            np.zeros(shape, np.float32) for _ in range(4)
-        )
+        zeros = (np.zeros(shape, np.float32) for _ in Sums._fields[1:])
+        self.sums = Sums(np.full(shape, np.inf, np.float32), *zeros)
 
-    def add(
-        self,
-        estimate: np.ndarray,
-        spread: np.ndarray,
-        in_space: np.ndarray | None,
-        scale: np.ndarray,
-    ) -> None:
+    def add(self, result: Result, scale: np.ndarray) -> None:
         """Add a method's results, its spread taken `scale` ``(time,)`` times."""
+        estimate, spread, in_space = result
         there = np.zeros(estimate.shape, bool) if in_space is None else in_space
-        _add(
-            estimate, spread, scale.astype(np.float32), there, self.least, self.weight,
-            self.total, self.square, self.space,
-        )  # fmt: skip
+        _add(estimate, spread, scale.astype(np.float32), there, self.sums)
 
     def result(self) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return the mean, its deviation, and where most weight is of the date's own pixels."""
-        there = self.weight > 0
-        weight = np.where(there, self.weight, np.float32(np.nan))
-        mean, std = self.total / weight, np.sqrt(self.square / weight)
-        return mean, std, there & (self.space > np.float32(0.5) * self.weight)
+        sums = self.sums
+        there = sums.weight > 0
+        weight = np.where(there, sums.weight, np.float32(np.nan))
+        mean, std = sums.total / weight, np.sqrt(sums.square / weight)
+        return mean, std, there & (sums.space > np.float32(0.5) * sums.weight)
 
 
 def blend_numpy(
-    found: list[tuple[np.ndarray, np.ndarray, np.ndarray | None]],
-    scales: list[np.ndarray],
+    found: list[Result], scales: list[np.ndarray]
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return what `Blend` does of all methods' results and scales: its definition."""
     by_date = (slice(None), None, None, None)
@@ -81,13 +91,10 @@ def _add(
     spread: np.ndarray,
     scale: np.ndarray,
     in_space: np.ndarray,
-    least: np.ndarray,
-    weight: np.ndarray,
-    total: np.ndarray,
-    square: np.ndarray,
-    space: np.ndarray,
+    sums: Sums,
 ) -> None:
     """Add one method where it has an estimate; what was added before is scaled to the new least."""
+    least, weight, total, square, space = sums
     dates, bands, height, width = estimate.shape
     for t in range(dates):
         if not scale[t] < np.inf:

@@ -1,4 +1,4 @@
-"""Hidden pixels to judge methods by: the gaps of a scene, laid over what it shows.
+"""Hidden pixels that methods are compared on: the gaps of a scene, laid over what it shows.
 
 A gap has a shape in space and a length in time, and a method that is best for one is not for
 another. So the shapes are the scene's own, turned round within their window or taken from the next,
@@ -19,11 +19,11 @@ MOST_DATES = 1 / 3
 
 
 def hidden_gaps(samples: np.ndarray) -> np.ndarray:
-    """Return what to hide (spot, time, y, x), all of it clear in all bands that are seen.
+    """Return what to hide (window, time, y, x), all of it clear in all bands that are seen.
 
     Parameters
     ----------
-    samples : ndarray (spot, time, band, y, x)
+    samples : ndarray (window, time, band, y, x)
     """
     gaps = missing_pixels(samples)
     turned = gaps[..., ::-1, ::-1] if len(gaps) == 1 else np.roll(gaps, 1, axis=0)
@@ -32,11 +32,11 @@ def hidden_gaps(samples: np.ndarray) -> np.ndarray:
 
 
 def hidden_dates(samples: np.ndarray, times: np.ndarray, rounds: int) -> list[np.ndarray]:
-    """Return windows of dates to hide whole: a number (time,) for each round, 0 for what is shown.
+    """Return spans of dates to hide whole: a number (time,) for each round, 0 for what is shown.
 
     Parameters
     ----------
-    samples : ndarray (spot, time, band, y, x)
+    samples : ndarray (window, time, band, y, x)
     times : ndarray (time,)
         Days, ascending.
     rounds : int
@@ -51,16 +51,16 @@ def hidden_dates(samples: np.ndarray, times: np.ndarray, rounds: int) -> list[np
     inner = [int(t) for t in np.flatnonzero(good) if 0 < t < len(times) - 1]
     out = []
     for turn in range(rounds if lengths and inner else 0):
-        window = np.zeros(len(times), int)
+        span = np.zeros(len(times), int)
         for number, centre in enumerate(inner[turn::rounds]):
             half = lengths[number % len(lengths)] / 2
             near = (np.abs(times - times[centre]) < half) & ~lost
             near[[0, -1]] = False
             beside = np.convolve(near, [1, 1, 1], "same") > 0
-            share = ((window > 0) | near).mean()
-            if near.any() and not window[beside].any() and (share <= MOST_DATES or number == 0):
-                window[near] = number + 1
-        out.append(window)
+            share = ((span > 0) | near).mean()
+            if near.any() and not span[beside].any() and (share <= MOST_DATES or number == 0):
+                span[near] = number + 1
+        out.append(span)
     return out
 
 
@@ -75,7 +75,7 @@ def _lengths(lost: np.ndarray, times: np.ndarray) -> list[float]:
 
 
 def missing_pixels(samples: np.ndarray) -> np.ndarray:
-    """Return where a pixel misses a band that its window has at all (spot, time, y, x)."""
+    """Return where a pixel misses a band that its window has at all (window, time, y, x)."""
     gone = np.isnan(samples)
     used = ~gone.all(axis=(1, 3, 4), keepdims=True)
     missing: np.ndarray = (gone & used).any(axis=2) | gone.all(axis=2)

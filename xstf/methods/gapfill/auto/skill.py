@@ -1,18 +1,21 @@
-"""How much each method is worth on each date, judged by what it made of hidden pixels."""
+"""The skill of each method on each date, from what it made of hidden pixels."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
+
+from xstf.numerics.normal import COVER, Z90
 
 # Neighbouring pixels err as one: so many count as one.
 BLOB = 25.0
 # What all other dates together weigh in a date's scale, in such counts.
 DRAWN = 10.0
-# Hidden windows of dates that a method's own account of itself weighs as much as: there are few.
+# Hidden spans of dates that a method's own account of itself weighs as much as: there are few.
 TRUST = 3.0
-# One window, or one pixel, counts at most so many times what the method said of it.
+# One span, or one pixel, counts at most so many times the variance that the method gave it.
 MOST = 25.0
 # A method that would have less than this part of an equal share in a date is left out of it.
 LEAST = 0.5
@@ -20,7 +23,6 @@ LEAST = 0.5
 POWER = 3
 # Nobody is right to the last digit, even where the hidden pixels were constant.
 LEAST_SCALE = 1e-3
-POINT = 1.6449  # the normal distribution's 95 % point
 
 
 @dataclass(frozen=True)
@@ -39,6 +41,25 @@ class Trial:
     errors: np.ndarray
     spreads: np.ndarray
     dates: np.ndarray
+
+
+class Skill(NamedTuple):
+    """How the methods are to be blended.
+
+    Parameters
+    ----------
+    scales
+        (method, time): what a method's spreads are to be multiplied by; infinite where it has no
+        part.
+    factor
+        (time,): what the blend's spread is to be multiplied by.
+    shares
+        (method, time): the part of each method, by its median spread.
+    """
+
+    scales: np.ndarray
+    factor: np.ndarray
+    shares: np.ndarray
 
 
 def join(trials: list[Trial], methods: int) -> Trial:
@@ -67,10 +88,10 @@ def scales_by_date(trial: Trial, dates: int) -> np.ndarray:
     return np.maximum(out, LEAST_SCALE)
 
 
-def scales_of_windows(trial: Trial) -> np.ndarray:
-    """Return the same of whole hidden windows of dates, (method, 1), infinite for untried methods.
+def scales_of_spans(trial: Trial) -> np.ndarray:
+    """Return the same of whole hidden spans of dates, (method, 1), infinite for untried methods.
 
-    A window is one observation, since its pixels err together; a method's own account of its
+    A span is one observation, since its pixels err together; a method's own account of its
     errors, the scale 1, weighs as much as `TRUST` of them.
     """
     out = np.full((len(trial.errors), 1), np.inf)
@@ -78,8 +99,8 @@ def scales_of_windows(trial: Trial) -> np.ndarray:
         if np.isfinite(trial.errors[m]).any():
             out[m] = 1
         if good.any():
-            _, window = np.unique(trial.dates[good], return_inverse=True)
-            mean = np.minimum(np.bincount(window, score) / np.bincount(window), MOST)
+            _, span = np.unique(trial.dates[good], return_inverse=True)
+            mean = np.minimum(np.bincount(span, score) / np.bincount(span), MOST)
             out[m] = np.sqrt((TRUST + mean.sum()) / (TRUST + len(mean)))
     return out
 
@@ -99,13 +120,13 @@ def mix(trial: Trial, scales: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     u = np.maximum(trial.spreads.astype(np.float64), 1e-30) * scales
     u[~(np.isfinite(trial.errors) & np.isfinite(u))] = np.inf
     best = u.min(axis=0)
-    known = np.isfinite(best)
+    there = np.isfinite(best)
     weights = np.zeros_like(u)
-    weights[:, known] = (best[known] / u[:, known]) ** POWER
-    weights /= np.where(known, weights.sum(axis=0), 1)
+    weights[:, there] = (best[there] / u[:, there]) ** POWER
+    weights /= np.where(there, weights.sum(axis=0), 1)
     error = (weights * np.nan_to_num(trial.errors)).sum(axis=0)
     square = (weights * np.where(np.isfinite(u), u, 0) ** 2).sum(axis=0)
-    return np.where(known, error, np.nan), np.sqrt(np.where(known, square, np.nan))
+    return np.where(there, error, np.nan), np.sqrt(np.where(there, square, np.nan))
 
 
 def factor_of(trial: Trial, scales: np.ndarray) -> float:
@@ -114,35 +135,29 @@ def factor_of(trial: Trial, scales: np.ndarray) -> float:
     good = np.isfinite(error) & (spread > 0)
     if not good.any():
         return 1.0
-    return float(np.quantile(np.abs(error[good]) / spread[good], 0.9) / POINT)
+    return float(np.quantile(np.abs(error[good]) / spread[good], COVER) / Z90)
 
 
-def judge(
-    partly: Trial, whole: Trial, clear: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return scales (method, time), factors (time,) and shares (method, time).
+def skill_by_date(partly: Trial, whole: Trial, clear: np.ndarray) -> Skill:
+    """Return the skill of the methods on every date.
 
     Parameters
     ----------
     partly : Trial
         Of gaps on dates of which something is clear.
     whole : Trial
-        Of hidden windows of whole dates, in the place of ``dates``.
+        Of hidden spans of whole dates, in the place of ``dates``.
     clear : ndarray (time,), bool
         Whether anything of a date is clear.
-
-    Notes
-    -----
-    A scale is infinite where the method has no part; its share, by its median spread, is then 0.
     """
     scales, shares = _without_the_least(partly, scales_by_date(partly, len(clear)))
     factor = np.full(len(clear), factor_of(partly, scales[:, partly.dates]))
     if whole.dates.size:
-        lost, lost_shares = _without_the_least(whole, scales_of_windows(whole))
+        lost, lost_shares = _without_the_least(whole, scales_of_spans(whole))
         scales = np.where(clear, scales, lost)
         shares = np.where(clear, shares, lost_shares)
         factor = np.where(clear, factor, factor_of(whole, lost))
-    return scales, factor, shares
+    return Skill(scales, factor, shares)
 
 
 def _without_the_least(trial: Trial, scales: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -166,5 +181,5 @@ def _shares(trial: Trial, scales: np.ndarray) -> np.ndarray:
 
 
 def _typical(spread: np.ndarray) -> float:
-    known = spread[np.isfinite(spread) & (spread > 0)]
-    return float(np.median(known)) if known.size else 1.0
+    given = spread[np.isfinite(spread) & (spread > 0)]
+    return float(np.median(given)) if given.size else 1.0

@@ -44,13 +44,15 @@ What the sources leave open, or where we differ from them:
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
-from xstf._method import Method
+from xstf._method import GapfillSamples, Method, check_above, check_at_least, check_between
 from xstf.methods.gapfill.eof import modes
-from xstf.methods.gapfill.eof.scores import FEWEST, fill, whitened
+from xstf.methods.gapfill.eof.modes import FREEDOM, PASSES
+from xstf.methods.gapfill.eof.scene import whitened
+from xstf.methods.gapfill.eof.scores import FEWEST, fill
+from xstf.numerics.normal import COVER, MAD, Z90
 
 # Pixels, and values, that the modes are found from: some tens per unknown of a row at the largest
 # rank; on simulated scenes 4096 were no better.
@@ -74,10 +76,6 @@ TINY = 1e-12
 FAR = 1e6
 # The variance is at most quartered: the standard deviation halved.
 LEAST_GAIN = 0.25
-# The normal distribution's central 90 %.
-COVER, QUANTILE = 0.9, 1.6449
-# Consistent with the standard deviation for normal values.
-MAD = 1.4826
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,7 +85,7 @@ class Params:
     Parameters
     ----------
     rank : int, optional
-        Number of modes; None finds it by hiding known values.
+        Number of modes; None finds it by hiding seen values.
     max_rank : int
         Most modes to try.
     rounds : int
@@ -103,16 +101,39 @@ class Params:
 
     def __post_init__(self) -> None:
         """Refuse values that have no meaning."""
-        for name in ("rank", "max_rank", "rounds"):
-            value = getattr(self, name)
-            if name == "rank" and value is None:
-                continue
-            if isinstance(value, bool) or not isinstance(value, (int, np.integer)) or value < 1:
-                raise ValueError(f"eof: {name} is {value!r}; give a whole number of at least 1")
-        if not 0 < self.tolerance < 1:
-            raise ValueError(
-                f"eof: tolerance is {self.tolerance!r}; give a share between 0 and 1, as 1e-3"
-            )
+        if self.rank is not None:
+            check_at_least(self, rank=1)
+        check_at_least(self, max_rank=1, rounds=1)
+        check_above(self, tolerance=0)
+        check_between(self, tolerance=(0, 1))
+
+
+@dataclass(frozen=True)
+class State:
+    """Means, modes and variances by date and band, in the data's units.
+
+    Parameters
+    ----------
+    mean
+        ``(time, band)``.
+    modes
+        ``(time, band, rank)``.
+    noise
+        Covariance of a new observation around them, ``(time, band, band)``.
+    gain
+        ``(band,)``, what the variance is multiplied by.
+    rest
+        ``(time, band)``, what is added to it then.
+    rank
+        Number of modes.
+    """
+
+    mean: np.ndarray
+    modes: np.ndarray
+    noise: np.ndarray
+    gain: np.ndarray
+    rest: np.ndarray
+    rank: int
 
 
 def halo(params: Params, ratio: int) -> int:
@@ -123,9 +144,9 @@ def halo(params: Params, ratio: int) -> int:
 # ---------------------------------------------------------------- the scene's modes
 
 
-def settle(samples: dict[str, Any], *, times: np.ndarray, params: Params) -> dict[str, Any]:
+def settle(samples: GapfillSamples, *, times: np.ndarray, params: Params) -> State:
     """Return means, modes and variances by date and band, in the data's units."""
-    values, middle = _pick(samples["cube"])
+    values, middle = _pick(samples.cube)
     centre, scale = _standards(values)
     values = (values - centre) / np.where(scale > 0, scale, 1)
     values[np.abs(values) > FAR] = np.nan
@@ -136,21 +157,21 @@ def settle(samples: dict[str, Any], *, times: np.ndarray, params: Params) -> dic
         model = modes.start(values, times)
     else:
         hidden = _hide(values, middle)
-        rank, known = _search(values, hidden, times, params)
-        model = modes.grow(values, known, rank)
+        rank, held = _search(values, hidden, times, params)
+        model = modes.grow(values, held, rank)
         model, _ = modes.refine(
             values, times, model, rounds=params.rounds, tolerance=params.tolerance
         )
-        gain = _calibrate(values, hidden, known)
+        gain = _calibrate(values, hidden, held)
     mean = centre + scale * model.rows[..., 0]
-    return {
-        "mean": mean,
-        "modes": scale[:, None] * model.rows[..., 1:],
-        "noise": scale[:, None] * scale * modes.variance(model),
-        "gain": gain,
-        "rest": np.where(np.isnan(mean), np.nan, scale**2 * (1 - gain) * model.unsure),
-        "rank": rank,
-    }
+    return State(
+        mean=mean,
+        modes=scale[:, None] * model.rows[..., 1:],
+        noise=scale[:, None] * scale * modes.variance(model),
+        gain=gain,
+        rest=np.where(np.isnan(mean), np.nan, scale**2 * (1 - gain) * model.unsure),
+        rank=rank,
+    )
 
 
 def _pick(cube: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -158,14 +179,14 @@ def _pick(cube: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
     Both are the same when the scene is flipped or transposed.
     """
-    spots, dates, bands, height, width = cube.shape
-    share = min(PIXELS, max(VALUES // (dates * bands), FEWEST)) / max(spots * height * width, 1)
+    windows, dates, bands, height, width = cube.shape
+    share = min(PIXELS, max(VALUES // (dates * bands), FEWEST)) / max(windows * height * width, 1)
     rows, cols = (_spaced(n, max(1, int(n * min(1.0, share) ** 0.5))) for n in (height, width))
     picked = cube[:, :, :, rows[:, None], cols]
     near_y, near_x = (
         np.abs(2 * places + 1 - n) <= n * HALF_AREA for places, n in ((rows, height), (cols, width))
     )
-    middle = np.broadcast_to(near_y[:, None] & near_x, (spots, len(rows), len(cols)))
+    middle = np.broadcast_to(near_y[:, None] & near_x, (windows, len(rows), len(cols)))
     values = picked.transpose(0, 3, 4, 1, 2).reshape(-1, dates, bands).astype(np.float64)
     return values, middle.ravel()
 
@@ -249,7 +270,7 @@ def _calibrate(values: np.ndarray, hidden: np.ndarray, model: modes.Model) -> np
         own = hidden[..., band]
         if own.sum() >= ENOUGH:
             rows = np.broadcast_to(model.unsure[:, band], own.shape)[own]
-            excess = ((estimate - values)[own, band] / QUANTILE) ** 2 - rows
+            excess = ((estimate - values)[own, band] / Z90) ** 2 - rows
             gain = np.quantile(excess / (variance[own, band] - rows), COVER)
             found[band] = max(gain, LEAST_GAIN)
     return found
@@ -264,7 +285,7 @@ def _numpy(
     *,
     times: np.ndarray,
     params: Params,
-    state: dict[str, Any],
+    state: State,
     inner: tuple[slice, slice],
     std: bool,
 ) -> tuple[np.ndarray, np.ndarray | None, None]:
@@ -272,37 +293,37 @@ def _numpy(
     cube = cube[:, :, inner[0], inner[1]]
     estimate = np.full(cube.shape, np.nan, dtype=np.float32)
     spread = np.full(cube.shape, np.nan, dtype=np.float32)
-    usable = np.isfinite(state["mean"]) & (np.diagonal(state["noise"], axis1=1, axis2=2) > 0)
+    usable = np.isfinite(state.mean) & (np.diagonal(state.noise, axis1=1, axis2=2) > 0)
     for y, x in np.ndindex(*cube.shape[2:]):
         series = cube[:, :, y, x].astype(np.float64)
-        if (np.isfinite(series) & np.isfinite(state["mean"])).any():
+        if (np.isfinite(series) & np.isfinite(state.mean)).any():
             fit, doubt = _pixel(np.where(usable, series, np.nan), state)
             estimate[:, :, y, x] = fit
-            spread[:, :, y, x] = np.sqrt(doubt * state["gain"] + state["rest"])
+            spread[:, :, y, x] = np.sqrt(doubt * state.gain + state.rest)
     _keep_constants(cube, estimate)
     return estimate, spread if std else None, None
 
 
-def _pixel(series: np.ndarray, state: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:
+def _pixel(series: np.ndarray, state: State) -> tuple[np.ndarray, np.ndarray]:
     """Return a pixel's fit, with what the date's seen bands add, and its variance."""
-    mean, modes, noise = state["mean"], state["modes"], state["noise"]
+    mean, modes, noise = state.mean, state.modes, state.noise
     rank = modes.shape[2]
     rest, weight = series - mean, np.ones(len(series))
     there = np.isfinite(rest)
     dates = np.flatnonzero(there.any(axis=1))
     within = [(t, there[t], noise[t][np.ix_(there[t], there[t])]) for t in dates]
-    for reweighed in range(modes.PASSES + 1):
+    for reweighed in range(PASSES + 1):
         precision, pull = np.eye(rank), np.zeros(rank)
         for t, seen, own in within:
             precise = np.linalg.solve(own, modes[t, seen])
             precision += weight[t] * modes[t, seen].T @ precise
             pull += weight[t] * precise.T @ rest[t, seen]
         scores = np.linalg.solve(precision, pull)
-        if reweighed < modes.PASSES:
+        if reweighed < PASSES:
             for t, seen, own in within:
                 left = rest[t, seen] - modes[t, seen] @ scores
                 distance = left @ np.linalg.solve(own, left)
-                weight[t] = (modes.FREEDOM + seen.sum()) / (modes.FREEDOM + distance)
+                weight[t] = (FREEDOM + seen.sum()) / (FREEDOM + distance)
     inverse = np.linalg.inv(precision)
     fit = mean + modes @ scores
     doubt = np.diagonal(noise, axis1=1, axis2=2) + np.sum(modes @ inverse * modes, axis=2)
@@ -330,7 +351,7 @@ def _numba(
     *,
     times: np.ndarray,
     params: Params,
-    state: dict[str, Any],
+    state: State,
     inner: tuple[slice, slice],
     std: bool,
 ) -> tuple[np.ndarray, np.ndarray | None, None]:
@@ -338,12 +359,8 @@ def _numba(
     cube = np.ascontiguousarray(cube[:, :, inner[0], inner[1]])
     estimate = np.full(cube.shape, np.nan, dtype=np.float32)
     spread = np.full(cube.shape if std else (0, 0, 0, 0), np.nan, dtype=np.float32)
-    state = state | {"gain": np.broadcast_to(state["gain"], state["mean"].shape)}
-    mean, modes, noise, gain, rest = (
-        np.ascontiguousarray(state[name]) for name in ("mean", "modes", "noise", "gain", "rest")
-    )
-    white = whitened(mean, modes, noise)
-    fill(cube, mean, modes, noise, gain, rest, *white, estimate, spread)
+    scene = whitened(state.mean, state.modes, state.noise, state.gain, state.rest)
+    fill(cube, scene, estimate, spread)
     return estimate, spread if std else None, None
 
 

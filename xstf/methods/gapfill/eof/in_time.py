@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from xstf.numerics.seasonal import YEAR
+
 # The mean annual cycle's variogram is monotone, and near to straight, up to a quarter of a year.
-YEAR = 365.25
 LONGEST_LAG = YEAR / 4
 # Constant, sine and cosine: they need twice as many dates.
 ANNUAL_TERMS = 3
@@ -34,39 +35,39 @@ def variogram(rows: np.ndarray, times: np.ndarray) -> tuple[float, float]:
 
 
 def krige(
-    times: np.ndarray, known: np.ndarray, nugget: float, slope: float
+    times: np.ndarray, seen: np.ndarray, nugget: float, slope: float
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return the weights of all known dates but the date itself, and the error variance."""
-    dates, size = len(known), int(known.sum())
+    """Return the weights of all seen dates but the date itself, and the error variance."""
+    dates, size = len(seen), int(seen.sum())
     total = nugget + slope * LONGEST_LAG
     lags = np.abs(times[:, None] - times)
     gamma = (nugget + slope * lags) / total if total > 0 else np.ones(lags.shape)
     np.fill_diagonal(gamma, 0)
-    drift = _drift(times, known)
+    drift = _drift(times, seen)
     system = np.zeros((size + drift.shape[1],) * 2)
-    system[:size, :size] = -gamma[np.ix_(known, known)]
-    system[:size, size:] = drift[known]
-    system[size:, :size] = drift[known].T
+    system[:size, :size] = -gamma[np.ix_(seen, seen)]
+    system[:size, size:] = drift[seen]
+    system[size:, :size] = drift[seen].T
     inverse = np.linalg.inv(system)
     weights, error = np.zeros((dates, dates)), np.zeros(dates)
-    # a known date's leave-one-out weights and error are in the inverse already
+    # A seen date's leave-one-out weights and error are in the inverse already
     own = np.diag(inverse)[:size]
-    weights[np.ix_(known, known)] = np.eye(size) - inverse[:size, :size] / own[:, None]
-    error[known] = 1 / own
-    right = np.vstack([-gamma[np.ix_(known, ~known)], drift[~known].T])
+    weights[np.ix_(seen, seen)] = np.eye(size) - inverse[:size, :size] / own[:, None]
+    error[seen] = 1 / own
+    right = np.vstack([-gamma[np.ix_(seen, ~seen)], drift[~seen].T])
     solution = inverse @ right
-    weights[np.ix_(~known, known)] = solution[:size].T
-    error[~known] = -np.sum(solution * right, axis=0)
+    weights[np.ix_(~seen, seen)] = solution[:size].T
+    error[~seen] = -np.sum(solution * right, axis=0)
     return weights, np.maximum(error, LEAST_NOISE) * max(total, LEAST_NOISE)
 
 
-def _drift(times: np.ndarray, known: np.ndarray) -> np.ndarray:
+def _drift(times: np.ndarray, seen: np.ndarray) -> np.ndarray:
     """Return what kriging keeps in full: a constant, and the annual wave if the dates tell it."""
     constant = np.ones((len(times), 1))
-    phase = np.sort(times[known] % YEAR)
+    phase = np.sort(times[seen] % YEAR)
     gap = np.diff(phase, append=phase[0] + YEAR).max()
-    seen = times[known]
-    if seen[-1] - seen[0] < YEAR or gap > YEAR / 2 or len(seen) < 2 * ANNUAL_TERMS:
+    days = times[seen]
+    if days[-1] - days[0] < YEAR or gap > YEAR / 2 or len(days) < 2 * ANNUAL_TERMS:
         return constant
     angle = 2 * np.pi * times[:, None] / YEAR
     return np.hstack([constant, np.cos(angle), np.sin(angle)])

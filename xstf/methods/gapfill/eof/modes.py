@@ -24,7 +24,6 @@ DENSE = 600
 # Beyond the rank asked for, and the rounds of power iteration (Halko et al. 2011, section 4).
 EXTRA_COLUMNS, POWER_ROUNDS = 10, 2
 
-
 # Rounds that one set of kriging weights serves: they change little and slowly.
 RENEW = 4
 # Seen dates, kriging weights and error variances of a band.
@@ -248,8 +247,8 @@ def _maximise(
     second = first[:, :, None] * first[:, None, :]
     second[:, 1:, 1:] += spread
     model, first, second = _normalise(model, first, second)
-    known = _zeroed(values) * weights[..., None]
-    pull = (known.reshape(pixels, -1).T @ first).reshape(dates, bands, size)
+    weighed = _zeroed(values) * weights[..., None]
+    pull = (weighed.reshape(pixels, -1).T @ first).reshape(dates, bands, size)
     moments = np.empty((dates, bands, size, size))
     for group, seen in _by_band(values):
         total = (seen * weights).T @ second.reshape(pixels, -1)
@@ -320,24 +319,24 @@ def _weigh(values: np.ndarray, times: np.ndarray, model: Model) -> list[Around]:
     counts = np.isfinite(values).sum(axis=0)
     found = []
     for band in range(counts.shape[1]):
-        known = counts[:, band] >= model.rows.shape[2]
+        seen = counts[:, band] >= model.rows.shape[2]
         weights, error = np.zeros((len(times),) * 2), np.ones(len(times))
-        if known.sum() == 1:
-            weights[:, known] = 1
-        elif known.any():
-            weights, error = krige(times, known, *variogram(model.rows[known, band], times[known]))
-        found.append((known, weights, error))
+        if seen.sum() == 1:
+            weights[:, seen] = 1
+        elif seen.any():
+            weights, error = krige(times, seen, *variogram(model.rows[seen, band], times[seen]))
+        found.append((seen, weights, error))
     return found
 
 
 def _expect(model: Model, around: list[Around]) -> tuple[np.ndarray, np.ndarray]:
     """Return each row as kriged from the other dates' rows, and the variance of its parts."""
     expected, doubt = np.zeros_like(model.rows), np.ones_like(model.rows)
-    for band, (known, weights, error) in enumerate(around):
+    for band, (seen, weights, error) in enumerate(around):
         rows = model.rows[:, band]
         expected[:, band] = weights @ rows
-        if known.sum() > 1:
-            missed = (expected[:, band] - rows)[known] ** 2 / error[known, None]
+        if seen.sum() > 1:
+            missed = (expected[:, band] - rows)[seen] ** 2 / error[seen, None]
             doubt[:, band] = error[:, None] * (missed.mean(axis=0) + LEAST_NOISE)
     return expected, doubt
 

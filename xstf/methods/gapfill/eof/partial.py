@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 
+from xstf.methods.gapfill.eof.scene import Scene
 from xstf.numerics.jit import jit
+
+
+class Partial(NamedTuple):
+    """The seen bands of a date, one after the other."""
+
+    chol: np.ndarray  # (band, band): the root of their noise
+    part: np.ndarray  # (band, mode): their modes, whitened
+    own: np.ndarray  # (band,): their residuals, whitened
 
 
 @jit
 def within(
-    there: np.ndarray,
-    noise: np.ndarray,
-    modes: np.ndarray,
-    away: np.ndarray,
-    t: int,
-    i: int,
-    chol: np.ndarray,
-    part: np.ndarray,
-    own: np.ndarray,
+    scene: Scene, t: int, there: np.ndarray, away: np.ndarray, i: int, partial: Partial
 ) -> int:
-    """Whiten the seen bands of a date: the root of their noise, their modes, their residuals."""
+    """Whiten the seen bands of a date at pixel ``i``; return how many there are."""
+    noise, modes = scene.noise[t], scene.modes[t]
+    chol, part, own = partial.chol, partial.part, partial.own
     n = 0
     for b in range(there.size):
         if there[b]:
@@ -46,15 +51,10 @@ def within(
 
 @jit
 def add(
-    part: np.ndarray,
-    own: np.ndarray,
-    n: int,
-    weight: float,
-    root: np.ndarray,
-    pull: np.ndarray,
-    i: int,
+    partial: Partial, n: int, weight: float, root: np.ndarray, pull: np.ndarray, i: int
 ) -> None:
-    """Add a partial date's normal equations, row by row, to the pull on mode scores of date `i`."""
+    """Add a partial date's normal equations, row by row, to the pull on the scores of pixel `i`."""
+    part, own = partial.part, partial.own
     for b in range(n):
         for j in range(part.shape[1]):
             pull[j, i] += weight * part[b, j] * own[b]
@@ -63,8 +63,9 @@ def add(
 
 
 @jit
-def distance(part: np.ndarray, own: np.ndarray, n: int, scores: np.ndarray, i: int) -> float:
+def distance(partial: Partial, n: int, scores: np.ndarray, i: int) -> float:
     """Return the squared length of what the scores leave of a date's seen bands."""
+    part, own = partial.part, partial.own
     total = 0.0
     for b in range(n):
         value = own[b]
@@ -89,24 +90,21 @@ def _length(root: np.ndarray, mode: np.ndarray, work: np.ndarray) -> float:
 
 @jit
 def complete(
+    scene: Scene,
+    t: int,
     there: np.ndarray,
-    noise: np.ndarray,
-    modes: np.ndarray,
-    gain: np.ndarray,
-    rest: np.ndarray,
-    chol: np.ndarray,
-    part: np.ndarray,
-    own: np.ndarray,
+    partial: Partial,
     n: int,
     root: np.ndarray,
     scores: np.ndarray,
-    estimate: np.ndarray,
-    spread: np.ndarray,
-    t: int,
     y: int,
     x: int,
+    estimate: np.ndarray,
+    spread: np.ndarray,
 ) -> None:
     """Correct the missing bands of a date by what its seen ones leave, and their doubt."""
+    noise, modes, gain, rest = scene.noise[t], scene.modes[t], scene.gain[t], scene.rest[t]
+    chol, part, own = partial.chol, partial.part, partial.own
     bands, rank = modes.shape
     share, mode, work = np.empty(bands), np.empty(rank), np.empty(rank)
     for b in range(bands):
@@ -128,7 +126,7 @@ def complete(
                 shift += share[m] * residual
                 left -= share[m] * share[m]
                 m += 1
-        estimate[b] += shift
+        estimate[t, b, y, x] += shift
         if spread.size:
             doubt = left + _length(root, mode, work)
             spread[t, b, y, x] = np.sqrt(gain[b] * doubt + rest[b])

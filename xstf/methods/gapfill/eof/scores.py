@@ -6,10 +6,13 @@ the root of its noise, once for all pixels; a date with some is whitened where i
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 
 from xstf.methods.gapfill.eof.modes import FREEDOM, PASSES
-from xstf.methods.gapfill.eof.partial import add, complete, distance, within
+from xstf.methods.gapfill.eof.partial import Partial, add, complete, distance, within
+from xstf.methods.gapfill.eof.scene import Scene
 from xstf.numerics.jit import jit
 
 # Pixels of a row that are worked on together.
@@ -18,111 +21,78 @@ BLOCK = 64
 FEWEST = 3
 
 
-def whitened(
-    mean: np.ndarray, modes: np.ndarray, noise: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
-    """Return what `fill` needs of all pixels.
+class Block(NamedTuple):
+    """Pixels of a row that are worked on together."""
 
-    Which dates and bands are usable ``(time, band)``, the inverse root of their noise ``(time,
-    band, band)``, the modes through it ``(time, band, mode)``, the date's share of the
-    scores' precision ``(time, packed)`` and the modes turned, ``(mode, time and band)``.
-    """
-    usable = np.isfinite(mean) & (np.diagonal(noise, axis1=1, axis2=2) > 0)
-    inverse = np.zeros(noise.shape)
-    for date, own in enumerate(usable):
-        inverse[date][np.ix_(own, own)] = np.linalg.inv(
-            np.linalg.cholesky(noise[date][np.ix_(own, own)])
-        )
-    white = inverse @ np.where(usable[..., None], modes, 0)
-    low = np.tril_indices(modes.shape[2])
-    by_date = np.sum(white[..., low[0]] * white[..., low[1]], axis=1)
-    tall = np.ascontiguousarray(modes.reshape(mean.size, modes.shape[2]).T)
-    return usable, inverse, white, by_date, tall
+    away: np.ndarray  # (time, band, pixel): residuals from the mean
+    left: np.ndarray  # (time, band, pixel): whitened, of dates that are seen in full
+    there: np.ndarray  # (pixel, time, band): what is seen
+    full: np.ndarray  # (pixel, time): dates of which all usable bands are seen
+    weight: np.ndarray  # (time, pixel): Student's
+    pull: np.ndarray  # (mode, pixel): the scores, once solved
+    root: np.ndarray  # (pixel, mode, mode): Cholesky's, of the scores' precision
 
 
 @jit
-def fill(
-    cube: np.ndarray,
-    mean: np.ndarray,
-    modes: np.ndarray,
-    noise: np.ndarray,
-    gain: np.ndarray,
-    rest: np.ndarray,
-    usable: np.ndarray,
-    inverse: np.ndarray,
-    white: np.ndarray,
-    by_date: np.ndarray,
-    tall: np.ndarray,
-    estimate: np.ndarray,
-    spread: np.ndarray,
-) -> None:
-    """Write estimates and, where spread has a size, standard deviations.
-
-    ``mean, gain, rest (time, band)``, ``modes (time, band, mode)``, ``noise (time, band, band)``;
-    the others are from `whitened`. ``std^2 = gain * doubt + rest``.
-    """
+def fill(cube: np.ndarray, scene: Scene, estimate: np.ndarray, spread: np.ndarray) -> None:
+    """Write estimates and, where spread has a size, standard deviations."""
     dates, bands, height, width = cube.shape
-    rank = modes.shape[2]
-    away, left = np.empty((dates, bands, BLOCK)), np.empty((dates, bands, BLOCK))
-    there = np.empty((BLOCK, dates, bands), np.bool_)
-    full, weight = np.empty((BLOCK, dates), np.bool_), np.empty((dates, BLOCK))
-    pull, root = np.empty((rank, BLOCK)), np.empty((BLOCK, rank, rank))
-    part, own = np.empty((bands, rank)), np.empty(bands)
-    chol = np.empty((bands, bands))
+    rank = scene.modes.shape[2]
+    block = Block(
+        np.empty((dates, bands, BLOCK)),
+        np.empty((dates, bands, BLOCK)),
+        np.empty((BLOCK, dates, bands), np.bool_),
+        np.empty((BLOCK, dates), np.bool_),
+        np.empty((dates, BLOCK)),
+        np.empty((rank, BLOCK)),
+        np.empty((BLOCK, rank, rank)),
+    )
+    there, full, weight, pull, root = block[2:]
+    partial = Partial(np.empty((bands, bands)), np.empty((bands, rank)), np.empty(bands))
     for y in range(height):
         for x in range(0, width, BLOCK):
             count = min(BLOCK, width - x)
-            _read(cube, y, x, count, mean, usable, inverse, away, left, there, full)
+            _read(cube, y, x, count, scene, block)
             weight[:] = 1.0
             for reweighed in range(PASSES + 1):
-                _project(white, left, weight, count, pull)
+                _project(scene.white, block.left, weight, count, pull)
                 for i in range(count):
-                    _factor(full[i], weight, i, by_date, root[i])
+                    _factor(full[i], weight, i, scene.by_date, root[i])
                     for t in range(dates):
                         if not full[i, t] and there[i, t].any():
-                            n = within(there[i, t], noise[t], modes[t], away, t, i, chol, part, own)
-                            add(part, own, n, weight[t, i], root[i], pull, i)
+                            n = within(scene, t, there[i, t], block.away, i, partial)
+                            add(partial, n, weight[t, i], root[i], pull, i)
                     _cholesky(root[i])
                     _solve(root[i], pull, i)
                 if reweighed == PASSES:
                     break
-                _reweigh(usable, white, left, pull, count, weight)
+                _reweigh(scene.usable, scene.white, block.left, pull, count, weight)
                 for i in range(count):
                     for t in range(dates):
                         if not full[i, t] and there[i, t].any():
-                            n = within(there[i, t], noise[t], modes[t], away, t, i, chol, part, own)
-                            far = distance(part, own, n, pull, i)
+                            n = within(scene, t, there[i, t], block.away, i, partial)
+                            far = distance(partial, n, pull, i)
                             weight[t, i] = (FREEDOM + n) / (FREEDOM + far)
-            _write(mean, modes, pull, y, x, count, estimate)
+            _write(scene.mean, scene.modes, pull, y, x, count, estimate)
             for i in range(count):
                 if spread.size:
-                    _doubt(tall, noise, gain, rest, root[i], spread[:, :, y, x + i])
+                    _doubt(scene, root[i], spread[:, :, y, x + i])
                 for t in range(dates):
                     if not full[i, t] and there[i, t].any():
-                        n = within(there[i, t], noise[t], modes[t], away, t, i, chol, part, own)
+                        n = within(scene, t, there[i, t], block.away, i, partial)
                         complete(
-                            there[i, t], noise[t], modes[t], gain[t], rest[t], chol, part, own, n,
-                            root[i], pull[:, i], estimate[t, :, y, x + i], spread, t, y, x + i,
+                            scene, t, there[i, t], partial, n, root[i], pull[:, i], y, x + i,
+                            estimate, spread,
                         )  # fmt: skip
-            _blank(cube, mean, y, x, count, estimate, spread)
+            _blank(cube, scene.mean, y, x, count, estimate, spread)
             _constants(cube, y, x, count, estimate)
 
 
 @jit
-def _read(
-    cube: np.ndarray,
-    y: int,
-    x: int,
-    count: int,
-    mean: np.ndarray,
-    usable: np.ndarray,
-    inverse: np.ndarray,
-    away: np.ndarray,
-    left: np.ndarray,
-    there: np.ndarray,
-    full: np.ndarray,
-) -> None:
+def _read(cube: np.ndarray, y: int, x: int, count: int, scene: Scene, block: Block) -> None:
     """Read residuals from the mean, raw and, at dates that are seen in full, whitened."""
+    mean, usable, inverse = scene.mean, scene.usable, scene.inverse
+    away, left, there, full = block.away, block.left, block.there, block.full
     dates, bands = mean.shape
     for t in range(dates):
         full[:count, t] = usable[t].any()
@@ -236,15 +206,9 @@ def _solve(root: np.ndarray, pull: np.ndarray, x: int) -> None:
 
 
 @jit
-def _doubt(
-    tall: np.ndarray,
-    noise: np.ndarray,
-    gain: np.ndarray,
-    rest: np.ndarray,
-    root: np.ndarray,
-    spread: np.ndarray,
-) -> None:
+def _doubt(scene: Scene, root: np.ndarray, spread: np.ndarray) -> None:
     """Write the standard deviation of a new observation at all dates and bands of a pixel."""
+    tall, noise, gain, rest = scene.tall, scene.noise, scene.gain, scene.rest
     dates, bands = noise.shape[:2]
     rank = len(root)
     inverse = np.zeros((rank, rank))  # of root, by rows

@@ -7,7 +7,7 @@ only, and the same for all pixels that see it on the same dates. Then there are 
 
 - seen ``s``, hidden ``h``: a system ``S_ss``, and ``S_hh - S_hs S_ss^-1 S_sh`` is the covariance of
   what a hidden date would show;
-- the same from the precision ``A = S^-1``, known once for all pixels: ``A_hh^-1``. The estimate of
+- the same from the precision ``A = S^-1``, found once for all pixels: ``A_hh^-1``. The estimate of
   the hidden is ``-A_hh^-1 A_hs v_s``, and the noise in all ``v``, once completed, is ``A v``.
 
 The first is cheap where little is seen, the second where much is.
@@ -16,7 +16,7 @@ The first is cheap where little is seen, the second where much is.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 
@@ -34,6 +34,15 @@ class Basis:
     apart: bool
 
 
+class Tables(NamedTuple):
+    """What each distinct set of bands says about the numbers ``v``: ``proj y = rows v + noise``."""
+
+    which: np.ndarray  # (group, time): the set of each date
+    size: np.ndarray  # (set,): its rows
+    proj: np.ndarray  # (set, row, band)
+    rows: np.ndarray  # (set, row, number)
+
+
 def group(seen: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Group pixels ``(cell, pixel)`` by what is seen.
 
@@ -49,10 +58,12 @@ def group(seen: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return order, starts, np.ascontiguousarray(seen[:, first].T)
 
 
-def basis(state: dict[str, Any], bands: int) -> Basis:
-    """Return the numbers that say all a date's bands say, and their covariance."""
-    loading = state["loading"] / np.sqrt(state["noise"])[:, None]
-    kernel = state["kernel"]
+def basis(loading: np.ndarray, noise: np.ndarray, kernel: np.ndarray, bands: int) -> Basis:
+    """Return the numbers that say all a date's bands say, and their covariance.
+
+    The arrays are those of the method's state; the first outputs are the bands.
+    """
+    loading = loading / np.sqrt(noise)[:, None]
     own, width = loading[:bands], loading.shape[1]
     lone = len(loading) == bands and np.allclose(own.T @ own, np.eye(width), rtol=0, atol=1e-9)
     apart = lone and not kernel[..., ~np.eye(width, dtype=bool)].any()
@@ -87,7 +98,9 @@ def given(basis: Basis, size: int, seen: np.ndarray) -> tuple[np.ndarray, np.nda
     return spread - cross.T @ pull, pull
 
 
-def systems(spread: np.ndarray, width: int, apart: bool, sets: int) -> tuple[np.ndarray, ...]:
+def systems(
+    spread: np.ndarray, width: int, apart: bool, sets: int
+) -> tuple[np.ndarray, np.ndarray]:
     """Return covariances and precisions ``(system, number, number)``, a system a factor if apart.
 
     There is no precision, of length 0, where too few sets of dates would use it.
@@ -105,8 +118,8 @@ def systems(spread: np.ndarray, width: int, apart: bool, sets: int) -> tuple[np.
     return spreads, np.ascontiguousarray((inverse + inverse.swapaxes(1, 2)) / 2)
 
 
-def tables(cells: np.ndarray, base: np.ndarray) -> tuple[np.ndarray, ...]:
-    """Return what each distinct set of bands says about the numbers ``v`` of its date.
+def tables(cells: np.ndarray, base: np.ndarray) -> Tables:
+    """Return what the sets of bands say that groups see at their dates.
 
     Parameters
     ----------
@@ -114,11 +127,6 @@ def tables(cells: np.ndarray, base: np.ndarray) -> tuple[np.ndarray, ...]:
         ``(group, time, band)``, whether a group sees a band at a date.
     base
         ``(band, number)``.
-
-    Returns
-    -------
-    ``which`` ``(group, time)``, the set of each date; for each set ``count`` (rows),
-    ``proj`` ``(row, band)`` and ``rows`` ``(row, number)``: ``proj y = rows v + noise``.
     """
     groups, dates, bands = cells.shape
     sets, which = np.unique(cells.reshape(-1, bands), axis=0, return_inverse=True)
@@ -134,4 +142,4 @@ def tables(cells: np.ndarray, base: np.ndarray) -> tuple[np.ndarray, ...]:
             axes, triangle = np.linalg.qr(part)
         proj[m, : count[m]][:, chosen] = axes.T
         rows[m, : count[m]] = triangle
-    return which.reshape(groups, dates), count, proj, rows
+    return Tables(which.reshape(groups, dates), count, proj, rows)

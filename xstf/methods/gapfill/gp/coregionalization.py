@@ -14,12 +14,15 @@ without it. The same errors calibrate the deviations.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from dataclasses import dataclass
 from functools import cache
-from typing import Any
 
 import numpy as np
 
-YEAR = 365.25
+from xstf.numerics.normal import MAD
+from xstf.numerics.seasonal import YEAR
+
 # Lengths tried for the fast kernel, in days: from a weather front to a season.
 LENGTHS = (8.0, 15.0, 30.0, 60.0)
 # The slow kernel's length over the fast one's: kernels closer than this are hard to tell apart.
@@ -32,7 +35,7 @@ FLOOR = 1e-3
 CLIP = 5.0
 # Steps of the convex fit at most, and the largest relative change at which it stops.
 STEPS, CONVERGED = 400, 1e-5
-# Parts of the dates that are left out in turn when kernels are judged.
+# Parts of the dates that are left out in turn to compare kernels.
 FOLDS = 4
 # The share of the errors on which deviations are calibrated, and its normal quantile. The tail is
 # left out: it is the haze that no mask found, and one hazy date in ten would widen all intervals.
@@ -50,6 +53,38 @@ HIDDEN_PIXELS = 40
 DIFFUSE = 100.0
 
 
+@dataclass(frozen=True)
+class Coregionalization:
+    """A model of the outputs: factors, how they vary in time, and noise.
+
+    Parameters
+    ----------
+    loading
+        ``(output, factor)``.
+    noise
+        ``(output,)``.
+    mix
+        Covariance of the factors by kernel, ``(kernel, factor, factor)``.
+    kernels
+        ``(kernel, time, time)``.
+    """
+
+    loading: np.ndarray
+    noise: np.ndarray
+    mix: np.ndarray
+    kernels: np.ndarray
+
+
+@dataclass(frozen=True)
+class Skill:
+    """What a model makes of hidden values, ``(value,)`` each."""
+
+    error: np.ndarray
+    variance: np.ndarray
+    date: np.ndarray
+    band: np.ndarray
+
+
 def kernels(times: np.ndarray, length: float) -> np.ndarray:
     """Return the constant, seasonal, fast and slow kernel between all dates ``(4, time, time)``."""
     gap = np.abs(times[:, None] - times)
@@ -63,8 +98,13 @@ def matern(gap: np.ndarray, length: float) -> np.ndarray:
     return np.asarray((1 + ratio) * np.exp(-ratio))
 
 
-def learn(samples: np.ndarray, targets: int, times: np.ndarray, rank: int) -> dict[str, Any]:
-    """Return the state from pixels ``(pixel, time, output)``, the first outputs the targets."""
+def learn(
+    samples: np.ndarray, targets: int, times: np.ndarray, rank: int
+) -> tuple[Coregionalization, np.ndarray, np.ndarray]:
+    """Return the model of pixels ``(pixel, time, output)``, the first outputs the targets.
+
+    With the outputs' scales, in which it is, and what the targets' deviations are multiplied by.
+    """
     _, dates, outputs = samples.shape
     some = np.flatnonzero(np.isfinite(samples[..., :targets]).any(axis=(1, 2)))
     keep = int(max(COVARIANCE_WORK / (dates * outputs) ** 2, FEWEST_PIXELS))
@@ -79,30 +119,28 @@ def learn(samples: np.ndarray, targets: int, times: np.ndarray, rank: int) -> di
 
     @cache
     def fitted(length: float, fold: int | None) -> tuple[np.ndarray, np.ndarray]:
-        known = weight if fold is None else _without(weight, fold, dates, targets)
-        return _fit(covariance, known, kernels(times, length))
+        shown = weight if fold is None else _without(weight, fold, dates, targets)
+        return _fit(covariance, shown, kernels(times, length))
 
-    def state(length: float, share: float, fold: int | None = None) -> dict[str, Any]:
+    def model(length: float, share: float, fold: int | None = None) -> Coregionalization:
         mix, noise = fitted(length, fold)
-        reduced = _reduce(mix, np.maximum(share * noise, FLOOR), width, alone)
-        return reduced | {"kernels": kernels(times, length)}
+        floored = np.maximum(share * noise, FLOOR)
+        return _reduce(mix, floored, kernels(times, length), width, alone)
 
-    def trial(length: float, share: float) -> list[np.ndarray]:
-        judged = [
-            _judge(state(length, share, fold), pixels, hide, targets, fold) for fold in range(FOLDS)
-        ]
-        return [np.concatenate(parts) for parts in zip(*judged, strict=True)]
+    def trial(length: float, share: float) -> Skill:
+        return _join(
+            _skill(model(length, share, fold), pixels, hide, targets, fold) for fold in range(FOLDS)
+        )
 
     length = LENGTHS[_choose([trial(length, 1.0) for length in LENGTHS])]
     trials = [trial(length, share) for share in SHARES]
     best = _choose(trials)
-    error, variance, _, band = trials[best]
-    ratio = error**2 / variance
-    inflate = np.array([_inflation(ratio[band == b]) for b in range(targets)])
-    return state(length, SHARES[best]) | {"scale": scale, "inflate": inflate}
+    ratio = trials[best].error ** 2 / trials[best].variance
+    inflate = np.array([_inflation(ratio[trials[best].band == b]) for b in range(targets)])
+    return model(length, SHARES[best]), scale, inflate
 
 
-def _choose(trials: list[list[np.ndarray]]) -> int:
+def _choose(trials: list[Skill]) -> int:
     """Return the last, the smoothest, whose error is within one standard error of the lowest.
 
     The rule is Breiman's (Classification and Regression Trees, 1984): the smoothest of what cannot
@@ -110,8 +148,9 @@ def _choose(trials: list[list[np.ndarray]]) -> int:
     squared, so that a date of unscreened haze, which no kernel foresees, has no casting vote.
     """
     scores, doubts = [], []
-    for error, _, date, _ in trials:
-        each = np.array([np.abs(error[date == t]).mean() for t in np.unique(date)])
+    for skill in trials:
+        dates = np.unique(skill.date)
+        each = np.array([np.abs(skill.error[skill.date == t]).mean() for t in dates])
         scores.append(each.mean() if each.size else 0.0)
         doubts.append(each.std() / np.sqrt(max(each.size - 1, 1)) if each.size else 0.0)
     least = int(np.argmin(scores))
@@ -138,7 +177,7 @@ def _standardise(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     for p in range(len(scale)):
         size = np.abs(centred[..., p][valid[..., p]])
         if size.any():
-            middle = 1.4826 * np.median(size)
+            middle = MAD * np.median(size)
             scale[p] = middle if middle > 0 else np.sqrt((size**2).mean())
         if size.size:
             level[p] = values[..., p][valid[..., p]].mean()
@@ -205,7 +244,9 @@ def _positive(matrices: np.ndarray) -> np.ndarray:
     return np.asarray((axes * np.maximum(size, 0)[..., None, :]) @ np.swapaxes(axes, -1, -2))
 
 
-def _reduce(mix: np.ndarray, noise: np.ndarray, width: int, decouple: bool) -> dict[str, Any]:
+def _reduce(
+    mix: np.ndarray, noise: np.ndarray, basis: np.ndarray, width: int, decouple: bool
+) -> Coregionalization:
     """Return ``width`` factors, the main axes of the signal where the noise is one in all outputs.
 
     There the outputs of a date that is seen whole tell of each factor apart. Without a guide the
@@ -220,20 +261,20 @@ def _reduce(mix: np.ndarray, noise: np.ndarray, width: int, decouple: bool) -> d
         inner = inner * np.eye(width)
     constant = DIFFUSE * max(float(size[-1]), 1.0) * np.eye(width)
     mixing = np.concatenate([constant[None], inner])
-    return {"loading": deviation[:, None] * axes, "noise": noise, "mix": mixing}
+    return Coregionalization(deviation[:, None] * axes, noise, mixing, basis)
 
 
 def _without(weight: np.ndarray, fold: int, dates: int, targets: int) -> np.ndarray:
     """Return the weights with the targets of the fold's dates left out."""
     outputs = int(np.sqrt(weight.shape[1]))
-    known = np.ones((dates, outputs))
-    known[fold::FOLDS, :targets] = 0
-    both = known[:, None, :, None] * known[None, :, None, :]
+    shown = np.ones((dates, outputs))
+    shown[fold::FOLDS, :targets] = 0
+    both = shown[:, None, :, None] * shown[None, :, None, :]
     return np.asarray(weight * both.reshape(weight.shape))
 
 
 def _hidden_pixels(values: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-    """Return the pixels on which kernels are judged."""
+    """Return the pixels on which kernels are compared."""
     work = float(np.isfinite(values).sum(axis=(1, 2)).max(initial=1)) ** 3
     count = int(np.clip(HIDING_WORK / work, FEWEST_HIDDEN, HIDDEN_PIXELS))
     return np.asarray(values[rng.permutation(len(values))[:count]])
@@ -249,23 +290,19 @@ def _hide(pixels: np.ndarray, targets: int, times: np.ndarray) -> np.ndarray:
     return np.asarray((gap < reach) | np.eye(len(times), dtype=bool))
 
 
-def _judge(
-    state: dict[str, Any],
-    pixels: np.ndarray,
-    hide: np.ndarray,
-    targets: int,
-    fold: int,
-) -> list[np.ndarray]:
-    """Return errors at a fold's hidden dates, their modelled variance, their dates and bands."""
-    basis, load = state["kernels"], state["loading"]
+def _skill(
+    model: Coregionalization, pixels: np.ndarray, hide: np.ndarray, targets: int, fold: int
+) -> Skill:
+    """Return what the model makes of the targets at a fold's hidden dates."""
+    basis, load = model.kernels, model.loading
     dates, outputs = basis.shape[1], len(load)
-    total = np.diag(np.tile(state["noise"], dates))
-    for kernel, mix in zip(basis, state["mix"], strict=True):
+    total = np.diag(np.tile(model.noise, dates))
+    for kernel, mix in zip(basis, model.mix, strict=True):
         total += np.kron(kernel, load @ mix @ load.T)
     date = np.repeat(np.arange(dates), outputs)
     target = np.tile(np.arange(outputs), dates) < targets
-    found: list[list[np.ndarray]] = [[np.zeros(0)], [np.zeros(0)], [np.zeros(0, int)], []]
-    found[3] = found[2].copy()
+    none = np.zeros(0, int)
+    found = [Skill(np.zeros(0), np.zeros(0), none, none)]
     for values in pixels.reshape(len(pixels), dates * outputs):
         cells = np.flatnonzero(np.isfinite(values))
         inverse = np.linalg.inv(total[np.ix_(cells, cells)])
@@ -277,7 +314,21 @@ def _judge(
                 own = cells[block]
                 wanted = date[own] == t
                 spread = np.linalg.inv(inverse[np.ix_(block, block)])
-                new = (spread @ pull[block], np.diag(spread), date[own], own % outputs)
-                for parts, values_of in zip(found, new, strict=True):
-                    parts.append(values_of[wanted])
-    return [np.concatenate(parts) for parts in found]
+                error, variance = spread @ pull[block], np.diag(spread)
+                found.append(
+                    Skill(
+                        error[wanted], variance[wanted], date[own][wanted], (own % outputs)[wanted]
+                    )
+                )
+    return _join(found)
+
+
+def _join(parts: Iterable[Skill]) -> Skill:
+    """Return several as one."""
+    found = list(parts)
+    return Skill(
+        np.concatenate([part.error for part in found]),
+        np.concatenate([part.variance for part in found]),
+        np.concatenate([part.date for part in found]),
+        np.concatenate([part.band for part in found]),
+    )

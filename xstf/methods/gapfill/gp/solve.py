@@ -1,47 +1,78 @@
 """The solves of the Gaussian process: one elimination for all pixels that see the same.
 
 ``fill_whole`` is for pixels that see each number ``v`` or do not, so that a system is a part of a
-matrix that all pixels share; ``fill_mixed`` for any other. See ``_gp_basis`` for the equations.
+matrix that all pixels share; ``fill_mixed`` for any other. See `gp.basis` for the equations.
 """
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 
+from xstf.methods.gapfill.gp.basis import Tables
 from xstf.methods.gapfill.gp.linear_solve import combine, eliminate, products, substitute
 from xstf.numerics.jit import jit
 
 
+class Series(NamedTuple):
+    """The data of a tile."""
+
+    cube: np.ndarray  # (time, band, y, x), NaN where missing
+    guide: np.ndarray  # (cell, y, x), over its noise and about its means, 0 where missing
+    weight: np.ndarray  # (band,), one over the noise
+
+
+class Given(NamedTuple):
+    """What the mean of the numbers takes from the guide."""
+
+    source: np.ndarray  # (seen,): the guide's cells that are seen
+    pull: np.ndarray  # (seen, number)
+
+
+class Groups(NamedTuple):
+    """Pixels in the order of what they see."""
+
+    order: np.ndarray  # (pixel,), flat positions
+    starts: np.ndarray  # (group + 1,): where in it each group begins
+    cells: np.ndarray  # (group, time, band): what a group sees
+
+
+class Systems(NamedTuple):
+    """Covariances of numbers that are seen or not."""
+
+    there: np.ndarray  # (group, system, number): which are seen
+    spreads: np.ndarray  # (system, number, number)
+    precisions: np.ndarray  # the same of their inverses, or of length 0
+    reach: int  # how many numbers of a date vary together where they are hidden
+
+
+class Results(NamedTuple):
+    """Estimates and, if it has a size, deviations, ``(time, band, y, x)`` float32."""
+
+    estimate: np.ndarray
+    std: np.ndarray
+
+
 @jit
 def fill_whole(
-    cube: np.ndarray,
-    guide: np.ndarray,
-    order: np.ndarray,
-    starts: np.ndarray,
-    cells: np.ndarray,
-    there: np.ndarray,
+    view: Series,
+    given: Given,
+    groups: Groups,
+    systems: Systems,
     base: np.ndarray,
-    reach: int,
-    spreads: np.ndarray,
-    precisions: np.ndarray,
-    source: np.ndarray,
-    pull: np.ndarray,
-    weight: np.ndarray,
-    estimate: np.ndarray,
-    std: np.ndarray,
+    out: Results,
 ) -> None:
-    """Write estimates and, if ``std`` has a size, deviations of the pixels in ``order``.
+    """Write estimates and, if wanted, deviations of the pixels of the groups.
 
-    ``cells (group, time, band)`` and ``there (group, system, number)`` are what a group sees;
-    ``spreads`` and ``precisions (system, number, number)``; ``reach`` is how many numbers of a
-    date vary together where they are hidden; ``guide (cell, y, x)`` is over its noise and about
-    its means; ``pull (cell, number)`` what the mean takes from its cells
-    ``source``; ``weight`` one over the noise.
+    ``base (band, number)`` makes numbers of a date's bands.
     """
+    cube, weight, cells = view.cube, view.weight, groups.cells
+    there, spreads, precisions = systems.there, systems.spreads, systems.precisions
     dates, bands = cube.shape[:2]
     parts, most = spreads.shape[:2]
     width = base.shape[1]
-    wanted = std.size > 0
+    wanted = out.std.size > 0
     work = np.empty((parts, most, 2 * most))
     moments, covariance = np.empty((width, most)), np.zeros((dates, width, width))
     deviation = np.empty((dates, bands), np.float32)
@@ -53,13 +84,15 @@ def fill_whole(
         for p in range(parts):
             size[p] = _start(there[g, p], spreads[p], precisions, p, wanted, index[p], work[p])
             if wanted:
-                _doubt(there[g, p], spreads[p], size[p], reach, work[p], moments, p, covariance)
+                _doubt(
+                    there[g, p], spreads[p], size[p], systems.reach, work[p], moments, p, covariance
+                )
         if wanted:
             _deviate(covariance, cells[g], base, weight, deviation)
-        for n in range(starts[g], starts[g + 1]):
-            y, x = order[n] // cube.shape[3], order[n] % cube.shape[3]
+        for n in range(groups.starts[g], groups.starts[g + 1]):
+            y, x = groups.order[n] // cube.shape[3], groups.order[n] % cube.shape[3]
             _gather(cube, cells[g], y, x, weight, mean, values)
-            _expect(guide, source, pull, y, x, prior)
+            _expect(view.guide, given, y, x, prior)
             _project(values, base, prior, there[g], numbers)
             for p in range(parts):
                 matrix = precisions[p] if size[p] < 0 else spreads[p]
@@ -69,7 +102,7 @@ def fill_whole(
                 for r in range(width):
                     fit = numbers[r, t] if parts > 1 else numbers[0, t * step + r]
                     prior[t * width + r] += fit
-            _write(prior, mean, base, weight, deviation, y, x, estimate, std)
+            _write(prior, mean, base, weight, deviation, y, x, out)
 
 
 @jit
@@ -195,13 +228,12 @@ def _gather(
 
 
 @jit
-def _expect(
-    guide: np.ndarray, source: np.ndarray, pull: np.ndarray, y: int, x: int, prior: np.ndarray
-) -> None:
+def _expect(guide: np.ndarray, given: Given, y: int, x: int, prior: np.ndarray) -> None:
     """Write what the guide makes expect, ``(number,)``."""
+    pull = given.pull
     prior[:] = 0.0
     for k in range(pull.shape[0]):
-        row, value = pull[k], guide[source[k], y, x]
+        row, value = pull[k], guide[given.source[k], y, x]
         for c in range(prior.size):
             prior[c] += value * row[c]
 
@@ -264,10 +296,10 @@ def _write(
     deviation: np.ndarray,
     y: int,
     x: int,
-    estimate: np.ndarray,
-    std: np.ndarray,
+    out: Results,
 ) -> None:
     """Write a pixel's bands; none of a band that it never shows."""
+    estimate, std = out.estimate, out.std
     width = base.shape[1]
     for t in range(estimate.shape[0]):
         for b in range(estimate.shape[1]):
@@ -281,27 +313,20 @@ def _write(
 
 @jit
 def fill_mixed(
-    cube: np.ndarray,
-    guide: np.ndarray,
-    order: np.ndarray,
-    starts: np.ndarray,
-    cells: np.ndarray,
-    which: np.ndarray,
-    count: np.ndarray,
-    proj: np.ndarray,
-    rows: np.ndarray,
+    view: Series,
+    given: Given,
+    groups: Groups,
+    sets: Tables,
     base: np.ndarray,
     spread: np.ndarray,
-    source: np.ndarray,
-    pull: np.ndarray,
-    weight: np.ndarray,
-    estimate: np.ndarray,
-    std: np.ndarray,
+    out: Results,
 ) -> None:
-    """Do as ``fill_whole`` where dates show some of their bands; the sets are ``tables``'."""
+    """Do as ``fill_whole`` where dates show some of their bands."""
+    cube, weight, cells = view.cube, view.weight, groups.cells
+    which, count, proj, rows = sets.which, sets.size, sets.proj, sets.rows
     dates, bands = cube.shape[:2]
     width, most = base.shape[1], len(spread)
-    wanted = std.size > 0
+    wanted = out.std.size > 0
     work, cross = np.empty((most, 2 * most)), np.empty((most, most))
     moments, covariance = np.empty((width, most)), np.zeros((dates, width, width))
     deviation = np.empty((dates, bands), np.float32)
@@ -309,13 +334,13 @@ def fill_mixed(
     prior, vector, every = np.empty(most), np.empty(most), np.arange(most)
     for g in range(len(cells)):
         size = _start_mixed(
-            cells[g], which[g], count, rows, spread, wanted, cross, work, moments, covariance
+            cells[g], which[g], sets, spread, wanted, cross, work, moments, covariance
         )
         _deviate(covariance, cells[g], base, weight, deviation)
-        for n in range(starts[g], starts[g + 1]):
-            y, x = order[n] // cube.shape[3], order[n] % cube.shape[3]
+        for n in range(groups.starts[g], groups.starts[g + 1]):
+            y, x = groups.order[n] // cube.shape[3], groups.order[n] % cube.shape[3]
             _gather(cube, cells[g], y, x, weight, mean, values)
-            _expect(guide, source, pull, y, x, prior)
+            _expect(view.guide, given, y, x, prior)
             i = 0
             for t in range(dates):
                 for a in range(count[which[g, t]]):
@@ -327,15 +352,14 @@ def fill_mixed(
                     i += 1
             substitute(work, size, vector)
             combine(cross, every[:size], vector, prior)
-            _write(prior, mean, base, weight, deviation, y, x, estimate, std)
+            _write(prior, mean, base, weight, deviation, y, x, out)
 
 
 @jit
 def _start_mixed(
     cells: np.ndarray,
     which: np.ndarray,
-    count: np.ndarray,
-    rows: np.ndarray,
+    sets: Tables,
     spread: np.ndarray,
     wanted: bool,
     cross: np.ndarray,
@@ -344,6 +368,7 @@ def _start_mixed(
     covariance: np.ndarray,
 ) -> int:
     """Eliminate the system of the rows that are seen; write the covariance at hidden dates."""
+    count, rows = sets.size, sets.rows
     dates, width = covariance.shape[:2]
     when, row = np.empty(len(spread), np.int64), np.empty((len(spread), width))
     size = 0

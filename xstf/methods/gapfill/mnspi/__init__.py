@@ -19,13 +19,13 @@ What the paper has otherwise, and why it is so here:
 
 - The paper takes each cloud with a frame around it, so its result depends on how the image is cut.
   Here pixels are sought in a fixed pattern of rings within ``reach``, and the scene's class means
-  join them, as if at the end of the reach (`_similar_pixels`). Its distance to the cloud's centre,
+  join them, as if at the end of the reach (`similar_pixels`). Its distance to the cloud's centre,
   which weighs L1 against L2, goes for the same reason: both are weighed by how well they predict
   the similar pixels themselves, V_s and V_l. On dates soon after a clear one g is near 1.
 - One reference image becomes two, before and after: a pixel that was alike on both sides of the
   gap is alike at it too. They share by the variance that the change since each has among the
   similar pixels. A date is a reference if ``similar`` of the pixels that are clear at ``t`` are
-  clear at it too (`_references`).
+  clear at it too (`references`).
 - The paper's threshold (2 std / num_class, in all bands) makes the result jump where a pixel
   passes it. Here R enters smoothly, in units of the interquartile spread; h takes the place of the
   paper's least number of pixels. Weights fall with R squared, so that the many unlike pixels of a
@@ -49,15 +49,22 @@ doi:10.1109/LGRS.2011.2173290
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import Any
+from dataclasses import dataclass, replace
 
 import numpy as np
 
-from xstf._method import Method
+from xstf._method import GapfillSamples, Method, check_at_least
 from xstf.methods.gapfill import linear
-from xstf.methods.gapfill.mnspi.loops import FROM_FEW, IN_SPACE, NOTHING, fill_pixels
-from xstf.methods.gapfill.mnspi.references import nearest_known, references
+from xstf.methods.gapfill.mnspi.loops import (
+    FROM_FEW,
+    IN_SPACE,
+    NOTHING,
+    Filled,
+    Scene,
+    Surroundings,
+    fill_pixels,
+)
+from xstf.methods.gapfill.mnspi.references import nearest_clear, references
 from xstf.numerics.gaps import variance
 from xstf.numerics.similar_pixels import (
     ROUNDING,
@@ -93,66 +100,86 @@ class Params:
 
     def __post_init__(self) -> None:
         """Check the values."""
-        if self.reach < 1:
-            raise ValueError(f"mnspi: reach is {self.reach}, it must be >= 1 pixel; give 16 to 32")
-        if self.similar < 1:
-            raise ValueError(f"mnspi: similar is {self.similar}, it must be >= 1; give 10 to 40")
-        if self.classes < 0:
-            raise ValueError(f"mnspi: classes is {self.classes}, it must be >= 0; give 8 to 32")
+        check_at_least(self, reach=1, similar=1, classes=0)
 
 
-def settle(samples: dict[str, Any], *, times: np.ndarray, params: Params) -> dict[str, Any]:
+@dataclass(frozen=True)
+class State:
+    """What the scene tells of its pixels.
+
+    Parameters
+    ----------
+    bands
+        ``(band,)`` bool: which are ever seen.
+    unit
+        ``(band,)``, the scene's contrast.
+    means
+        ``(time, class, band)``, NaN where too few of a class are clear.
+    factor
+        ``(2, band)``, what the spread is widened by: with enough donors, and with few.
+    lines
+        ``(band, 2, 2, knot)``, of `linear`; NaN for a cube of one date.
+    """
+
+    bands: np.ndarray
+    unit: np.ndarray
+    means: np.ndarray
+    factor: np.ndarray
+    lines: np.ndarray
+
+
+def settle(samples: GapfillSamples, *, times: np.ndarray, params: Params) -> State:
     """Return the contrast, the classes' means and what the spread is widened by."""
-    cube = samples["cube"]
+    cube = samples.cube
     state = learn(pixels_of(cube), params)
-    if len(times) > 1:
-        state["lines"] = linear.settle(samples, times=times, params=linear.Params())["lines"]
-        hidden = hide(cube, params.reach)
-        known = np.where(hidden[:, :, None], np.float32(np.nan), cube)
-        state["factor"] = calibrate(known, cube, hidden, times, params, state)
-    return state
+    if len(times) == 1:
+        return state
+    lines = linear.settle(samples, times=times, params=linear.Params()).lines
+    state = replace(state, lines=lines)
+    hidden = hide(cube, params.reach)
+    shown = np.where(hidden[:, :, None], np.float32(np.nan), cube)
+    return replace(state, factor=calibrate(shown, cube, hidden, times, params, state))
 
 
-def learn(pixels: np.ndarray, params: Params) -> dict[str, Any]:
+def learn(pixels: np.ndarray, params: Params) -> State:
     """Return the state without its calibration from pixels ``(pixel, time, band)``."""
     bands = usable(pixels)
     unit = contrast(pixels)
     means = np.zeros((pixels.shape[1], params.classes, bands.size), np.float32)
     label = group(pixels[..., bands], unit[bands], params.classes)
     means[..., bands] = class_means(pixels[..., bands], label, params.classes)
-    return {
-        "bands": bands,
-        "unit": unit,
-        "means": means,
-        "factor": np.ones((2, bands.size)),
-        "lines": np.full((bands.size, 2, 2, 1), np.nan),
-    }
+    return State(
+        bands=bands,
+        unit=unit,
+        means=means,
+        factor=np.ones((2, bands.size)),
+        lines=np.full((bands.size, 2, 2, 1), np.nan),
+    )
 
 
 def calibrate(
-    known: np.ndarray,
+    shown: np.ndarray,
     truth: np.ndarray,
     hidden: np.ndarray,
     times: np.ndarray,
     params: Params,
-    state: dict[str, Any],
+    state: State,
 ) -> np.ndarray:
     """Return what to widen the spread by, ``(2, band)``: with enough donors, and with few.
 
-    ``known`` are samples ``(spot, time, band, y, x)`` whose ``hidden`` cells are missing, ``truth``
-    has them.
+    ``shown`` are samples ``(window, time, band, y, x)`` whose ``hidden`` cells are missing,
+    ``truth`` has them.
     """
-    bands = state["bands"]
     # Classes that have seen no more than the estimates.
-    trial = state | {"means": learn(pixels_of(known), params)["means"]}
+    trial = replace(state, means=learn(pixels_of(shown), params).means)
     found = []
-    for spot, full, cells in zip(known, truth, hidden, strict=True):
+    for window, full, cells in zip(shown, truth, hidden, strict=True):
         whole = (slice(0, full.shape[2]), slice(0, full.shape[3]))
-        estimate, spread, kind = _fill(spot, cells, times, params, trial, whole)
+        estimate, spread, kind = _fill(window, cells, times, params, trial, whole)
         error = np.moveaxis(estimate - full, 1, 3)[cells]
         found.append((error, np.moveaxis(spread, 1, 3)[cells], kind[cells]))
     error, spread, kind = (np.concatenate(part) for part in zip(*found, strict=True))
-    error[:, ~bands] = np.nan
+    error[:, ~state.bands] = np.nan
     kinds = (IN_SPACE, FROM_FEW)
     return np.stack([widen(error[kind == what], spread[kind == what]) for what in kinds])
 
@@ -163,12 +190,12 @@ def _numpy(
     *,
     times: np.ndarray,
     params: Params,
-    state: dict[str, Any],
+    state: State,
     inner: tuple[slice, slice],
     std: bool,
 ) -> tuple[np.ndarray, np.ndarray | None, np.ndarray]:
     """Pixel by pixel, as in the equations above."""
-    bands = state["bands"]
+    bands = state.bands
     (top, bottom), (left, right) = ((part.start, part.stop) for part in inner)
     shape = (*cube.shape[:2], bottom - top, right - left)
     estimate = cube[..., *inner].astype(np.float32)
@@ -177,15 +204,15 @@ def _numpy(
     clear = np.asarray(np.isfinite(cube[:, bands]).all(axis=1) & bands.any())
     for t, row, col in np.argwhere(~clear[:, top:bottom, left:right]):
         y, x = top + row, left + col
-        refs, values, distance = _donors(cube, clear, t, y, x, times, params, state["means"])
+        refs, values, distance = _donors(cube, clear, t, y, x, times, params, state.means)
         own = cube[refs, :, y, x].astype(np.float64)
         if len(values):
             few = int((distance <= params.reach).sum() < params.similar)
             mean, var = _blend(values, own, distance, params, state)
-            found = mean, np.sqrt(var) * state["factor"][few]
+            found = mean, np.sqrt(var) * state.factor[few]
             space[t, bands, row, col] = True
         elif refs:
-            found = _in_time(times[refs] - times[t], own, state["lines"])
+            found = _in_time(times[refs] - times[t], own, state.lines)
         else:
             continue
         estimate[t, bands, row, col], spread[t, bands, row, col] = (v[bands] for v in found)
@@ -210,18 +237,18 @@ def _donors(
     at, distance = at[use], distance[use]
     own = clear[:, y, x]
     refs, keep = references(own, clear[:, at[:, 0], at[:, 1]], t, times, params.similar)
-    known = np.isfinite(means).all(axis=2)
+    there = np.isfinite(means).all(axis=2)
     if own.any():
         at, distance = (part[keep & bool(refs)] for part in (at, distance))
-        refs = refs or nearest_known(own, (known & known[t]).any(axis=1), t)
+        refs = refs or nearest_clear(own, (there & there[t]).any(axis=1), t)
     dates = [t, *refs]
     values = cube[dates][:, :, at[:, 0], at[:, 1]].swapaxes(1, 2).astype(np.float64)
     if refs:
-        joint = known[dates].all(axis=0)
+        joint = there[dates].all(axis=0)
         values = np.concatenate([values, means[dates][:, joint]], axis=1)
         distance = np.append(distance, np.full(joint.sum(), params.reach + 1.0))
     if not values.shape[1]:
-        refs = nearest_known(own, np.ones(len(cube), bool), t)
+        refs = nearest_clear(own, np.ones(len(cube), bool), t)
         return refs, np.empty((0, 0, 0)), distance
     return refs, values, distance
 
@@ -231,10 +258,10 @@ def _blend(
     own: np.ndarray,
     distance: np.ndarray,
     params: Params,
-    state: dict[str, Any],
+    state: State,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return estimate and variance, ``(band,)`` each, from the donors."""
-    bands, unit = state["bands"], state["unit"]
+    bands, unit = state.bands, state.unit
     unlike = np.zeros(len(distance))
     if len(own):
         unlike = (((values[1:] - own[:, None]) / unit) ** 2)[..., bands].mean(axis=(0, 2))
@@ -268,7 +295,7 @@ def _numba(
     *,
     times: np.ndarray,
     params: Params,
-    state: dict[str, Any],
+    state: State,
     inner: tuple[slice, slice],
     std: bool,
 ) -> tuple[np.ndarray, np.ndarray | None, np.ndarray]:
@@ -276,7 +303,7 @@ def _numba(
     wanted = np.zeros((len(cube), *cube.shape[2:]), bool)
     wanted[:, *inner] = True
     estimate, spread, kind = _fill(cube, wanted, times, params, state, inner)
-    space = (kind >= IN_SPACE)[:, None] & state["bands"][:, None, None]
+    space = (kind >= IN_SPACE)[:, None] & state.bands[:, None, None]
     return estimate, spread if std else None, space
 
 
@@ -285,32 +312,37 @@ def _fill(
     wanted: np.ndarray,
     times: np.ndarray,
     params: Params,
-    state: dict[str, Any],
+    state: State,
     inner: tuple[slice, slice],
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+) -> Filled:
     """Return estimate, spread and what made them, where wanted and not clear."""
-    bands = np.flatnonzero(state["bands"])
+    bands = np.flatnonzero(state.bands)
     shape = (*cube.shape[:2], *(part.stop - part.start for part in inner))
     estimate = cube[..., *inner].astype(np.float32)
     spread = np.where(np.isnan(estimate), np.float32(np.nan), np.float32(0))
     kind = np.full((shape[0], *shape[2:]), NOTHING, np.int8)
+    filled = Filled(estimate, spread, kind)
     if bands.size:
         values = np.ascontiguousarray(np.moveaxis(cube[:, bands], 1, 3))
         clear = np.isfinite(values).all(axis=3)
+        scene = Scene(
+            bands=bands,
+            unit=state.unit[bands],
+            means=np.ascontiguousarray(state.means[..., bands]),
+            factor=state.factor[:, bands],
+            lines=state.lines[bands],
+        )
         fill_pixels(
             values,
             clear,
             (wanted & ~clear)[:, *inner],
             (inner[0].start, inner[1].start),
             np.asarray(times, np.float64),
-            *pattern(params.reach),
-            (params.reach + 1.0, params.similar),
-            np.ascontiguousarray(state["means"][..., bands]),
-            (state["unit"][bands], state["factor"][:, bands], state["lines"][bands]),
-            bands,
-            (estimate, spread, kind),
+            Surroundings(*pattern(params.reach), params.reach + 1.0, params.similar),
+            scene,
+            filled,
         )
-    return estimate, spread, kind
+    return filled
 
 
 METHOD = Method(

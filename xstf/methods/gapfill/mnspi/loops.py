@@ -2,14 +2,43 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 
-from xstf.methods.gapfill.mnspi.references import find_known, find_references
+from xstf.methods.gapfill.mnspi.references import find_clear, find_references
 from xstf.numerics.jit import jit
 from xstf.numerics.similar_pixels import ROUNDING, look_around, weigh
 
 # What made an estimate: nothing, its own dates, pixels of the date, few of them.
 NOTHING, IN_TIME, IN_SPACE, FROM_FEW = range(4)
+
+
+class Surroundings(NamedTuple):
+    """Where similar pixels are sought."""
+
+    offsets: np.ndarray  # (place, 2)
+    distances: np.ndarray  # (place,)
+    outside: float  # the distance of the scene's classes
+    similar: int  # how many there should be
+
+
+class Scene(NamedTuple):
+    """What the scene tells of its pixels, of the bands that are ever seen."""
+
+    bands: np.ndarray  # (band,) their numbers
+    unit: np.ndarray  # (band,) the contrast
+    means: np.ndarray  # (time, class, band)
+    factor: np.ndarray  # (2, band) of the spread
+    lines: np.ndarray  # (band, 2, 2, knot) of the spread in time
+
+
+class Filled(NamedTuple):
+    """Estimate and spread ``(time, band, y, x)``, and what made them ``(time, y, x)``."""
+
+    estimate: np.ndarray
+    spread: np.ndarray
+    kind: np.ndarray
 
 
 @jit
@@ -19,19 +48,13 @@ def fill_pixels(
     wanted: np.ndarray,
     corner: tuple[int, int],
     times: np.ndarray,
-    offsets: np.ndarray,
-    distances: np.ndarray,
-    sizes: tuple[float, int],
-    means: np.ndarray,
-    scene: tuple,
-    bands: np.ndarray,
-    out: tuple,
+    around: Surroundings,
+    scene: Scene,
+    out: Filled,
 ) -> None:
     """Write estimate, spread and kind of the wanted pixels; ``values`` has its bands last."""
-    estimate, spread, kind = out
-    outside, similar = sizes
-    unit, factor, lines = scene
-    room = len(offsets) + means.shape[1]
+    bands, means, unit, similar = scene.bands, scene.means, scene.unit, around.similar
+    room = len(around.offsets) + means.shape[1]
     places = np.empty((room, 3), np.int64)
     donors = np.empty((3, len(bands), room))
     distance, unlike, weights = np.empty(room), np.empty(room), np.empty(room)
@@ -40,7 +63,7 @@ def fill_pixels(
         if not wanted[t, row, col]:
             continue
         y, x = corner[0] + row, corner[1] + col
-        count = look_around(clear[t], y, x, offsets, places)
+        count = look_around(clear[t], y, x, around.offsets, places)
         before, after, count = find_references(clear, t, y, x, times, similar, places, count)
         ever = before >= 0 or after >= 0
         if not ever:
@@ -48,28 +71,28 @@ def fill_pixels(
             count = 0 if ever else count
         _copy(values, t, before, after, places, count, donors)
         for i in range(count):
-            distance[i] = distances[places[i, 2]]
+            distance[i] = around.distances[places[i, 2]]
         total = count
         if before >= 0 or after >= 0:
             total = _join(means, t, before, after, donors, count)
-            distance[count:total] = outside
+            distance[count:total] = around.outside
         if total > 0:
             _compare(donors, values, before, after, y, x, unit, total, unlike)
             squares = weigh(unlike, distance, total, similar, least, weights)
             _mix(donors, values, before, after, y, x, unit, total, weights, squares, found)
             few = count < similar
-            kind[t, row, col] = FROM_FEW if few else IN_SPACE
+            out.kind[t, row, col] = FROM_FEW if few else IN_SPACE
             for b in range(len(bands)):
-                found[1, b] *= factor[1 if few else 0, b]
+                found[1, b] *= scene.factor[1 if few else 0, b]
         else:
-            before, after = find_known(clear, np.ones(len(clear), np.bool_), t, y, x)
+            before, after = find_clear(clear, np.ones(len(clear), np.bool_), t, y, x)
             if before < 0 and after < 0:
                 continue
-            _bridge(values, times, t, before, after, y, x, lines, found)
-            kind[t, row, col] = IN_TIME
+            _bridge(values, times, t, before, after, y, x, scene.lines, found)
+            out.kind[t, row, col] = IN_TIME
         for b in range(len(bands)):
-            estimate[t, bands[b], row, col] = found[0, b]
-            spread[t, bands[b], row, col] = found[1, b]
+            out.estimate[t, bands[b], row, col] = found[0, b]
+            out.spread[t, bands[b], row, col] = found[1, b]
 
 
 @jit
@@ -77,15 +100,15 @@ def _stand_in(
     clear: np.ndarray, means: np.ndarray, t: int, y: int, x: int
 ) -> tuple[int, int, bool]:
     """Return references for the classes alone, -1 for none, and if the pixel is ever clear."""
-    known = np.zeros(len(clear), np.bool_)
+    there = np.zeros(len(clear), np.bool_)
     ever = False
     for s in range(len(clear)):
         ever = ever or clear[s, y, x]
         for k in range(means.shape[1]):
-            # A class is known in all bands or in none.
+            # A class has a mean in all bands or in none.
             if means.shape[2] > 0 and np.isfinite(means[t, k, 0] + means[s, k, 0]):
-                known[s] = True
-    before, after = find_known(clear, known, t, y, x)
+                there[s] = True
+    before, after = find_clear(clear, there, t, y, x)
     return before, after, ever
 
 
@@ -114,12 +137,12 @@ def _copy(
 def _join(
     means: np.ndarray, t: int, before: int, after: int, donors: np.ndarray, count: int
 ) -> int:
-    """Append the classes that are known at the date and the references; return how many."""
+    """Append the classes with a mean at the date and the references; return how many."""
     for c in range(means.shape[1]):
-        known = True
+        there = True
         for date in (t, before, after):
-            known = known and (date < 0 or np.isfinite(means[date, c, 0]))
-        if known:
+            there = there and (date < 0 or np.isfinite(means[date, c, 0]))
+        if there:
             for k, date in enumerate((t, before, after)):
                 for b in range(means.shape[2]):
                     donors[k, b, count] = means[date, c, b] if date >= 0 else 0.0

@@ -1,6 +1,6 @@
 """Which dates a missing pixel is compared at: clear there, and at enough pixels of the date.
 
-The pixels that are clear at the date ``t``, places of the pattern of `_similar_pixels`, are the
+The pixels that are clear at the date ``t``, places of the pattern of `similar_pixels`, are the
 donors. A reference is a date before or after at which the pixel itself is clear: the nearest one at
 which ``similar`` donors are clear too, or, if none of the ``CANDIDATES`` nearest has so many, the
 one with the most. The side that has more donors (as far as they are needed), or else the nearer
@@ -8,7 +8,7 @@ one, comes first; donors that are not clear there are dropped, and the other sid
 sought among the rest; there is one only if it costs no donors that are needed.
 
 If no date has both the pixel and a donor, the scene's classes stand in: on each side, the nearest
-date at which the pixel is clear and a class is known that is known at ``t`` too.
+date at which the pixel is clear and a class has a mean that has one at ``t`` too.
 """
 
 from __future__ import annotations
@@ -76,9 +76,9 @@ def _nearest(
     return best
 
 
-def nearest_known(own: np.ndarray, known: np.ndarray, t: int) -> list[int]:
-    """Return the nearest dates before and after at which the pixel is clear and known is true."""
-    return sorted(int(side[known[side]][0]) for side in _sides(own, t) if known[side].any())
+def nearest_clear(own: np.ndarray, usable: np.ndarray, t: int) -> list[int]:
+    """Return the nearest usable dates before and after at which the pixel is clear."""
+    return sorted(int(side[usable[side]][0]) for side in _sides(own, t) if usable[side].any())
 
 
 @jit
@@ -160,12 +160,12 @@ def _drop(clear: np.ndarray, date: int, places: np.ndarray, count: int) -> int:
 
 
 @jit
-def find_known(clear: np.ndarray, known: np.ndarray, t: int, y: int, x: int) -> tuple[int, int]:
-    """Return the nearest dates at which the pixel is clear and known is true, -1 for none."""
+def find_clear(clear: np.ndarray, usable: np.ndarray, t: int, y: int, x: int) -> tuple[int, int]:
+    """Return the nearest usable dates at which the pixel is clear, -1 for none."""
     before = t - 1
-    while before >= 0 and not (clear[before, y, x] and known[before]):
+    while before >= 0 and not (clear[before, y, x] and usable[before]):
         before -= 1
     after = t + 1
-    while after < len(clear) and not (clear[after, y, x] and known[after]):
+    while after < len(clear) and not (clear[after, y, x] and usable[after]):
         after += 1
     return before, after if after < len(clear) else -1

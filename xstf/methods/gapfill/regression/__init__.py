@@ -34,16 +34,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 
-from xstf._method import Method
-from xstf.methods.gapfill.regression.local_ridge import ENOUGH, fill_models, rings
+from xstf._method import GapfillSamples, Method, check_at_least, check_odd
+from xstf.methods.gapfill.regression.local_ridge import ENOUGH, Filled, View, fill_models, rings
 from xstf.methods.gapfill.regression.predictors import (
     FEWEST_ROWS,
     PIXELS,
     Model,
+    Models,
     Sample,
     columns,
     correlation,
@@ -51,14 +52,15 @@ from xstf.methods.gapfill.regression.predictors import (
     nearest_dates,
     ordered,
     predictors,
-    smooth_guide,
     spaced,
     stacked,
     studied,
     taken,
     usable_rows,
 )
-from xstf.numerics.seasonal import season_state, seasonal
+from xstf.numerics.normal import COVER, Z90
+from xstf.numerics.seasonal import SceneSeason, season_state, seasonal
+from xstf.numerics.window_mean import window_mean
 
 # Pixels on which residuals are studied, those of the slower season too, in squares at most.
 STUDIED, STUDIED_SEASON = 128 * 128, 64 * 64
@@ -66,8 +68,6 @@ STUDIED, STUDIED_SEASON = 128 * 128, 64 * 64
 PROBES = 8
 # A date lends its clouds if it hides at least this share of the samples, and leaves as much.
 PARTLY = 0.1
-# The normal distribution's 95 % point: half of a 90 % interval.
-POINT = 1.6449
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -90,12 +90,46 @@ class Params:
 
     def __post_init__(self) -> None:
         """Refuse values that have no meaning."""
-        for name in ("dates", "reach", "speckle"):
-            value = getattr(self, name)
-            if value != int(value) or value < 1:
-                raise ValueError(f"{name}={value!r}: give a whole number of at least 1")
-        if self.speckle % 2 == 0:
-            raise ValueError(f"speckle={self.speckle!r}: give an odd number of pixels")
+        check_at_least(self, dates=1, reach=1)
+        check_odd(self, speckle=1)
+
+
+class Season(NamedTuple):
+    """The seasonal prediction, and the correlation in space of what it leaves."""
+
+    scene: SceneSeason
+    correlation: np.ndarray  # (2, 2), as in State
+
+
+@dataclass(frozen=True)
+class State:
+    """What is learnt from the scene.
+
+    Parameters
+    ----------
+    models
+        Of every date, the best first.
+    guides
+        Bands of the guide that they may look at.
+    correlation
+        ``(2, 2)``, of what they leave, in space: share and length in pixels of two exponentials.
+    widen
+        What makes 90 % intervals hold 90 %.
+    season
+        For what has no model; None for a cube of one date.
+    """
+
+    models: Models
+    guides: int
+    correlation: np.ndarray
+    widen: float
+    season: Season | None
+
+
+# Fills what is wanted: `fill_models` or its definition.
+Fill: TypeAlias = Callable[
+    [View, Models, np.ndarray, np.ndarray, np.ndarray, tuple[int, int], Filled], None
+]
 
 
 def _halo(params: Params, ratio: int) -> int:
@@ -104,30 +138,36 @@ def _halo(params: Params, ratio: int) -> int:
 
 
 def _fill_numpy(
-    cube: np.ndarray, guide: np.ndarray, clear: np.ndarray, seen: np.ndarray, wanted: np.ndarray,
-    other: np.ndarray, first: np.ndarray, pattern: np.ndarray, guided: np.ndarray,
-    coef: np.ndarray, const: np.ndarray, error: np.ndarray, table: np.ndarray,
-    offsets: np.ndarray, top: int, left: int, estimate: np.ndarray, deviation: np.ndarray,
-    done: np.ndarray,
-) -> None:  # fmt: skip
+    view: View,
+    models: Models,
+    wanted: np.ndarray,
+    table: np.ndarray,
+    offsets: np.ndarray,
+    corner: tuple[int, int],
+    out: Filled,
+) -> None:
     """Fill one missing pixel after the other: the definition of ``fill_models``."""
+    cube, clear = view.cube, view.clear
+    pattern, guided, first = models.pattern, models.guided, models.first
     height, width = clear.shape[1:]
 
     def usable(m: int, t: int, y: int, x: int) -> bool:
         dates = pattern[m][pattern[m] >= 0]
-        return bool(clear[dates, y, x].all() and (seen[t, y, x] or not guided[m]))
+        return bool(clear[dates, y, x].all() and (view.seen[t, y, x] or not guided[m]))
 
     def predict(m: int, t: int, y: int, x: int) -> np.ndarray:
         size, bands = (pattern[m] >= 0).sum(), cube.shape[1]
         past = cube[pattern[m][:size], :, y, x].astype(np.float64).ravel()
-        out = const[m] + past @ coef[m][: size * bands]
+        value = models.const[m] + past @ models.coef[m][: size * bands]
         if guided[m]:
-            out += guide[t, :, y, x] @ coef[m][pattern.shape[1] * bands :]
-        return np.asarray(out)
+            value += view.guide[t, :, y, x] @ models.coef[m][pattern.shape[1] * bands :]
+        return np.asarray(value)
 
     for t, i, j in np.argwhere(wanted):
-        y, x = top + i, left + j
-        past = [m for m in range(first[t], first[t + 1]) if pattern[m, 0] >= 0 or not other[y, x]]
+        y, x = corner[0] + i, corner[1] + j
+        past = [
+            m for m in range(first[t], first[t + 1]) if pattern[m, 0] >= 0 or not view.other[y, x]
+        ]
         able = [m for m in past if usable(m, t, y, x)]
         if not able:
             continue
@@ -146,12 +186,12 @@ def _fill_numpy(
         correlation = np.where(square == 0, 1.0, table[square])
         weights = np.linalg.solve(correlation[:-1, :-1], correlation[:-1, -1])
         rest = [cube[t, :, v, u] - predict(m, t, v, u) for v, u in around]
-        estimate[t, :, i, j] = predict(m, t, y, x) + sum(
+        out.estimate[t, :, i, j] = predict(m, t, y, x) + sum(
             w * r for w, r in zip(weights, rest, strict=True)
         )
         explained = weights @ correlation[:-1, -1]
-        deviation[t, :, i, j] = error[m] * np.sqrt(1 - explained)
-        done[t, i, j] = True
+        out.deviation[t, :, i, j] = models.error[m] * np.sqrt(1 - explained)
+        out.done[t, i, j] = True
 
 
 def _kernel(
@@ -160,28 +200,29 @@ def _kernel(
     *,
     times: np.ndarray,
     params: Params,
-    state: dict[str, Any],
+    state: State,
     inner: tuple[slice, slice],
     std: bool,
-    fill: Callable[..., None],
+    fill: Fill,
 ) -> tuple[np.ndarray, np.ndarray | None, np.ndarray | None]:
     """Fill from the models of each date, then what they leave from the season."""
     rows, cols = inner
     clear = np.isfinite(cube).all(axis=1)
     wanted = ~clear[:, rows, cols]
     if guide is not None:
-        guide = smooth_guide(guide, params.speckle)
-    guide, seen = _seen(guide if state["guides"] else None, cube)
-    other = np.isfinite(cube).any(axis=(0, 1))
+        guide = window_mean(guide, params.speckle)
+    guide, seen = _seen(guide if state.guides else None, cube)
+    view = View(cube, guide, clear, seen, np.isfinite(cube).any(axis=(0, 1)))
     estimate, deviation, done = _run(
-        cube, guide, clear, seen, wanted, other, state, state["correlation"], params, inner, fill
+        view, state.models, wanted, state.correlation, params.reach, inner, fill
     )
     estimate = np.where(wanted[:, None], estimate, cube[:, :, rows, cols])
-    deviation *= np.float32(state["widen"])
+    deviation *= np.float32(state.widen)
     space = np.repeat(done[:, None], cube.shape[1], axis=1)
-    todo = wanted & ~done & other[rows, cols]
-    if todo.any() and "season" in state:
-        _temporal(cube, times, params, state, inner, fill, todo, (estimate, deviation, space))
+    todo = wanted & ~done & view.other[rows, cols]
+    if todo.any() and state.season is not None:
+        out = Filled(estimate, deviation, space)
+        _temporal(cube, times, params.reach, state.season, inner, fill, todo, out)
     return estimate, deviation if std else None, space
 
 
@@ -193,76 +234,65 @@ def _seen(guide: np.ndarray | None, cube: np.ndarray) -> tuple[np.ndarray, np.nd
 
 
 def _run(
-    cube: np.ndarray,
-    guide: np.ndarray,
-    clear: np.ndarray,
-    seen: np.ndarray,
+    view: View,
+    models: Models,
     wanted: np.ndarray,
-    other: np.ndarray,
-    models: dict[str, Any],
-    parts: np.ndarray,
-    params: Params,
+    correlation: np.ndarray,
+    reach: int,
     inner: tuple[slice, slice],
-    fill: Callable[..., None],
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    fill: Fill,
+) -> Filled:
     """Return estimate, standard deviation and which pixels have them, for the wanted ones."""
-    shape = (*cube.shape[:2], *wanted.shape[1:])
+    shape = (*view.cube.shape[:2], *wanted.shape[1:])
     estimate, deviation = (np.full(shape, np.nan, np.float32) for _ in range(2))
-    done = np.zeros(wanted.shape, bool)
-    distance = np.sqrt(np.arange(8 * params.reach**2 + 1))
-    share, length = parts.T[:, :, None]
+    out = Filled(estimate, deviation, np.zeros(wanted.shape, bool))
+    distance = np.sqrt(np.arange(8 * reach**2 + 1))
+    share, length = correlation.T[:, :, None]
     table = (share * np.exp(-distance / length)).sum(axis=0)
-    names = ("first", "pattern", "guided", "coef", "const", "error")
-    fill(
-        cube, guide, clear, seen, wanted, other, *(models[name] for name in names), table,
-        rings(params.reach), inner[0].start, inner[1].start, estimate, deviation, done,
-    )  # fmt: skip
-    return estimate, deviation, done
+    fill(view, models, wanted, table, rings(reach), (inner[0].start, inner[1].start), out)
+    return out
 
 
 def _temporal(
     cube: np.ndarray,
     times: np.ndarray,
-    params: Params,
-    state: dict[str, Any],
+    reach: int,
+    season: Season,
     inner: tuple[slice, slice],
-    fill: Callable[..., None],
+    fill: Fill,
     todo: np.ndarray,
-    out: tuple[np.ndarray, np.ndarray, np.ndarray],
+    out: Filled,
 ) -> None:
     """Write the seasonal prediction, and what pixels around say of its residual, to ``todo``."""
-    estimate, deviation, space = out
-    smooth, without, spread = seasonal(cube, times, state=state["season"])
+    smooth, without, spread = seasonal(cube, times, state=season.scene)
     rest = _scaled(cube - without, spread)
     clear = np.isfinite(rest).all(axis=1)
     dates, bands = cube.shape[:2]
     # A model that predicts a residual of 0 for every date: all else is kriging.
-    models = stacked([], 1, bands, 0) | {
-        "first": np.arange(dates + 1),
-        "pattern": np.full((dates, 1), -1),
-        "guided": np.zeros(dates, bool),
-        "coef": np.zeros((dates, bands, bands)),
-        "const": np.zeros((dates, bands)),
-        "error": np.ones((dates, bands)),
-    }
+    models = Models(
+        first=np.arange(dates + 1),
+        pattern=np.full((dates, 1), -1),
+        guided=np.zeros(dates, bool),
+        coef=np.zeros((dates, bands, bands)),
+        const=np.zeros((dates, bands)),
+        error=np.ones((dates, bands)),
+    )
     none = np.zeros((dates, 0, *cube.shape[2:]), np.float32)
-    near, share, done = _run(
-        rest, none, clear, clear, todo, np.zeros(clear.shape[1:], bool), models,
-        state["season_correlation"], params, inner, fill,
-    )  # fmt: skip
+    view = View(rest, none, clear, clear, np.zeros(clear.shape[1:], bool))
+    near, share, done = _run(view, models, todo, season.correlation, reach, inner, fill)
     own = (slice(None), slice(None), *inner)
-    where = np.broadcast_to(todo[:, None], estimate.shape)
+    where = np.broadcast_to(todo[:, None], out.estimate.shape)
     value = smooth[own] + spread[own] * np.where(done[:, None], near, 0)
-    estimate[where] = value[where]
-    deviation[where] = (spread[own] * np.where(done[:, None], share, 1))[where]
-    space[where] = np.broadcast_to(done[:, None], space.shape)[where]
+    out.estimate[where] = value[where]
+    out.deviation[where] = (spread[own] * np.where(done[:, None], share, 1))[where]
+    out.done[where] = np.broadcast_to(done[:, None], where.shape)[where]
 
 
-def _settle(samples: dict[str, Any], *, times: np.ndarray, params: Params) -> dict[str, Any]:
+def settle(samples: GapfillSamples, *, times: np.ndarray, params: Params) -> State:
     """Return every date's models, the correlation in space of what they leave, and the season."""
-    cube, guide = samples["cube"], samples.get("guide")
+    cube, guide = samples.cube, samples.guide
     if guide is not None:
-        guide = smooth_guide(guide, params.speckle)
+        guide = window_mean(guide, params.speckle)
     few = Sample(columns(cube), None if guide is None else columns(guide))
     few = taken(few, spaced(ordered(few), PIXELS))
     clear = few.clear
@@ -270,18 +300,21 @@ def _settle(samples: dict[str, Any], *, times: np.ndarray, params: Params) -> di
     models = [models_of(t, few, clear, near[t], times) for t in range(len(times))]
     guides = 0 if guide is None else guide.shape[2]
     flat = [model for own in models for model in own]
-    state: dict[str, Any] = stacked(flat, 2 * params.dates, cube.shape[2], guides)
-    state["first"] = np.cumsum([0, *(len(own) for own in models)])
-    state["guides"] = guides
+    first = np.cumsum([0, *(len(own) for own in models)])
     part = studied(cube, STUDIED)
     part_guide = None if guide is None else studied(guide, STUDIED)
-    state["correlation"] = correlation(_residuals(part, part_guide, models))
-    state["widen"] = _calibrate(part, part_guide, times, params, state)
+    space = correlation(_residuals(part, part_guide, models))
+    season = None
     if len(times) > 1:
-        state["season"] = samples.get("season") or season_state(cube, times)
-        part = studied(cube, STUDIED_SEASON)
-        state["season_correlation"] = _season_correlation(part, times, state["season"])
-    return state
+        scene = samples.season or season_state(cube, times)
+        season = Season(scene, _season_correlation(studied(cube, STUDIED_SEASON), times, scene))
+    return State(
+        models=stacked(flat, first, 2 * params.dates, cube.shape[2], guides),
+        guides=guides,
+        correlation=space,
+        widen=_calibrate(part, part_guide, times, params, first, space),
+        season=season,
+    )
 
 
 def _residuals(cube: np.ndarray, guide: np.ndarray | None, models: list[list[Model]]) -> np.ndarray:
@@ -297,17 +330,17 @@ def _residuals(cube: np.ndarray, guide: np.ndarray | None, models: list[list[Mod
             x = predictors(t, best.pattern, rows, values, sample.guide if best.guided else None)
             rest = values[t][:, rows] - (x @ best.coef + best.const).T
             out[t][:, rows] = rest / np.where(best.error > 0, best.error, np.inf)[:, None]
-    spots, dates, bands, height, width = cube.shape
-    return out.reshape(dates, bands, spots, height, width)
+    windows, dates, bands, height, width = cube.shape
+    return out.reshape(dates, bands, windows, height, width)
 
 
-def _season_correlation(cube: np.ndarray, times: np.ndarray, season: dict[str, Any]) -> np.ndarray:
+def _season_correlation(cube: np.ndarray, times: np.ndarray, season: SceneSeason) -> np.ndarray:
     """Return the correlation in space of what the season leaves."""
     rests = []
-    for spot in cube:
-        spot = np.ascontiguousarray(spot)
-        _, without, spread = seasonal(spot, times, state=season)
-        rests.append(_scaled(spot - without, spread))
+    for window in cube:
+        window = np.ascontiguousarray(window)
+        _, without, spread = seasonal(window, times, state=season)
+        rests.append(_scaled(window - without, spread))
     return correlation(np.stack(rests, axis=2))
 
 
@@ -321,16 +354,18 @@ def _calibrate(
     guide: np.ndarray | None,
     times: np.ndarray,
     params: Params,
-    state: dict[str, Any],
+    first: np.ndarray,
+    correlation: np.ndarray,
 ) -> float:
     """Return the factor on the standard deviation at which 90 % intervals cover 90 %.
 
-    Clear pixels of some dates are hidden under the clouds of others, from the models, too.
+    Clear pixels of some dates are hidden under the clouds of others, from the models, too;
+    ``first`` tells which dates have any.
     """
-    missing = ~np.isfinite(cube).all(axis=2)  # (spot, time, y, x)
+    missing = ~np.isfinite(cube).all(axis=2)  # (window, time, y, x)
     share = missing.mean(axis=(0, 2, 3))
     lenders = np.flatnonzero((share >= PARTLY) & (share <= 1 - PARTLY))
-    probed = spaced(np.flatnonzero(np.diff(state["first"]) > 0), PROBES)
+    probed = spaced(np.flatnonzero(np.diff(first) > 0), PROBES)
     if not len(lenders):
         return 1.0
     sample = Sample(columns(cube), None if guide is None else columns(guide))
@@ -338,20 +373,20 @@ def _calibrate(
     sample = taken(sample, order)
     whole = sample.clear
     near = nearest_dates(whole, params.dates)
+    bands, guides = cube.shape[2], 0 if guide is None else guide.shape[2]
     scores = [np.zeros(0)]
     for k, t in enumerate(int(t) for t in probed):
         hidden = missing[:, lenders[k % len(lenders)]]
         clear = whole.copy()
         clear[t] &= ~hidden.reshape(-1)[order]
         own = models_of(t, sample, clear, near[t], times)
-        models = state | stacked(own, state["pattern"].shape[1], cube.shape[2], state["guides"])
-        models["first"] = np.where(np.arange(len(times) + 1) > t, len(own), 0)
-        for s, spot in enumerate(cube):
-            scores.append(
-                _score(spot, None if guide is None else guide[s], t, hidden[s], models, params)
-            )
+        begin = np.where(np.arange(len(times) + 1) > t, len(own), 0)
+        models = stacked(own, begin, 2 * params.dates, bands, guides)
+        for w, window in enumerate(cube):
+            lit = None if guide is None else guide[w]
+            scores.append(_score(window, lit, t, hidden[w], models, correlation, params.reach))
     pooled = np.concatenate(scores)
-    return float(np.quantile(pooled, 0.9)) / POINT if len(pooled) >= FEWEST_ROWS else 1.0
+    return float(np.quantile(pooled, COVER)) / Z90 if len(pooled) >= FEWEST_ROWS else 1.0
 
 
 def _score(
@@ -359,8 +394,9 @@ def _score(
     guide: np.ndarray | None,
     t: int,
     hidden: np.ndarray,
-    models: dict[str, Any],
-    params: Params,
+    models: Models,
+    correlation: np.ndarray,
+    reach: int,
 ) -> np.ndarray:
     """Return the absolute errors at hidden pixels of a date in units of the standard deviation."""
     cube = np.ascontiguousarray(cube)
@@ -369,12 +405,9 @@ def _score(
     wanted[t] = clear[t] & hidden
     clear[t] &= ~hidden
     guide, seen = _seen(guide, cube)
-    other = np.ones(clear.shape[1:], bool)
+    view = View(cube, guide, clear, seen, np.ones(clear.shape[1:], bool))
     inner = (slice(0, cube.shape[2]), slice(0, cube.shape[3]))
-    estimate, deviation, _ = _run(
-        cube, guide, clear, seen, wanted, other, models, models["correlation"], params, inner,
-        fill_models,
-    )  # fmt: skip
+    estimate, deviation, _ = _run(view, models, wanted, correlation, reach, inner, fill_models)
     good = deviation[t] > 0
     return np.asarray(np.abs(estimate[t] - cube[t])[good] / deviation[t][good])
 
@@ -389,7 +422,7 @@ METHOD = Method(
     params=Params,
     halo=_halo,
     kernels={"numba": _numba, "numpy": _numpy},
-    settle=_settle,
+    settle=settle,
     std=True,
     guided=True,
     fewest=1,

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 
+from xstf.methods.gapfill.regression.predictors import Models
 from xstf.numerics.jit import jit
 
 # Rings around a pixel are searched until there are so many clear pixels: near ones screen those
@@ -13,6 +14,24 @@ from xstf.numerics.jit import jit
 ENOUGH = 8
 # Pixels in a ring: the images of one offset under flips and the transpose.
 RING = 8
+
+
+class View(NamedTuple):
+    """What a tile shows."""
+
+    cube: np.ndarray  # (time, band, y, x)
+    guide: np.ndarray  # (time, guide_band, y, x), of no bands if there is none
+    clear: np.ndarray  # (time, y, x): all bands are there
+    seen: np.ndarray  # (time, y, x): the guide is there
+    other: np.ndarray  # (y, x): the pixel has any observation
+
+
+class Filled(NamedTuple):
+    """Results of the inner part of a tile."""
+
+    estimate: np.ndarray  # (time, band, y, x) float32
+    deviation: np.ndarray
+    done: np.ndarray  # (time, y, x): pixels that have them
 
 
 def rings(reach: int) -> np.ndarray:
@@ -36,32 +55,24 @@ def rings(reach: int) -> np.ndarray:
 
 
 @jit
-def fits(pattern: Any, guided: Any, clear: Any, seen: Any, t: int, y: int, x: int) -> Any:
+def fits(models: Models, m: int, view: View, t: int, y: int, x: int) -> bool:
     """Whether a pixel has everything that a model asks for."""
-    if guided and not seen[t, y, x]:
+    if models.guided[m] and not view.seen[t, y, x]:
         return False
+    pattern = models.pattern[m]
     for k in range(pattern.shape[0]):
         if pattern[k] < 0:
             break
-        if not clear[pattern[k], y, x]:
+        if not view.clear[pattern[k], y, x]:
             return False
     return True
 
 
 @jit
-def predict(
-    cube: Any,
-    guide: Any,
-    pattern: Any,
-    guided: Any,
-    coef: Any,
-    const: Any,
-    t: int,
-    y: int,
-    x: int,
-    out: Any,
-) -> Any:
+def predict(models: Models, m: int, view: View, t: int, y: int, x: int, out: np.ndarray) -> None:
     """Write a model's prediction of all bands to ``out``."""
+    pattern, coef, const = models.pattern[m], models.coef[m], models.const[m]
+    cube, guide = view.cube, view.guide
     bands = cube.shape[1]
     for b in range(bands):
         out[b] = const[b]
@@ -72,7 +83,7 @@ def predict(
             value = cube[pattern[k], v, y, x]
             for b in range(bands):
                 out[b] += coef[k * bands + v, b] * value
-    if guided:
+    if models.guided[m]:
         for v in range(guide.shape[1]):
             value = guide[t, v, y, x]
             for b in range(bands):
@@ -80,7 +91,9 @@ def predict(
 
 
 @jit
-def weigh(offsets: Any, count: int, table: Any, matrix: Any, weights: Any) -> Any:
+def weigh(
+    offsets: np.ndarray, count: int, table: np.ndarray, matrix: np.ndarray, weights: np.ndarray
+) -> float:
     """Write the simple kriging weights of ``offsets``; return the variance that they explain.
 
     ``table`` is the correlation by squared distance.
@@ -116,46 +129,30 @@ def weigh(offsets: Any, count: int, table: Any, matrix: Any, weights: Any) -> An
 
 
 @jit
-def choose(
-    first: Any,
-    last: int,
-    pattern: Any,
-    guided: Any,
-    clear: Any,
-    seen: Any,
-    other: Any,
-    t: int,
-    y: int,
-    x: int,
-) -> Any:
+def choose(models: Models, view: View, t: int, y: int, x: int) -> int:
     """Return the first model of a date that a pixel can use, -1 if none."""
-    for m in range(first, last):
-        if pattern[m, 0] < 0 and other:
+    for m in range(models.first[t], models.first[t + 1]):
+        if models.pattern[m, 0] < 0 and view.other[y, x]:
             return -1
-        if fits(pattern[m], guided[m], clear, seen, t, y, x):
+        if fits(models, m, view, t, y, x):
             return m
     return -1
 
 
 @jit
 def gather(
-    cube: Any,
-    guide: Any,
-    clear: Any,
-    seen: Any,
-    pattern: Any,
-    guided: Any,
-    coef: Any,
-    const: Any,
-    offsets: Any,
+    models: Models,
+    m: int,
+    view: View,
+    offsets: np.ndarray,
     t: int,
     y: int,
     x: int,
-    found: Any,
-    rest: Any,
-) -> Any:
+    found: np.ndarray,
+    rest: np.ndarray,
+) -> int:
     """Write offsets and residuals of the clear pixels around; return how many there are."""
-    bands, height, width = cube.shape[1:]
+    bands, height, width = view.cube.shape[1:]
     count = 0
     for ring in range(offsets.shape[0]):
         for k in range(offsets.shape[1]):
@@ -163,14 +160,14 @@ def gather(
             if dy == 0 and dx == 0:
                 break
             v, u = y + dy, x + dx
-            if v < 0 or v >= height or u < 0 or u >= width or not clear[t, v, u]:
+            if v < 0 or v >= height or u < 0 or u >= width or not view.clear[t, v, u]:
                 continue
-            if not fits(pattern, guided, clear, seen, t, v, u):
+            if not fits(models, m, view, t, v, u):
                 continue
             found[count, 0], found[count, 1] = dy, dx
-            predict(cube, guide, pattern, guided, coef, const, t, v, u, rest[count])
+            predict(models, m, view, t, v, u, rest[count])
             for b in range(bands):
-                rest[count, b] = cube[t, b, v, u] - rest[count, b]
+                rest[count, b] = view.cube[t, b, v, u] - rest[count, b]
             count += 1
         if count >= ENOUGH:
             break
@@ -179,58 +176,45 @@ def gather(
 
 @jit
 def fill_models(
-    cube: Any,
-    guide: Any,
-    clear: Any,
-    seen: Any,
-    wanted: Any,
-    other: Any,
-    first: Any,
-    pattern: Any,
-    guided: Any,
-    coef: Any,
-    const: Any,
-    error: Any,
-    table: Any,
-    offsets: Any,
-    top: int,
-    left: int,
-    estimate: Any,
-    deviation: Any,
-    done: Any,
-) -> Any:
+    view: View,
+    models: Models,
+    wanted: np.ndarray,
+    table: np.ndarray,
+    offsets: np.ndarray,
+    corner: tuple[int, int],
+    out: Filled,
+) -> None:
     """Fill the wanted pixels that have a model, and mark them in ``done``.
 
-    ``other`` ``(y, x)`` tells which pixels have any observation; the models of a date that look at
-    no other date are for pixels without.
+    ``wanted (time, y, x)`` begins at ``corner`` of the tile; ``table`` is the correlation by
+    squared distance. The models of a date that look at no other date are for pixels without any.
     """
-    dates, bands = cube.shape[:2]
+    dates, bands = view.cube.shape[:2]
     limit = ENOUGH + RING
     found = np.zeros((limit, 2), np.int64)
     rest = np.zeros((limit, bands))
     matrix = np.zeros((limit, limit))
     weights = np.zeros(limit)
     guess = np.zeros(bands)
+    height, width = out.estimate.shape[2:]
     for t in range(dates):
-        for i in range(estimate.shape[2] if first[t] < first[t + 1] else 0):
-            for j in range(estimate.shape[3]):
-                y, x = top + i, left + j
+        for i in range(height if models.first[t] < models.first[t + 1] else 0):
+            for j in range(width):
+                y, x = corner[0] + i, corner[1] + j
                 if not wanted[t, i, j]:
                     continue
-                m = choose(first[t], first[t + 1], pattern, guided, clear, seen, other[y, x],
-                           t, y, x)  # fmt: skip
+                m = choose(models, view, t, y, x)
                 if m < 0:
                     continue
-                count = gather(cube, guide, clear, seen, pattern[m], guided[m], coef[m], const[m],
-                               offsets, t, y, x, found, rest)  # fmt: skip
-                if count == 0 and pattern[m, 0] < 0 and not guided[m]:
+                count = gather(models, m, view, offsets, t, y, x, found, rest)
+                if count == 0 and models.pattern[m, 0] < 0 and not models.guided[m]:
                     continue
                 explained = weigh(found, count, table, matrix, weights)
-                predict(cube, guide, pattern[m], guided[m], coef[m], const[m], t, y, x, guess)
+                predict(models, m, view, t, y, x, guess)
                 for b in range(bands):
                     value = guess[b]
                     for k in range(count):
                         value += weights[k] * rest[k, b]
-                    estimate[t, b, i, j] = value
-                    deviation[t, b, i, j] = error[m, b] * np.sqrt(1.0 - explained)
-                done[t, i, j] = True
+                    out.estimate[t, b, i, j] = value
+                    out.deviation[t, b, i, j] = models.error[m, b] * np.sqrt(1.0 - explained)
+                out.done[t, i, j] = True

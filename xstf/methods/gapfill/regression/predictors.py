@@ -8,7 +8,7 @@ date and on every date of the pattern: such rows look like the gap pixels that h
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -63,30 +63,19 @@ class Model:
     score: float
 
 
-def smooth_guide(guide: np.ndarray, side: int) -> np.ndarray:
-    """Return the mean of the valid values in a box of ``side`` pixels, NaN where the centre is."""
-    valid = np.isfinite(guide)
-    total = _box(np.where(valid, guide, 0).astype(np.float64), side)
-    count = np.maximum(_box(valid.astype(np.float64), side), 1)
-    return np.where(valid, total / count, np.nan).astype(np.float32)
+class Models(NamedTuple):
+    """All models of all dates, one after the other, as the loops take them."""
 
-
-def _box(values: np.ndarray, side: int) -> np.ndarray:
-    """Return sums over boxes of ``side`` pixels on the last two axes; outside counts as 0."""
-    for axis in (-2, -1):
-        size = values.shape[axis]
-        margins = [(0, 0)] * values.ndim
-        margins[axis] = (side // 2, side // 2)
-        padded = np.moveaxis(np.pad(values, margins), axis, -1)
-        total = padded[..., :size].copy()
-        for k in range(1, side):
-            total += padded[..., k : k + size]
-        values = np.moveaxis(total, -1, axis)
-    return values
+    first: np.ndarray  # (time + 1,): where each date's models begin
+    pattern: np.ndarray  # (model, date): the dates it looks at, then -1
+    guided: np.ndarray  # (model,): whether it looks at the guide
+    coef: np.ndarray  # (model, predictor, band): all bands of the dates, then the guide
+    const: np.ndarray  # (model, band)
+    error: np.ndarray  # (model, band)
 
 
 def columns(stack: np.ndarray) -> np.ndarray:
-    """Return ``(spot, time, band, y, x)`` as ``(time, band, pixel)``."""
+    """Return ``(window, time, band, y, x)`` as ``(time, band, pixel)``."""
     moved = np.moveaxis(stack, 0, 2)
     return np.ascontiguousarray(moved).reshape(*moved.shape[:2], -1)
 
@@ -96,9 +85,9 @@ def ordered(sample: Sample) -> np.ndarray:
 
     Evenly spaced ones of these stand for all, and are the same ones when the scene is flipped.
     """
-    known = np.isfinite(sample.values)
-    total = np.where(known, sample.values, 0).sum(axis=(0, 1), dtype=np.float64)
-    count = known.sum(axis=(0, 1))
+    seen = np.isfinite(sample.values)
+    total = np.where(seen, sample.values, 0).sum(axis=(0, 1), dtype=np.float64)
+    count = seen.sum(axis=(0, 1))
     return np.argsort(np.where(count > 0, total / np.maximum(count, 1), np.inf), kind="stable")
 
 
@@ -116,7 +105,7 @@ def spaced(items: np.ndarray, most: int) -> np.ndarray:
 
 
 def studied(stack: np.ndarray, pixels: int) -> np.ndarray:
-    """Return the middle of evenly spaced spots, so that there are not too many pixels."""
+    """Return the middle of evenly spaced windows, so that there are not too many pixels."""
     most = int(np.sqrt(pixels))
     rows, cols = (
         slice(max(0, n - most) // 2, max(0, n - most) // 2 + most) for n in stack.shape[-2:]
@@ -262,26 +251,27 @@ def _inverse(values: np.ndarray) -> np.ndarray:
     return np.asarray(np.divide(1.0, values, out=np.zeros_like(values), where=values > 0))
 
 
-def stacked(models: list[Model], count: int, bands: int, guides: int) -> dict[str, np.ndarray]:
+def stacked(models: list[Model], first: np.ndarray, count: int, bands: int, guides: int) -> Models:
     """Return the models as arrays, with ``count`` dates each; -1 stands for those it lacks."""
     total = len(models)
-    state = {
-        "pattern": np.full((total, count), -1),
-        "guided": np.zeros(total, bool),
-        "coef": np.zeros((total, count * bands + guides, bands)),
-        "const": np.zeros((total, bands)),
-        "error": np.zeros((total, bands)),
-    }
+    out = Models(
+        first=first,
+        pattern=np.full((total, count), -1),
+        guided=np.zeros(total, bool),
+        coef=np.zeros((total, count * bands + guides, bands)),
+        const=np.zeros((total, bands)),
+        error=np.zeros((total, bands)),
+    )
     for k, model in enumerate(models):
         size = len(model.pattern)
-        state["pattern"][k, :size] = model.pattern
-        state["guided"][k] = model.guided
-        state["coef"][k, : size * bands] = model.coef[: size * bands]
+        out.pattern[k, :size] = model.pattern
+        out.guided[k] = model.guided
+        out.coef[k, : size * bands] = model.coef[: size * bands]
         if model.guided:
-            state["coef"][k, count * bands :] = model.coef[size * bands :]
-        state["const"][k] = model.const
-        state["error"][k] = model.error
-    return state
+            out.coef[k, count * bands :] = model.coef[size * bands :]
+        out.const[k] = model.const
+        out.error[k] = model.error
+    return out
 
 
 def correlation(fields: np.ndarray) -> np.ndarray:

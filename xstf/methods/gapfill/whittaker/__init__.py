@@ -53,11 +53,18 @@ smoothing. Statistical Modelling 15(1), 91-111. doi:10.1177/1471082X14549288.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 
-from xstf._method import Method
+from xstf._method import (
+    GapfillSamples,
+    Method,
+    check_above,
+    check_at_least,
+    check_between,
+    check_one_of,
+)
 from xstf.methods.gapfill.whittaker.penalised import (
     BLOCK,
     PAD,
@@ -74,14 +81,14 @@ from xstf.methods.gapfill.whittaker.penalised import (
 )
 from xstf.methods.gapfill.whittaker.rules import (
     ALONE,
-    BISQUARE,
+    ROBUST_WIDTH,
     ROUNDING,
     Plan,
     choose,
     prepare,
     reweigh,
 )
-from xstf.numerics.gaps import hidden_widths, series, spread_of, unroll, variance
+from xstf.numerics.gaps import hidden_widths, series, settled, spread_of, unroll, variance
 from xstf.numerics.jit import jit
 
 # Periods that are tried, from this many mean steps (fewer cannot be told from none) to the length.
@@ -120,26 +127,26 @@ class Params:
 
     def __post_init__(self) -> None:
         """Check the values."""
-        if not 0 < self.period < np.inf:
-            raise ValueError(
-                f"whittaker: period is {self.period}, it must be > 0 days; give 30 to 120"
-            )
-        if self.order not in (1, 2, 3):
-            raise ValueError(f"whittaker: order is {self.order}, it must be 1, 2 or 3; give 2")
-        if self.choose not in ("fixed", "gcv", "vcurve"):
-            raise ValueError(
-                f"whittaker: choose is {self.choose!r}, it must be 'fixed', 'gcv' or 'vcurve'; "
-                "give 'fixed' for one period everywhere"
-            )
-        if self.robust not in range(21):
-            raise ValueError(
-                f"whittaker: robust is {self.robust}, it must be 0 to 20 passes; give 0 or 3"
-            )
-        if self.envelope not in (None, "upper", "lower"):
-            raise ValueError(
-                f"whittaker: envelope is {self.envelope!r}, it must be None, 'upper' or 'lower'; "
-                "give None for the middle"
-            )
+        check_above(self, period=0)
+        check_at_least(self, robust=0)
+        check_between(self, robust=(0, 20))
+        check_one_of(
+            self, order=(1, 2, 3), choose=("fixed", "gcv", "vcurve"),
+            envelope=(None, "upper", "lower"),
+        )  # fmt: skip
+
+
+@dataclass(frozen=True)
+class State:
+    """How the variance of the error grows with v.
+
+    Parameters
+    ----------
+    lines
+        ``(band, 2, knot)``, of `spread_of`.
+    """
+
+    lines: np.ndarray
 
 
 def _plan(times: np.ndarray, params: Params) -> Plan:
@@ -167,18 +174,18 @@ def _plan(times: np.ndarray, params: Params) -> Plan:
     )
 
 
-def settle(samples: dict[str, Any], *, times: np.ndarray, params: Params) -> dict[str, Any]:
-    """Return how the variance of the error grows with v, ``(band, 2, knots)``."""
-    values = np.ascontiguousarray(series(samples["cube"]).swapaxes(0, 1)[:, :, None])
+def settle(samples: GapfillSamples, *, times: np.ndarray, params: Params) -> State:
+    """Return how the variance of the error grows with v, from hidden windows of dates."""
+    values = np.ascontiguousarray(series(samples.cube).swapaxes(0, 1)[:, :, None])
     inner = (slice(0, 1), slice(0, values.shape[3]))
     found = []
     for width in hidden_widths(times):
         hidden = _hidden(times, width, values.shape[3])[:, None, None]
-        known = np.where(hidden, np.nan, values).astype(np.float32)
-        estimate, v = _smooth(known, inner, _plan(times, params), True)
+        shown = np.where(hidden, np.nan, values).astype(np.float32)
+        estimate, v = _smooth(shown, inner, _plan(times, params), True)
         found.append(np.array([v, np.where(hidden, estimate - values, np.nan)]))
     pairs = np.concatenate(found, axis=1)  # (v and error, time of all widths, band, 1, pixel)
-    return {"lines": np.array([spread_of(*pairs[:, :, b]) for b in range(values.shape[1])])}
+    return State(np.array([spread_of(*pairs[:, :, b]) for b in range(values.shape[1])]))
 
 
 def _hidden(times: np.ndarray, width: float, pixels: int) -> np.ndarray:
@@ -195,7 +202,7 @@ def _numpy(
     *,
     times: np.ndarray,
     params: Params,
-    state: dict[str, Any],
+    state: State | None,
     inner: tuple[slice, slice],
     std: bool,
 ) -> tuple[np.ndarray, np.ndarray | None, None]:
@@ -209,7 +216,7 @@ def _numpy(
             curve, inverse = _curve(values, plan)
             estimate[:, b, y, x] = curve
             if std:
-                spread[:, b, y, x] = np.sqrt(variance(state["lines"][b], inverse))
+                spread[:, b, y, x] = np.sqrt(variance(settled(state).lines[b], inverse))
     return estimate, spread if std else None, None
 
 
@@ -250,7 +257,7 @@ def _dense(
 
 def _bisquare(rest: np.ndarray, seen: np.ndarray) -> np.ndarray:
     """Return the weights of leave-one-out residuals."""
-    scale = BISQUARE * np.median(np.abs(rest[seen]))
+    scale = ROBUST_WIDTH * np.median(np.abs(rest[seen]))
     far = np.abs(rest) / max(scale, 1e-300)
     return np.asarray(np.where(far < 1, (1 - np.minimum(far, 1) ** 2) ** 2, 0))
 
@@ -285,7 +292,7 @@ def _numba(
     *,
     times: np.ndarray,
     params: Params,
-    state: dict[str, Any],
+    state: State | None,
     inner: tuple[slice, slice],
     std: bool,
 ) -> tuple[np.ndarray, np.ndarray | None, None]:
@@ -293,7 +300,7 @@ def _numba(
     estimate, v = _smooth(cube, inner, _plan(times, params), std)
     if v is None:
         return estimate, None, None
-    for band, line in enumerate(state["lines"]):
+    for band, line in enumerate(settled(state).lines):
         v[:, band] = np.sqrt(variance(line.astype(np.float32), v[:, band]))
     return estimate, v, None
 

@@ -201,20 +201,20 @@ def load(
         values = value[t + PAD]
         for i in range(size):
             new, old, begin, least = float(row[i]), there[i], first[i], base[i]
-            known = 1.0 if new == new else 0.0
+            one = 1.0 if new == new else 0.0
             new = new if new == new else 0.0
             # Less the first one, a constant series is all zeros, free of rounding.
             least = new if begin == np.inf else least
-            values[i] = (new - least) * known
+            values[i] = (new - least) * one
             base[i] = least
-            there[i] = known
-            changed += float(abs(known - old))
+            there[i] = one
+            changed += float(abs(one - old))
         for i in range(size):
-            known = there[i]
+            one = there[i]
             begin, end = first[i], last[i]
-            first[i] = min(begin, now) if known > 0 else begin
-            last[i] = max(end, now) if known > 0 else end
-            count[i] += known
+            first[i] = min(begin, now) if one > 0 else begin
+            last[i] = max(end, now) if one > 0 else end
+            count[i] += one
     for i in range(size):
         ends.step[i] = 1.0
         if count[i] > 1:
@@ -237,9 +237,9 @@ def store(work: Work, place: tuple[int, int, int], size: int, ends: Ends, out: n
     band, y, x = place
     first, last, head, tail, base = ends.first, ends.last, ends.head, ends.tail, ends.base
     for i in range(size):
-        known = ends.number[i] > 0
-        head[i] = work.fit[int(first[i]) + PAD, i] if known else np.nan
-        tail[i] = work.fit[int(last[i]) + PAD, i] if known else np.nan
+        ever = ends.number[i] > 0
+        head[i] = work.fit[int(first[i]) + PAD, i] if ever else np.nan
+        tail[i] = work.fit[int(last[i]) + PAD, i] if ever else np.nan
     for t in range(out.shape[0]):
         fit, now, row = work.fit[t + PAD], np.float64(t), out[t, band, y, x : x + size]
         for i in range(size):

@@ -17,9 +17,10 @@ from xstf.methods.gapfill.whittaker.penalised import (
     weigh,
 )
 from xstf.numerics.jit import jit
+from xstf.numerics.normal import BISQUARE, MAD
 
-# Tukey's constant (95 % efficient on normal errors), and MAD to standard deviation.
-BISQUARE = 4.685 * 1.4826
+# Where the weight of a residual ends, in median absolute residuals.
+ROBUST_WIDTH = BISQUARE * MAD
 # An observation that bears the whole curve has 1 - h = 0 but for rounding.
 ALONE = 1e-9
 # No square of a residual, or of the roughness, below this share of the data's counts.
@@ -82,7 +83,7 @@ def _scale(plan: Plan, i: int, rests: np.ndarray, work: Work, ends: Ends) -> flo
             count += 1
     if count == 0:
         return 1.0
-    return max(float(BISQUARE * np.median(rests[:count])), 1e-300)
+    return max(float(ROBUST_WIDTH * np.median(rests[:count])), 1e-300)
 
 
 @jit

@@ -453,7 +453,7 @@ class Method:
     reference: str
     pairs: tuple[int, int] = (1, 1)
     prepare: Callable[..., dict[str, Any]] | None = None
-    settle: Callable[..., dict[str, Any]] | None = None
+    settle: Callable[..., Any] | None = None
     std: bool = False
     state_for_std: bool = False
     smooth: bool = False
@@ -531,6 +531,14 @@ def check_odd(params: object, **least: int) -> None:
         value = getattr(params, name)
         if not _is_number(value) or value < bound or value % 2 != 1:
             raise ValueError(f"{name}={value!r}: give an odd whole number of at least {bound}")
+
+
+def check_flags(params: object, *names: str) -> None:
+    """Raise ValueError unless each of a record's fields is True or False."""
+    for name in names:
+        value = getattr(params, name)
+        if not isinstance(value, bool):
+            raise ValueError(f"{name}={value!r}: give True or False")
 
 
 def check_one_of(params: object, **choices: Collection[object]) -> None:

@@ -116,7 +116,8 @@ def _state(name: str, view: dict[str, Any], times: np.ndarray) -> dict[str, Any]
     if record.settle is None:
         return {}
     known = {k: v for k, v in view.items() if k != "guide" or record.guided}
-    return record.settle(known, times=times, params=record.params())
+    state: dict[str, Any] = record.settle(known, times=times, params=record.params())
+    return state
 
 
 def _try(

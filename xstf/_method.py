@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass, field
+from numbers import Real
 from typing import Any, Literal, NamedTuple, Protocol, TypeAlias, TypeVar
 
 import numpy as np
@@ -517,6 +518,14 @@ def check_above(params: object, **bounds: float) -> None:
             raise ValueError(f"{name}={value!r}: give a finite number above {bound:g}")
 
 
+def check_below(params: object, **bounds: float) -> None:
+    """Raise ValueError unless each of a record's fields is a finite number below its bound."""
+    for name, bound in bounds.items():
+        value = getattr(params, name)
+        if not _is_number(value) or not value < bound:
+            raise ValueError(f"{name}={value!r}: give a finite number below {bound:g}")
+
+
 def check_between(params: object, **ranges: tuple[float, float]) -> None:
     """Raise ValueError unless each of a record's fields lies in its range, both ends included."""
     for name, (low, high) in ranges.items():
@@ -551,4 +560,5 @@ def check_one_of(params: object, **choices: Collection[object]) -> None:
 
 
 def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+    # Numbers of numpy are numbers too.
+    return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)

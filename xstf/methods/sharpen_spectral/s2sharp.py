@@ -37,7 +37,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from xstf._method import Method, SharpenSamples, check_above, check_at_least, check_between
+from xstf._method import Method, SharpenSamples, check_above, check_at_least, check_below
 from xstf.methods.sharpen_spectral.local_regression import aligned, blur_widths
 from xstf.numerics import conjugate_gradients, subspace
 from xstf.numerics.degrade import SINC_REACH, degrade, fill, upsample
@@ -99,7 +99,7 @@ class Params:
         check_at_least(self, rank=1, iterations=1)
         given = [n for n in ("noise", "misfit", "freedom") if getattr(self, n) is not None]
         check_above(self, tolerance=0, **dict.fromkeys(given, 0))
-        check_between(self, tolerance=(0, 1))
+        check_below(self, tolerance=1)
 
 
 class Strengths(NamedTuple):

@@ -67,9 +67,9 @@ def small_params(record: Method, **params: Any) -> Any:
     return record.params(**({"window": 9} if "window" in has else {}) | params)
 
 
-def state_of(record: Method, case: Case, options: Any) -> dict[str, Any]:
-    if record.prepare is None:
-        return {}
+def state_of(record: Method, case: Case, options: Any) -> Any:
+    if record.prepare is None or record.settle is None:
+        return None
     samples = record.prepare(case.fine, case.coarse, ratio=case.ratio, params=options)
     return record.settle(samples, ratio=case.ratio, params=options)
 

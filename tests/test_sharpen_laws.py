@@ -16,7 +16,7 @@ import numpy as np
 import pytest
 
 from xstf import testing
-from xstf._method import Method
+from xstf._method import Method, SharpenSamples
 from xstf.methods.lookup import classical_names, get_method
 from xstf.numerics.degrade import degrade, upsample
 from xstf.tiles import engines as _engines
@@ -42,16 +42,16 @@ class Case:
     spatial: np.ndarray
     ratio: int = RATIO
 
-    def state(self, record: Method) -> dict[str, Any]:
+    def state(self, record: Method) -> Any:
         """Return what the method settles on the whole scene, PSF and response unknown."""
         if record.settle is None:
-            return {}
-        samples = {"spectral": self.spectral.copy(), "spatial": self.spatial.copy()}
+            return None
+        samples = SharpenSamples(self.spectral.copy(), self.spatial.copy())
         return record.settle(samples, ratio=self.ratio, params=record.params())
 
     def run(
         self, record: Method, engine: str = "", *, inner: tuple[slice, slice] | None = None,
-        state: dict[str, Any] | None = None,
+        state: Any = None,
     ) -> np.ndarray:  # fmt: skip
         """Return the kernel's estimate of the whole scene or its inner part."""
         runner = _engines.make_runner(record, engine or next(iter(record.kernels)), None)

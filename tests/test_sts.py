@@ -120,7 +120,7 @@ def test_inputs_are_left_alone():
     [
         ({"method": "starfm"}, "no sts method 'starfm'"),
         ({"coarse_resolution": 60.0}, "does not go with spatial="),
-        ({"rank": 0}, "rank must be 1 or more"),
+        ({"rank": 0}, "rank=0: give a whole number of at least 1"),
         ({"return_quality": True}, "gives no standard deviation"),
         ({"time": "1999-01-01"}, "no coarse image within"),
         ({"sharp": SHARP.assign_coords(time=SHARP.time + np.timedelta64(400, "D"))},

@@ -522,6 +522,14 @@ def check_above(params: object, **bounds: float) -> None:
             raise ValueError(f"{name}={value!r}: give a finite number above {bound:g}")
 
 
+def check_below(params: object, **bounds: float) -> None:
+    """Raise ValueError unless each of a record's fields is a finite number below its bound."""
+    for name, bound in bounds.items():
+        value = getattr(params, name)
+        if not _is_number(value) or not value < bound:
+            raise ValueError(f"{name}={value!r}: give a finite number below {bound:g}")
+
+
 def check_between(params: object, **ranges: tuple[float, float]) -> None:
     """Raise ValueError unless each of a record's fields lies in its range, both ends included."""
     for name, (low, high) in ranges.items():
@@ -538,6 +546,14 @@ def check_odd(params: object, **least: int) -> None:
             raise ValueError(f"{name}={value!r}: give an odd whole number of at least {bound}")
 
 
+def check_flags(params: object, *names: str) -> None:
+    """Raise ValueError unless each of a record's fields is True or False."""
+    for name in names:
+        value = getattr(params, name)
+        if not isinstance(value, bool):
+            raise ValueError(f"{name}={value!r}: give True or False")
+
+
 def check_one_of(params: object, **choices: Collection[object]) -> None:
     """Raise ValueError unless each of a record's fields is one of its choices."""
     for name, allowed in choices.items():
@@ -548,4 +564,5 @@ def check_one_of(params: object, **choices: Collection[object]) -> None:
 
 
 def _is_number(value: object) -> bool:
+    # Numbers of numpy are numbers too.
     return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)

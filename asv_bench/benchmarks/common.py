@@ -7,7 +7,7 @@ import dask
 import numpy as np
 import xarray as xr
 
-from xstf._method import GapfillSamples
+from xstf._method import GapfillSamples, SharpenSamples
 from xstf.methods.lookup import classical_names
 
 # Tests run every benchmark once, small.
@@ -50,7 +50,7 @@ def on_threads(count):
 def run_kernel(record, fine, coarse, ratio, **params):
     """Run a record's first kernel on plain arrays, prepare and settle included."""
     options = record.params(**params)
-    state = {}
+    state = None
     if record.prepare is not None:
         samples = record.prepare(fine, coarse, ratio=ratio, params=options)
         state = record.settle(samples, ratio=ratio, params=options)
@@ -100,8 +100,8 @@ def fill(record, cube, times, state, guide=None):
 def settled_pair(record, spectral, spatial, ratio):
     """Return what a sharpening method settles on a whole scene."""
     if record.settle is None:
-        return {}
-    samples = {"spectral": spectral, "spatial": spatial}
+        return None
+    samples = SharpenSamples(spectral, spatial)
     return record.settle(samples, ratio=ratio, params=record.params())
 
 

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from scipy.optimize import nnls
 
+from xstf._method import SharpenSamples
 from xstf.methods.sharpen_spectral import cnmf as method
 from xstf.methods.sharpen_spectral.cnmf.endmembers import bundle, denoise
 from xstf.numerics.degrade import degrade, upsample
@@ -37,7 +38,7 @@ def _scene(bands=20, guides=4, side=16, materials=4, seed=0):
 
 
 def _settled(spectral, spatial, params=QUICK, **more):
-    samples = {"spectral": spectral, "spatial": spatial, **more}
+    samples = SharpenSamples(spectral, spatial, **more)
     return method.METHOD.settle(samples, ratio=RATIO, params=params)
 
 

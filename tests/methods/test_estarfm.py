@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from xstf.methods.fuse.estarfm import METHOD, Params
+from xstf.methods.fuse.estarfm import METHOD, Params, State
 from xstf.methods.fuse.estarfm.conversion import conversion, regression_terms
 
 RATIO = 4
@@ -36,7 +36,7 @@ def with_holes(fine: np.ndarray, coarse: np.ndarray) -> tuple[np.ndarray, np.nda
     return fine, coarse
 
 
-def settle(fine: np.ndarray, coarse: np.ndarray, params: Params) -> dict[str, np.ndarray]:
+def settle(fine: np.ndarray, coarse: np.ndarray, params: Params) -> State:
     samples = METHOD.prepare(fine, coarse, ratio=RATIO, params=params)
     return METHOD.settle(samples, ratio=RATIO, params=params)
 
@@ -242,7 +242,7 @@ def test_the_pair_with_less_change_weighs_more():
     ],
 )  # fmt: skip
 def test_parameters_that_mean_nothing_are_refused_by_name(wrong):
-    with pytest.raises(ValueError, match=f"{next(iter(wrong))} is .*give"):
+    with pytest.raises(ValueError, match=f"{next(iter(wrong))}=.*: give a"):
         Params(**wrong)
 
 
@@ -266,10 +266,9 @@ def test_a_ratio_of_one_works():
 
 def regression(x: np.ndarray, y: np.ndarray, significance: float) -> np.ndarray:
     """V of each of many regressions: fine y on coarse x, (case, value)."""
-    state = {"coarse_mean": np.zeros(1), "mean": np.zeros((2, 1))}
     pairs = [a.astype(np.float32).reshape(len(a), 2, -1).swapaxes(0, 1)[:, None] for a in (y, x)]
     there = np.ones(pairs[0][:, 0].shape, bool)
-    terms = regression_terms(*pairs, there, state, gate=significance < 1)
+    terms = regression_terms(*pairs, there, (np.zeros(1), np.zeros(1)), gate=significance < 1)
     sums = terms.sum(-1, keepdims=True)
     return conversion(sums, np.zeros(1), significance)[0, :, 0]
 

@@ -97,8 +97,8 @@ def test_a_cover_that_changes_in_two_ways_gets_two_classes():
     coarse = block_mean(np.stack([fine, truth])).astype(np.float32)
     fine = fine[None].astype(np.float32)
     params = Params(covers=2, sigma=1.5, ridge=0.01)
-    pair = settle(fine, coarse, params)["pair_0"]
-    assert np.ptp(pair["step"][0]) > 0.15
+    pair = settle(fine, coarse, params).pairs[0]
+    assert np.ptp(pair.step[0]) > 0.15
     assert rmse(predict(fine, coarse, params), truth) < 0.35 * rmse(fine[0], truth)
 
 
@@ -236,7 +236,7 @@ def test_a_tile_with_its_halo_equals_the_whole(scene, engine):
 def test_nothing_changes_beyond_the_halo(scene, poke):
     fine, coarse = np.tile(scene[0], (1, 1, 3, 3)), np.tile(scene[1], (1, 1, 3, 3))
     state = settle(fine, coarse)
-    state["pair_0"]["spill"] = state["pair_1"]["spill"] = np.array([0.1])
+    state = state._replace(pairs=tuple(pair._replace(spill=0.1) for pair in state.pairs))
     before = predict(fine, coarse, state=state)
     if poke == "fine":
         fine = fine.copy()

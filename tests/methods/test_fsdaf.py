@@ -265,7 +265,7 @@ def test_inputs_stay_as_they_are(scene):
     ("wrong", "hint"),
     [
         ({"classes": 0}, "classes=0"),
-        ({"window": 40}, "odd number"),
+        ({"window": 40}, "window=40: give an odd"),
         ({"window": 1}, "window=1"),
         ({"similarity": 0.0}, "similarity=0.0"),
         ({"ridge": -1.0}, "ridge=-1.0"),

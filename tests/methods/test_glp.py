@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import pickle
+
 import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
 
+from xstf._method import SharpenSamples
 from xstf.methods.sharpen_spectral import gsa, mtf_glp_hs, sfim
 from xstf.numerics.degrade import degrade, register, upsample
 from xstf.numerics.injection import coefficients, components, project, restore, returned, ridge
@@ -32,7 +35,7 @@ def cubes(seed=0, shape=(48, 48), bands=8, guides=3, noise=0.0, ratio=RATIO):
 
 
 def settle(method, spectral, spatial, ratio=RATIO, given=None, **params):
-    samples = {"spectral": spectral, "spatial": spatial, **(given or {})}
+    samples = SharpenSamples(spectral, spatial, **(given or {}))
     return method.settle(samples, ratio=ratio, params=method.params(**params))
 
 
@@ -62,8 +65,8 @@ def test_it_beats_interpolation_by_far(method):
 def test_mtf_glp_hs_is_its_equation():
     spectral, spatial, _ = cubes(bands=5)
     state = settle(mtf_glp_hs.METHOD, spectral, spatial, given={"fwhm": 1.1})
-    assert float(state["fwhm"]) == 1.1
-    assert "into" not in state
+    assert state.fwhm == 1.1
+    assert state.components.into is None
     low = degrade(spatial, ratio=RATIO, fwhm=1.1)
     slopes = coefficients(spectral, low)
     residual = spectral - np.tensordot(slopes, low, 1)
@@ -98,9 +101,9 @@ def test_a_group_has_bands_of_either_sign():
     turned = spectral.copy()
     turned[2] = 1 - turned[2]
     other = settle(gsa.METHOD, turned, spatial)
-    np.testing.assert_array_equal(state["group"], other["group"])
-    assert state["gains"][2] > 0 > other["gains"][2]
-    np.testing.assert_allclose(other["gains"][2], -state["gains"][2], rtol=0.1)
+    np.testing.assert_array_equal(state.group, other.group)
+    assert state.gains[2] > 0 > other.gains[2]
+    np.testing.assert_allclose(other.gains[2], -state.gains[2], rtol=0.1)
 
 
 def test_sfim_is_the_ratio_where_the_band_is_bright():
@@ -108,7 +111,7 @@ def test_sfim_is_the_ratio_where_the_band_is_bright():
     spectral, spatial = spectral + 10, spatial + 10
     state = settle(sfim.METHOD, spectral, spatial, given={"fwhm": 1.0})
     lift = lambda x: upsample(returned(x, ratio=RATIO, fwhm=1.0), ratio=RATIO)  # noqa: E731
-    slopes, level = state["slopes"], state["level"][:, None, None]
+    slopes, level = state.slopes, state.level[:, None, None]
     sharp = np.tensordot(slopes, spatial, 1) + level
     smooth = np.tensordot(slopes, lift(degrade(spatial, ratio=RATIO, fwhm=1.0)), 1) + level
     found = sharpen(sfim.METHOD, spectral, spatial, state=state)
@@ -128,14 +131,15 @@ def test_components_take_white_noise_off_many_bands():
     rng = np.random.default_rng(5)
     noisy = clean + rng.normal(0, 0.01, clean.shape).astype(np.float32)
     maps = components(noisy, denoise=True)
-    assert len(maps["into"]) == 4  # the scene's
+    assert len(maps.into) == 4  # the scene's
     assert error(restore(project(noisy, maps), maps), clean) < 0.5 * error(noisy, clean)
 
 
 def test_components_leave_few_bands_alone():
     spectral, _, _ = cubes(bands=5, noise=0.01)
     maps = components(spectral, denoise=True)
-    assert set(maps) == {"centre"}
+    assert maps.into is None
+    assert maps.back is None
     np.testing.assert_allclose(restore(project(spectral, maps), maps), spectral, atol=1e-6)
 
 
@@ -158,7 +162,7 @@ def test_a_tile_with_its_halo_is_the_whole(method, bands):
     spectral, spatial, _ = cubes(shape=(48, 176), bands=bands, noise=0.002)
     spectral[3, 5:9, 40:44], spatial[1, 20:23, 90:96] = np.nan, np.nan
     state = settle(method, spectral, spatial)
-    state["shift"] = np.array([0.4, -0.7])
+    state = state._replace(shift=np.array([0.4, -0.7]))
     whole = sharpen(method, spectral, spatial, state=state)
     halo = -(-method.halo(method.params(), RATIO) // RATIO) * RATIO
     start, stop = 80 - halo, 96 + halo
@@ -207,7 +211,7 @@ def test_a_spatial_cube_without_contrast_adds_nothing(method):
     spectral, spatial, _ = cubes()
     state = settle(method, spectral, spatial)
     flat = np.broadcast_to(spatial.mean(axis=(1, 2), keepdims=True), spatial.shape)
-    lifted = upsample(returned(spectral, ratio=RATIO, fwhm=float(state["fwhm"])), ratio=RATIO)
+    lifted = upsample(returned(spectral, ratio=RATIO, fwhm=state.fwhm), ratio=RATIO)
     found = sharpen(method, spectral, flat, state=state)
     np.testing.assert_allclose(found, lifted, atol=1e-5)
 
@@ -292,19 +296,28 @@ def test_misregistered_cubes_are_brought_together(method):
     away = register(spatial, shift=(-0.6, 0.7))
     plain = error(sharpen(method, spectral, spatial, ratio=4), sharp)
     state = settle(method, spectral, away, ratio=4)
-    np.testing.assert_allclose(state["shift"], (0.6, -0.7), atol=0.1)
+    np.testing.assert_allclose(state.shift, (0.6, -0.7), atol=0.1)
     assert error(sharpen(method, spectral, away, ratio=4, state=state), sharp) < 1.5 * plain
-    still = sharpen(method, spectral, away, ratio=4, state={**state, "shift": np.zeros(2)})
+    still = sharpen(method, spectral, away, ratio=4, state=state._replace(shift=np.zeros(2)))
     assert error(still, sharp) > 2 * plain
+
+
+def _numbers(state):
+    """Return all arrays and numbers of a state."""
+    return [v for v in (*state.components, *state[1:]) if v is not None]
 
 
 @every
 def test_the_state_is_small_and_the_same_each_time(method):
     spectral, spatial, _ = cubes(bands=60, noise=0.002)
     one, two = (settle(method, spectral, spatial) for _ in range(2))
-    for key, value in one.items():
-        np.testing.assert_array_equal(value, two[key])
-        assert np.size(value) <= 60 * 60
+    for a, b in zip(_numbers(one), _numbers(two), strict=True):
+        np.testing.assert_array_equal(a, b)
+        assert np.size(a) <= 60 * 60
+    assert len(_numbers(one)) >= 6
+    again = pickle.loads(pickle.dumps(one))
+    for a, b in zip(_numbers(one), _numbers(again), strict=True):
+        np.testing.assert_array_equal(a, b)
 
 
 @every

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from xstf._method import SharpenSamples
 from xstf.methods.sharpen_spectral import local_regression as method
 from xstf.methods.sharpen_spectral.local_regression.residual import correlation, correlations
 from xstf.numerics.degrade import degrade, upsample
@@ -30,7 +31,7 @@ def _scene(bands=3, guides=2, side=24, seed=0):
 
 def _settled(spectral, spatial, params=None, **more):
     params = params or method.Params()
-    samples = {"spectral": spectral, "spatial": spatial, **more}
+    samples = SharpenSamples(spectral, spatial, **more)
     return params, method.METHOD.settle(samples, ratio=RATIO, params=params)
 
 
@@ -92,13 +93,13 @@ def test_width_of_the_blur_is_found_for_bands_that_differ():
     wide = degrade(truth[2:], ratio=RATIO, fwhm=1.4)
     spectral = np.concatenate([degrade(truth[:2], ratio=RATIO, fwhm=1.0), wide])
     _, state = _settled(spectral, spatial)
-    np.testing.assert_allclose(state["width"], [1, 1, 1.4, 1.4], atol=0.11)
+    np.testing.assert_allclose(state.width, [1, 1, 1.4, 1.4], atol=0.11)
 
 
 def test_given_width_is_taken():
     spectral, spatial, _ = _scene()
     _, state = _settled(spectral, spatial, fwhm=1.3)
-    assert (state["width"] == 1.3).all()
+    assert (state.width == 1.3).all()
 
 
 def test_steps_bring_the_degraded_result_closer_to_the_spectral_cube():
@@ -132,7 +133,7 @@ def test_only_bands_without_much_noise_are_put_back():
     spectral = spectral + degrade(own, ratio=RATIO, fwhm=1.0)
     spectral[2:] += 0.03 * draw.standard_normal(spectral[2:].shape).astype(np.float32)
     _, state = _settled(spectral, spatial, fwhm=1.0)
-    assert list(state["steps"]) == [1, 1, 0, 0]
+    assert list(state.steps) == [1, 1, 0, 0]
     whole = _sharpened(spectral, spatial, fwhm=1.0)
     for steps, bands in ((1, slice(0, 2)), (0, slice(2, 4))):
         out = _sharpened(spectral, spatial, method.Params(steps=steps), fwhm=1.0)

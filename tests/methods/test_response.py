@@ -153,7 +153,7 @@ def test_the_point_spread_is_found_in_noise_with_more_bands_than_pixels_allow():
 @pytest.mark.parametrize("shift", [(0.5, -0.8), (1.7, 0.3)])
 def test_the_shift_is_found_and_register_undoes_it(shift):
     spectral, spatial, _ = cubes(shift=shift)
-    fwhm, found = locate({"spectral": spectral, "spatial": spatial}, ratio=RATIO)
+    fwhm, found = locate(spectral, spatial, ratio=RATIO)
     np.testing.assert_allclose(found, shift, atol=0.1)
     assert fwhm == pytest.approx(1.0, abs=0.1)
     rest = estimate_shift(spectral, register(spatial, shift=found), ratio=RATIO, fwhm=fwhm)
@@ -179,29 +179,28 @@ def test_missing_pixels_do_not_change_what_is_found():
     spectral, spatial, _ = cubes(fwhm=1.2, shift=(0.6, 0.0))
     spectral, spatial = spectral.copy(), spatial.copy()
     spectral[3, 4:8, 4:8], spatial[1, 60:70, 20:50] = np.nan, np.nan
-    found = respond({"spectral": spectral, "spatial": spatial}, ratio=RATIO)
-    assert found["fwhm"] == pytest.approx(1.2, abs=0.1)
-    np.testing.assert_allclose(found["shift"], (0.6, 0.0), atol=0.1)
-    assert np.isfinite(found["srf"]).all()
-    assert np.isfinite(found["offset"]).all()
+    found = respond(spectral, spatial, ratio=RATIO)
+    assert found.fwhm == pytest.approx(1.2, abs=0.1)
+    np.testing.assert_allclose(found.shift, (0.6, 0.0), atol=0.1)
+    assert np.isfinite(found.srf).all()
+    assert np.isfinite(found.offset).all()
 
 
 def test_what_is_given_is_used():
     spectral, spatial, srf = cubes()
-    samples = {"spectral": spectral, "spatial": spatial + 0.25, "srf": srf, "fwhm": 1.1}
-    found = respond(samples, ratio=RATIO)
-    assert found["fwhm"] == 1.1
-    np.testing.assert_array_equal(found["srf"], srf)
-    np.testing.assert_allclose(found["offset"], 0.25, atol=0.01)
+    found = respond(spectral, spatial + 0.25, ratio=RATIO, srf=srf, fwhm=1.1)
+    assert found.fwhm == 1.1
+    np.testing.assert_array_equal(found.srf, srf)
+    np.testing.assert_allclose(found.offset, 0.25, atol=0.01)
 
 
 def test_the_unit_does_not_change_the_estimates():
     spectral, spatial, _ = cubes(fwhm=1.2, shift=(0.6, 0.4), noise=0.001)
-    one = respond({"spectral": spectral, "spatial": spatial}, ratio=RATIO)
-    big = respond({"spectral": 1e4 * spectral, "spatial": 1e4 * spatial}, ratio=RATIO)
-    assert big["fwhm"] == pytest.approx(one["fwhm"], abs=1e-3)
-    np.testing.assert_allclose(big["shift"], one["shift"], atol=1e-3)
-    np.testing.assert_allclose(big["srf"], one["srf"], atol=2e-3 * one["srf"].max())
+    one = respond(spectral, spatial, ratio=RATIO)
+    big = respond(1e4 * spectral, 1e4 * spatial, ratio=RATIO)
+    assert big.fwhm == pytest.approx(one.fwhm, abs=1e-3)
+    np.testing.assert_allclose(big.shift, one.shift, atol=1e-3)
+    np.testing.assert_allclose(big.srf, one.srf, atol=2e-3 * one.srf.max())
 
 
 @pytest.mark.parametrize("unit", [1e4, 3.7, 1e-3])
@@ -218,18 +217,18 @@ def test_the_unit_does_not_change_the_response_to_cubes_without_noise(unit):
 def test_cubes_that_say_nothing_give_the_usual_width_and_no_shift(value):
     spectral = np.full((5, 8, 8), value, np.float32)
     spatial = np.full((2, 32, 32), value, np.float32)
-    found = respond({"spectral": spectral, "spatial": spatial}, ratio=RATIO)
-    assert found["fwhm"] == 1.0
-    np.testing.assert_array_equal(found["shift"], 0)
-    assert np.isfinite(found["srf"]).all()
-    assert np.isfinite(found["offset"]).all()
+    found = respond(spectral, spatial, ratio=RATIO)
+    assert found.fwhm == 1.0
+    np.testing.assert_array_equal(found.shift, 0)
+    assert np.isfinite(found.srf).all()
+    assert np.isfinite(found.offset).all()
 
 
 def test_a_pan_image_is_enough_to_find_all():
     spectral, spatial, _ = cubes(fwhm=1.2, shift=(0.0, 0.7), guides=1)
-    found = respond({"spectral": spectral, "spatial": spatial}, ratio=RATIO)
-    assert found["fwhm"] == pytest.approx(1.2, abs=0.1)
-    np.testing.assert_allclose(found["shift"], (0.0, 0.7), atol=0.1)
+    found = respond(spectral, spatial, ratio=RATIO)
+    assert found.fwhm == pytest.approx(1.2, abs=0.1)
+    np.testing.assert_allclose(found.shift, (0.0, 0.7), atol=0.1)
 
 
 def test_nothing_given_is_written_to():
@@ -237,6 +236,6 @@ def test_nothing_given_is_written_to():
     before = spectral.copy(), spatial.copy()
     for cube in (spectral, spatial):
         cube.flags.writeable = False
-    respond({"spectral": spectral, "spatial": spatial}, ratio=RATIO)
+    respond(spectral, spatial, ratio=RATIO)
     np.testing.assert_array_equal(spectral, before[0])
     np.testing.assert_array_equal(spatial, before[1])

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
 
+from xstf._method import SharpenSamples
 from xstf.methods.sharpen_spectral import s2sharp as method
 from xstf.numerics import conjugate_gradients as _conjugate
 from xstf.numerics.degrade import degrade, upsample
@@ -30,7 +31,7 @@ def _scene(bands=4, guides=3, side=24, seed=0, noise=1e-3):
 
 def _settled(spectral, spatial, params=None, **more):
     params = params or method.Params()
-    samples = {"spectral": spectral, "spatial": spatial, "shift": np.zeros(2), **more}
+    samples = SharpenSamples(spectral, spatial, shift=np.zeros(2), **more)
     return params, method.METHOD.settle(samples, ratio=RATIO, params=params)
 
 
@@ -114,8 +115,7 @@ def test_sharpening_beats_interpolation_by_far():
 def test_weights_are_small_where_the_guides_have_an_edge():
     spatial = np.zeros((1, 8, 8), np.float32)
     spatial[:, :, 4:] = 1
-    state = {"metric": np.eye(1), "freedom": 3.0}
-    rows, cols = method._weights(spatial, state)
+    rows, cols = method._weights(spatial, np.eye(1), 3.0)
     np.testing.assert_allclose(rows, 4 / 3)
     np.testing.assert_allclose(cols[:, 3], 1)
     np.testing.assert_allclose(np.delete(cols, 3, axis=1), 4 / 3, rtol=1e-6)
@@ -129,20 +129,20 @@ def test_a_width_for_each_band_is_taken_and_helps():
     )
     own = _rmse(_sharpened(spectral, spatial, fwhm=true), truth)
     assert own < 0.8 * _rmse(_sharpened(spectral, spatial, fwhm=1.2), truth)
-    found = _settled(spectral, spatial)[1]["width"]
+    found = _settled(spectral, spatial)[1].width
     np.testing.assert_allclose(found, true, atol=0.15)
 
 
 def test_noisy_cubes_are_trusted_less():
     clean, rough = (_settled(*_scene(noise=n)[:2])[1] for n in (1e-4, 1e-2))
-    error = [state["error"] * state["noise"] for state in (clean, rough)]
+    error = [s.model.error * s.model.strengths.noise for s in (clean, rough)]
     assert (error[1][:4] > 10 * error[0][:4]).all()
 
 
 def test_given_strengths_are_taken():
     params = method.Params(noise=0.3, misfit=0.2, freedom=5)
     _, state = _settled(*_scene(side=12)[:2], params)
-    assert (state["noise"], state["misfit"], state["freedom"]) == (0.3, 0.2, 5)
+    assert state.model.strengths == method.Strengths(freedom=5, misfit=0.2, noise=0.3)
 
 
 def test_degraded_result_is_the_spectral_cube_within_its_noise():
@@ -232,7 +232,7 @@ def test_more_bands_than_the_rank():
     spectral, spatial, truth = _scene(bands=40)
     out = _sharpened(spectral, spatial, method.Params(rank=3))
     assert _rmse(out, truth) < 0.35 * _rmse(upsample(spectral, ratio=RATIO), truth)
-    assert _settled(spectral, spatial, method.Params(rank=3))[1]["basis"].shape == (43, 3)
+    assert _settled(spectral, spatial, method.Params(rank=3))[1].model.basis.shape == (43, 3)
 
 
 def test_pan_one_spectral_band_and_a_constant_band():

@@ -13,6 +13,7 @@ torch = pytest.importorskip("torch")
 
 import xstf  # noqa: E402
 from xstf import testing  # noqa: E402
+from xstf._method import NetworkCall, SharpenSamples, Weights  # noqa: E402
 from xstf.methods.lookup import get_method  # noqa: E402
 from xstf.methods.sharpen_spectral import srecnn  # noqa: E402
 from xstf.nets import srecnn as net  # noqa: E402
@@ -99,14 +100,16 @@ def test_nothing_beyond_the_halo_matters(weights, poked, residual):
     spectral = scene.spectral.values[2::4].copy()
     spatial = scene.spatial.values.copy()
     params = srecnn.Params(weights=str(weights), residual=residual)
-    state = {"weights": str(weights), "module": "srecnn", "bands": np.arange(20)}
-    samples = {"spectral": spectral, "spatial": spatial, "fwhm": 1.0, "shift": np.zeros(2)}
-    state |= srecnn._settle(samples, ratio=4, params=params)
+    samples = SharpenSamples(spectral, spatial, fwhm=1.0, shift=np.zeros(2))
+    state = srecnn._settle(samples, ratio=4, params=params)
+    call = NetworkCall(
+        Weights(str(weights), "srecnn"), (0, 0), (176, 176), device="cpu", bands=np.arange(20)
+    )
 
     def run():
         return srecnn._torch(
-            spectral, spatial, ratio=4, params=params, state=state, std=False, device="cpu",
-            inner=(slice(0, 176), slice(0, 176)), origin=(0, 0), whole=(176, 176),
+            spectral, spatial, ratio=4, params=params, state=state, std=False, network=call,
+            inner=(slice(0, 176), slice(0, 176)),
         )[0]  # fmt: skip
 
     before = run()

@@ -81,7 +81,7 @@ def test_the_definition_by_hand(engine):
     fine = np.array([0.5, 0.5, 0.9], np.float32).reshape(1, 1, 1, 3)
     coarse = np.array([[0.4, 0.45, 0.9], [0.6, 0.55, 0.2]], np.float32).reshape(2, 1, 1, 3)
     state = settled(fine, coarse, 1, params := Params(window=3, classes=4, distance=2))
-    unit, shift = state["unit"].item(), state["shift"].item()
+    unit, shift = state.unit.item(), state.shift.item()
     assert shift == pytest.approx(0.1)
     change, mismatch = np.array([0.2, 0.1]), np.array([0.1, 0.05])
     weight = (mismatch / unit + 0.1) ** -2.0 * (abs(change - shift) / unit + 0.3) ** -2.0
@@ -192,7 +192,7 @@ def test_a_cloud_in_one_pair_leaves_the_other(engine):
     fine[0, 0] = np.nan
     state = settled(fine, coarse)
     both = fuse(fine, coarse, engine, state=state)[0]
-    second = {name: values[1:] for name, values in state.items()}
+    second = starfm.State(*(values[1:] for values in state))
     alone = fuse(fine[1:], coarse[1:], engine, state=second)[0]
     np.testing.assert_allclose(both[0], alone[0], atol=1e-6)
     assert np.abs(both[1] - alone[1]).max() > 1e-3
@@ -274,11 +274,11 @@ def test_samples_are_few_and_alike_on_dask(monkeypatch):
 @pytest.mark.parametrize(
     ("wrong", "words"),
     [
-        ({"window": 50}, "window is 50.*odd"),
-        ({"window": 1}, "window is 1.*>= 3"),
-        ({"classes": 0}, "classes is 0.*> 0"),
-        ({"distance": -1}, "distance is -1.*> 0"),
-        ({"distance": float("nan")}, "distance is nan.*> 0"),
+        ({"window": 50}, "window=50: give an odd"),
+        ({"window": 1}, "window=1: .*at least 3"),
+        ({"classes": 0}, "classes=0: .*above 0"),
+        ({"distance": -1}, "distance=-1: .*above 0"),
+        ({"distance": float("nan")}, "distance=nan: .*above 0"),
     ],
 )
 def test_wrong_parameters_are_named(wrong, words):

@@ -11,6 +11,7 @@ import xarray as xr
 
 import xstf
 from xstf import weights
+from xstf._method import StsSamples
 from xstf.methods.sts.sts import network as _network
 from xstf.methods.sts.sts.network import Scaling
 from xstf.methods.sts.sts_linear import estimate as _linear
@@ -77,11 +78,13 @@ def test_it_changes_the_dates_without_a_pair_and_no_other(shaken, linear):
 def test_a_change_that_the_dense_image_denies_is_taken_off():
     """A change of what the dense bands see goes, one that they do not see stays."""
     state = _linear.settle(
-        {"spectral": SCENE.spectral.values, "dense": SCENE.dense.values[PAIRED],
-         "sharp": SCENE.sharp.values, "times": np.arange(4.0)}, ratios=(3, 2),
-    )  # fmt: skip
-    seen = state["basis"] @ state["change"].T @ np.full(8, 0.1)
-    bands = state["dense_response"].T @ state["reader"]
+        StsSamples(
+            SCENE.spectral.values, SCENE.dense.values[PAIRED], SCENE.sharp.values, np.arange(4.0)
+        ),
+        ratios=(3, 2),
+    )
+    seen = state.subspace.basis @ state.change.T @ np.full(8, 0.1)
+    bands = state.dense.response.T @ state.subspace.reader
     unseen = np.linalg.svd(bands)[2][-1]
     left = [
         np.abs(
@@ -219,7 +222,7 @@ def test_a_network_that_looks_too_far_is_refused(files):
 def test_it_needs_weights_and_tiles():
     with pytest.raises(ValueError, match="needs weights"):
         fuse(method="sts")
-    with pytest.raises(ValueError, match="tile must be 1 or more"):
+    with pytest.raises(ValueError, match="tile=0: give a whole number of at least 1"):
         fuse(method="sts", weights="fit", tile=0)
 
 

@@ -7,7 +7,9 @@ import copy
 import numpy as np
 import pytest
 
+from xstf._method import StsSamples
 from xstf.methods.sts.sts_linear import estimate as method
+from xstf.methods.sts.sts_linear.steps import DateImages
 from xstf.numerics.degrade import degrade, upsample
 from xstf.scenes import series as _series
 
@@ -51,17 +53,14 @@ class World:
         keep, dates = list(pairs), [PAIRED[p] for p in pairs]
         state = state or self.settled(pairs)
         dense = np.concatenate([self.dense[dates], self.dense[date : date + 1]])
-        return method.predict(
-            self.spectral[keep], dense, self.sharp[keep], times=np.array(dates), target=date,
-            ratios=self.ratios, state=state, **more,
-        )  # fmt: skip
+        images = DateImages(self.spectral[keep], dense, self.sharp[keep], np.array(dates), date)
+        return method.predict(images, ratios=self.ratios, state=state, **more)
 
     def settled(self, pairs=(0, 1, 2)):
         keep, dates = list(pairs), [PAIRED[p] for p in pairs]
-        samples = {
-            "spectral": self.spectral[keep], "dense": self.dense[dates],
-            "sharp": self.sharp[keep], "times": np.array(dates),
-        }  # fmt: skip
+        samples = StsSamples(
+            self.spectral[keep], self.dense[dates], self.sharp[keep], np.array(dates)
+        )
         return method.settle(samples, ratios=self.ratios)
 
 
@@ -107,19 +106,23 @@ def test_a_date_beyond_all_pairs_is_predicted_from_the_nearest(world):
     assert _rmse(found, world.truth[3]) < 0.2 * _rmse(world.truth[2], world.truth[3])
 
 
+def _numbers(state):
+    """Return all arrays and numbers of a scene's state."""
+    return [*state.subspace, *state.dense, state.change]
+
+
 def test_the_order_of_pairs_and_the_unit_of_time_do_not_matter(world, state):
     expected = world.fused(1, state=state)
     turned = [2, 0, 1]
-    samples = {
-        "spectral": world.spectral[turned], "dense": world.dense[[4, 0, 2]],
-        "sharp": world.sharp[turned],
-        "times": np.datetime64("2021-01-01") + np.array([4, 0, 2]) * np.timedelta64(1, "D"),
-    }  # fmt: skip
-    found = method.predict(
-        samples["spectral"], np.concatenate([samples["dense"], world.dense[1:2]]),
-        samples["sharp"], times=samples["times"], target=np.datetime64("2021-01-02"),
-        ratios=RATIOS, state=method.settle(samples, ratios=RATIOS),
+    samples = StsSamples(
+        world.spectral[turned], world.dense[[4, 0, 2]], world.sharp[turned],
+        np.datetime64("2021-01-01") + np.array([4, 0, 2]) * np.timedelta64(1, "D"),
     )  # fmt: skip
+    images = DateImages(
+        samples.spectral, np.concatenate([samples.dense, world.dense[1:2]]), samples.sharp,
+        samples.times, np.datetime64("2021-01-02"),
+    )  # fmt: skip
+    found = method.predict(images, ratios=RATIOS, state=method.settle(samples, ratios=RATIOS))
     np.testing.assert_allclose(found, expected, atol=1e-3)
     assert _rmse(found, expected) < 1e-4
 
@@ -131,8 +134,8 @@ def test_inputs_and_state_stay_as_they_were(world, state):
     after = (world.spectral, world.dense, world.sharp, state)
     for a, b in zip(before[:3], after[:3], strict=True):
         np.testing.assert_array_equal(a, b)
-    for name, value in before[3].items():
-        np.testing.assert_array_equal(value, state[name])
+    for a, b in zip(_numbers(before[3]), _numbers(state), strict=True):
+        np.testing.assert_array_equal(a, b)
     np.testing.assert_array_equal(first, world.fused(1, state=state))
 
 
@@ -198,7 +201,7 @@ def test_missing_pixels_leave_the_settled_numbers_alone(holed):
     holed.sharp[1, :, 50:60, 50:60] = np.nan
     holed.dense[2, :, 30:34, 30:34] = np.nan
     found = holed.settled()
-    assert all(np.isfinite(value).all() for value in found.values())
+    assert all(np.isfinite(value).all() for value in _numbers(found))
     assert _rmse(holed.fused(3, state=found), holed.truth[3]) < 1e-3
 
 
@@ -223,10 +226,7 @@ def _scene_arrays(scene):
 
 def _scene_state(scene):
     spectral, dense, sharp, times, paired = _scene_arrays(scene)
-    samples = {
-        "spectral": spectral, "dense": dense[paired], "sharp": sharp, "times": times[paired]
-    }  # fmt: skip
-    return method.settle(samples, ratios=RATIOS)
+    return method.settle(StsSamples(spectral, dense[paired], sharp, times[paired]), ratios=RATIOS)
 
 
 def _scene_fused(scene, state, date, window=None, inner=None):
@@ -237,10 +237,8 @@ def _scene_fused(scene, state, date, window=None, inner=None):
             cube[..., *(slice(s.start // r, s.stop // r) for s in window)]
             for cube, r in ((spectral, 3), (dense, 2), (sharp, 1))
         )
-    return method.predict(
-        spectral, dense, sharp, times=times[paired], target=times[date], ratios=RATIOS,
-        state=state, inner=inner,
-    )  # fmt: skip
+    images = DateImages(spectral, dense, sharp, times[paired], times[date])
+    return method.predict(images, ratios=RATIOS, state=state, inner=inner)
 
 
 @pytest.fixture(scope="module")

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
+from xstf._method import SharpenSamples
 from xstf.methods.sharpen_spectral import fuse, hysure
 from xstf.numerics import fourier as _fourier
 from xstf.numerics import subspace as _subspace
@@ -37,11 +38,10 @@ def draw(
     return spectral.astype(np.float32), spatial.astype(np.float32), truth
 
 
-def settle(record: Any, spectral: np.ndarray, spatial: np.ndarray, **more: Any) -> dict[str, Any]:
+def settle(record: Any, spectral: np.ndarray, spatial: np.ndarray, **more: Any) -> Any:
     """Return the state of a pair with default parameters."""
-    samples = {"spectral": spectral, "spatial": spatial, **more}
-    state: dict[str, Any] = record.settle(samples, ratio=RATIO, params=record.params())
-    return state
+    samples = SharpenSamples(spectral, spatial, **more)
+    return record.settle(samples, ratio=RATIO, params=record.params())
 
 
 def sharpen(
@@ -49,7 +49,7 @@ def sharpen(
     spectral: np.ndarray,
     spatial: np.ndarray,
     *,
-    state: dict[str, Any] | None = None,
+    state: Any = None,
     inner: tuple[slice, slice] | None = None,
     **params: Any,
 ) -> np.ndarray:
@@ -96,7 +96,7 @@ def test_the_degraded_result_is_the_spectral_cube_within_its_noise(record: Any) 
     noise = 1e-3
     spectral, spatial, _ = draw(noise=noise)
     state = settle(record, spectral, spatial)
-    back = degrade(sharpen(record, spectral, spatial), ratio=RATIO, fwhm=state["fwhm"])
+    back = degrade(sharpen(record, spectral, spatial), ratio=RATIO, fwhm=state.fwhm)
     assert error(back, spectral) < 1.2 * noise
 
 
@@ -128,7 +128,7 @@ def test_the_closed_form_is_the_minimiser(shape: tuple[int, int], ratio: int) ->
     normal += np.kron(np.diag(state["gain"]), np.eye(size)) + 0.7 * np.kron(np.eye(2), rough)
     right = np.kron(state["weight"], blur.T) @ coarse.ravel() + sharp.ravel()
     expected = np.linalg.solve(normal, right).reshape(2, *shape)
-    system = _fourier.build(shape, ratio=ratio, state=state, penalty=0.7)
+    system = _fourier.build(shape, ratio=ratio, penalty=0.7, **state)
     spectrum = _fourier.solve(system, _fourier.transform(coarse), _fourier.transform(sharp))
     assert np.allclose(_fourier.restore(system, spectrum), expected, atol=2e-4)
 
@@ -165,19 +165,19 @@ def test_the_noise_of_each_band_is_found() -> None:
 
 def test_the_directions_are_as_many_as_there_are_spectra() -> None:
     spectral, spatial, _ = draw(noise=1e-3)
-    assert settle(fuse.METHOD, spectral, spatial)["basis"].shape == (24, 4)
+    assert settle(fuse.METHOD, spectral, spatial).basis.shape == (24, 4)
 
 
 def test_a_given_response_is_used() -> None:
     spectral, spatial, _ = draw()
     srf = np.random.default_rng(4).random((4, 24))
     state = settle(fuse.METHOD, spectral, spatial, srf=srf)
-    assert np.allclose(state["response"], srf @ state["basis"])
+    assert np.allclose(state.response, srf @ state.basis)
 
 
 def test_a_given_width_is_used() -> None:
     spectral, spatial, _ = draw()
-    assert settle(fuse.METHOD, spectral, spatial, fwhm=0.7)["fwhm"] == 0.7
+    assert settle(fuse.METHOD, spectral, spatial, fwhm=0.7).fwhm == 0.7
 
 
 @pytest.mark.parametrize("record", RECORDS)

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -23,7 +21,7 @@ def _unchanged(
     *,
     ratio: int,
     params: Params,
-    state: Mapping[str, Any],
+    state: None,
     inner: tuple[slice, slice],
     std: bool,
 ) -> tuple[np.ndarray, None]:
@@ -36,7 +34,7 @@ def _delta(
     *,
     ratio: int,
     params: Params,
-    state: Mapping[str, Any],
+    state: None,
     inner: tuple[slice, slice],
     std: bool,
 ) -> tuple[np.ndarray, None]:

@@ -14,7 +14,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from xstf.numerics.degrade import BLOCK, _psf
+from xstf.numerics.degrade import BLOCK
+from xstf.numerics.psf import psf_table
 
 
 @dataclass(frozen=True)
@@ -59,7 +60,7 @@ class Guide:
 
 def axis(size: int, *, ratio: int, fwhm: float) -> list[tuple[slice, slice, np.ndarray]]:
     """Return blocks ``(coarse part, fine part, matrix)`` of `degrade` along an axis."""
-    index, weight = _psf(size, ratio, fwhm, 0.0)
+    index, weight = psf_table(size, ratio=ratio, fwhm=fwhm)
     out = []
     for start in range(0, len(index), BLOCK):
         part = slice(start, min(start + BLOCK, len(index)))

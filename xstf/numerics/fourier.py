@@ -16,14 +16,12 @@ Images are periodic here, so they are mirrored around their border first.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from scipy import fft
 
-from xstf.numerics.degrade import PSF_REACH, _psf
+from xstf.numerics.psf import point_spread
 
 # Coarse pixels mirrored around the image at least: with fewer, what lies at the opposite border is
 # seen through the period; and how many more are tried to find a length that transforms fast.
@@ -56,7 +54,13 @@ class System:
 
 
 def build(
-    shape: tuple[int, int], *, ratio: int, state: Mapping[str, Any], penalty: float
+    shape: tuple[int, ...],
+    *,
+    ratio: int,
+    gain: np.ndarray,
+    weight: np.ndarray,
+    fwhm: float,
+    penalty: float,
 ) -> System:
     """Return the system for fine images of ``shape``, margins included.
 
@@ -65,21 +69,25 @@ def build(
     shape : (int, int)
         Multiples of ``ratio``.
     ratio : int
-    state : dict
-        What `_subspace.learn` returned.
+    gain : ndarray (k,)
+        Diagonal of ``R' P R``.
+    weight : ndarray (k, k)
+        ``W``.
+    fwhm : float
+        Full width at half maximum of the point spread, in coarse pixels.
     penalty : float
         Weight of the squared differences between neighbours.
     """
-    gain, weight = state["gain"], state["weight"]
-    rows, cols = (_transfer(n, ratio, state["fwhm"]) for n in shape)
-    half = shape[1] // 2 + 1
+    height, width = shape
+    rows, cols = (_transfer(n, ratio, fwhm) for n in shape)
+    half = width // 2 + 1
     blur = rows[:, None] * cols[:half]
-    inverse = 1 / (gain[:, None, None] + penalty * roughness(shape)[:, :half])
+    inverse = 1 / (gain[:, None, None] + penalty * roughness((height, width))[:, :half])
     power = np.abs(blur) ** 2 * inverse
-    joint = np.moveaxis(_fold(power, ratio, shape[1]).real, 0, -1)
+    joint = np.moveaxis(_fold(power, ratio, width).real, 0, -1)
     couple = np.linalg.inv(joint[..., None] * np.eye(len(gain)) + np.linalg.inv(weight))
     return System(
-        ratio, shape, blur.astype(np.complex64), inverse.astype(np.float32),
+        ratio, (height, width), blur.astype(np.complex64), inverse.astype(np.float32),
         couple.astype(np.float32),
     )  # fmt: skip
 
@@ -110,21 +118,12 @@ def share(*, ratio: int, fwhm: float, size: int = 64) -> float:
 
 def _transfer(size: int, ratio: int, fwhm: float) -> np.ndarray:
     """Return the transform of the point spread of coarse pixel 0 on a ring of ``size``."""
-    weight = point_spread(ratio, fwhm)
+    weight = point_spread(ratio=ratio, fwhm=fwhm)
     # Its centre is that of coarse pixel 0, between two fine ones if the ratio is even.
     first = (ratio - 1 - (len(weight) - 1)) // 2
     ring = np.zeros(size)
     np.add.at(ring, (first + np.arange(len(weight))) % size, weight)
     return np.asarray(fft.fft(ring))
-
-
-def point_spread(ratio: int, fwhm: float) -> np.ndarray:
-    """Return the weights of the fine pixels around a coarse one's centre, along one axis."""
-    # The row of a coarse pixel so far from both ends that nothing is mirrored.
-    middle = 2 * PSF_REACH
-    weight = _psf(2 * middle * ratio, ratio, fwhm, 0.0)[1][middle]
-    used = np.flatnonzero(weight)
-    return np.asarray(weight[used[0] : used[-1] + 1], np.float64)
 
 
 def solve(system: System, coarse: np.ndarray, right: np.ndarray) -> np.ndarray:
@@ -182,7 +181,7 @@ def _tile(spectrum: np.ndarray, system: System) -> np.ndarray:
     return np.asarray(repeated[:, :, : system.shape[1] // 2 + 1])
 
 
-def margins(sides: tuple[int, int]) -> tuple[int, int]:
+def margins(sides: tuple[int, ...]) -> tuple[int, int]:
     """Return how many coarse pixels to mirror at either end of each axis."""
     return _margin(sides[0]), _margin(sides[1])
 
@@ -197,7 +196,7 @@ def mirror(images: np.ndarray, margin: tuple[int, int]) -> np.ndarray:
     return np.pad(images, [(0, 0), *((m, m) for m in margin)], mode="symmetric")
 
 
-def crop(images: np.ndarray, margin: tuple[int, int], inner: tuple[slice, slice]) -> Any:
+def crop(images: np.ndarray, margin: tuple[int, int], inner: tuple[slice, slice]) -> np.ndarray:
     """Return the wanted part of images with margins."""
     rows, cols = (slice(m + s.start, m + s.stop) for m, s in zip(margin, inner, strict=True))
     return images[:, rows, cols]

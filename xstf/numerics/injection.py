@@ -16,17 +16,19 @@ decide else. It is a ridge regression, its strength chosen by generalised cross-
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 
 from xstf.numerics.degrade import (
     FILL_REACH,
-    PSF_REACH,
     SINC_REACH,
     UPSAMPLE_REACH,
     fill,
     round_trip,
     spread,
 )
+from xstf.numerics.psf import PSF_REACH
 from xstf.numerics.response import PIXELS, ROUNDING, STRENGTHS
 
 # Pixels from which the noise can be told.
@@ -39,42 +41,52 @@ RETURNS = 2
 SMOOTH = (0.25, 0.5, 0.25)
 
 
-def components(spectral: np.ndarray, *, denoise: bool) -> dict[str, np.ndarray]:
-    """Return the maps between bands and components: ``centre``, ``into``, ``back``.
+class Components(NamedTuple):
+    """The maps between bands and components.
+
+    Parameters
+    ----------
+    centre : ndarray (band,)
+    into : ndarray (component, band) or None
+    back : ndarray (band, component) or None
+        The cube without noise is ``centre + back @ into @ (spectral - centre)``. None where the
+        noise cannot be told from the rest: the bands are their own components then.
+    """
+
+    centre: np.ndarray
+    into: np.ndarray | None = None
+    back: np.ndarray | None = None
+
+
+def components(spectral: np.ndarray, *, denoise: bool) -> Components:
+    """Return the maps between bands and components.
 
     Parameters
     ----------
     spectral : ndarray (band, y, x)
     denoise : bool
         Whether components are wanted at all.
-
-    Returns
-    -------
-    dict
-        ``centre`` (band,), and if the cube has noise that can be told from the rest ``into``
-        (component, band) and ``back`` (band, component): the cube without it is
-        ``centre + back @ into @ (spectral - centre)``.
     """
     flat = spectral.reshape(len(spectral), -1)
     valid = np.flatnonzero(np.isfinite(flat).all(axis=0))
     valid = valid[:: -(-len(valid) // PIXELS) or 1]
     if len(valid) < 2:
-        return {"centre": _means(flat)}
+        return Components(_means(flat))
     bands = flat[:, valid].astype(np.float64)
     centre = bands.mean(axis=1)
     bands -= centre[:, None]
     if not denoise or len(valid) < FEWEST_PIXELS:
-        return {"centre": centre}
+        return Components(centre)
     scale = _noise(bands)
     gram = (bands @ bands.T) / np.outer(scale, scale) / len(valid)
     values, vectors = np.linalg.eigh(gram)
     kept = _shrink(np.sqrt(np.maximum(values, 0)), len(bands) / len(valid))
     chosen = kept > 0
     if not 0 < 2 * chosen.sum() < len(bands):
-        return {"centre": centre}
+        return Components(centre)
     back = vectors[:, chosen] * scale[:, None]
     into = (vectors[:, chosen] * kept[chosen]).T / scale
-    return {"centre": centre, "into": into, "back": back}
+    return Components(centre, into, back)
 
 
 def _means(flat: np.ndarray) -> np.ndarray:
@@ -111,15 +123,15 @@ def _shrink(singular: np.ndarray, aspect: float) -> np.ndarray:
     return np.sqrt(np.where(above, gap, 0)) / np.where(above, square, 1)
 
 
-def project(spectral: np.ndarray, maps: dict[str, np.ndarray]) -> np.ndarray:
+def project(spectral: np.ndarray, maps: Components) -> np.ndarray:
     """Return the components ``(component, y, x)``, float32, NaN where too few bands are valid.
 
     Without components these are the bands less their centres.
     """
-    bands = spectral - maps["centre"].astype(np.float32)[:, None, None]
-    if "into" not in maps:
+    bands = spectral - maps.centre.astype(np.float32)[:, None, None]
+    if maps.into is None or maps.back is None:
         return bands
-    into, back = maps["into"].astype(np.float32), maps["back"].astype(np.float32)
+    into, back = maps.into.astype(np.float32), maps.back.astype(np.float32)
     flat = bands.reshape(len(bands), -1)
     missing = np.isnan(flat)
     out = into @ np.where(missing, 0, flat)
@@ -132,12 +144,12 @@ def project(spectral: np.ndarray, maps: dict[str, np.ndarray]) -> np.ndarray:
     return out.reshape(len(into), *bands.shape[1:])
 
 
-def restore(values: np.ndarray, maps: dict[str, np.ndarray]) -> np.ndarray:
+def restore(values: np.ndarray, maps: Components) -> np.ndarray:
     """Return bands ``(band, y, x)``, float32, from components."""
-    if "back" in maps:
-        flat = maps["back"].astype(np.float32) @ values.reshape(len(values), -1)
+    if maps.back is not None:
+        flat = maps.back.astype(np.float32) @ values.reshape(len(values), -1)
         values = flat.reshape(-1, *values.shape[1:])
-    return np.asarray(values + maps["centre"].astype(np.float32)[:, None, None])
+    return np.asarray(values + maps.centre.astype(np.float32)[:, None, None])
 
 
 def coefficients(targets: np.ndarray, guides: np.ndarray) -> np.ndarray:

@@ -2,16 +2,23 @@
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from typing import TypeAlias
 
 import numpy as np
+
+# Patches of both cubes by name, ``fine_0``, ``coarse_0``, ``fine_1`` …: `(pair, band, y, x)`, and
+# one image more of the coarse one. Arrays of numpy or, before a run, of dask.
+Samples: TypeAlias = Mapping[str, np.ndarray]
 
 SAMPLE = 2_000_000  # fine values that prepare may take in all
 PATCH = 8  # coarse pixels along the side of a sampled patch
 THIN = 16  # fine pixels along the side of a coarse one that a patch keeps
 
 
-def sample_patches(fine: Any, coarse: Any, *, ratio: int, params: Any) -> dict[str, Any]:
+def sample_patches(
+    fine: np.ndarray, coarse: np.ndarray, *, ratio: int, params: object
+) -> dict[str, np.ndarray]:
     """Return patches of whole coarse pixels: the whole scene, or evenly spaced ones."""
     pairs, bands, height, width = fine.shape
     if pairs * bands * height * width <= SAMPLE:
@@ -23,7 +30,7 @@ def sample_patches(fine: Any, coarse: Any, *, ratio: int, params: Any) -> dict[s
         np.linspace(0, max(n - PATCH, 0), min(per_side, -(-n // PATCH))).astype(np.int64)
         for n in coarse.shape[-2:]
     )
-    samples: dict[str, Any] = {}
+    samples: dict[str, np.ndarray] = {}
     for n, (top, left) in enumerate((t, s) for t in tops for s in lefts):
         part = coarse[..., top : top + PATCH, left : left + PATCH]
         rows, cols = (
@@ -35,7 +42,7 @@ def sample_patches(fine: Any, coarse: Any, *, ratio: int, params: Any) -> dict[s
     return samples
 
 
-def patches_of(samples: dict[str, Any]) -> list[tuple[np.ndarray, np.ndarray]]:
+def patches_of(samples: Samples) -> list[tuple[np.ndarray, np.ndarray]]:
     """Return the patches of both cubes, one with the other."""
     return [(samples[f"fine_{n}"], samples[f"coarse_{n}"]) for n in range(len(samples) // 2)]
 

@@ -17,9 +17,8 @@ Nothing here knows wavelengths; the order of the bands is taken for theirs.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 from scipy.linalg import cholesky, solve_triangular
@@ -52,50 +51,95 @@ REGISTER_REACH = SINC_REACH + FILL_REACH
 ROUNDING = 1e-9
 
 
-def respond(samples: Mapping[str, np.ndarray], *, ratio: int) -> dict[str, Any]:
+class Position(NamedTuple):
+    """How wide the coarse pixels look, and where.
+
+    Parameters
+    ----------
+    fwhm : float
+        Of the point spread, in coarse pixels.
+    shift : ndarray (2,)
+        Down and right in fine pixels: what `register` takes to move the spatial cube onto the
+        spectral one.
+    """
+
+    fwhm: float
+    shift: np.ndarray
+
+
+class Response(NamedTuple):
+    """How the sensor of the spatial cube sees the spectral one.
+
+    Parameters
+    ----------
+    srf : ndarray (guide_band, band)
+        The spectral response.
+    offset : ndarray (guide_band,)
+        ``degrade(spatial) = srf @ spectral + offset`` after a move by `shift`.
+    fwhm : float
+    shift : ndarray (2,)
+        As in `Position`.
+    """
+
+    srf: np.ndarray
+    offset: np.ndarray
+    fwhm: float
+    shift: np.ndarray
+
+
+def respond(
+    spectral: np.ndarray,
+    spatial: np.ndarray,
+    *,
+    ratio: int,
+    srf: np.ndarray | None = None,
+    fwhm: float | None = None,
+    shift: np.ndarray | None = None,
+) -> Response:
     """Return the response of the spatial sensor: what is given, and estimates of the rest.
 
     Parameters
     ----------
-    samples : dict
-        ``"spectral"`` (band, y / ratio, x / ratio), ``"spatial"`` (guide_band, y, x), and where
-        they are known ``"srf"`` (guide_band, band) and ``"fwhm"``, in coarse pixels.
+    spectral : ndarray (band, y / ratio, x / ratio)
+    spatial : ndarray (guide_band, y, x)
     ratio : int
         Fine pixels in a coarse one, along a side.
-
-    Returns
-    -------
-    dict
-        ``fwhm`` in coarse pixels; ``shift`` (2,), down and right in fine pixels, what `register`
-        takes to bring the spatial cube onto the spectral one; ``srf`` (guide_band, band) and
-        ``offset`` (guide_band,), with ``degrade(spatial) = srf @ spectral + offset`` after that.
+    srf : ndarray (guide_band, band), optional
+    fwhm : float, optional
+        In coarse pixels.
+    shift : ndarray (2,), optional
+        Fine pixels.
     """
-    fwhm, shift = locate(samples, ratio=ratio)
-    spectral, spatial = samples["spectral"], register(samples["spatial"], shift=shift)
-    srf = samples.get("srf")
+    fwhm, shift = locate(spectral, spatial, ratio=ratio, fwhm=fwhm, shift=shift)
+    spatial = register(spatial, shift=shift)
     if srf is None:
         srf, offset = estimate_srf(spectral, spatial, ratio=ratio, fwhm=fwhm)
     else:
         srf = np.asarray(srf, np.float64)
         bands, guides = common_pixels(spectral, degrade(spatial, ratio=ratio, fwhm=fwhm))
         offset = (guides - bands @ srf.T).mean(axis=0) if len(bands) else np.zeros(len(srf))
-    return {"srf": srf, "offset": offset, "fwhm": fwhm, "shift": shift}
+    return Response(srf, offset, fwhm, shift)
 
 
-def locate(samples: Mapping[str, np.ndarray], *, ratio: int) -> tuple[float, np.ndarray]:
-    """Return ``fwhm`` and ``shift`` as `respond` does, without the spectral response."""
-    spectral, spatial = samples["spectral"], samples["spatial"]
-    known = samples.get("fwhm")
-    fwhm = estimate_fwhm(spectral, spatial, ratio=ratio) if known is None else float(known)
-    if "shift" in samples:
-        return fwhm, np.asarray(samples["shift"], np.float64)
-    shift = estimate_shift(spectral, spatial, ratio=ratio, fwhm=fwhm)
-    if shift.any() and known is None:
+def locate(
+    spectral: np.ndarray,
+    spatial: np.ndarray,
+    *,
+    ratio: int,
+    fwhm: float | None = None,
+    shift: np.ndarray | None = None,
+) -> Position:
+    """Return width and shift, given or estimated; parameters as of `respond`."""
+    width = estimate_fwhm(spectral, spatial, ratio=ratio) if fwhm is None else float(fwhm)
+    if shift is not None:
+        return Position(width, np.asarray(shift, np.float64))
+    shift = estimate_shift(spectral, spatial, ratio=ratio, fwhm=width)
+    if shift.any() and fwhm is None:
         # A position that is off looks like blur.
         moved = register(spatial, shift=shift)
-        fwhm = estimate_fwhm(spectral, moved, ratio=ratio)
-        shift = estimate_shift(spectral, spatial, ratio=ratio, fwhm=fwhm)
-    return fwhm, shift
+        width = estimate_fwhm(spectral, moved, ratio=ratio)
+        shift = estimate_shift(spectral, spatial, ratio=ratio, fwhm=width)
+    return Position(width, shift)
 
 
 def register_halo(ratio: int) -> int:

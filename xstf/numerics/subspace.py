@@ -18,14 +18,14 @@ With ``H (band, n)`` the spectral cube on the coarse grid and ``M`` the spatial 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 
 from xstf.numerics.degrade import degrade, fill, upsample
-from xstf.numerics.fourier import point_spread, share
+from xstf.numerics.fourier import share
+from xstf.numerics.psf import point_spread
 from xstf.numerics.response import common_pixels, estimate_fwhm
 
 # Pixels per band in a regression of bands on each other, at least.
@@ -63,34 +63,67 @@ class Noise:
     bounded: bool
 
 
-def learn(
-    samples: Mapping[str, np.ndarray], *, ratio: int, rank: int, noise_model: Noise
-) -> dict[str, Any]:
-    """Return the subspace of a pair of cubes.
+class Subspace(NamedTuple):
+    """The directions in which the spectra of a pair of cubes vary.
 
     Parameters
     ----------
-    samples : dict
-        ``"spectral"`` (band, y / ratio, x / ratio), ``"spatial"`` (guide_band, y, x), and where
-        they are known ``"srf"`` (guide_band, band) and ``"fwhm"``, in coarse pixels.
+    mean : ndarray (band,)
+    basis : ndarray (band, k)
+        Spectra are ``mean + basis v``.
+    reader : ndarray (k, band)
+        ``v = reader (h - mean)``.
+    weight : ndarray (k, k)
+        Inverse of the noise of ``v``.
+    response : ndarray (guide_band, k)
+    offset : ndarray (guide_band,)
+        ``m = response v + offset``.
+    precision : ndarray (guide_band, guide_band)
+        Inverse of the covariance of the error of that.
+    gain : ndarray (k,)
+        The diagonal of ``response' precision response``.
+    fwhm : float
+        Of the point spread, in coarse pixels.
+    """
+
+    mean: np.ndarray
+    basis: np.ndarray
+    reader: np.ndarray
+    weight: np.ndarray
+    response: np.ndarray
+    offset: np.ndarray
+    precision: np.ndarray
+    gain: np.ndarray
+    fwhm: float
+
+
+def learn(
+    spectral: np.ndarray,
+    spatial: np.ndarray,
+    *,
+    ratio: int,
+    rank: int,
+    noise_model: Noise,
+    srf: np.ndarray | None = None,
+    fwhm: float | None = None,
+) -> Subspace | None:
+    """Return the subspace of a pair of cubes, None if they say nothing of each other.
+
+    Parameters
+    ----------
+    spectral : ndarray (band, y / ratio, x / ratio)
+    spatial : ndarray (guide_band, y, x)
     ratio : int
         Fine pixels in a coarse one, along a side.
     rank : int
         The most directions.
     noise_model : Noise
-
-    Returns
-    -------
-    dict
-        ``mean`` (band,), ``basis`` (band, k), ``reader`` (k, band) with ``v = reader (h - mean)``,
-        ``weight`` (k, k), the inverse of the noise of ``v``; ``response`` (guide_band, k) and
-        ``offset`` (guide_band,) with ``m = response v + offset``, up to an error whose covariance
-        is the inverse of ``precision`` (guide_band, guide_band); ``gain`` (k,), the diagonal of
-        ``response' precision response``; ``fwhm``. Nothing but ``fwhm`` if the pair says nothing.
+    srf : ndarray (guide_band, band), optional
+        Estimated by default, as is the next.
+    fwhm : float, optional
+        In coarse pixels.
     """
-    spectral, spatial = samples["spectral"], samples["spatial"]
-    known = samples.get("fwhm")
-    fwhm = estimate_fwhm(spectral, spatial, ratio=ratio) if known is None else float(known)
+    fwhm = estimate_fwhm(spectral, spatial, ratio=ratio) if fwhm is None else float(fwhm)
     low = degrade(spatial, ratio=ratio, fwhm=fwhm)
     bands, guides = common_pixels(spectral, low)
     count = len(bands)
@@ -99,15 +132,14 @@ def learn(
     variance = noise(spectral, low, bands - mean, guides)
     seen = variance > 0
     if most < 1 or not seen.any() or not guides.var(axis=0).any():
-        return {"fwhm": fwhm}
+        return None
     unit = np.sqrt(np.where(seen, variance, 1))
     basis, reader = _directions((bands - mean) * (seen / unit), most)
     basis, reader = basis * np.where(seen, unit, 0)[:, None], reader * (seen / unit)
     scale = _detail(np.tensordot(reader.astype(np.float32), spectral, 1))
     scale /= np.sqrt(share(ratio=ratio, fwhm=fwhm))
     basis, reader = basis @ scale, np.linalg.solve(scale, reader)
-    given = samples.get("srf")
-    response = None if given is None else np.asarray(given, np.float64) @ basis
+    response = None if srf is None else np.asarray(srf, np.float64) @ basis
     values = (bands - mean) @ reader.T
     response, misfit = _respond(values, guides, np.linalg.inv(scale.T @ scale), response)
     # From here on in units of the fine detail that the spatial cube shows.
@@ -117,12 +149,11 @@ def learn(
     departure = _departure(np.diag(misfit), spatial, ratio, fwhm, noise_model)
     precision = np.linalg.inv(misfit * departure[:, None] * departure)
     gain, turn = np.linalg.eigh(response.T @ precision @ response)
-    return {
-        "mean": mean, "basis": basis @ turn, "reader": turn.T @ reader,
-        "weight": turn.T @ (scale.T @ scale) @ turn, "response": response @ turn,
-        "offset": guides.mean(axis=0), "precision": precision, "gain": np.maximum(gain, 0),
-        "fwhm": fwhm,
-    }  # fmt: skip
+    return Subspace(
+        mean=mean, basis=basis @ turn, reader=turn.T @ reader,
+        weight=turn.T @ (scale.T @ scale) @ turn, response=response @ turn,
+        offset=guides.mean(axis=0), precision=precision, gain=np.maximum(gain, 0), fwhm=fwhm,
+    )  # fmt: skip
 
 
 def noise(
@@ -258,14 +289,14 @@ def _departure(
     fine one, where the point spread has not averaged it. If the noise is bounded, then by what the
     guide bands do not share with each other.
     """
-    averaging = (point_spread(ratio, fwhm) ** 2).sum() ** 2
+    averaging = (point_spread(ratio=ratio, fwhm=fwhm) ** 2).sum() ** 2
     factor = np.full(len(misfit), averaging**-noise.whiteness)
     if noise.bounded:
-        factor = np.minimum(factor, 1 + _unshared(spatial) / misfit)
+        factor = np.minimum(factor, 1 + unshared_variance(spatial) / misfit)
     return np.asarray(np.sqrt(factor))
 
 
-def _unshared(spatial: np.ndarray) -> np.ndarray:
+def unshared_variance(spatial: np.ndarray) -> np.ndarray:
     """Return the variance that white noise would need to make the guides' unshared texture."""
     center = spatial[:, 1:-1, 1:-1]
     sides = (
@@ -284,52 +315,50 @@ def _unshared(spatial: np.ndarray) -> np.ndarray:
     return out
 
 
-def read(spectral: np.ndarray, state: Mapping[str, Any]) -> np.ndarray:
+def read(spectral: np.ndarray, state: Subspace) -> np.ndarray:
     """Return the coefficients ``(k, y, x)`` of a spectral cube, without a gap.
 
     Where some bands are missing the others decide; where all are, the pixels near by.
     """
-    centred = spectral - state["mean"][:, None, None]
-    out = np.tensordot(state["reader"], centred, 1)
+    centred = spectral - state.mean[:, None, None]
+    out = np.tensordot(state.reader, centred, 1)
     missing = np.isnan(centred)
     some = missing.any(axis=0) & ~missing.all(axis=0)
     if some.any():
-        weighted = state["weight"] @ state["reader"]
+        weighted = state.weight @ state.reader
         patterns, which = np.unique(missing[:, some], axis=1, return_inverse=True)
         values = centred[:, some]
         found = np.empty((len(out), values.shape[1]))
         for number, pattern in enumerate(patterns.T):
             own, seen = which.ravel() == number, ~pattern
-            normal = weighted[:, seen] @ state["basis"][seen]
+            normal = weighted[:, seen] @ state.basis[seen]
             right = weighted[:, seen] @ values[seen][:, own]
             found[:, own] = np.linalg.lstsq(normal, right, rcond=ROUNDING)[0]
         out[:, some] = found
     return fill(out)
 
 
-def drive(
-    spatial: np.ndarray, coarse: np.ndarray, state: Mapping[str, Any], ratio: int
-) -> np.ndarray:
+def drive(spatial: np.ndarray, coarse: np.ndarray, state: Subspace, ratio: int) -> np.ndarray:
     """Return what the spatial cube says of the coefficients, ``response' precision m``.
 
     Missing pixels are taken to agree with the coarse coefficients.
     """
-    deviation = spatial - state["offset"][:, None, None].astype(np.float32)
+    deviation = spatial - state.offset[:, None, None].astype(np.float32)
     missing = np.isnan(deviation)
     if missing.any():
-        expected = np.tensordot(state["response"], upsample(coarse, ratio=ratio), 1)
+        expected = np.tensordot(state.response, upsample(coarse, ratio=ratio), 1)
         deviation = np.where(missing, expected, deviation)
-    pull = state["response"].T @ state["precision"]
+    pull = state.response.T @ state.precision
     return np.tensordot(pull.astype(np.float32), deviation.astype(np.float32), 1)
 
 
 def write(
-    values: np.ndarray, spectral: np.ndarray, spatial: np.ndarray, state: Mapping[str, Any],
+    values: np.ndarray, spectral: np.ndarray, spatial: np.ndarray, state: Subspace,
     ratio: int, inner: tuple[slice, slice],
 ) -> np.ndarray:  # fmt: skip
     """Return the spectra of coefficients ``(k, inner)``, missing where an input is."""
-    basis = state["basis"].astype(np.float32)
-    out = np.tensordot(basis, values, 1) + state["mean"].astype(np.float32)[:, None, None]
+    basis = state.basis.astype(np.float32)
+    out = np.tensordot(basis, values, 1) + state.mean.astype(np.float32)[:, None, None]
     return mask(out, spectral, spatial, ratio, inner)
 
 

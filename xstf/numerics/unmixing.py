@@ -7,7 +7,7 @@ done this way is said in ``fsdaf``.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -22,7 +22,48 @@ FEWEST = 8  # coarse pixels without which nothing is unmixed
 SPILLS = np.arange(0.0, 0.34, 0.03)  # shares of the neighbours that are tried, 1 / 3: all alike
 
 
-def find_classes(images: list[np.ndarray], count: int) -> dict[str, np.ndarray]:
+class Classes(NamedTuple):
+    """Classes of land cover, soft: a pixel between two centres takes part in both.
+
+    Parameters
+    ----------
+    mean, scale : ndarray (band,)
+        A pixel's place is ``(value - mean) * scale``; NaN for bands that are missing everywhere,
+        and a scale of 0 for those that tell nothing.
+    centres : ndarray (class, band)
+        Places of the class centres.
+    spread : float
+        Mean squared distance from the nearest centre, per axis.
+    """
+
+    mean: np.ndarray
+    scale: np.ndarray
+    centres: np.ndarray
+    spread: float
+
+
+class Changes(NamedTuple):
+    """What the coarse change is made of, by band.
+
+    Parameters
+    ----------
+    slope : ndarray (band,)
+        Of the change on the deviation from the mean, within classes.
+    step : ndarray (band, class)
+        Change of each class.
+    spill : float
+        Share of each neighbour in a coarse pixel.
+    variance : ndarray (band,)
+        Of the coarse change, NaN where too little is there.
+    """
+
+    slope: np.ndarray
+    step: np.ndarray
+    spill: float
+    variance: np.ndarray
+
+
+def find_classes(images: list[np.ndarray], count: int) -> Classes:
     """Return mean and scale of the bands, and the class centres in these units."""
     lattice = max(8, round(LATTICE / len(images) ** 0.5))
     pixels = np.concatenate([_thinned(image, lattice) for image in images], axis=1)
@@ -30,7 +71,7 @@ def find_classes(images: list[np.ndarray], count: int) -> dict[str, np.ndarray]:
     pixels = pixels[:, ~np.isnan(pixels[live]).any(axis=0)]
     if not live.any() or pixels.shape[1] == 0:
         dead = np.full(len(live), np.nan)
-        return {"mean": dead, "scale": dead, "centres": dead[None], "spread": np.ones(1)}
+        return Classes(dead, dead, dead[None], 1.0)
     mean = np.where(live, np.nan_to_num(pixels).mean(axis=1), 0.0)
     deviation = np.where(live[:, None], pixels - mean[:, None], 0.0)
     std = np.sqrt((deviation**2).mean(axis=1))
@@ -39,7 +80,7 @@ def find_classes(images: list[np.ndarray], count: int) -> dict[str, np.ndarray]:
     scale = np.where(some, 1.0 / np.where(some, std, 1.0), 0.0)
     centres, spread = _kmeans(deviation.T * scale, count)
     scale = np.where(live, scale, np.nan)
-    return {"mean": mean, "scale": scale, "centres": centres, "spread": np.array([spread])}
+    return Classes(mean, scale, centres, spread)
 
 
 def _thinned(image: np.ndarray, lattice: int) -> np.ndarray:
@@ -93,15 +134,13 @@ def _distances(pixels: np.ndarray, centres: np.ndarray) -> np.ndarray:
 Patch: TypeAlias = tuple[np.ndarray, np.ndarray, np.ndarray]  # fine, its coarse, the target's
 
 
-def find_changes(
-    patches: list[Patch], classes: dict[str, np.ndarray], pairs: int, ridge: float
-) -> dict[str, np.ndarray]:
+def find_changes(patches: list[Patch], classes: Classes, pairs: int, ridge: float) -> Changes:
     """Return what each class and the term within classes add to the change, per band."""
     views = [_coarse_view(fine, coarse, classes) for fine, coarse, _ in patches]
     coarse = [c.astype(np.float64) for _, c, _ in patches]
     change = [t - c for (_, _, t), c in zip(patches, coarse, strict=True)]
     spill, trust = _spill([m for m, _ in views], coarse)
-    bands, count = len(classes["scale"]), len(classes["centres"])
+    bands, count = len(classes.scale), len(classes.centres)
     slope, step, variance = np.zeros(bands), np.zeros((bands, count)), np.full(bands, np.nan)
     # Each patch: band means, coarse, change, then the shares of the classes.
     rows = [
@@ -118,12 +157,7 @@ def find_changes(
         slope[b] = trust[b] * (x * y).mean() / power if power > 0 else 0.0
         step[b] = trust[b] * _ridge(np.array(shares), y - slope[b] * mean, ridge)
     # The mean of two fine images is nearer to the mean than either: half of it is done by that.
-    return {
-        "slope": slope / max(1, pairs),
-        "step": step,
-        "spill": np.array([spill]),
-        "variance": variance,
-    }
+    return Changes(slope / max(1, pairs), step, spill, variance)
 
 
 def _usable(rows: list[np.ndarray]) -> np.ndarray:
@@ -142,15 +176,15 @@ def _ridge(x: np.ndarray, y: np.ndarray, ridge: float) -> np.ndarray:
 
 
 def _coarse_view(
-    fine: np.ndarray, coarse: np.ndarray, classes: dict[str, np.ndarray]
+    fine: np.ndarray, coarse: np.ndarray, classes: Classes
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return block means of bands and class shares, NaN where too little of a block is seen."""
     ratio = fine.shape[-1] // coarse.shape[-1]
-    bands, count = len(fine), len(classes["centres"])
+    bands, count = len(fine), len(classes.centres)
     share = np.concatenate([np.zeros((bands, count)), np.eye(count)])
     own = np.concatenate([np.eye(bands), np.zeros((count, bands))])
     fine = np.ascontiguousarray(fine, np.float32)
-    _, mean, valid = predict(fine, ratio, *unpacked(classes), share, own)
+    _, mean, valid = predict(fine, ratio, classes, share, own)
     mean = np.where(valid >= SEEN * ratio * ratio, mean, np.nan)
     return mean[:bands], mean[bands:]
 
@@ -219,30 +253,23 @@ def _along(image: np.ndarray, weights: np.ndarray, axis: int) -> np.ndarray:
     return total
 
 
-def unpacked(classes: dict[str, np.ndarray]) -> tuple[np.ndarray, np.ndarray, np.ndarray, float]:
-    """Return mean and scale of the bands, the class centres and their spread."""
-    return classes["mean"], classes["scale"], classes["centres"], float(classes["spread"][0])
-
-
 @jit
 def predict(
     fine: np.ndarray,
     ratio: int,
-    mean: np.ndarray,
-    scale: np.ndarray,
-    centres: np.ndarray,
-    spread: float,
+    classes: Classes,
     step: np.ndarray,
     slope: np.ndarray,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return ``step @ shares + slope @ deviations``, its block means and the pixels in them."""
     bands, height, width = fine.shape
-    outs, classes = step.shape
+    mean, scale, centres, spread = classes
+    outs, size = step.shape
     out = np.full((outs, height, width), np.float32(np.nan))
     total = np.zeros((outs, height // ratio, width // ratio))
     count = np.zeros((height // ratio, width // ratio))
     deviation = np.zeros(bands)
-    share = np.empty(classes)
+    share = np.empty(size)
     for y in range(height):
         for x in range(width):
             lives = 0
@@ -255,7 +282,7 @@ def predict(
             if lives == 0 or not known:
                 continue
             nearest = np.inf
-            for c in range(classes):
+            for c in range(size):
                 distance = 0.0
                 for b in range(bands):
                     if not np.isnan(scale[b]):
@@ -264,13 +291,13 @@ def predict(
                 share[c] = distance
                 nearest = min(nearest, distance)
             norm = 0.0
-            for c in range(classes):
+            for c in range(size):
                 share[c] = np.exp((nearest - share[c]) / (2.0 * spread))
                 norm += share[c]
             count[y // ratio, x // ratio] += 1.0
             for o in range(outs):
                 value = 0.0
-                for c in range(classes):
+                for c in range(size):
                     value += step[o, c] * share[c]
                 value /= norm
                 for b in range(bands):

@@ -12,6 +12,7 @@ from pyproj import CRS, Transformer
 from scipy.sparse import csr_array
 
 from xstf import simulate
+from xstf.numerics.psf import gaussian, sigma_of
 from xstf.scenes import sentinels
 from xstf.scenes.farmland import LIGHT, RADAR
 from xstf.scenes.phenology import BANDS, EVENT, Land
@@ -26,7 +27,7 @@ _COARSE_CRS = "+proj=sinu +lon_0=0 +x_0=0 +y_0=0 +R=6371007.181 +units=m +no_def
 _WORLD = (-20015109.354, 10007554.677)
 _COARSE_PIXEL = 463.312716528
 _COARSE_MARGIN = 2  # coarse pixels around the fine scene
-_SIGMA = _COARSE_PIXEL / (2 * np.sqrt(2 * np.log(2)))  # of a PSF one coarse pixel wide, metres
+_SIGMA = sigma_of(_COARSE_PIXEL)  # of a PSF one coarse pixel wide, metres
 _REACH = 3.0  # standard deviations that the PSF is followed for
 
 _FIRST_DAY, _EVERY, _DATES = 81, 16, 12  # day of 2021, days
@@ -345,16 +346,18 @@ def _coarse_grid(size: int) -> tuple[np.ndarray, np.ndarray, csr_array, int]:
     reach = int(np.ceil(_REACH * sigma))
     outside = max(-across.min(), -down.min(), across.max() - size, down.max() - size)
     pad = int(np.ceil(outside)) + reach + 1
-    return x, y, _psf(down + pad, across + pad, sigma, reach, size + 2 * pad), pad
+    return x, y, _weights(down + pad, across + pad, sigma, reach, size + 2 * pad), pad
 
 
-def _psf(down: np.ndarray, across: np.ndarray, sigma: float, reach: int, side: int) -> csr_array:
+def _weights(
+    down: np.ndarray, across: np.ndarray, sigma: float, reach: int, side: int
+) -> csr_array:
     """Return Gaussian weights (coarse pixel, fine pixel of a square image), each row with sum 1."""
     window = np.arange(-reach, reach + 1)
     rows = np.rint(down).astype(int)[:, None] + window
     columns = np.rint(across).astype(int)[:, None] + window
-    vertical = np.exp(-(((rows - down[:, None]) / sigma) ** 2) / 2)
-    level = np.exp(-(((columns - across[:, None]) / sigma) ** 2) / 2)
+    vertical = gaussian(rows - down[:, None], sigma)
+    level = gaussian(columns - across[:, None], sigma)
     values = vertical[:, :, None] * level[:, None, :]
     values /= values.sum(axis=(1, 2), keepdims=True)
     pixels = rows[:, :, None] * side + columns[:, None, :]

@@ -10,6 +10,7 @@ from pyproj import CRS
 from scipy.ndimage import convolve1d
 
 from xstf import sensors
+from xstf.numerics.psf import gaussian, sigma_of
 from xstf.scenes.phenology import _CROPS, _MOWN, Land, _logistic
 from xstf.scenes.spectra import _KINDS, _by_unit, _materials, _natural, _wetness
 from xstf.simulate.parcels import smooth_noise
@@ -25,7 +26,7 @@ _PIXEL, _RATIO_SPECTRAL, _RATIO_DENSE = 30.0, 3, 2
 _CORNER = (409_980.0, 5_380_020.0)  # upper left, metres
 _CRS = "EPSG:32633"
 _MARGIN = 6  # fine pixels around the scene, that the point spread functions see
-_SIGMA = 1 / (2 * np.sqrt(2 * np.log(2)))  # of a Gaussian one pixel wide at half its height
+_SIGMA = sigma_of(1.0)  # of a Gaussian one pixel wide at half its height
 _REACH = 3.5  # standard deviations at which it is cut
 _SPECTRAL_NOISE = 1.5  # of the narrow bands, in units of the wide ones'
 _RAIN = 0.12  # how much the wetness of soils varies between dates
@@ -178,7 +179,7 @@ def _point_spread(side: int, ratio: int) -> np.ndarray:
     first, size = _MARGIN, side - 2 * _MARGIN
     centres = first + (np.arange(size // ratio) + 0.5) * ratio - 0.5
     apart = (np.arange(side) - centres[:, None]) / (_SIGMA * ratio)
-    weights = np.exp(-(apart**2) / 2) * (np.abs(apart) <= _REACH)
+    weights = gaussian(apart, 1.0) * (np.abs(apart) <= _REACH)
     return np.asarray(weights / weights.sum(axis=1, keepdims=True), np.float32)
 
 

@@ -11,6 +11,7 @@ from scipy.interpolate import PchipInterpolator
 from scipy.ndimage import convolve1d
 
 from xstf import sensors, simulate
+from xstf.numerics.psf import FWHM_OF_SIGMA
 from xstf.scenes.phenology import Land
 from xstf.simulate.parcels import smooth_noise
 
@@ -23,7 +24,7 @@ _PIXEL = 10.0  # m, of the sharp cube
 _CORNER = (409_980.0, 5_380_020.0)  # upper left, metres
 _CRS = "EPSG:32633"
 # With the mean over a pixel, which `simulate.degrade` takes, as wide as a Gaussian of one pixel.
-_PSF = float(np.sqrt(1 - 8 * np.log(2) / 12))
+_PSF = float(np.sqrt(1 - FWHM_OF_SIGMA**2 / 12))
 _MARGIN = 2  # coarse pixels around the scene, that the point spread function sees
 
 # Reflectance of each material at `_NODES`, nm; between them a smooth curve that does not overshoot.

@@ -14,12 +14,12 @@ import xarray as xr
 from scipy.ndimage import gaussian_filter
 
 from xstf.cubes.read import NODATA, find_dim
+from xstf.numerics.psf import sigma_of
 from xstf.simulate.parcels import smooth_noise
 from xstf.simulate.transplant import choose, near, positions
 
 Regime = Literal["partial", "persistent", "full"]
 
-_FWHM = 2 * np.sqrt(2 * np.log(2))  # of a Gaussian with standard deviation 1
 _REACH = 3.0  # standard deviations at which a Gaussian is cut: 99.7 % of its weight on each axis
 
 # ---------------------------------------------------------------- what a coarse sensor sees
@@ -71,7 +71,7 @@ def degrade(
     y, x = _check_degrade(cube, ratio, psf_fwhm, noise, min_valid)
     mixed = cube if srf is None else _mix_bands(cube, srf)
     mixed = mixed.astype(np.result_type(mixed.dtype, np.float32)).transpose(..., y, x)
-    coarse = _seen(mixed, ratio, psf_fwhm * ratio / _FWHM, min_valid)
+    coarse = _seen(mixed, ratio, sigma_of(psf_fwhm * ratio), min_valid)
     if noise:
         coarse = coarse + noise * _noise_like(coarse, seed)
     coarse = coarse.astype(mixed.dtype).transpose(*cube.dims)

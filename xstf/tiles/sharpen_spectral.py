@@ -5,20 +5,37 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from xstf._method import Method
+from xstf._method import Method, SharpenSamples
 from xstf.cubes.nesting import Nesting
 from xstf.numerics.degrade import register
-from xstf.numerics.degrade import register as moved_images
 from xstf.numerics.response import locate, register_halo
 from xstf.tiles.engines import Runner, to_host
 from xstf.tiles.flags import FILLED_IN_SPACE, MISSING
 from xstf.tiles.run import Job, Source
 from xstf.tiles.samples import whole_cells
 from xstf.tiles.windows import NestedWindows, shift
+
+
+class SharpenState(NamedTuple):
+    """What the tiles of one date know of the whole image.
+
+    Parameters
+    ----------
+    bands : ndarray, int
+        The spectral bands that are not missing everywhere; kernels see these alone.
+    shift : ndarray (2,)
+        How far the spatial image is moved before kernels see it: down, right, in fine pixels.
+    method : object
+        What the method settled.
+    """
+
+    bands: np.ndarray
+    shift: np.ndarray
+    method: Any = None
 
 
 @dataclass(frozen=True)
@@ -45,7 +62,7 @@ class SharpenTile(NestedWindows):
         origin, padded = self.pad(spatial[None], rows, cols)
         inner = (shift(rows, origin[0]), shift(cols, origin[1]))
         state = states[0]()
-        bands = state["bands"]
+        bands = state.bands
         size = (inner[0].stop - inner[0].start, inner[1].stop - inner[1].start)
         out = np.full_like(
             spatial[:1, :1, :1], np.nan,
@@ -55,7 +72,7 @@ class SharpenTile(NestedWindows):
             moved = self._moved(padded[0], state)
             estimate, std = self.runner(
                 np.ascontiguousarray(spectral[bands]), moved, ratio=self.ratio,
-                params=self.params, state=state["method"], inner=inner, std=self.std,
+                params=self.params, state=state.method, inner=inner, std=self.std,
                 **self.runner.network(origin, self.fine_shape, bands=bands),
             )  # fmt: skip
             out[0][bands] = estimate
@@ -65,11 +82,11 @@ class SharpenTile(NestedWindows):
             out[2] = np.where(np.isnan(out[0]), MISSING, FILLED_IN_SPACE)
         return out
 
-    def _moved(self, spatial: Any, state: dict[str, Any]) -> Any:
+    def _moved(self, spatial: Any, state: SharpenState) -> Any:
         """Return the spatial image as the spectral one lies."""
-        if not state["shift"].any():
+        if not state.shift.any():
             return spatial
-        return register(to_host(spatial), shift=state["shift"])
+        return register(to_host(spatial), shift=state.shift)
 
 
 # --- jobs -------------------------------------------------------------------------------------
@@ -110,7 +127,7 @@ def sharpen_job(
 def _settle(
     settle: Callable[..., Any] | None, samples: dict[str, Any], *, ratio: int, params: Any,
     moves: bool,
-) -> dict[str, Any]:  # fmt: skip
+) -> SharpenState:  # fmt: skip
     """Settle is plain numpy, and sees no band that is missing everywhere, as kernels do.
 
     The shift between the cubes is settled here, for all methods alike: they see cubes that fit.
@@ -118,18 +135,20 @@ def _settle(
     host: dict[str, Any] = {name: to_host(value) for name, value in samples.items()}
     bands = np.flatnonzero(~np.isnan(host["spectral"]).all(axis=(1, 2)))
     shift = np.zeros(2)
-    method: Any = None
-    if len(bands):
-        host["spectral"] = np.ascontiguousarray(host["spectral"][bands])
-        if "srf" in host:
-            part = host["srf"][:, bands]
-            total = part.sum(axis=1, keepdims=True)
-            host["srf"] = part / np.where(total > 0, total, 1)
-        if "fwhm" in host:
-            host["fwhm"] = float(host["fwhm"])
-        if moves:
-            shift = locate(host, ratio=ratio)[1]
-            host["spatial"] = moved_images(host["spatial"], shift=shift)
-        host["shift"] = np.zeros(2)
-        method = settle(host, ratio=ratio, params=params) if settle else None
-    return {"bands": bands, "shift": shift, "method": method}
+    if not len(bands):
+        return SharpenState(bands, shift)
+    spectral, spatial = np.ascontiguousarray(host["spectral"][bands]), host["spatial"]
+    srf, fwhm = host.get("srf"), host.get("fwhm")
+    if srf is not None:
+        part = srf[:, bands]
+        total = part.sum(axis=1, keepdims=True)
+        srf = part / np.where(total > 0, total, 1)
+    if fwhm is not None:
+        fwhm = float(fwhm)
+    if moves:
+        shift = locate(spectral, spatial, ratio=ratio, fwhm=fwhm).shift
+        spatial = register(spatial, shift=shift)
+    if settle is None:
+        return SharpenState(bands, shift)
+    seen = SharpenSamples(spectral, spatial, srf=srf, fwhm=fwhm, shift=np.zeros(2))
+    return SharpenState(bands, shift, settle(seen, ratio=ratio, params=params))

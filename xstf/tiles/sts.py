@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from xstf._method import Method
+from xstf._method import Method, StsSamples
 from xstf.tiles.engines import Runner, to_host
 from xstf.tiles.flags import FUSED_ONE_PAIR, FUSED_TWO_PAIRS, MISSING
 from xstf.tiles.run import Job, Source
@@ -183,4 +183,4 @@ class Series:
 
 
 def _settle_on_host(settle: Any, samples: dict[str, Any]) -> Any:
-    return settle({name: to_host(value) for name, value in samples.items()})
+    return settle(StsSamples(**{name: to_host(value) for name, value in samples.items()}))

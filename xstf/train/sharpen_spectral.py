@@ -132,10 +132,10 @@ def _as_seen(host: dict[str, np.ndarray], known: dict[str, Any], ratio: int, mov
     bands = np.isfinite(host["spectral"]).any(axis=(1, 2))
     if not bands.any():
         return Image(host["spectral"], np.full_like(host["spectral"][:1], np.nan))
-    samples = {**host, **known, "spectral": host["spectral"][bands]}
-    if not moves:
-        samples["shift"] = np.zeros(2)
-    fwhm, shift = locate(samples, ratio=ratio)
+    fwhm, shift = locate(
+        host["spectral"][bands], host["spatial"], ratio=ratio, fwhm=known.get("fwhm"),
+        shift=None if moves else np.zeros(2),
+    )  # fmt: skip
     moved = register(host["spatial"], shift=shift)
     return Image(host["spectral"], degrade(moved, ratio=ratio, fwhm=fwhm))
 

@@ -28,10 +28,11 @@ from typing import Any, Literal
 
 import numpy as np
 
-from xstf._method import Method
+from xstf._method import Method, StsSamples
 from xstf.methods.sts.sts.network import Images, Scaling, look
 from xstf.methods.sts.sts_linear import estimate as linear
 from xstf.methods.sts.sts_linear import steps
+from xstf.methods.sts.sts_linear.steps import DateImages, Scene
 from xstf.numerics.degrade import degrade
 from xstf.tiles.engines import to_host
 from xstf.tiles.run import clean_block, compute_now
@@ -68,7 +69,7 @@ class Lesson:
     truth: np.ndarray
     sharp: np.ndarray
     valid: np.ndarray
-    state: dict[str, Any]
+    state: Scene
     ratio: int
     base: np.ndarray
     label: np.ndarray
@@ -107,7 +108,7 @@ class Pairs:
     sharp: np.ndarray
     days: np.ndarray
     ratios: tuple[int, int]
-    state: dict[str, Any]
+    state: Scene
     labels: np.ndarray
 
 
@@ -121,7 +122,7 @@ def read(series: Series, record: Method, scale: Scale) -> tuple[Pairs, Scaling]:
         raise TypeError(f"{record.name} settles nothing, lessons need what the linear method does")
     settle, samples = found
     state = settle(compute_now(samples))
-    if "basis" not in state:
+    if state is None:
         raise ValueError("the cubes have no contrast in common: there is nothing to learn")
     step = _step(series.ratios) * (series.ratios[0] if scale == "reduced" else 1)
     parts = _middle(series.sharp.shape[2:], step)
@@ -134,22 +135,23 @@ def read(series: Series, record: Method, scale: Scale) -> tuple[Pairs, Scaling]:
     if scale == "native":
         labels = [
             linear.predict(
-                images[0][[e]], images[1][[e, e]], images[2][[e]], times=days[[e]],
-                target=days[e], ratios=ratios, state=state,
+                DateImages(
+                    images[0][[e]], images[1][[e, e]], images[2][[e]], days[[e]], float(days[e])
+                ),
+                ratios=ratios, state=state,
             )
             for e in range(len(days))
         ]  # fmt: skip
         return _pairs(images, days, ratios, state, np.stack(labels)), scaling
     low = [degrade(i, ratio=ratios[0], fwhm=1.0) for i in images]
-    small = dict(zip(("spectral", "dense", "sharp"), low, strict=True))
-    state = linear.settle({**small, "times": days}, ratios=ratios)
-    if "basis" not in state:
+    state = linear.settle(StsSamples(low[0], low[1], low[2], days), ratios=ratios)
+    if state is None:
         raise ValueError("nothing is left of the cubes at a reduced scale; take scale='native'")
     return _pairs(low, days, ratios, state, images[0]), scaling
 
 
 def _pairs(
-    images: list[np.ndarray], days: np.ndarray, ratios: tuple[int, int], state: dict[str, Any],
+    images: list[np.ndarray], days: np.ndarray, ratios: tuple[int, int], state: Scene,
     labels: np.ndarray,
 ) -> Pairs:  # fmt: skip
     return Pairs(
@@ -256,9 +258,11 @@ def _lesson(pairs: Pairs, scaling: Scaling, here: int, a: int, b: int) -> Lesson
     near = sorted({a, b})
     whole = (slice(0, pairs.sharp.shape[2]), slice(0, pairs.sharp.shape[3]))
     base, images, valid = look(
-        pairs.spectral[near], pairs.dense[[*near, here]], pairs.sharp[near],
-        times=pairs.days[near], target=float(pairs.days[here]), ratios=pairs.ratios,
-        state=pairs.state, scaling=scaling, part=whole,
+        DateImages(
+            pairs.spectral[near], pairs.dense[[*near, here]], pairs.sharp[near], pairs.days[near],
+            float(pairs.days[here]),
+        ),
+        ratios=pairs.ratios, state=pairs.state, scaling=scaling, part=whole,
     )  # fmt: skip
     label, sharp = pairs.labels[here], pairs.sharp[here]
     valid = valid & steps.paired(pairs.spectral[here], sharp, pairs.ratios[0])

@@ -136,11 +136,11 @@ def sharpen_spectral(
 def _findings(states: Sequence[Any]) -> dict[str, str]:
     """Return what the states of an eager run found: the shift, and what `auto` chose."""
     found = {}
-    shifts = [state["shift"] for state in states]
+    shifts = [state.shift for state in states]
     if any(shift.any() for shift in shifts):
         by_date = "; ".join(f"{down:.2f}, {right:.2f}" for down, right in shifts)
         found["stf_shift"] = f"spatial pixels down and right, by date: {by_date}"
-    chosen = [name for state in states for name in (state["method"] or {}).get("said", ())]
+    chosen = [s.method.chosen for s in states if hasattr(s.method, "chosen")]
     if chosen:
         found["stf_choice"] = ", ".join(chosen)
     return found

@@ -13,19 +13,21 @@ take one pair leave that out; it is worth more than the choice of network.)
 
 from __future__ import annotations
 
-import importlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Literal, Protocol
 
 import numpy as np
 
-from xstf._method import NetworkCall
+from xstf._method import NetworkCall, check_at_least, check_one_of
 from xstf.numerics.lattice import Lattice, Window
 from xstf.numerics.upsample import upsample
 from xstf.weights.running import device_of, inference, load_once, over_tiles, require_call
+
+if TYPE_CHECKING:
+    import torch
 
 # A scaled value is 0 to 1 for most data. The median of a tile beyond this is another unit.
 _OTHER_UNITS = 20.0
@@ -71,14 +73,12 @@ class NetworkParams:
 
     def __post_init__(self) -> None:
         """Refuse tiles that cannot lie beside each other."""
-        if self.tile < 0 or self.batch < 1:
-            raise ValueError(f"tile must be 0 or more and batch 1 or more, not {self}")
-        if self.overlap < 0 or self.overlap % 2:
-            raise ValueError(f"overlap must be even and 0 or more, not {self.overlap}")
+        check_at_least(self, tile=0, overlap=0, batch=1)
+        check_one_of(self, blend=("crop", "smooth"))
+        if self.overlap % 2:
+            raise ValueError(f"overlap={self.overlap!r}: give an even number")
         if self.tile and self.tile <= self.overlap:
-            raise ValueError(f"tile={self.tile} must be above overlap={self.overlap}")
-        if self.blend not in ("crop", "smooth"):
-            raise ValueError(f"blend must be 'crop' or 'smooth', not {self.blend!r}")
+            raise ValueError(f"tile={self.tile!r}: give more than overlap={self.overlap}")
 
 
 def halo(params: NetworkParams, ratio: int) -> int:
@@ -100,68 +100,90 @@ def kernel(
     """Return the network's estimate; the contract is `xstf._method.Method`'s."""
     call = require_call(network)
     net, manifest = load_once(call.weights, call.device)
-    place, origin = device_of(call.device), call.origin
+    device, origin = device_of(call.device), call.origin
     images = Images(fine, upsample(coarse, ratio), manifest, origin)
     pairs, bands = fine.shape[:2]
     rows, cols = (slice(i.start + o, i.stop + o) for i, o in zip(inner, origin, strict=True))
     with ExitStack() as stack:
-        for context in inference(place):
+        for context in inference(device):
             stack.enter_context(context)
         answer = over_tiles(
             Lattice(params.tile, params.overlap, call.whole, call.weights.multiple),
             (rows, cols),
             images.cut,
-            partial(_run, net, place, call.weights.taught),
+            partial(_run, net, device, call.weights.taught),
             lead=(bands + (pairs if pairs > 1 else 0),),
-            batch=params.batch if place.type == "cuda" else 1,
+            batch=params.batch if device.type == "cuda" else 1,
             blend=params.blend == "smooth",
         )
     change = answer[:bands] * images.span
     return images.add_base(change, answer[bands:], inner), None
 
 
-def _run(net: Any, place: Any, taught: bool, fine: np.ndarray, coarse: np.ndarray) -> np.ndarray:
+def _run(
+    net: torch.nn.Module, device: torch.device, taught: bool, fine: np.ndarray, coarse: np.ndarray
+) -> np.ndarray:
     """Return a network's answer on a batch: the change, and for two pairs the share of each.
 
     `taught`: whether it was trained on two pairs at a time. ``fine`` is ``(batch, pair, band, y,
     x)``, and ``coarse`` has the target date as its last image.
     """
-    torch = importlib.import_module("torch")
-    sharp, blurred = (torch.from_numpy(a).to(place) for a in (fine, coarse))
-    each = [(sharp[:, k], blurred[:, k], blurred[:, -1]) for k in range(sharp.shape[1])]
+    import torch
+
+    pairs, images = (torch.from_numpy(a).to(device) for a in (fine, coarse))
+    each = [(pairs[:, k], images[:, k], images[:, -1]) for k in range(pairs.shape[1])]
     if len(each) > 1 and hasattr(net, "several"):
-        change, share = net.several(sharp, blurred[:, :-1], blurred[:, -1])
+        change, share = net.several(pairs, images[:, :-1], images[:, -1])
         if not taught:  # what it says of pairs was never learned
-            share = _shares(blurred)
+            share = _shares(images)
         out = torch.cat([change, share[:, :, 0]], dim=1)
     else:
-        changes = [net(*(_channels_last(i) for i in images)) for images in each]
+        changes = [net(*(_channels_last(i) for i in one)) for one in each]
         out = changes[0]
         if len(each) > 1:
-            share = _shares(blurred)
+            share = _shares(images)
             out = torch.cat([(torch.stack(changes, 1) * share).sum(1), share[:, :, 0]], dim=1)
     answer: np.ndarray = out.float().cpu().numpy()
     return answer
 
 
-def _channels_last(image: Any) -> Any:
-    return image.contiguous(memory_format=importlib.import_module("torch").channels_last)
+def _channels_last(image: torch.Tensor) -> torch.Tensor:
+    import torch
+
+    return image.contiguous(memory_format=torch.channels_last)
 
 
-def _shares(blurred: Any) -> Any:
+def _shares(coarse: torch.Tensor) -> torch.Tensor:
     """Return how much of each pair is taken, ``(n, pair, 1, y, x)``: the more the less it changed.
 
     By the inverse of the coarse change's mean around a pixel, as STARFM weighs dates; a thousandth
     of the data's range keeps two pairs without change equal.
     """
-    torch = importlib.import_module("torch")
-    change = (blurred[:, -1:] - blurred[:, :-1]).abs().mean(dim=2)  # (n, pair, y, x)
+    import torch
+
+    change = (coarse[:, -1:] - coarse[:, :-1]).abs().mean(dim=2)  # (n, pair, y, x)
     side = 2 * (min(_AROUND, *change.shape[-2:]) // 2) + 1
     around = torch.nn.functional.avg_pool2d(
         change, side, stride=1, padding=side // 2, count_include_pad=False
     )
     trust = 1 / (around + 1e-3)
     return (trust / trust.sum(dim=1, keepdim=True))[:, :, None]
+
+
+class Scaling(Protocol):
+    """What `Images` needs to know of a checkpoint: see `xstf.weights.Manifest`."""
+
+    @property
+    def low(self) -> Sequence[float]:
+        """Value of each band that becomes 0."""
+
+    @property
+    def high(self) -> Sequence[float]:
+        """Value of each band that becomes 1."""
+
+    @property
+    def base(self) -> str:
+        """What the network's output is added to."""
 
 
 class Images:
@@ -173,18 +195,18 @@ class Images:
         ``(pair, band, y, x)``.
     coarse
         ``(pair + 1, band, y, x)``, at fine pixels.
-    manifest
-        Of the checkpoint.
+    scaling
+        The checkpoint's.
     origin
         Where the images begin.
     """
 
     def __init__(
-        self, fine: np.ndarray, coarse: np.ndarray, manifest: Any, origin: tuple[int, int]
+        self, fine: np.ndarray, coarse: np.ndarray, scaling: Scaling, origin: tuple[int, int]
     ) -> None:
-        self.fine, self.coarse, self.base = fine, coarse, manifest.base
+        self.fine, self.coarse, self.base = fine, coarse, scaling.base
         self.origin = origin
-        low, high = (np.array(v, np.float32)[:, None, None] for v in (manifest.low, manifest.high))
+        low, high = (np.array(v, np.float32)[:, None, None] for v in (scaling.low, scaling.high))
         self.low, self.span = low, high - low
         # (pair, band, y, x): where there is all that an estimate stands on.
         self.clear = ~(np.isnan(fine) | np.isnan(coarse[-1]))
@@ -193,20 +215,20 @@ class Images:
 
     def cut(self, window: Window) -> tuple[np.ndarray, np.ndarray] | None:
         """Return the scaled images on a window of the image, nothing missing; None if all is."""
-        inside: Any = tuple(
+        rows, cols = (
             slice(w.start - o, min(w.stop - o, n))
             for w, o, n in zip(window, self.origin, self.fine.shape[-2:], strict=True)
         )
-        if not self.clear[(..., *inside)].any():
+        if not self.clear[..., rows, cols].any():
             return None
         fine, coarse = (
-            (a[(..., *inside)] - self.low) / self.span for a in (self.fine, self.coarse)
+            (a[..., rows, cols] - self.low) / self.span for a in (self.fine, self.coarse)
         )
         seen = np.abs(fine[~np.isnan(fine)])
         if seen.size and np.median(seen) > _OTHER_UNITS:
             raise ValueError(
                 "the cubes are in another unit than the network's training data: values around "
-                f"{np.nanmedian(self.fine[(..., *inside)]):.4g}, trained on "
+                f"{np.nanmedian(self.fine[..., rows, cols]):.4g}, trained on "
                 f"{self.low.min():.4g} to {(self.low + self.span).max():.4g}"
             )
         coarse = _filled(coarse)
@@ -217,7 +239,7 @@ class Images:
         self, change: np.ndarray, share: np.ndarray, inner: tuple[slice, slice]
     ) -> np.ndarray:
         """Return the estimate: the change and what it is added to, of the pairs that are clear."""
-        part: Any = (..., *inner)
+        part = (..., *inner)
         clear = self.clear[part]
         weight = clear * (share[:, None] if len(share) else np.float32(1))
         total = weight.sum(axis=0)

@@ -48,14 +48,15 @@ all. Bands that are missing everywhere are left out of the comparison.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 
-from xstf._method import Method
+from xstf._method import Method, check_above, check_at_least, check_odd
+from xstf.numerics.degrade import block_means
 from xstf.numerics.jit import jit
-from xstf.numerics.patches import blend, pair_weights, patches_of, sample_patches
-from xstf.numerics.unmixing import find_changes, find_classes, predict, see, unpacked
+from xstf.numerics.patches import Samples, blend, pair_weights, patches_of, sample_patches
+from xstf.numerics.unmixing import Changes, Classes, find_changes, find_classes, predict, see
 from xstf.numerics.upsample import upsample, upsample_numpy
 
 STEP = 2  # every second row and column of the window holds as much as all of them
@@ -84,14 +85,25 @@ class Params:
 
     def __post_init__(self) -> None:
         """Check the values."""
-        if self.classes < 1:
-            raise ValueError(f"classes={self.classes}: give 1 or more")
-        if self.window < 3 or self.window % 2 == 0:
-            raise ValueError(f"window={self.window}: give an odd number of fine pixels, 3 or more")
-        if not self.similarity > 0:
-            raise ValueError(f"similarity={self.similarity}: give a number above 0")
-        if not self.ridge > 0:
-            raise ValueError(f"ridge={self.ridge}: give a number above 0")
+        check_at_least(self, classes=1)
+        check_odd(self, window=3)
+        check_above(self, similarity=0, ridge=0)
+
+
+class State(NamedTuple):
+    """What tiles need to know of the whole scene.
+
+    Parameters
+    ----------
+    classes, changes : tuple
+        Of each pair.
+    weights : ndarray (pair, band)
+        Inverse variances of the coarse changes.
+    """
+
+    classes: tuple[Classes, ...]
+    changes: tuple[Changes, ...]
+    weights: np.ndarray
 
 
 def _halo(params: Params, ratio: int) -> int:
@@ -99,20 +111,18 @@ def _halo(params: Params, ratio: int) -> int:
     return params.window // 2 + 3 * ratio
 
 
-def _settle(samples: dict[str, Any], *, ratio: int, params: Params) -> dict[str, Any]:
+def _settle(samples: Samples, *, ratio: int, params: Params) -> State:
     """Return classes and their changes of each pair, and the weights of the pairs."""
     patches = patches_of(samples)
     pairs = range(patches[0][0].shape[0])
     classes = [find_classes([fine[p] for fine, _ in patches], params.classes) for p in pairs]
-    usable = sum(not np.isnan(c["scale"]).all() for c in classes)
+    usable = sum(not np.isnan(c.scale).all() for c in classes)
     changes = [
         find_changes([(f[p], c[p], c[-1]) for f, c in patches], classes[p], usable, params.ridge)
         for p in pairs
     ]
-    state: dict[str, Any] = {"weights": pair_weights(np.stack([c["variance"] for c in changes]))}
-    for p in pairs:
-        state[f"classes_{p}"], state[f"changes_{p}"] = classes[p], changes[p]
-    return state
+    weights = pair_weights(np.stack([c.variance for c in changes]))
+    return State(tuple(classes), tuple(changes), weights)
 
 
 def _numpy(
@@ -121,32 +131,27 @@ def _numpy(
     *,
     ratio: int,
     params: Params,
-    state: dict[str, Any],
+    state: State,
     inner: tuple[slice, slice],
     std: bool,
 ) -> tuple[np.ndarray, None]:
     """Return the definition: whole arrays, one window offset after the other."""
     results = []
     for p in range(len(fine)):
-        classes, changes = state[f"classes_{p}"], state[f"changes_{p}"]
+        classes, changes = state.classes[p], state.changes[p]
         predicted = _predict_numpy(fine[p], classes, changes)
-        blocks = predicted.reshape(len(predicted), coarse.shape[-2], ratio, -1, ratio)
-        known = ~np.isnan(blocks)
-        count = known.sum(axis=(2, 4))
-        mean = np.where(known, blocks, 0.0).sum(axis=(2, 4)) / np.where(count, count, np.nan)
+        mean = block_means(predicted, ratio)
         residual = _residual(coarse[-1] - coarse[p], mean, changes)
         change = predicted + upsample_numpy(residual[None], ratio=ratio)[0]
         results.append(
             fine[p][:, *inner] + _smooth_numpy(_scaled(fine[p], classes), change, inner, params)
         )
-    return blend(results, state["weights"]), None
+    return blend(results, state.weights), None
 
 
-def _predict_numpy(
-    fine: np.ndarray, classes: dict[str, np.ndarray], changes: dict[str, np.ndarray]
-) -> np.ndarray:
+def _predict_numpy(fine: np.ndarray, classes: Classes, changes: Changes) -> np.ndarray:
     """Return the temporal prediction of the change ``(band, y, x)``, NaN without a class."""
-    mean, scale, centres, spread = unpacked(classes)
+    mean, scale, centres, spread = classes
     live = ~np.isnan(scale)
     deviation = np.where(live[:, None, None], fine - mean[:, None, None], 0.0)
     if not live.any():
@@ -155,24 +160,22 @@ def _predict_numpy(
     distance = np.stack([((scaled - c[:, None, None]) ** 2).sum(axis=0) for c in centres])
     share = np.exp((distance.min(axis=0) - distance) / (2.0 * spread))
     share /= share.sum(axis=0)
-    change: np.ndarray = np.einsum("bc,cyx->byx", changes["step"], share)
-    change += changes["slope"][:, None, None] * deviation
+    change: np.ndarray = np.einsum("bc,cyx->byx", changes.step, share)
+    change += changes.slope[:, None, None] * deviation
     return change
 
 
-def _scaled(fine: np.ndarray, classes: dict[str, np.ndarray]) -> np.ndarray:
+def _scaled(fine: np.ndarray, classes: Classes) -> np.ndarray:
     """Return the bands that tell pixels apart, in standard deviations."""
-    tells = np.nan_to_num(classes["scale"]) > 0
-    mean, scale = classes["mean"][tells, None, None], classes["scale"][tells, None, None]
+    tells = np.nan_to_num(classes.scale) > 0
+    mean, scale = classes.mean[tells, None, None], classes.scale[tells, None, None]
     scaled: np.ndarray = ((fine[tells] - mean) * scale).astype(np.float32)
     return scaled
 
 
-def _residual(
-    change: np.ndarray, predicted: np.ndarray, changes: dict[str, np.ndarray]
-) -> np.ndarray:
+def _residual(change: np.ndarray, predicted: np.ndarray, changes: Changes) -> np.ndarray:
     """Return the coarse change that the temporal prediction leaves over."""
-    left = change - see(predicted, float(changes["spill"][0]))
+    left = change - see(predicted, changes.spill)
     residual: np.ndarray = left.astype(np.float32)
     return residual
 
@@ -218,16 +221,16 @@ def _numba(
     *,
     ratio: int,
     params: Params,
-    state: dict[str, Any],
+    state: State,
     inner: tuple[slice, slice],
     std: bool,
 ) -> tuple[np.ndarray, None]:
     """Return the same by compiled loops."""
     results = []
     for p in range(len(fine)):
-        classes, changes = state[f"classes_{p}"], state[f"changes_{p}"]
-        within = np.diag(changes["slope"])
-        change, mean, _ = predict(fine[p], ratio, *unpacked(classes), changes["step"], within)
+        classes, changes = state.classes[p], state.changes[p]
+        within = np.diag(changes.slope)
+        change, mean, _ = predict(fine[p], ratio, classes, changes.step, within)
         residual = _residual(coarse[-1] - coarse[p], mean, changes)
         change += upsample(residual[None], ratio)[0]
         known = ~np.isnan(change)
@@ -243,7 +246,7 @@ def _numba(
             (inner[1].start, inner[1].stop),
         )
         results.append(fine[p][:, *inner] + smoothed)
-    return blend(results, state["weights"]), None
+    return blend(results, state.weights), None
 
 
 @jit

@@ -17,11 +17,11 @@ resolutions: assessing the quality of resulting images. Photogramm. Eng. Remote 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import NamedTuple, cast
 
 import numpy as np
 
-from xstf._method import Method
+from xstf._method import Method, SharpenKernel, SharpenSamples
 from xstf.methods.sharpen_spectral import hysure, local_regression, mtf_glp_hs
 from xstf.numerics.degrade import degrade
 from xstf.numerics.response import locate
@@ -39,29 +39,48 @@ class Params:
     """It has none: the cubes choose."""
 
 
-def settle(samples: dict[str, Any], *, ratio: int, params: Params) -> dict[str, Any]:
-    """Return the ``name`` of the chosen method and its ``state``."""
-    fwhm, shift = locate(samples, ratio=ratio)
-    known = samples | {"shift": shift}
-    side = min(samples["spectral"].shape[1:]) // ratio
-    if ratio > 1 and side >= LEAST_SIDE:
-        name = _best(known, ratio, fwhm)
+class State(NamedTuple):
+    """The method that was chosen, and what it settled.
+
+    Parameters
+    ----------
+    chosen : str
+    state : object
+        A record of that method's own, or None.
+    """
+
+    chosen: str
+    state: object
+
+
+def settle(samples: SharpenSamples, *, ratio: int, params: Params) -> State:
+    """Return the method that does best, and what it settles."""
+    spectral, spatial, _, fwhm, shift = samples
+    fwhm, shift = locate(spectral, spatial, ratio=ratio, fwhm=fwhm, shift=shift)
+    if ratio > 1 and min(spectral.shape[1:]) // ratio >= LEAST_SIDE:
+        name = _best(samples, ratio, fwhm)
     else:
-        name = "local_regression" if len(samples["spectral"]) <= FEW_BANDS else "hysure"
-    record = CANDIDATES[name]
-    state = record.settle(known, ratio=ratio, params=record.params()) if record.settle else {}
-    return {"name": name, "state": state, "said": [name]}
+        name = "local_regression" if len(spectral) <= FEW_BANDS else "hysure"
+    return State(name, _settled(CANDIDATES[name], samples._replace(shift=shift), ratio))
 
 
-def _best(known: dict[str, Any], ratio: int, fwhm: float) -> str:
+def _settled(record: Method, samples: SharpenSamples, ratio: int) -> object:
+    """Return what a candidate settles, None for one that settles nothing."""
+    if record.settle is None:
+        return None
+    return record.settle(samples, ratio=ratio, params=record.params())
+
+
+def _best(samples: SharpenSamples, ratio: int, fwhm: float) -> str:
     """Return the candidate with the least error one scale down."""
-    truth = _whole(known["spectral"], ratio)
-    low = {
-        "spectral": degrade(truth, ratio=ratio, fwhm=fwhm),
-        "spatial": degrade(_whole(known["spatial"], ratio * ratio), ratio=ratio, fwhm=fwhm),
-        "shift": np.zeros(2),
-    } | {name: known[name] for name in ("srf",) if name in known}
-    truth = truth[:, : low["spatial"].shape[1], : low["spatial"].shape[2]]
+    truth = _whole(samples.spectral, ratio)
+    low = SharpenSamples(
+        spectral=degrade(truth, ratio=ratio, fwhm=fwhm),
+        spatial=degrade(_whole(samples.spatial, ratio * ratio), ratio=ratio, fwhm=fwhm),
+        srf=samples.srf,
+        shift=np.zeros(2),
+    )
+    truth = truth[:, : low.spatial.shape[1], : low.spatial.shape[2]]
     errors = {name: _error(name, low, truth, ratio) for name in CANDIDATES}
     return min(errors, key=lambda name: errors[name])
 
@@ -72,12 +91,12 @@ def _whole(images: np.ndarray, multiple: int) -> np.ndarray:
     return images[:, :height, :width]
 
 
-def _error(name: str, low: dict[str, Any], truth: np.ndarray, ratio: int) -> float:
+def _error(name: str, low: SharpenSamples, truth: np.ndarray, ratio: int) -> float:
     """Return a candidate's mean square error, each band's in units of its variance."""
     inner = (slice(0, truth.shape[1]), slice(0, truth.shape[2]))
     record = CANDIDATES[name]
-    state = record.settle(dict(low), ratio=ratio, params=record.params()) if record.settle else {}
-    made = _run(record, "", low["spectral"], low["spatial"], ratio, state, inner)[0]
+    state = _settled(record, low, ratio)
+    made = _run(record, low.spectral, low.spatial, ratio, state, inner)
     both = np.isfinite(made) & np.isfinite(truth)
     count = np.maximum(both.sum(axis=(1, 2)), 1)
     square = (np.where(both, made - truth, 0).astype(np.float64) ** 2).sum(axis=(1, 2)) / count
@@ -89,24 +108,22 @@ def _error(name: str, low: dict[str, Any], truth: np.ndarray, ratio: int) -> flo
 
 
 def _run(
-    record: Method, engine: str, spectral: np.ndarray, spatial: np.ndarray, ratio: int,
-    state: dict[str, Any], inner: tuple[slice, slice],
-) -> tuple[Any, ...]:  # fmt: skip
-    kernels: dict[str, Any] = {str(k): v for k, v in record.kernels.items()}
-    kernel = kernels.get(engine) or next(iter(kernels.values()))
-    results: tuple[Any, ...] = kernel(
+    record: Method, spectral: np.ndarray, spatial: np.ndarray, ratio: int, state: object,
+    inner: tuple[slice, slice],
+) -> np.ndarray:  # fmt: skip
+    kernel = cast(SharpenKernel[object, object], next(iter(record.kernels.values())))
+    return kernel(
         spectral, spatial, ratio=ratio, params=record.params(), state=state, inner=inner, std=False
-    )
-    return results
+    )[0]
 
 
 def _numpy(
     spectral: np.ndarray, spatial: np.ndarray, *, ratio: int, params: Params,
-    state: dict[str, Any], inner: tuple[slice, slice], std: bool,
+    state: State, inner: tuple[slice, slice], std: bool,
 ) -> tuple[np.ndarray, None]:  # fmt: skip
     """Run the chosen method."""
-    record = CANDIDATES[state["name"]]
-    return _run(record, "", spectral, spatial, ratio, state["state"], inner)[0], None
+    record = CANDIDATES[state.chosen]
+    return _run(record, spectral, spatial, ratio, state.state, inner), None
 
 
 def _halo(params: Params, ratio: int) -> int:

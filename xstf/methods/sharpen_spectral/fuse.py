@@ -26,17 +26,15 @@ What the paper leaves open, or where we differ from it:
 
 from __future__ import annotations
 
-import math
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TypeAlias
 
 import numpy as np
 
-from xstf._method import Method
+from xstf._method import Method, SharpenSamples, check_above, check_at_least, check_between
 from xstf.numerics.degrade import upsample
 from xstf.numerics.fourier import build, crop, margins, mirror, restore, solve, transform
-from xstf.numerics.subspace import Noise, drive, learn, mask, read, write
+from xstf.numerics.subspace import Noise, Subspace, drive, learn, mask, read, write
 
 # Coarse pixels after which the influence of a pixel is below what the record states: tiles differ
 # from the whole by less than 3e-4 of the range of the values.
@@ -64,12 +62,13 @@ class Params:
 
     def __post_init__(self) -> None:
         """Refuse values that have no meaning."""
-        if self.rank != int(self.rank) or self.rank < 1:
-            raise ValueError(f"rank={self.rank!r}: give a whole number of at least 1")
-        if not 0 <= self.whiteness <= 1:
-            raise ValueError(f"whiteness={self.whiteness!r}: give a number from 0 to 1")
-        if not (self.penalty > 0 and math.isfinite(self.penalty)):
-            raise ValueError(f"penalty={self.penalty!r}: give a finite number above 0; 1 is usual")
+        check_at_least(self, rank=1)
+        check_between(self, whiteness=(0, 1))
+        check_above(self, penalty=0)
+
+
+# None where the cubes say nothing of each other: the spectral one is interpolated then.
+State: TypeAlias = Subspace | None
 
 
 def _halo(params: Params, ratio: int) -> int:
@@ -77,10 +76,13 @@ def _halo(params: Params, ratio: int) -> int:
     return REACH * ratio
 
 
-def _settle(samples: Mapping[str, np.ndarray], *, ratio: int, params: Params) -> dict[str, Any]:
+def _settle(samples: SharpenSamples, *, ratio: int, params: Params) -> State:
     """Return the subspace of the scene."""
     noise = Noise(params.whiteness, bounded=False)
-    return learn(samples, ratio=ratio, rank=params.rank, noise_model=noise)
+    return learn(
+        samples.spectral, samples.spatial, ratio=ratio, rank=params.rank, noise_model=noise,
+        srf=samples.srf, fwhm=samples.fwhm,
+    )  # fmt: skip
 
 
 def _numpy(
@@ -89,12 +91,12 @@ def _numpy(
     *,
     ratio: int,
     params: Params,
-    state: dict[str, Any],
+    state: State,
     inner: tuple[slice, slice],
     std: bool,
 ) -> tuple[np.ndarray, None]:
     """Return the most probable sharp cube."""
-    if "basis" not in state:
+    if state is None:
         blurred = upsample(spectral, ratio=ratio)[:, *inner]
         return mask(blurred, spectral, spatial, ratio, inner), None
     margin = margins(spectral.shape[1:])
@@ -103,7 +105,8 @@ def _numpy(
     sharp = drive(spatial, coarse, state, ratio)
     sharp = mirror(sharp, fine_margin)
     system = build(
-        sharp.shape[1:], ratio=ratio, state=state, penalty=params.penalty,
+        sharp.shape[1:], ratio=ratio, gain=state.gain, weight=state.weight, fwhm=state.fwhm,
+        penalty=params.penalty,
     )  # fmt: skip
     coarse = transform(mirror(coarse, margin))
     spectrum = solve(system, coarse, transform(sharp))

@@ -28,13 +28,14 @@ What the papers leave open, or where we differ from them:
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 
-from xstf._method import Method
+from xstf._method import Method, SharpenSamples, check_flags
 from xstf.numerics.degrade import degrade, register, upsample
 from xstf.numerics.injection import (
+    Components,
     components,
     finest,
     halo,
@@ -61,8 +62,31 @@ class Params:
 
     def __post_init__(self) -> None:
         """Refuse values that have no meaning."""
-        if not isinstance(self.denoise, bool):
-            raise ValueError(f"denoise={self.denoise!r}: give True or False")
+        check_flags(self, "denoise")
+
+
+class State(NamedTuple):
+    """What tiles need to know of the whole scene.
+
+    Parameters
+    ----------
+    components : Components
+        Of the spectral bands.
+    fwhm : float
+        Of the point spread, in coarse pixels.
+    shift : ndarray (2,)
+        That moves the spatial cube onto the spectral one: down, right, in fine pixels.
+    group : ndarray (band,), int
+        Which guide band each band follows.
+    gains : ndarray (band,)
+        How its finest details follow its group's intensity.
+    """
+
+    components: Components
+    fwhm: float
+    shift: np.ndarray
+    group: np.ndarray
+    gains: np.ndarray
 
 
 def _halo(params: Params, ratio: int) -> int:
@@ -70,18 +94,20 @@ def _halo(params: Params, ratio: int) -> int:
     return halo(ratio)
 
 
-def _settle(samples: dict[str, np.ndarray], *, ratio: int, params: Params) -> dict[str, Any]:
+def _settle(samples: SharpenSamples, *, ratio: int, params: Params) -> State:
     """Return the point spread, the shift, and each guide band's group, intensity and gains."""
-    fwhm, shift = locate(samples, ratio=ratio)
-    maps = components(samples["spectral"], denoise=params.denoise)
-    low = degrade(register(samples["spatial"], shift=shift), ratio=ratio, fwhm=fwhm)
-    clean = restore(project(samples["spectral"], maps), maps)
+    fwhm, shift = locate(
+        samples.spectral, samples.spatial, ratio=ratio, fwhm=samples.fwhm, shift=samples.shift
+    )
+    maps = components(samples.spectral, denoise=params.denoise)
+    low = degrade(register(samples.spatial, shift=shift), ratio=ratio, fwhm=fwhm)
+    clean = restore(project(samples.spectral, maps), maps)
     bands, guides = common_pixels(clean, low)
     group = _groups(bands, guides)
     intensity = _intensities(bands, guides, group)
     details, _ = common_pixels(finest(clean), finest(low))
     gains = _gains(details, intensity, group)
-    return {**maps, "fwhm": np.float64(fwhm), "shift": shift, "group": group, "gains": gains}
+    return State(maps, fwhm, shift, group, gains)
 
 
 def _groups(bands: np.ndarray, guides: np.ndarray) -> np.ndarray:
@@ -119,21 +145,21 @@ def _numpy(
     *,
     ratio: int,
     params: Params,
-    state: dict[str, Any],
+    state: State,
     inner: tuple[slice, slice],
     std: bool,
 ) -> tuple[np.ndarray, None]:
     """Add to each interpolated band its guide band's excess over the intensity."""
-    fwhm, group = float(state["fwhm"]), state["group"]
+    fwhm, group = state.fwhm, state.group
     used = np.unique(group)
     place = np.searchsorted(used, group)
-    moved = register(spatial[used], shift=state["shift"])
-    clean = restore(project(spectral, state), state)
+    moved = register(spatial[used], shift=state.shift)
+    clean = restore(project(spectral, state.components), state.components)
     low = degrade(moved, ratio=ratio, fwhm=fwhm)
     both = np.concatenate([clean, low])
     lifted = upsample(returned(both, ratio=ratio, fwhm=fwhm), ratio=ratio)[:, *inner]
     excess = moved[:, *inner] - lifted[len(clean) :]
-    gains = state["gains"].astype(np.float32)[:, None, None]
+    gains = state.gains.astype(np.float32)[:, None, None]
     estimate = excess[place]
     estimate *= gains
     estimate += lifted[: len(clean)]

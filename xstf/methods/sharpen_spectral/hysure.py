@@ -33,16 +33,16 @@ What the paper leaves open, or where we differ from it:
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from functools import partial
+from typing import TypeAlias
 
 import numpy as np
 
-from xstf._method import Method
+from xstf._method import Method, SharpenSamples, check_above, check_at_least, check_between
 from xstf.numerics.degrade import upsample
 from xstf.numerics.fourier import build, crop, margins, mirror, restore, solve, transform
-from xstf.numerics.subspace import Noise, drive, learn, mask, read, write
+from xstf.numerics.subspace import Noise, Subspace, drive, learn, mask, read, write
 
 # Coarse pixels after which the influence of a pixel is below what the record states: tiles differ
 # from the whole by less than 1e-3 of the range of the values.
@@ -80,16 +80,13 @@ class Params:
 
     def __post_init__(self) -> None:
         """Refuse values that have no meaning."""
-        for name in ("rank", "rounds", "iterations"):
-            value = getattr(self, name)
-            if value != int(value) or value < 1:
-                raise ValueError(f"{name}={value!r}: give a whole number of at least 1")
-        if not 0 <= self.whiteness <= 1:
-            raise ValueError(f"whiteness={self.whiteness!r}: give a number from 0 to 1")
-        if not (self.strength > 0 and math.isfinite(self.strength)):
-            raise ValueError(
-                f"strength={self.strength!r}: give a finite number above 0; 1 is usual"
-            )
+        check_at_least(self, rank=1, rounds=1, iterations=1)
+        check_between(self, whiteness=(0, 1))
+        check_above(self, strength=0)
+
+
+# None where the cubes say nothing of each other: the spectral one is interpolated then.
+State: TypeAlias = Subspace | None
 
 
 def _halo(params: Params, ratio: int) -> int:
@@ -97,10 +94,13 @@ def _halo(params: Params, ratio: int) -> int:
     return REACH * ratio
 
 
-def _settle(samples: Mapping[str, np.ndarray], *, ratio: int, params: Params) -> dict[str, Any]:
+def _settle(samples: SharpenSamples, *, ratio: int, params: Params) -> State:
     """Return the subspace of the scene."""
     noise = Noise(params.whiteness, bounded=True)
-    return learn(samples, ratio=ratio, rank=params.rank, noise_model=noise)
+    return learn(
+        samples.spectral, samples.spatial, ratio=ratio, rank=params.rank, noise_model=noise,
+        srf=samples.srf, fwhm=samples.fwhm,
+    )  # fmt: skip
 
 
 def _numpy(
@@ -109,12 +109,12 @@ def _numpy(
     *,
     ratio: int,
     params: Params,
-    state: dict[str, Any],
+    state: State,
     inner: tuple[slice, slice],
     std: bool,
 ) -> tuple[np.ndarray, None]:
     """Return the most probable sharp cube."""
-    if "basis" not in state:
+    if state is None:
         blurred = upsample(spectral, ratio=ratio)[:, *inner]
         return mask(blurred, spectral, spatial, ratio, inner), None
     margin = margins(spectral.shape[1:])
@@ -133,22 +133,25 @@ def _iterate(
     shape: tuple[int, int],
     ratio: int,
     params: Params,
-    state: dict[str, Any],
+    state: Subspace,
 ) -> np.ndarray:
     """Return the coefficients ``(k, y, x)`` after all rounds; both images are transforms."""
-    count = len(state["gain"])
+    count = len(state.gain)
+    matched = partial(
+        build, shape, ratio=ratio, gain=state.gain, weight=state.weight, fwhm=state.fwhm
+    )
     # The prior's mean square of |D v| is count; the isotropic Laplace law in the 2 count
     # dimensions of a gradient has the mean square 2 count (2 count + 1) / strength^2.
     strength = params.strength * math.sqrt(2 * (2 * count + 1))
     # The law's mean of |D v|: the size of a usual step, which the penalty of the splitting suits.
     usual = 2 * count / strength
     pull = PULL * strength / usual
-    gauss = build(shape, ratio=ratio, state=state, penalty=1.0)
+    gauss = matched(penalty=1.0)
     values = restore(gauss, solve(gauss, coarse, sharp))
-    system = build(shape, ratio=ratio, state=state, penalty=pull)
+    system = matched(penalty=pull)
     steps = _differences(values)
     dual = np.zeros_like(steps)
-    limit: Any = np.float32(strength / pull)
+    limit: np.ndarray | np.float32 = np.float32(strength / pull)
     for _ in range(int(params.rounds)):
         for _ in range(int(params.iterations)):
             steps += dual

@@ -23,13 +23,14 @@ What the paper leaves open, or where we differ from it:
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 
-from xstf._method import Method
+from xstf._method import Method, SharpenSamples, check_flags
 from xstf.numerics.degrade import degrade, register, upsample
 from xstf.numerics.injection import (
+    Components,
     coefficients,
     components,
     halo,
@@ -55,8 +56,28 @@ class Params:
 
     def __post_init__(self) -> None:
         """Refuse values that have no meaning."""
-        if not isinstance(self.denoise, bool):
-            raise ValueError(f"denoise={self.denoise!r}: give True or False")
+        check_flags(self, "denoise")
+
+
+class State(NamedTuple):
+    """What tiles need to know of the whole scene.
+
+    Parameters
+    ----------
+    components : Components
+        Of the spectral bands.
+    fwhm : float
+        Of the point spread, in coarse pixels.
+    shift : ndarray (2,)
+        That moves the spatial cube onto the spectral one: down, right, in fine pixels.
+    slopes : ndarray (component, guide_band)
+        How the components follow the guide bands.
+    """
+
+    components: Components
+    fwhm: float
+    shift: np.ndarray
+    slopes: np.ndarray
 
 
 def _halo(params: Params, ratio: int) -> int:
@@ -64,14 +85,16 @@ def _halo(params: Params, ratio: int) -> int:
     return halo(ratio)
 
 
-def _settle(samples: dict[str, np.ndarray], *, ratio: int, params: Params) -> dict[str, Any]:
+def _settle(samples: SharpenSamples, *, ratio: int, params: Params) -> State:
     """Return the point spread, the shift, the components and how they follow the guide bands."""
-    fwhm, shift = locate(samples, ratio=ratio)
-    maps = components(samples["spectral"], denoise=params.denoise)
-    spatial = register(samples["spatial"], shift=shift)
-    parts = project(samples["spectral"], maps)
+    fwhm, shift = locate(
+        samples.spectral, samples.spatial, ratio=ratio, fwhm=samples.fwhm, shift=samples.shift
+    )
+    maps = components(samples.spectral, denoise=params.denoise)
+    spatial = register(samples.spatial, shift=shift)
+    parts = project(samples.spectral, maps)
     slopes = coefficients(parts, degrade(spatial, ratio=ratio, fwhm=fwhm))
-    return {**maps, "fwhm": np.float64(fwhm), "shift": shift, "slopes": slopes}
+    return State(maps, fwhm, shift, slopes)
 
 
 def _numpy(
@@ -80,19 +103,19 @@ def _numpy(
     *,
     ratio: int,
     params: Params,
-    state: dict[str, Any],
+    state: State,
     inner: tuple[slice, slice],
     std: bool,
 ) -> tuple[np.ndarray, None]:
     """Add the guide bands' part to what it leaves of each component, interpolated."""
-    slopes, fwhm = state["slopes"].astype(np.float32), float(state["fwhm"])
-    moved = register(spatial, shift=state["shift"])
+    slopes, fwhm = state.slopes.astype(np.float32), state.fwhm
+    moved = register(spatial, shift=state.shift)
     low = degrade(moved, ratio=ratio, fwhm=fwhm)
-    residual = project(spectral, state) - np.tensordot(slopes, low, 1)
+    residual = project(spectral, state.components) - np.tensordot(slopes, low, 1)
     smooth = upsample(returned(residual, ratio=ratio, fwhm=fwhm), ratio=ratio)[:, *inner]
     values = np.tensordot(slopes, moved[:, *inner], 1)
     values += smooth
-    return masked(restore(values, state), spectral, spatial, ratio, inner), None
+    return masked(restore(values, state.components), spectral, spatial, ratio, inner), None
 
 
 METHOD = Method(

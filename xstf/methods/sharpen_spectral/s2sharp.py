@@ -31,14 +31,13 @@ What the paper leaves open, or where we differ from it:
 
 from __future__ import annotations
 
-import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 
-from xstf._method import Method
+from xstf._method import Method, SharpenSamples, check_above, check_at_least, check_below
 from xstf.methods.sharpen_spectral.local_regression import aligned, blur_widths
 from xstf.numerics import conjugate_gradients, subspace
 from xstf.numerics.degrade import SINC_REACH, degrade, fill, upsample
@@ -49,13 +48,11 @@ from xstf.numerics.response import common_pixels, locate
 REACH = 10
 # Values that are tried, as shares of what the bands do not share: it bounds their noise from above.
 # One degree of freedom is the Cauchy law, the heaviest tail here.
-GRID = {
+GRID: dict[str, tuple[float, ...]] = {
     "freedom": (1.0, 2.0, 4.0, 8.0),
     "misfit": tuple(float(10.0**k) for k in np.arange(-3, 1.5, 0.5)),
     "noise": tuple(float(10.0**k) for k in np.arange(-2, 1.5, 0.5)),
 }
-# Those that the search starts at.
-USUAL = {"freedom": 4.0, "misfit": 0.1, "noise": 1.0}
 # Side, in coarse pixels, of the part of the scene on which they are tried; and how few do not do.
 SIDE = 48
 FEWEST = 8
@@ -99,16 +96,61 @@ class Params:
 
     def __post_init__(self) -> None:
         """Refuse values that have no meaning."""
-        for name in ("rank", "iterations"):
-            value = getattr(self, name)
-            if value != int(value) or value < 1:
-                raise ValueError(f"{name}={value!r}: give a whole number of at least 1")
-        for name in ("noise", "misfit", "freedom"):
-            value = getattr(self, name)
-            if value is not None and not (value > 0 and math.isfinite(value)):
-                raise ValueError(f"{name}={value!r}: give a finite number above 0, or None")
-        if not 0 < self.tolerance < 1:
-            raise ValueError(f"tolerance={self.tolerance!r}: give a number between 0 and 1")
+        check_at_least(self, rank=1, iterations=1)
+        given = [n for n in ("noise", "misfit", "freedom") if getattr(self, n) is not None]
+        check_above(self, tolerance=0, **dict.fromkeys(given, 0))
+        check_below(self, tolerance=1)
+
+
+class Strengths(NamedTuple):
+    """The numbers that are chosen by the left-out error, as in `Params`."""
+
+    freedom: float
+    misfit: float
+    noise: float
+
+
+# Those that the search starts at.
+USUAL = Strengths(freedom=4.0, misfit=0.1, noise=1.0)
+
+
+class Model(NamedTuple):
+    """What all bands, the spatial ones after the spectral ones, have in common.
+
+    Parameters
+    ----------
+    mean, error : ndarray (all_band,)
+        Means, and the variances of what the bands do not share.
+    basis : ndarray (all_band, k)
+        ``F``, scaled by the square roots of ``1 / q``.
+    metric : ndarray (guide_band, guide_band)
+        Inverse covariance of the spatial bands' differences between neighbours.
+    strengths : Strengths
+    """
+
+    mean: np.ndarray
+    error: np.ndarray
+    basis: np.ndarray
+    metric: np.ndarray
+    strengths: Strengths
+
+
+class State(NamedTuple):
+    """What tiles need to know of the whole scene.
+
+    Parameters
+    ----------
+    shift : ndarray (2,)
+        That moves the spatial cube onto the spectral one: down, right, in fine pixels.
+    width : ndarray (band,)
+        FWHM of each spectral band's point spread, in coarse pixels.
+    model : Model or None
+        None where the cubes say nothing of each other.
+    """
+
+    shift: np.ndarray
+    width: np.ndarray
+    model: Model | None
 
 
 def _halo(params: Params, ratio: int) -> int:
@@ -116,40 +158,39 @@ def _halo(params: Params, ratio: int) -> int:
     return REACH * ratio + SINC_REACH
 
 
-def _settle(samples: Mapping[str, Any], *, ratio: int, params: Params) -> dict[str, Any]:
+def _settle(samples: SharpenSamples, *, ratio: int, params: Params) -> State:
     """Return position, blur, subspace, and the strengths with the least left-out error."""
-    spectral = samples["spectral"]
-    known = samples.get("fwhm")
-    mean_width = None if known is None else float(np.mean(known))
-    places = {**samples, "fwhm": mean_width} if known is not None else samples
-    _, shift = locate(places, ratio=ratio)
-    spatial = aligned(samples["spatial"], shift)
-    if known is None:
-        widths = blur_widths(spectral, spatial, ratio=ratio)
+    spectral, given = samples.spectral, samples.fwhm
+    _, shift = locate(
+        spectral, samples.spatial, ratio=ratio, shift=samples.shift,
+        fwhm=None if given is None else float(np.mean(given)),
+    )  # fmt: skip
+    spatial = aligned(samples.spatial, shift)
+    if given is None:
+        width = blur_widths(spectral, spatial, ratio=ratio)
     else:
-        widths = np.broadcast_to(np.asarray(known, np.float64), len(spectral))
-    state: dict[str, Any] = {"shift": shift, "width": np.array(widths)}
-    state |= _subspace_of(spectral, spatial, state["width"], ratio, params)
-    if "basis" in state:
-        state |= _choose(spectral, spatial, state, ratio, params)
-    return state
+        width = np.array(np.broadcast_to(np.asarray(given, np.float64), len(spectral)))
+    model = _model(spectral, spatial, width, ratio, params)
+    if model is not None:
+        model = _choose(spectral, spatial, model, width, ratio, params)
+    return State(shift, width, model)
 
 
-def _subspace_of(
+def _model(
     spectral: np.ndarray, spatial: np.ndarray, width: np.ndarray, ratio: int, params: Params
-) -> dict[str, np.ndarray]:
-    """Return means, errors' variances, basis and the guides' metric; empty if nothing is known."""
+) -> Model | None:
+    """Return the model with the usual strengths; None if nothing is known."""
     low = degrade(spatial, ratio=ratio, fwhm=float(np.median(width)))
     bands, guides = common_pixels(spectral, low)
     if len(bands) < FEWEST:
-        return {}
+        return None
     mean = np.concatenate([bands.mean(axis=0), guides.mean(axis=0)])
     noise = subspace.noise(spectral, low, bands - bands.mean(axis=0), guides)
-    error = np.concatenate([noise, subspace._unshared(spatial)])
+    error = np.concatenate([noise, subspace.unshared_variance(spatial)])
     covariance = _steps(np.concatenate([spectral, low]))
     seen = (error > 0) & np.isfinite(error) & (np.diag(covariance) > 0)
     if not (seen[: len(noise)].any() and seen[len(noise) :].any()):
-        return {}
+        return None
     unit = np.sqrt(np.where(seen, error, 1))
     inside = covariance / np.outer(unit, unit) * np.outer(seen, seen)
     share = np.concatenate([np.where(seen[: len(noise)], 2.0, 0.0), np.zeros(len(low))])
@@ -158,9 +199,7 @@ def _subspace_of(
     values, vectors = values[::-1][:most], vectors[:, ::-1][:, :most]
     basis = unit[:, None] * vectors * np.sqrt(np.maximum(values, DETAIL_FLOOR))
     metric = np.linalg.pinv(_steps(spatial), rcond=ROUNDING, hermitian=True)
-    return {
-        "mean": mean, "error": unit**2, "basis": basis * seen[:, None], "metric": metric
-    }  # fmt: skip
+    return Model(mean, unit**2, basis * seen[:, None], metric, USUAL)
 
 
 def _steps(images: np.ndarray) -> np.ndarray:
@@ -178,43 +217,46 @@ def _steps(images: np.ndarray) -> np.ndarray:
 
 
 def _choose(
-    spectral: np.ndarray, spatial: np.ndarray, state: dict[str, Any], ratio: int, params: Params
-) -> dict[str, float]:
-    """Return noise, misfit and freedom: what is given, else those with the least left-out error."""
-    chosen = {name: getattr(params, name) or usual for name, usual in USUAL.items()}
+    spectral: np.ndarray,
+    spatial: np.ndarray,
+    model: Model,
+    width: np.ndarray,
+    ratio: int,
+    params: Params,
+) -> Model:
+    """Return the model with the strengths given, else those with the least left-out error."""
+    chosen = Strengths(*(getattr(params, name) or usual for name, usual in USUAL._asdict().items()))
     sides = [min(n, SIDE + (n - SIDE) % 2) for n in spectral.shape[1:]]
     ends = zip(spectral.shape[1:], sides, strict=True)
     middle = tuple(slice((n - side) // 2, (n + side) // 2) for n, side in ends)
     part = spectral[:, *middle]
     fine = spatial[:, *(slice(s.start * ratio, s.stop * ratio) for s in middle)]
     if min(part.shape[1:]) < FEWEST:
-        return chosen
+        return model._replace(strengths=chosen)
     # Counted from the nearest edge, so that a turned scene leaves out the same pixels.
     rows, cols = (np.minimum(np.arange(n), np.arange(n)[::-1]) % 2 for n in part.shape[1:])
     left = (rows[:, None] * cols) == 1
     rough = replace(params, tolerance=max(ROUGH, params.tolerance))
-    costs: dict[tuple[float, ...], float] = {}
+    costs: dict[Strengths, float] = {}
 
-    def cost(trial: dict[str, float]) -> float:
-        key = tuple(trial.values())
-        if key not in costs:
-            costs[key] = _left_out(part, fine, left, {**state, **trial}, ratio, rough)
-        return costs[key]
+    def cost(trial: Strengths) -> float:
+        if trial not in costs:
+            tried = model._replace(strengths=trial)
+            costs[trial] = _left_out(part, fine, left, tried, width, ratio, rough)
+        return costs[trial]
 
     free = [name for name in GRID if getattr(params, name) is None]
-    return _descend(chosen, free, cost)
+    return model._replace(strengths=_descend(chosen, free, cost))
 
 
-def _descend(
-    chosen: dict[str, float], free: list[str], cost: Callable[[dict[str, float]], float]
-) -> dict[str, float]:
+def _descend(chosen: Strengths, free: list[str], cost: Callable[[Strengths], float]) -> Strengths:
     """Return the choice on the grid that no neighbour along an axis betters."""
     while True:
         before = chosen
         for name in free:
-            place = GRID[name].index(chosen[name])
+            place = GRID[name].index(getattr(chosen, name))
             near = GRID[name][max(place - 1, 0) : place + 2]
-            chosen = min(({**chosen, name: value} for value in near), key=cost)
+            chosen = min((chosen._replace(**{name: value}) for value in near), key=cost)
         if chosen == before:
             return chosen
 
@@ -223,16 +265,18 @@ def _left_out(
     spectral: np.ndarray,
     spatial: np.ndarray,
     left: np.ndarray,
-    state: dict[str, Any],
+    model: Model,
+    width: np.ndarray,
     ratio: int,
     params: Params,
 ) -> float:
     """Return the mean logarithm of the bands' error at coarse pixels that are left out."""
-    fine = _estimate(np.where(left, np.float32(np.nan), spectral), spatial, state, ratio, params)
+    there = np.where(left, np.float32(np.nan), spectral)
+    fine = _estimate(there, spatial, model, width, ratio, params)
     cost = 0.0
-    for width in np.unique(state["width"]):
-        own = np.flatnonzero(state["width"] == width)
-        rest = (degrade(fine[own], ratio=ratio, fwhm=float(width)) - spectral[own])[:, left]
+    for fwhm in np.unique(width):
+        own = np.flatnonzero(width == fwhm)
+        rest = (degrade(fine[own], ratio=ratio, fwhm=float(fwhm)) - spectral[own])[:, left]
         square = np.where(np.isfinite(rest), np.square(rest), 0).mean(axis=1, dtype=np.float64)
         # A band without error (a constant one) has no say, and no logarithm.
         cost += np.log(np.maximum(square, np.finfo(np.float32).tiny)).sum()
@@ -245,48 +289,55 @@ def _numpy(
     *,
     ratio: int,
     params: Params,
-    state: dict[str, Any],
+    state: State,
     inner: tuple[slice, slice],
     std: bool,
 ) -> tuple[np.ndarray, None]:
     """Return the most probable sharp cube."""
-    if "basis" in state:
-        fine = _estimate(spectral, aligned(spatial, state["shift"]), state, ratio, params)
-    else:
+    if state.model is None:
         fine = upsample(spectral, ratio=ratio)
+    else:
+        moved = aligned(spatial, state.shift)
+        fine = _estimate(spectral, moved, state.model, state.width, ratio, params)
     return masked(fine[:, *inner], spectral, spatial, ratio, inner), None
 
 
 def _estimate(
-    spectral: np.ndarray, spatial: np.ndarray, state: dict[str, Any], ratio: int, params: Params
+    spectral: np.ndarray,
+    spatial: np.ndarray,
+    model: Model,
+    width: np.ndarray,
+    ratio: int,
+    params: Params,
 ) -> np.ndarray:
     """Return the sharp bands, also where something is missing."""
     bands = len(spectral)
-    error = state["error"].copy()
-    error[:bands] *= state["noise"]
-    error[bands:] *= state["misfit"]
+    error = model.error.copy()
+    error[:bands] *= model.strengths.noise
+    error[bands:] *= model.strengths.misfit
     unit = np.sqrt(error)
-    whole, seen = _complete(spectral - state["mean"][:bands, None, None], state, unit)
-    sharp = spatial - state["mean"][bands:, None, None].astype(np.float32)
+    whole, seen = _complete(spectral - model.mean[:bands, None, None], model.basis[:bands], unit)
+    sharp = spatial - model.mean[bands:, None, None].astype(np.float32)
     there = np.isfinite(sharp).all(axis=0)
     sharp = np.where(there, sharp, 0)
-    scaled = (state["basis"][bands:] / unit[bands:, None]).astype(np.float32)
+    scaled = (model.basis[bands:] / unit[bands:, None]).astype(np.float32)
     pull = (scaled / unit[bands:, None]).T.astype(np.float32)
     guide = conjugate_gradients.Guide(scaled.T @ scaled, np.tensordot(pull, sharp, 1), there)
     sights = [
-        _sight(whole, seen, np.flatnonzero(state["width"] == w), float(w), state, unit, ratio)
-        for w in np.unique(state["width"])
+        _sight(whole, seen, np.flatnonzero(width == w), float(w), model.basis, unit, ratio)
+        for w in np.unique(width)
     ]
     values = conjugate_gradients.minimise(
-        _start(whole, seen, scaled, guide, state, unit, ratio), sights, guide,
-        _weights(spatial, state), iterations=int(params.iterations), tolerance=params.tolerance,
+        _start(whole, seen, guide, model.basis[:bands], unit, ratio), sights, guide,
+        _weights(spatial, model.metric, model.strengths.freedom),
+        iterations=int(params.iterations), tolerance=params.tolerance,
     )  # fmt: skip
-    out = np.tensordot(state["basis"][:bands].astype(np.float32), values, 1)
-    return np.asarray(out + state["mean"][:bands, None, None].astype(np.float32))
+    out = np.tensordot(model.basis[:bands].astype(np.float32), values, 1)
+    return np.asarray(out + model.mean[:bands, None, None].astype(np.float32))
 
 
 def _complete(
-    centred: np.ndarray, state: dict[str, Any], unit: np.ndarray
+    centred: np.ndarray, basis: np.ndarray, unit: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return centred spectra without gaps, and where there is any band at all.
 
@@ -296,7 +347,6 @@ def _complete(
     out = np.where(missing, 0, centred)
     some = missing.any(axis=0) & ~missing.all(axis=0)
     if some.any():
-        basis = state["basis"][: len(centred)]
         scaled = basis / unit[: len(centred), None]
         patterns, which = np.unique(missing[:, some], axis=1, return_inverse=True)
         values = out[:, some]
@@ -310,11 +360,11 @@ def _complete(
 
 
 def _sight(
-    whole: np.ndarray, seen: np.ndarray, own: np.ndarray, width: float, state: dict[str, Any],
+    whole: np.ndarray, seen: np.ndarray, own: np.ndarray, width: float, basis: np.ndarray,
     unit: np.ndarray, ratio: int,
 ) -> conjugate_gradients.Sight:  # fmt: skip
     """Return what the bands of one width say, as few images as there are directions."""
-    scaled = state["basis"][own] / unit[own, None]
+    scaled = basis[own] / unit[own, None]
     left, values, right = np.linalg.svd(scaled, full_matrices=False)
     images = np.tensordot((left / unit[own, None]).T, whole[own], 1)
     fine = [conjugate_gradients.axis(ratio * n, ratio=ratio, fwhm=width) for n in whole.shape[1:]]
@@ -323,12 +373,12 @@ def _sight(
 
 
 def _start(
-    whole: np.ndarray, seen: np.ndarray, scaled: np.ndarray, guide: conjugate_gradients.Guide,
-    state: dict[str, Any], unit: np.ndarray, ratio: int,
+    whole: np.ndarray, seen: np.ndarray, guide: conjugate_gradients.Guide, basis: np.ndarray,
+    unit: np.ndarray, ratio: int,
 ) -> np.ndarray:  # fmt: skip
     """Return the interpolated coefficients, corrected by what the spatial bands see."""
-    basis = state["basis"][: len(whole)] / unit[: len(whole), None]
-    reader = np.linalg.pinv(basis, rcond=ROUNDING) / unit[: len(whole)]
+    scaled = basis / unit[: len(whole), None]
+    reader = np.linalg.pinv(scaled, rcond=ROUNDING) / unit[: len(whole)]
     coarse = np.tensordot(reader, whole, 1).astype(np.float32)
     fine = upsample(fill(np.where(seen, coarse, np.float32(np.nan))), ratio=ratio)
     gain = np.linalg.inv(np.eye(len(fine)) + guide.normal.astype(np.float64)).astype(np.float32)
@@ -336,9 +386,10 @@ def _start(
     return np.asarray(fine + np.tensordot(gain, rest, 1) * guide.seen)
 
 
-def _weights(spatial: np.ndarray, state: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:
+def _weights(
+    spatial: np.ndarray, metric: np.ndarray, freedom: float
+) -> tuple[np.ndarray, np.ndarray]:
     """Return the weight of the differences between rows, and between columns."""
-    metric, freedom = state["metric"], state["freedom"]
     count = np.linalg.matrix_rank(metric, hermitian=True)
     out = []
     for axis in (1, 2):

@@ -20,15 +20,15 @@ What the paper leaves open, or where we differ from it:
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 
-from xstf._method import Method
+from xstf._method import Method, SharpenSamples, check_above, check_flags
 from xstf.numerics.degrade import degrade, register, upsample
 from xstf.numerics.injection import (
+    Components,
     coefficients,
     components,
     halo,
@@ -58,10 +58,34 @@ class Params:
 
     def __post_init__(self) -> None:
         """Refuse values that have no meaning."""
-        if not (self.guard > 0 and math.isfinite(self.guard)):
-            raise ValueError(f"guard={self.guard!r}: give a finite number above 0")
-        if not isinstance(self.denoise, bool):
-            raise ValueError(f"denoise={self.denoise!r}: give True or False")
+        check_above(self, guard=0)
+        check_flags(self, "denoise")
+
+
+class State(NamedTuple):
+    """What tiles need to know of the whole scene.
+
+    Parameters
+    ----------
+    components : Components
+        Of the spectral bands.
+    fwhm : float
+        Of the point spread, in coarse pixels.
+    shift : ndarray (2,)
+        That moves the spatial cube onto the spectral one: down, right, in fine pixels.
+    slopes : ndarray (band, guide_band)
+    level : ndarray (band,)
+        Synthetic images are ``slopes @ spatial + level``.
+    error : ndarray (band,)
+        Their mean square errors.
+    """
+
+    components: Components
+    fwhm: float
+    shift: np.ndarray
+    slopes: np.ndarray
+    level: np.ndarray
+    error: np.ndarray
 
 
 def _halo(params: Params, ratio: int) -> int:
@@ -69,20 +93,21 @@ def _halo(params: Params, ratio: int) -> int:
     return halo(ratio)
 
 
-def _settle(samples: dict[str, np.ndarray], *, ratio: int, params: Params) -> dict[str, Any]:
+def _settle(samples: SharpenSamples, *, ratio: int, params: Params) -> State:
     """Return the point spread, the shift, the components and each band's synthetic image."""
-    fwhm, shift = locate(samples, ratio=ratio)
-    maps = components(samples["spectral"], denoise=params.denoise)
-    low = degrade(register(samples["spatial"], shift=shift), ratio=ratio, fwhm=fwhm)
-    clean = restore(project(samples["spectral"], maps), maps)
+    fwhm, shift = locate(
+        samples.spectral, samples.spatial, ratio=ratio, fwhm=samples.fwhm, shift=samples.shift
+    )
+    maps = components(samples.spectral, denoise=params.denoise)
+    low = degrade(register(samples.spatial, shift=shift), ratio=ratio, fwhm=fwhm)
+    clean = restore(project(samples.spectral, maps), maps)
     slopes = coefficients(clean, low)
     rest = (clean - np.tensordot(slopes, low, 1)).reshape(len(clean), -1)
     valid = np.isfinite(rest)
     count = np.maximum(valid.sum(axis=1), 1)
     level = np.where(valid, rest, 0).sum(axis=1) / count
     error = np.where(valid, (rest - level[:, None]) ** 2, 0).sum(axis=1) / count
-    return {**maps, "fwhm": np.float64(fwhm), "shift": shift, "slopes": slopes,
-            "level": level, "error": error}  # fmt: skip
+    return State(maps, fwhm, shift, slopes, level, error)
 
 
 def _numpy(
@@ -91,20 +116,20 @@ def _numpy(
     *,
     ratio: int,
     params: Params,
-    state: dict[str, Any],
+    state: State,
     inner: tuple[slice, slice],
     std: bool,
 ) -> tuple[np.ndarray, None]:
     """Modulate each interpolated band by its synthetic image's guarded contrast."""
-    slopes, fwhm = state["slopes"].astype(np.float32), float(state["fwhm"])
+    slopes, fwhm = state.slopes.astype(np.float32), state.fwhm
     level, guard = (
-        np.asarray(v, np.float32)[:, None, None]
-        for v in (state["level"], params.guard * state["error"])
+        np.asarray(v, np.float32)[:, None, None] for v in (state.level, params.guard * state.error)
     )
-    moved = register(spatial, shift=state["shift"])
+    moved = register(spatial, shift=state.shift)
     low = degrade(moved, ratio=ratio, fwhm=fwhm)
     smooth = _lift(low, ratio, fwhm)[:, *inner]
-    band = _lift(restore(project(spectral, state), state), ratio, fwhm)[:, *inner]
+    clean = restore(project(spectral, state.components), state.components)
+    band = _lift(clean, ratio, fwhm)[:, *inner]
     # In place from here on: each of these is as large as the result.
     gain = np.tensordot(slopes, smooth, 1)
     gain += level

@@ -34,19 +34,38 @@ resolution of multispectral data, whose authors and DOI we do not know.
 
 from __future__ import annotations
 
-import importlib
-from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from xstf._method import Method, Net, NetworkCall, Recipe
+from xstf._method import (
+    Method,
+    Net,
+    NetworkCall,
+    Recipe,
+    SharpenSamples,
+    check_at_least,
+    check_flags,
+)
 from xstf.numerics.degrade import FILL_REACH, degrade, fill, upsample
-from xstf.numerics.injection import components, halo, masked, project, restore, returned
+from xstf.numerics.injection import (
+    Components,
+    components,
+    halo,
+    masked,
+    project,
+    restore,
+    returned,
+)
 from xstf.numerics.response import locate
 from xstf.weights.running import device_of, inference, load_once, require_call
+
+if TYPE_CHECKING:
+    import torch
+
+    from xstf.weights import Manifest
 
 _REACH = 1  # of the network, in pixels
 # A scaled value is 0 to 1 for most data. The median of a tile beyond this is another unit.
@@ -78,8 +97,8 @@ class Params:
 
     def __post_init__(self) -> None:
         """Refuse values that have no meaning."""
-        if self.tile < 1:
-            raise ValueError(f"tile={self.tile}: give 1 or more")
+        check_flags(self, "residual", "denoise")
+        check_at_least(self, tile=1)
 
     @property
     def overlap(self) -> int:
@@ -87,17 +106,33 @@ class Params:
         return 2 * _REACH
 
 
+class State(NamedTuple):
+    """What the residual needs to know of the whole scene.
+
+    Parameters
+    ----------
+    components : Components
+        Of the spectral bands.
+    fwhm : float
+        Of the point spread, in coarse pixels.
+    """
+
+    components: Components
+    fwhm: float
+
+
 def _halo(params: Params, ratio: int) -> int:
     """Return the reach in fine pixels."""
     return _REACH + (halo(ratio) if params.residual else FILL_REACH)
 
 
-def _settle(samples: dict[str, np.ndarray], *, ratio: int, params: Params) -> dict[str, Any]:
-    """Return the point spread and the components, which only the residual needs."""
+def _settle(samples: SharpenSamples, *, ratio: int, params: Params) -> State | None:
+    """Return what the residual needs, None without one."""
     if not params.residual:
-        return {}
-    maps = components(samples["spectral"], denoise=params.denoise)
-    return {**maps, "fwhm": np.float64(locate(samples, ratio=ratio)[0])}
+        return None
+    spectral, spatial, _, fwhm, shift = samples
+    found = locate(spectral, spatial, ratio=ratio, fwhm=fwhm, shift=shift)
+    return State(components(spectral, denoise=params.denoise), found.fwhm)
 
 
 def _torch(
@@ -106,7 +141,7 @@ def _torch(
     *,
     ratio: int,
     params: Params,
-    state: Mapping[str, Any],
+    state: State | None,
     inner: tuple[slice, slice],
     std: bool,
     network: NetworkCall | None = None,
@@ -123,11 +158,10 @@ def _torch(
     made = _spectra(net, device_of(call.device), guide, bands, params.tile)
     made *= (high - low)[:, None, None]
     made += low[:, None, None]
-    if params.residual:
+    if state is not None:
         made[:, np.isnan(spatial).any(axis=0)] = np.nan
-        maps: Any = state
-        clean = restore(project(spectral, maps), maps)
-        fwhm = float(state["fwhm"])
+        clean = restore(project(spectral, state.components), state.components)
+        fwhm = state.fwhm
         left = clean - degrade(made, ratio=ratio, fwhm=fwhm)
         more = upsample(returned(left, ratio=ratio, fwhm=fwhm), ratio=ratio)
         made += more
@@ -136,7 +170,7 @@ def _torch(
     return out, None
 
 
-def _scaled(spatial: np.ndarray, manifest: Any) -> np.ndarray:
+def _scaled(spatial: np.ndarray, manifest: Manifest) -> np.ndarray:
     """Return the guide bands as the network knows them, holes filled with what is near by."""
     low, high = (
         np.array(manifest.extra[f"guide_{name}"], np.float32)[:, None, None]
@@ -152,18 +186,21 @@ def _scaled(spatial: np.ndarray, manifest: Any) -> np.ndarray:
     return fill(scaled)
 
 
-def _spectra(net: Any, place: Any, guide: np.ndarray, bands: np.ndarray, tile: int) -> np.ndarray:
+def _spectra(
+    net: torch.nn.Module, device: torch.device, guide: np.ndarray, bands: np.ndarray, tile: int
+) -> np.ndarray:
     """Return the network's bands of ``(guide_band, y, x)``, a few rows at a time."""
-    torch = importlib.import_module("torch")
+    import torch
+
     height, width = guide.shape[1:]
     out = np.empty((len(bands), height, width), np.float32)
     rows = max(1, tile * tile // width)
     with ExitStack() as stack:
-        for context in inference(place):
+        for context in inference(device):
             stack.enter_context(context)
         for start in range(0, height, rows):
             first, stop = max(start - _REACH, 0), min(start + rows + _REACH, height)
-            part = torch.from_numpy(np.ascontiguousarray(guide[None, :, first:stop])).to(place)
+            part = torch.from_numpy(np.ascontiguousarray(guide[None, :, first:stop])).to(device)
             answer = net(part)[0].float().cpu().numpy()
             own = answer[:, start - first : start - first + rows]
             out[:, start : start + rows] = own[bands]

@@ -44,13 +44,13 @@ adaptive reflectance fusion model for complex heterogeneous regions. Remote Sens
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 
-from xstf._method import Method
+from xstf._method import Method, check_above, check_at_least, check_between, check_odd
 from xstf.methods.fuse.estarfm.conversion import conversion, regression_terms
 from xstf.methods.fuse.estarfm.similar import TOLERANCE, sum_similar
 from xstf.numerics.upsample import upsample, upsample_numpy
@@ -90,18 +90,27 @@ class Params:
 
     def __post_init__(self) -> None:
         """Refuse values that mean nothing."""
-        if self.window != int(self.window) or self.window < 3 or self.window % 2 == 0:
-            raise ValueError(f"window is {self.window}; give an odd number of pixels from 3 on")
-        if not 0 < self.classes < np.inf:
-            raise ValueError(f"classes is {self.classes}; give a number above 0, such as 4")
-        if not 0 <= self.shrinkage < np.inf:
-            raise ValueError(f"shrinkage is {self.shrinkage}; give 0 (none) or more, such as 0.2")
-        if not 0 < self.noise < np.inf:
-            raise ValueError(f"noise is {self.noise}; give a number above 0, such as 0.25")
-        if not 0 < self.significance <= 1:
-            raise ValueError(
-                f"significance is {self.significance}; give a level up to 1 (any), such as 0.05"
-            )
+        check_odd(self, window=3)
+        check_above(self, classes=0, noise=0, significance=0)
+        check_at_least(self, shrinkage=0.0)
+        check_between(self, significance=(0, 1))
+
+
+class State(NamedTuple):
+    """Centres and scales of the whole scene.
+
+    Parameters
+    ----------
+    mean, tolerance : ndarray (pair, band)
+        Of the fine images: means, and by how much similar pixels differ at most.
+    coarse_mean, coarse_variance : ndarray (band,)
+        Of the coarse images of both pairs.
+    """
+
+    mean: np.ndarray
+    tolerance: np.ndarray
+    coarse_mean: np.ndarray
+    coarse_variance: np.ndarray
 
 
 def _halo(params: Params, ratio: int) -> int:
@@ -114,7 +123,9 @@ def _surroundings(params: Params, ratio: int) -> int:
     return -(-(params.window // 2) // ratio)
 
 
-def _prepare(fine: Any, coarse: Any, *, ratio: int, params: Params) -> dict[str, Any]:
+def _prepare(
+    fine: np.ndarray, coarse: np.ndarray, *, ratio: int, params: Params
+) -> dict[str, np.ndarray]:
     """Evenly spaced rows and columns of the pairs."""
     samples = {}
     for name, image in (("fine", fine), ("coarse", coarse)):
@@ -129,17 +140,12 @@ def _evenly(size: int) -> np.ndarray:
     return (np.arange(count) * 2 + 1) * size // (2 * count)
 
 
-def _settle(samples: dict[str, np.ndarray], *, ratio: int, params: Params) -> dict[str, np.ndarray]:
+def _settle(samples: Mapping[str, np.ndarray], *, ratio: int, params: Params) -> State:
     """Centre and scale: of fine by pair and band, of coarse by band."""
     fine, coarse = samples["fine"], samples["coarse"]
     mean, variance = _moments(fine, (2, 3))
     coarse_mean, coarse_variance = _moments(coarse, (0, 2, 3))
-    return {
-        "mean": mean,
-        "tolerance": 2 * np.sqrt(variance) / params.classes,
-        "coarse_mean": coarse_mean,
-        "coarse_variance": coarse_variance,
-    }
+    return State(mean, 2 * np.sqrt(variance) / params.classes, coarse_mean, coarse_variance)
 
 
 def _moments(values: np.ndarray, axes: tuple[int, ...]) -> tuple[np.ndarray, np.ndarray]:
@@ -204,7 +210,7 @@ def _fields(
     coarse: np.ndarray,
     ratio: int,
     params: Params,
-    state: dict[str, np.ndarray],
+    state: State,
     std: bool,
     interpolate: Callable[..., np.ndarray],
 ) -> _Fields:
@@ -220,18 +226,20 @@ def _fields(
     there = valid.all(1)
     votes = _votes(fine, pair, rest, there, std)
     likeness = _likeness(fine, state)
-    terms = regression_terms(fine, pair, there, state, gate=params.significance < 1)
+    terms = regression_terms(
+        fine, pair, there, (state.coarse_mean, state.mean.mean(0)), gate=params.significance < 1
+    )
     return _Fields(shares, parts, likeness, rest, votes, terms)
 
 
 def _temporal(
-    coarse: np.ndarray, ratio: int, params: Params, state: dict[str, np.ndarray]
+    coarse: np.ndarray, ratio: int, params: Params, state: State
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Mean change around each coarse pixel, what is left of it, and 1 / T, by pair and band."""
     radius = _surroundings(params, ratio)
     change = coarse[2].astype(np.float64) - coarse[:2]
     around = _around(change, radius)
-    square = _around(change**2, radius) * _inverse(state["coarse_variance"])[:, None, None]
+    square = _around(change**2, radius) * _inverse(state.coarse_variance)[:, None, None]
     present = np.isfinite(square)
     bands = np.where(present, square, 0).sum(1) / np.maximum(present.sum(1), 1)
     return around, change - around, (square + bands[:, None]) / 2 + params.noise
@@ -261,14 +269,14 @@ def _alike(fine: np.ndarray, coarse: np.ndarray) -> np.ndarray:
     return np.where(np.isfinite(like), like, np.float32(UNLIKE))
 
 
-def _likeness(fine: np.ndarray, state: dict[str, np.ndarray]) -> np.ndarray:
+def _likeness(fine: np.ndarray, state: State) -> np.ndarray:
     """Fine values in 500ths of a tolerance, (comparison, y, x); NaN differs from nothing.
 
     Whole numbers, so that they fit uint16, which is compared twice as fast, where none is missing.
     Values beyond 32 tolerances from the mean are all alike.
     """
-    scale = TOLERANCE * _inverse(state["tolerance"])[..., None, None].astype(np.float32)
-    scaled = (fine - state["mean"][..., None, None].astype(np.float32)) * scale
+    scale = TOLERANCE * _inverse(state.tolerance)[..., None, None].astype(np.float32)
+    scaled = (fine - state.mean[..., None, None].astype(np.float32)) * scale
     # Both dates of a band together: what is compared first then decides most.
     scaled = scaled.swapaxes(0, 1).reshape(-1, *fine.shape[2:])
     np.clip(np.rint(scaled, out=scaled), -FARTHEST, FARTHEST, out=scaled)
@@ -283,12 +291,12 @@ def _likeness(fine: np.ndarray, state: dict[str, np.ndarray]) -> np.ndarray:
 
 
 def _merge(
-    fields: _Fields, params: Params, state: dict[str, np.ndarray], std: bool
+    fields: _Fields, params: Params, state: State, std: bool
 ) -> tuple[np.ndarray, np.ndarray | None]:
     """Put fields whose votes and terms are sums over similar pixels into the equation."""
     votes = fields.votes
     bands = fields.rest.shape[0]
-    prior = params.shrinkage * state["coarse_variance"]
+    prior = params.shrinkage * state.coarse_variance
     slope = conversion(fields.terms, prior, params.significance)
     known = votes[0] > 0
     total = np.where(known, votes[0], 1)
@@ -330,7 +338,7 @@ def _numpy(
     *,
     ratio: int,
     params: Params,
-    state: dict[str, np.ndarray],
+    state: State,
     inner: tuple[slice, slice],
     std: bool,
 ) -> tuple[np.ndarray, np.ndarray | None]:
@@ -367,7 +375,7 @@ def _numba(
     *,
     ratio: int,
     params: Params,
-    state: dict[str, np.ndarray],
+    state: State,
     inner: tuple[slice, slice],
     std: bool,
 ) -> tuple[np.ndarray, np.ndarray | None]:

@@ -17,19 +17,20 @@ def regression_terms(
     fine: np.ndarray,
     coarse: np.ndarray,
     there: np.ndarray,
-    state: dict[str, np.ndarray],
+    centres: tuple[np.ndarray, np.ndarray],
     gate: bool,
 ) -> np.ndarray:
     """Return n, x, y, xx, xy and, for the gate, yy of fine (y) on coarse (x) over both dates.
 
-    ``fine`` and ``coarse`` are (pair, band, y, x), ``there`` (pair, y, x) says which count; the
-    result is (1 + 4 band or 1 + 5 band, y, x).
+    ``fine`` and ``coarse`` are (pair, band, y, x), ``there`` (pair, y, x) says which count, and
+    ``centres`` (band,), of coarse and of fine, are taken off against
+    rounding. The result is (1 + 4 band or 1 + 5 band, y, x).
     """
     kinds, (bands, *size) = 5 if gate else 4, fine.shape[1:]
     terms = np.zeros((1 + kinds * bands, *size), np.float32)
     terms[0] = there.sum(0)
     sums = terms[1:].reshape(kinds, bands, *size)
-    x_centre, y_centre = _column(state["coarse_mean"]), _column(state["mean"].mean(0))
+    x_centre, y_centre = (_column(centre) for centre in centres)
     for one, other, seen in zip(fine, coarse, there, strict=True):
         x, y = other - x_centre, one - y_centre
         if not seen.all():

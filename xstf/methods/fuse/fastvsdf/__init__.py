@@ -59,25 +59,25 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 
-from xstf._method import Method
+from xstf._method import Method, check_above, check_at_least
 from xstf.methods.fuse.fastvsdf.classes import (
     ONE_WIDE,
     SOFT,
+    PairState,
     Upsample,
-    block_means,
     find_state,
     neutral,
-    pick,
     slope,
     stack_features,
 )
 from xstf.methods.fuse.fastvsdf.smoothing import reach, smooth, smooth_numpy
-from xstf.numerics.patches import blend, pair_weights, patches_of, sample_patches
-from xstf.numerics.unmixing import predict, see, unpacked
+from xstf.numerics.degrade import block_means
+from xstf.numerics.patches import Samples, blend, pair_weights, patches_of, sample_patches
+from xstf.numerics.unmixing import Classes, predict, see
 from xstf.numerics.upsample import upsample, upsample_numpy
 
 # A coarse value goes into the window means of the next coarse pixel, into g up to the middle of the
@@ -107,28 +107,37 @@ class Params:
 
     def __post_init__(self) -> None:
         """Check the values."""
-        if self.covers < 1:
-            raise ValueError(f"covers={self.covers}: give 1 or more")
-        if not 0 < self.sigma < np.inf:
-            raise ValueError(f"sigma={self.sigma}: give a number of fine pixels above 0")
-        if not 0 < self.ridge < np.inf:
-            raise ValueError(f"ridge={self.ridge}: give a number above 0")
+        check_at_least(self, covers=1)
+        check_above(self, sigma=0, ridge=0)
+
+
+class State(NamedTuple):
+    """What tiles need to know of the whole scene.
+
+    Parameters
+    ----------
+    pairs : tuple of PairState
+    weights : ndarray (pair, band)
+        Inverse variances of the coarse changes.
+    """
+
+    pairs: tuple[PairState, ...]
+    weights: np.ndarray
 
 
 def _halo(params: Params, ratio: int) -> int:
     return reach(params.sigma) + COARSE_REACH * ratio
 
 
-def _settle(samples: dict[str, Any], *, ratio: int, params: Params) -> dict[str, Any]:
+def _settle(samples: Samples, *, ratio: int, params: Params) -> State:
     """Return what `find_state` finds of each pair, and the weights of the pairs."""
     patches = patches_of(samples)
     pairs = range(patches[0][0].shape[0])
-    found = [
+    found = tuple(
         find_state([(f[p], c[p], c[-1]) for f, c in patches], params.covers, params.ridge)
         for p in pairs
-    ]
-    state: dict[str, Any] = {f"pair_{p}": found[p] for p in pairs}
-    return state | {"weights": pair_weights(np.stack([f["variance"] for f in found]))}
+    )
+    return State(found, pair_weights(np.stack([f.variance for f in found])))
 
 
 def _numpy(
@@ -137,19 +146,17 @@ def _numpy(
     *,
     ratio: int,
     params: Params,
-    state: dict[str, Any],
+    state: State,
     inner: tuple[slice, slice],
     std: bool,
 ) -> tuple[np.ndarray, None]:
     """Return the definition, made of whole arrays."""
     results = []
-    for p in range(len(fine)):
-        pair = state[f"pair_{p}"]
+    for p, pair in enumerate(state.pairs):
         change = _changes(fine[p], coarse[p], coarse[-1], pair, _upsample_numpy, _mix_numpy)
-        covers = pick(pair, "cover")
-        share = _mix_numpy(fine[p], covers, np.eye(len(covers["centres"])), ratio)
+        share = _mix_numpy(fine[p], pair.covers, np.eye(len(pair.covers.centres)), ratio)
         results.append(fine[p][:, *inner] + smooth_numpy(share, change, inner, params.sigma))
-    return blend(results, state["weights"]), None
+    return blend(results, state.weights), None
 
 
 def _numba(
@@ -158,35 +165,33 @@ def _numba(
     *,
     ratio: int,
     params: Params,
-    state: dict[str, Any],
+    state: State,
     inner: tuple[slice, slice],
     std: bool,
 ) -> tuple[np.ndarray, None]:
     """Return the same by compiled loops."""
     results = []
-    for p in range(len(fine)):
-        pair = state[f"pair_{p}"]
+    for p, pair in enumerate(state.pairs):
         change = _changes(fine[p], coarse[p], coarse[-1], pair, upsample, _mix)
-        covers = pick(pair, "cover")
-        share = _mix(fine[p], covers, np.eye(len(covers["centres"])), ratio)
+        share = _mix(fine[p], pair.covers, np.eye(len(pair.covers.centres)), ratio)
         results.append(fine[p][:, *inner] + smooth(share, change, inner, params.sigma))
-    return blend(results, state["weights"]), None
+    return blend(results, state.weights), None
 
 
 def _changes(
     fine: np.ndarray,
     coarse: np.ndarray,
     target: np.ndarray,
-    pair: dict[str, np.ndarray],
+    pair: PairState,
     upsampled: Upsample,
     mix: Callable[..., np.ndarray],
 ) -> np.ndarray:
     """Return the change ``(band, y, x)`` before it is smoothed: classes and global residual."""
-    classes, ratio = pick(pair, "class"), fine.shape[-1] // coarse.shape[-1]
-    features = stack_features(fine, coarse, target - coarse, pair["power"], upsampled)
-    change = mix(neutral(features, classes), classes, pair["step"], ratio)
-    left = target - coarse - see(block_means(change, ratio), float(pair["spill"][0]))
-    layers = np.stack([*slope(left, coarse, pair["power"], ONE_WIDE, SOFT)[:1], left, coarse])
+    classes, ratio = pair.classes, fine.shape[-1] // coarse.shape[-1]
+    features = stack_features(fine, coarse, target - coarse, pair.power, upsampled)
+    change = mix(neutral(features, classes), classes, pair.step, ratio)
+    left = target - coarse - see(block_means(change, ratio), pair.spill)
+    layers = np.stack([*slope(left, coarse, pair.power, ONE_WIDE, SOFT)[:1], left, coarse])
     lean, residual, guide = upsampled(layers.astype(np.float32), ratio)
     added: np.ndarray = change + residual + lean * (fine - guide)
     return added
@@ -196,11 +201,9 @@ def _upsample_numpy(layers: np.ndarray, ratio: int) -> np.ndarray:
     return upsample_numpy(layers, ratio=ratio)
 
 
-def _mix_numpy(
-    image: np.ndarray, classes: dict[str, np.ndarray], values: np.ndarray, ratio: int
-) -> np.ndarray:
+def _mix_numpy(image: np.ndarray, classes: Classes, values: np.ndarray, ratio: int) -> np.ndarray:
     """Return ``values (n, class) @ shares`` at each pixel, NaN where a live band is missing."""
-    mean, scale, centres, spread = unpacked(classes)
+    mean, scale, centres, spread = classes
     live = ~np.isnan(scale)
     if not live.any():
         return np.full((len(values), *image.shape[1:]), np.nan)
@@ -211,13 +214,10 @@ def _mix_numpy(
     return mixed
 
 
-def _mix(
-    image: np.ndarray, classes: dict[str, np.ndarray], values: np.ndarray, ratio: int
-) -> np.ndarray:
+def _mix(image: np.ndarray, classes: Classes, values: np.ndarray, ratio: int) -> np.ndarray:
     """Return the same by compiled loops."""
     flat = np.zeros((len(values), len(image)))
-    mixed: np.ndarray = predict(image, ratio, *unpacked(classes), values, flat)[0]
-    return mixed
+    return predict(image, ratio, classes, values, flat)[0]
 
 
 METHOD = Method(

@@ -6,14 +6,23 @@ Why it is done this way is said in ``fastvsdf``.
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TypeAlias
+from typing import NamedTuple, TypeAlias
 
 import numpy as np
 
-from xstf.numerics.unmixing import FEWEST, SEEN, find_changes, find_classes, predict, see, unpacked
+from xstf.numerics.degrade import block_means
+from xstf.numerics.unmixing import (
+    FEWEST,
+    SEEN,
+    Classes,
+    Patch,
+    find_changes,
+    find_classes,
+    predict,
+    see,
+)
 from xstf.numerics.upsample import upsample
 
-Patch: TypeAlias = tuple[np.ndarray, np.ndarray, np.ndarray]  # fine, its coarse, the target's
 Upsample: TypeAlias = Callable[[np.ndarray, int], np.ndarray]
 
 # Share of each neighbour in windows of two and of one coarse pixel around all places within one.
@@ -24,28 +33,43 @@ FIRM, SOFT = 1e-4, 0.3
 LEAST = 1e-10  # variance that is not rounding, in squares of the mean
 
 
-def find_state(patches: list[Patch], covers: int, ridge: float) -> dict[str, np.ndarray]:
-    """Return covers, classes, what each class changes by and the numbers that go with them.
+class PairState(NamedTuple):
+    """What is found of one pair.
 
-    ``cover_*`` are classes of the fine image, ``class_*`` those that change alike, ``step``
-    ``(band, class)`` the change of each, ``power`` ``(band,)`` the variance of the coarse image,
-    ``spill`` the share of a neighbour in a coarse pixel, ``variance`` that of the coarse change.
+    Parameters
+    ----------
+    covers : Classes
+        Classes of the fine image.
+    classes : Classes
+        Of pixels that look alike and change alike: of ``(2 band,)`` features, the changes first.
+    step : ndarray (band, class)
+        Change of each class.
+    power : ndarray (band,)
+        Variance of the coarse image.
+    spill : float
+        Share of each neighbour in a coarse pixel.
+    variance : ndarray (band,)
+        Of the coarse change.
     """
+
+    covers: Classes
+    classes: Classes
+    step: np.ndarray
+    power: np.ndarray
+    spill: float
+    variance: np.ndarray
+
+
+def find_state(patches: list[Patch], covers: int, ridge: float) -> PairState:
+    """Return covers, classes, what each class changes by and the numbers that go with them."""
     cover = find_classes([fine for fine, _, _ in patches], covers)
     seen = find_changes(patches, cover, 1, ridge)
     power = _variances([coarse for _, coarse, _ in patches])
     features = [stack_features(f, c, t - c, power, upsample) for f, c, t in patches]
     classes = find_classes(features, count_classes(patches, covers))
-    state = {f"cover_{k}": v for k, v in cover.items()}
-    state |= {f"class_{k}": v for k, v in classes.items()}
     changes = [target - coarse for _, coarse, target in patches]
-    step = _unmix(features, changes, classes, float(seen["spill"][0]), ridge)
-    return state | {"step": step, "power": power} | {k: seen[k] for k in ("spill", "variance")}
-
-
-def pick(state: dict[str, np.ndarray], kind: str) -> dict[str, np.ndarray]:
-    """Return the classes of a kind, as `find_classes` gave them."""
-    return {k: state[f"{kind}_{k}"] for k in ("mean", "scale", "centres", "spread")}
+    step = _unmix(features, changes, classes, seen.spill, ridge)
+    return PairState(cover, classes, step, power, seen.spill, seen.variance)
 
 
 def slope(
@@ -76,11 +100,11 @@ def stack_features(
     return stacked
 
 
-def neutral(features: np.ndarray, classes: dict[str, np.ndarray]) -> np.ndarray:
+def neutral(features: np.ndarray, classes: Classes) -> np.ndarray:
     """Return features whose missing changes say nothing; a missing fine value stays missing."""
     bands = len(features) // 2
     change = features[:bands]
-    mean = classes["mean"][:bands, None, None]
+    mean = classes.mean[:bands, None, None]
     filled = np.where(np.isnan(change), mean, change)
     out: np.ndarray = np.concatenate([filled, features[bands:]], dtype=np.float32)
     return out
@@ -105,16 +129,6 @@ def count_classes(patches: list[Patch], base: int) -> int:
     return max(round(base**2 * reliable), base)
 
 
-def block_means(fine: np.ndarray, ratio: int) -> np.ndarray:
-    """Return the mean of what is known of each coarse pixel, ``(band, y / ratio, x / ratio)``."""
-    blocks = fine.reshape(len(fine), fine.shape[1] // ratio, ratio, -1, ratio)
-    known = ~np.isnan(blocks)
-    count = known.sum(axis=(2, 4))
-    total = np.where(known, blocks, 0.0).sum(axis=(2, 4), dtype=np.float64)
-    mean: np.ndarray = np.where(count > 0, total / np.maximum(count, 1), np.nan)
-    return mean
-
-
 def _variances(images: list[np.ndarray]) -> np.ndarray:
     """Return the variance of each band over all images, 0 where nothing is known."""
     pixels = np.concatenate([i.reshape(len(i), -1) for i in images], axis=1).astype(np.float64)
@@ -129,14 +143,14 @@ def _variances(images: list[np.ndarray]) -> np.ndarray:
 def _unmix(
     features: list[np.ndarray],
     changes: list[np.ndarray],
-    classes: dict[str, np.ndarray],
+    classes: Classes,
     spill: float,
     ridge: float,
 ) -> np.ndarray:
     """Return what each class changes by, ``(band, class)``: least squares over coarse pixels."""
     shares = [_shares(f, c, classes, spill) for f, c in zip(features, changes, strict=True)]
     rows = [np.concatenate([s, c]) for s, c in zip(shares, changes, strict=True)]
-    count, bands = len(classes["centres"]), len(changes[0])
+    count, bands = len(classes.centres), len(changes[0])
     pixels = np.concatenate([r.reshape(len(r), -1) for r in rows], axis=1)
     step = np.zeros((bands, count))
     for b in range(bands):
@@ -155,13 +169,11 @@ def _unmix(
     return step
 
 
-def _shares(
-    features: np.ndarray, change: np.ndarray, classes: dict[str, np.ndarray], spill: float
-) -> np.ndarray:
+def _shares(features: np.ndarray, change: np.ndarray, classes: Classes, spill: float) -> np.ndarray:
     """Return the shares of the classes in each coarse pixel, NaN where too little is seen."""
     ratio = features.shape[-1] // change.shape[-1]
-    count = len(classes["centres"])
+    count = len(classes.centres)
     flat = np.zeros((count, len(features)))
     stack = neutral(features, classes)
-    _, mean, seen = predict(stack, ratio, *unpacked(classes), np.eye(count), flat)
+    _, mean, seen = predict(stack, ratio, classes, np.eye(count), flat)
     return see(np.where(seen >= SEEN * ratio * ratio, mean, np.nan), spill)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from xstf.numerics.jit import jit
+from xstf.numerics.psf import gaussian
 
 TRUNCATE = 4  # standard deviations that the Gaussian is followed for
 
@@ -17,8 +18,7 @@ def reach(sigma: float) -> int:
 def _weights(sigma: float) -> np.ndarray:
     """Return the Gaussian along one axis; its scale cancels."""
     away = np.arange(-reach(sigma), reach(sigma) + 1)
-    weights: np.ndarray = np.exp(-0.5 * (away / sigma) ** 2)
-    return weights
+    return gaussian(away, sigma)
 
 
 def smooth_numpy(

@@ -39,15 +39,16 @@ What the paper leaves open, or where we differ from it, judged on real Landsat a
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 
-from xstf._method import Method
+from xstf._method import Method, check_above, check_odd
 from xstf.methods.fuse.fitfc.filtering import average, average_numpy
+from xstf.numerics.degrade import block_means
 from xstf.numerics.upsample import upsample, upsample_numpy
 
 # Values sampled from a stack for its scene-wide moments.
@@ -82,14 +83,43 @@ class Params:
 
     def __post_init__(self) -> None:
         """Refuse values that have no meaning."""
-        for name in ("window", "regression_window"):
-            side = getattr(self, name)
-            if side != int(side) or side < 3 or side % 2 == 0:
-                raise ValueError(f"{name}={side!r}: give an odd whole number of at least 3")
-        for name in ("tolerance", "ridge"):
-            value = getattr(self, name)
-            if not (value > 0 and math.isfinite(value)):
-                raise ValueError(f"{name}={value!r}: give a finite number above 0")
+        check_odd(self, window=3, regression_window=3)
+        check_above(self, tolerance=0, ridge=0)
+
+
+class State(NamedTuple):
+    """Centres and spreads of the whole scene, ``(band,)`` each.
+
+    Parameters
+    ----------
+    fine_centre, fine_scale : ndarray
+        Mean and standard deviation of the fine images.
+    coarse_centre, coarse_variance : ndarray
+        Mean and variance of the coarse ones.
+    shift : ndarray
+        Mean coarse change.
+    """
+
+    fine_centre: np.ndarray
+    fine_scale: np.ndarray
+    coarse_centre: np.ndarray
+    coarse_variance: np.ndarray
+    shift: np.ndarray
+
+
+class Engine(NamedTuple):
+    """What an engine does in its own way.
+
+    Parameters
+    ----------
+    lift
+        Takes maps of coarse pixels to the fine grid: `upsample`.
+    average
+        Sums over the window: `average_numpy`.
+    """
+
+    lift: Callable[..., np.ndarray]
+    average: Callable[..., tuple[np.ndarray, np.ndarray]]
 
 
 def _halo(params: Params, ratio: int) -> int:
@@ -97,27 +127,29 @@ def _halo(params: Params, ratio: int) -> int:
     return params.window // 2 + ratio * (params.regression_window // 2 + 2)
 
 
-def _prepare(fine: Any, coarse: Any, *, ratio: int, params: Params) -> dict[str, Any]:
+def _prepare(
+    fine: np.ndarray, coarse: np.ndarray, *, ratio: int, params: Params
+) -> dict[str, np.ndarray]:
     """Sample both stacks at evenly spaced rows and columns."""
     return {"fine": _sample(fine), "coarse": _sample(coarse)}
 
 
-def _sample(stack: Any) -> Any:
+def _sample(stack: np.ndarray) -> np.ndarray:
     step = math.ceil(math.sqrt(max(1.0, math.prod(stack.shape) / SAMPLE)))
     return stack[:, :, ::step, ::step]
 
 
-def _settle(samples: dict[str, Any], *, ratio: int, params: Params) -> dict[str, Any]:
+def _settle(samples: Mapping[str, np.ndarray], *, ratio: int, params: Params) -> State:
     """Return each band's centre and spread, for either grid, and its mean change."""
     fine_mean, fine_variance = _moments(samples["fine"])
     coarse_mean, coarse_variance = _moments(samples["coarse"])
-    return {
-        "fine_centre": fine_mean.mean(axis=0),
-        "fine_scale": np.sqrt(fine_variance.mean(axis=0)),
-        "coarse_centre": coarse_mean.mean(axis=0),
-        "coarse_variance": coarse_variance.mean(axis=0),
-        "shift": coarse_mean[-1] - coarse_mean[:-1].mean(axis=0),
-    }
+    return State(
+        fine_centre=fine_mean.mean(axis=0),
+        fine_scale=np.sqrt(fine_variance.mean(axis=0)),
+        coarse_centre=coarse_mean.mean(axis=0),
+        coarse_variance=coarse_variance.mean(axis=0),
+        shift=coarse_mean[-1] - coarse_mean[:-1].mean(axis=0),
+    )
 
 
 def _moments(stack: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -135,11 +167,10 @@ def _kernel(
     *,
     ratio: int,
     params: Params,
-    state: dict[str, np.ndarray],
+    state: State,
     inner: tuple[slice, slice],
     std: bool,
-    lift: Callable[..., np.ndarray],
-    average: Callable[..., tuple[np.ndarray, np.ndarray]],
+    engine: Engine,
 ) -> tuple[np.ndarray, np.ndarray | None]:
     """Do the steps in order, with the engine's own way to the fine grid and over the window."""
     reach = params.window // 2
@@ -149,12 +180,14 @@ def _kernel(
     margins = [(max(reach - s.start, 0), max(s.stop + reach - n, 0)) for s, n in sides]
     near = _nearness(params.window)
     margins[1] = (margins[1][0], margins[1][1] + near.shape[1] - near.shape[0])
-    reference, change, residual = _predict(fine, coarse, ratio, params, state, area, std, lift)
-    shift = state["shift"].astype(np.float32)[:, None, None]
+    reference, change, residual = _predict(
+        fine, coarse, ratio, params, state, area, std, engine.lift
+    )
+    shift = state.shift.astype(np.float32)[:, None, None]
     values = np.concatenate([change - shift, (change - shift) ** 2]) if std else change - shift
     complete = np.isfinite(change).all(axis=0)
     spectra = np.where(complete, _spectra(reference, params, state), FAR)
-    total, mass = average(
+    total, mass = engine.average(
         np.pad(spectra, [(0, 0), *margins], constant_values=FAR),
         np.pad(np.where(complete, values, np.float32(0)), [(0, 0), *margins]),
         near,
@@ -171,11 +204,11 @@ def _kernel(
     return estimate, np.where(np.isnan(estimate), np.nan, deviation).astype(np.float32)
 
 
-def _spectra(reference: np.ndarray, params: Params, state: dict[str, np.ndarray]) -> np.ndarray:
+def _spectra(reference: np.ndarray, params: Params, state: State) -> np.ndarray:
     """Return spectra whose squared differences, summed over the bands, are ``d^2 / t^2``."""
-    unit = params.tolerance * math.sqrt(len(reference)) * state["fine_scale"]
+    unit = params.tolerance * math.sqrt(len(reference)) * state.fine_scale
     factor = np.divide(1.0, unit, out=np.zeros_like(unit), where=unit > 0)
-    centred = reference - state["fine_centre"][:, None, None]
+    centred = reference - state.fine_centre[:, None, None]
     return np.asarray(centred * factor[:, None, None], np.float32)
 
 
@@ -191,7 +224,7 @@ def _predict(
     coarse: np.ndarray,
     ratio: int,
     params: Params,
-    state: dict[str, np.ndarray],
+    state: State,
     area: list[slice],
     std: bool,
     lift: Callable[..., np.ndarray],
@@ -235,19 +268,19 @@ def _regress(
     coarse: np.ndarray,
     ratio: int,
     params: Params,
-    state: dict[str, np.ndarray],
+    state: State,
     std: bool,
 ) -> np.ndarray:
     """Return the coarse maps ``[*w, *(a - w), b + r, spread of r]``, NaN where an image is."""
     window = params.regression_window
-    variance = state["coarse_variance"][:, None, None]
-    centred = coarse.astype(np.float64) - state["coarse_centre"][:, None, None]
+    variance = state.coarse_variance[:, None, None]
+    centred = coarse.astype(np.float64) - state.coarse_centre[:, None, None]
     centred[:, np.isnan(centred).any(axis=0)] = np.nan
     images, target = centred[:-1], centred[-1]
     if len(images) == 1:
         weights = np.ones_like(images)
     else:
-        blocks = _block_mean(fine, ratio) - state["coarse_centre"][:, None, None]
+        blocks = block_means(fine, ratio) - state.coarse_centre[:, None, None]
         weights = _pair_weights(blocks, images, target, window, variance)
     mean, target_mean = _local_mean(images, window), _local_mean(target, window)
     gram = _local_mean(images[:, None] * images, window) - mean[:, None] * mean
@@ -261,7 +294,7 @@ def _regress(
     rest = coarse[-1] - (both * coarse[:-1]).sum(axis=0)
     spread = np.sqrt(np.maximum(square, 0))
     if std:
-        centre = state["coarse_centre"].astype(np.float32)[:, None, None]
+        centre = state.coarse_centre.astype(np.float32)[:, None, None]
         spread *= _detail(fine - centre, images, ratio, window, params.ridge * variance)
     maps = np.stack([*weights, *slopes, rest, spread])
     return np.where(np.isnan(target), np.nan, maps)
@@ -271,7 +304,7 @@ def _detail(
     fine: np.ndarray, images: np.ndarray, ratio: int, window: int, floor: np.ndarray
 ) -> np.ndarray:
     """Return how much more the fine images vary around a coarse pixel than the coarse ones."""
-    square, mean = (_local_mean(_block_mean(f, ratio), window) for f in (fine**2, fine))
+    square, mean = (_local_mean(block_means(f, ratio), window) for f in (fine**2, fine))
     top = np.maximum(square - mean**2, 0).mean(axis=0) + floor
     bottom = _local_mean(images**2, window) - _local_mean(images, window) ** 2
     bottom = np.maximum(bottom, 0).mean(axis=0) + floor
@@ -289,17 +322,6 @@ def _pair_weights(
     quality = 1 / (error / np.where(variance > 0, variance, np.inf) + FLOOR)
     weights: np.ndarray = quality / quality.sum(axis=0)
     return weights
-
-
-def _block_mean(fine: np.ndarray, ratio: int) -> np.ndarray:
-    """Return the mean of the valid fine pixels of each coarse pixel, NaN where there is none."""
-    *lead, height, width = fine.shape
-    blocks = fine.reshape(*lead, height // ratio, ratio, width // ratio, ratio)
-    valid = np.isfinite(blocks)
-    count = valid.sum(axis=(-3, -1))
-    total = np.where(valid, blocks, 0).sum(axis=(-3, -1), dtype=np.float64)
-    mean: np.ndarray = np.where(count > 0, total / np.maximum(count, 1), np.nan)
-    return mean
 
 
 def _local_mean(values: np.ndarray, window: int) -> np.ndarray:
@@ -338,8 +360,8 @@ def _solve(gram: np.ndarray, cov: np.ndarray, ridge: np.ndarray) -> np.ndarray:
     return np.asarray(np.divide(top, bottom, out=np.zeros(cov.shape), where=bottom > 0))
 
 
-_numpy = partial(_kernel, lift=upsample_numpy, average=average_numpy)
-_numba = partial(_kernel, lift=upsample, average=average)
+_numpy = partial(_kernel, engine=Engine(upsample_numpy, average_numpy))
+_numba = partial(_kernel, engine=Engine(upsample, average))
 
 METHOD = Method(
     name="fitfc",

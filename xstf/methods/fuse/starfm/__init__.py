@@ -44,16 +44,20 @@ reflectance: predicting daily Landsat surface reflectance. IEEE Trans. Geosci. R
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
-from xstf._method import Method
+from xstf._method import Method, check_above, check_odd
 from xstf.methods.fuse.starfm.cuda import launch
 from xstf.numerics.jit import jit
 from xstf.numerics.upsample import upsample, upsample_numpy
+
+if TYPE_CHECKING:
+    from cupy import ndarray as DeviceArray
 
 # The least S and T that count, in standard deviations of the fine images: their noise.
 NOISE_S = 0.1
@@ -87,15 +91,32 @@ class Params:
 
     def __post_init__(self) -> None:
         """Check the values."""
-        if self.window < 3 or self.window % 2 != 1:
-            raise ValueError(
-                f"starfm: window is {self.window}, it must be an odd number of fine pixels >= 3; "
-                "give 51 for the paper's"
-            )
-        if not self.classes > 0:
-            raise ValueError(f"starfm: classes is {self.classes}, it must be > 0; give 4 to 40")
-        if not self.distance > 0:
-            raise ValueError(f"starfm: distance is {self.distance}, it must be > 0; give 3 to 25")
+        check_odd(self, window=3)
+        check_above(self, classes=0, distance=0)
+
+
+class State(NamedTuple):
+    """The units in which S, T and similarity are measured, ``(pair, band)`` each, float32.
+
+    Parameters
+    ----------
+    steepness : ndarray
+        ``m / (2 s_k)``: how fast similarity falls off.
+    unit : ndarray
+        ``s``, the same for all pairs.
+    shift : ndarray
+        Median coarse change.
+    mismatch : ndarray
+        Mean of ``S_k^2``.
+    contrast : ndarray
+        Variance of ``C_k``.
+    """
+
+    steepness: np.ndarray
+    unit: np.ndarray
+    shift: np.ndarray
+    mismatch: np.ndarray
+    contrast: np.ndarray
 
 
 def halo(params: Params, ratio: int) -> int:
@@ -103,7 +124,9 @@ def halo(params: Params, ratio: int) -> int:
     return max(params.window // 2 + ratio, (REACH + 1) * ratio)
 
 
-def prepare(fine: Any, coarse: Any, *, ratio: int, params: Params) -> dict[str, Any]:
+def prepare(
+    fine: np.ndarray, coarse: np.ndarray, *, ratio: int, params: Params
+) -> dict[str, np.ndarray]:
     """Return fine pixels at even steps, and the coarse pixels that hold them."""
     pairs, bands, height, width = fine.shape
     side = max(1, int((SAMPLE / (bands * (2 * pairs + 1))) ** 0.5))
@@ -115,8 +138,8 @@ def prepare(fine: Any, coarse: Any, *, ratio: int, params: Params) -> dict[str, 
     }
 
 
-def settle(samples: dict[str, Any], *, ratio: int, params: Params) -> dict[str, Any]:
-    """Return the units in which S, T and similarity are measured, ``(pair, band)`` each."""
+def settle(samples: Mapping[str, np.ndarray], *, ratio: int, params: Params) -> State:
+    """Return the units in which S, T and similarity are measured."""
     fine, coarse = (samples[name].astype(np.float64) for name in ("fine", "coarse"))
     change = coarse[-1] - coarse[:-1]
     shift = np.zeros(fine.shape[:2])
@@ -131,13 +154,13 @@ def settle(samples: dict[str, Any], *, ratio: int, params: Params) -> dict[str, 
     noise = NOISE_CHANGE * unit**2 + (unit == 0)
     # An image without contrast has no unlike pixels.
     contrast = np.where(variance > 0, variance, np.inf)
-    return {
-        "steepness": (params.classes / (2 * np.sqrt(contrast))).astype(np.float32),
-        "unit": np.tile(np.where(unit > 0, unit, 1).astype(np.float32), (len(shift), 1)),
-        "shift": shift.astype(np.float32),
-        "mismatch": np.maximum(mismatch, noise).astype(np.float32),
-        "contrast": (_variance(coarse[:-1]) + noise).astype(np.float32),
-    }
+    return State(
+        steepness=(params.classes / (2 * np.sqrt(contrast))).astype(np.float32),
+        unit=np.tile(np.where(unit > 0, unit, 1).astype(np.float32), (len(shift), 1)),
+        shift=shift.astype(np.float32),
+        mismatch=np.maximum(mismatch, noise).astype(np.float32),
+        contrast=(_variance(coarse[:-1]) + noise).astype(np.float32),
+    )
 
 
 def _mean(values: np.ndarray) -> np.ndarray:
@@ -194,14 +217,17 @@ def _around(values: np.ndarray, reach: int) -> np.ndarray:
 
 
 def _planes(
-    fine: np.ndarray, coarse: np.ndarray, ratio: int, state: dict[str, Any], to_fine: Any
+    fine: np.ndarray,
+    coarse: np.ndarray,
+    ratio: int,
+    state: State,
+    to_fine: Callable[..., np.ndarray],
 ) -> Planes:
     """Return the planes; ``to_fine`` is the function that gives coarse images at fine pixels."""
     up = to_fine(coarse, ratio=ratio)
-    uneven = to_fine(_unevenness(coarse, state["shift"]), ratio=ratio)
+    uneven = to_fine(_unevenness(coarse, state.shift), ratio=ratio)
     unlike = to_fine(_disagreement(fine, up, ratio), ratio=ratio)
-    names = ("unit", "shift", "mismatch", "contrast")
-    unit, shift, usual, contrast = (state[name][..., None, None] for name in names)
+    _, unit, shift, usual, contrast = (values[..., None, None] for values in state)
     change = up[-1] - up[:-1]
     mismatch = fine - up[:-1]
     usable = ~np.isnan(mismatch + change)
@@ -226,7 +252,7 @@ def _numpy(
     *,
     ratio: int,
     params: Params,
-    state: dict[str, Any],
+    state: State,
     inner: tuple[slice, slice],
     std: bool,
 ) -> tuple[np.ndarray, np.ndarray | None]:
@@ -240,7 +266,7 @@ def _numpy(
         y, x = top + row, left + col
         found = [
             _centre(planes, distances, steepness[b], (k, b), y, x)
-            for k, steepness in enumerate(state["steepness"])
+            for k, steepness in enumerate(state.steepness)
         ]
         share, value, variance = np.array(found).T
         if share.sum() > 0:
@@ -278,7 +304,7 @@ def _numba(
     *,
     ratio: int,
     params: Params,
-    state: dict[str, Any],
+    state: State,
     inner: tuple[slice, slice],
     std: bool,
 ) -> tuple[np.ndarray, np.ndarray | None]:
@@ -292,7 +318,7 @@ def _numba(
         _gather(
             Planes(*(plane[at] for plane in planes)),
             distances,
-            state["steepness"][at],
+            state.steepness[at],
             corner,
             std,
             value[at],
@@ -311,12 +337,23 @@ def _numba(
     return estimate, np.where(seen, spread, np.float32(np.nan))
 
 
-def _cupy(fine: Any, coarse: Any, *, params: Params, std: bool, **given: Any) -> tuple[Any, Any]:
+def _cupy(
+    fine: DeviceArray,
+    coarse: DeviceArray,
+    *,
+    ratio: int,
+    params: Params,
+    state: State,
+    inner: tuple[slice, slice],
+    std: bool,
+) -> tuple[DeviceArray, DeviceArray | None]:
     """One thread a pixel; takes and returns arrays of the device."""
     estimate, spread = launch(
         fine,
         coarse,
-        **given,
+        ratio=ratio,
+        state=state,
+        inner=inner,
         unevenness=_unevenness,
         distances=_distances(params),
         constants=(NEAR, NOISE_S, NOISE_T, NOISE_CHANGE),
@@ -328,7 +365,7 @@ def _cupy(fine: Any, coarse: Any, *, params: Params, std: bool, **given: Any) ->
 def _gather(
     planes: Planes,
     distances: np.ndarray,
-    steepness: np.float32,
+    steepness: np.ndarray,  # one number
     corner: tuple[int, int],
     std: bool,
     value: np.ndarray,

@@ -9,9 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import cache
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from cupy import ndarray as DeviceArray
 
 BLOCK = (32, 8, 1)
 
@@ -30,16 +33,16 @@ def compiled() -> list[Any]:
 
 
 def launch(
-    fine: Any,
-    coarse: Any,
+    fine: DeviceArray,
+    coarse: DeviceArray,
     *,
     ratio: int,
-    state: dict[str, Any],
+    state: NamedTuple,
     inner: tuple[slice, slice],
     unevenness: Callable[[np.ndarray, np.ndarray], np.ndarray],
     distances: np.ndarray,
     constants: tuple[float, ...],
-) -> tuple[Any, Any]:
+) -> tuple[DeviceArray, DeviceArray]:
     """Return the estimate and its standard deviation, arrays of the device as the images are.
 
     Parameters
@@ -58,7 +61,7 @@ def launch(
     disagreement, planes, fuse = compiled()
     pairs, bands, height, width = fine.shape
     # C order is made sure of: the kernels know no strides.
-    units = {name: cupy.asarray(values, order="C") for name, values in state.items()}
+    units = {name: cupy.asarray(values, order="C") for name, values in state._asdict().items()}
     uneven = cupy.asarray(unevenness(cupy.asnumpy(coarse), cupy.asnumpy(units["shift"])))
     unlike = cupy.empty_like(uneven)
     images = (cupy.ascontiguousarray(fine), cupy.ascontiguousarray(coarse))

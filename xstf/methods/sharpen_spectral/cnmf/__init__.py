@@ -28,11 +28,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 
-from xstf._method import Method
+from xstf._method import Method, SharpenSamples, check_at_least
 from xstf.methods.sharpen_spectral.cnmf.endmembers import bundle, denoise
 from xstf.numerics.degrade import (
     FILL_REACH,
@@ -41,6 +41,7 @@ from xstf.numerics.degrade import (
     degrade,
     fill,
     register,
+    spread,
     upsample,
 )
 from xstf.numerics.response import common_pixels, respond
@@ -84,12 +85,60 @@ class Params:
 
     def __post_init__(self) -> None:
         """Refuse values that have no meaning."""
-        for name, least in [("endmembers", 2), ("iterations", 1), ("rounds", 1), ("runs", 1)]:
-            value = getattr(self, name)
-            if value != int(value) or value < least:
-                raise ValueError(f"{name}={value!r}: give a whole number of at least {least}")
-        if self.seed != int(self.seed) or self.seed < 0:
-            raise ValueError(f"seed={self.seed!r}: give a whole number of at least 0")
+        check_at_least(self, endmembers=2, iterations=1, rounds=1, runs=1, seed=0)
+
+
+class Units(NamedTuple):
+    """What is taken off the values of either cube, and what they are divided by then.
+
+    Parameters
+    ----------
+    floor : ndarray (band,)
+    scale : float
+        Of the spectral cube.
+    offset, unit : ndarray (guide_band,)
+        Of the spatial cube.
+    """
+
+    floor: np.ndarray
+    scale: float
+    offset: np.ndarray
+    unit: np.ndarray
+
+
+class Run(NamedTuple):
+    """The endmembers of one factorisation, in `Units`.
+
+    Parameters
+    ----------
+    given : ndarray (band, p)
+        For the coarse abundances.
+    sight : ndarray (guide_band, p)
+        As the spatial cube sees them, for the fine abundances.
+    ends : ndarray (band, p)
+        For the result.
+    """
+
+    given: np.ndarray
+    sight: np.ndarray
+    ends: np.ndarray
+
+
+class State(NamedTuple):
+    """What tiles need to know of the whole scene.
+
+    Parameters
+    ----------
+    shift : ndarray (2,)
+        That moves the spatial cube onto the spectral one: down, right, in fine pixels.
+    units : Units or None
+        None where the cubes have no pixel in common.
+    runs : tuple of Run
+    """
+
+    shift: np.ndarray
+    units: Units | None = None
+    runs: tuple[Run, ...] = ()
 
 
 def _halo(params: Params, ratio: int) -> int:
@@ -97,36 +146,36 @@ def _halo(params: Params, ratio: int) -> int:
     return ratio * (UPSAMPLE_REACH + 2 * FILL_REACH + 1) + SINC_REACH
 
 
-def _settle(samples: dict[str, Any], *, ratio: int, params: Params) -> dict[str, Any]:
+def _settle(samples: SharpenSamples, *, ratio: int, params: Params) -> State:
     """Return endmembers as either cube sees them, for each run, and what is taken off before."""
-    seen = respond(samples, ratio=ratio)
-    rows, cols = (_stretches(n) for n in samples["spectral"].shape[1:])
-    spectral = samples["spectral"][:, rows[:, None], cols]
+    seen = respond(
+        samples.spectral, samples.spatial, ratio=ratio, srf=samples.srf, fwhm=samples.fwhm,
+        shift=samples.shift,
+    )  # fmt: skip
+    rows, cols = (_stretches(n) for n in samples.spectral.shape[1:])
+    spectral = samples.spectral[:, rows[:, None], cols]
     rows, cols = (np.add.outer(k * ratio, np.arange(ratio)).ravel() for k in (rows, cols))
-    spatial = register(samples["spatial"], shift=seen["shift"])[:, rows[:, None], cols]
-    low = degrade(spatial, ratio=ratio, fwhm=seen["fwhm"])
+    spatial = register(samples.spatial, shift=seen.shift)[:, rows[:, None], cols]
+    low = degrade(spatial, ratio=ratio, fwhm=seen.fwhm)
     bands, guides = common_pixels(spectral, low)
     if len(bands) < 2:
-        return {"shift": seen["shift"], "runs": []}
-    floor = _lowest(bands, spatial, seen["srf"])
-    offset = seen["offset"] + seen["srf"] @ floor
+        return State(seen.shift)
+    floor = _lowest(bands, spatial, seen.srf)
+    offset = seen.offset + seen.srf @ floor
     unit = np.sqrt(((guides - offset) ** 2).mean(axis=0))
-    state = {
-        "shift": seen["shift"], "floor": floor, "offset": offset,
-        "scale": math.sqrt(float(((bands - floor) ** 2).mean())) or 1.0,
-        "unit": np.where(unit > 0, unit, 1),
-    }  # fmt: skip
+    scale = math.sqrt(float(((bands - floor) ** 2).mean())) or 1.0
+    unit = np.where(unit > 0, unit, 1)
     variance = noise(spectral, low, bands - bands.mean(axis=0), guides)
     valid = np.isfinite(spectral).all(axis=0) & np.isfinite(low).all(axis=0)
     clean, rank = denoise(spectral[:, valid].astype(np.float64), variance)
-    pixels = _positive(clean, state["floor"], state["scale"])
-    response = (seen["srf"] * (state["scale"] / state["unit"][:, None])).astype(np.float32)
-    sharp = _positive(fill(spatial).reshape(len(spatial), -1), state["offset"], state["unit"])
+    pixels = _positive(clean, floor, scale)
+    response = (seen.srf * (scale / unit[:, None])).astype(np.float32)
+    sharp = _positive(fill(spatial).reshape(len(spatial), -1), offset, unit)
     runs = []
     for run in range(params.runs):
         start = bundle(pixels, params.endmembers, rank=rank, seed=params.seed + run)
-        runs.append(_couple(pixels, valid, start, response, sharp, seen["fwhm"], ratio, params))
-    return {**state, "runs": runs}
+        runs.append(_couple(pixels, valid, start, response, sharp, seen.fwhm, ratio, params))
+    return State(seen.shift, Units(floor, scale, offset, unit), tuple(runs))
 
 
 def _lowest(bands: np.ndarray, spatial: np.ndarray, srf: np.ndarray) -> np.ndarray:
@@ -166,8 +215,8 @@ def _couple(
     fwhm: float,
     ratio: int,
     params: Params,
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return endmembers for the coarse abundances, for the fine ones, and for the result."""
+) -> Run:
+    """Return the endmembers of one factorisation."""
     often = params.iterations
     ends = start
     shares = np.full((start.shape[1], pixels.shape[1]), 1 / start.shape[1], np.float32)
@@ -185,7 +234,7 @@ def _couple(
             fine = _abundances(sight, sharp, first, often)
         shares = degrade(fine.reshape(-1, *side), ratio=ratio, fwhm=fwhm)[:, valid]
         given, ends = ends, _ends(ends, pixels, shares, often)
-    return given, sight, ends
+    return Run(given, sight, ends)
 
 
 def _flat(ends: np.ndarray, pixels: np.ndarray, often: int) -> np.ndarray:
@@ -249,38 +298,37 @@ def _kernel(
     *,
     ratio: int,
     params: Params,
-    state: dict[str, Any],
+    state: State,
     inner: tuple[slice, slice],
     std: bool,
 ) -> tuple[np.ndarray, None]:
     """Find the abundances of the tile's pixels and put the scene's endmembers in."""
-    moved = register(spatial, shift=state["shift"])
+    moved = register(spatial, shift=state.shift)
     shape = (len(spectral), *spatial.shape[1:])
-    if not state["runs"]:
+    units = state.units
+    if units is None:
         out = upsample(spectral, ratio=ratio)
     else:
-        sharp = _positive(fill(moved).reshape(len(moved), -1), state["offset"], state["unit"])
+        sharp = _positive(fill(moved).reshape(len(moved), -1), units.offset, units.unit)
         mean = np.zeros((len(spectral), sharp.shape[1]), np.float32)
-        for given, sight, ends in state["runs"]:
-            first = _lift(_unmix(spectral, given, state, params.iterations), ratio)
+        for given, sight, ends in state.runs:
+            first = _lift(_unmix(spectral, given, units, params.iterations), ratio)
             mean += ends @ _abundances(sight, sharp, first, params.iterations)
-        mean *= np.float32(state["scale"] / len(state["runs"]))
-        mean += state["floor"].astype(np.float32)[:, None]
+        mean *= np.float32(units.scale / len(state.runs))
+        mean += units.floor.astype(np.float32)[:, None]
         out = mean.reshape(shape)
-    missing = np.repeat(np.repeat(np.isnan(spectral), ratio, axis=-2), ratio, axis=-1)
+    missing = spread(np.isnan(spectral), ratio=ratio)
     out[missing | np.isnan(spatial).any(axis=0)] = np.nan
     return np.ascontiguousarray(out[:, *inner], np.float32), None
 
 
-def _unmix(spectral: np.ndarray, ends: np.ndarray, state: dict[str, Any], often: int) -> np.ndarray:
+def _unmix(spectral: np.ndarray, ends: np.ndarray, units: Units, often: int) -> np.ndarray:
     """Return the coarse abundances ``(p, y, x)``, from the bands that a pixel has, or NaN."""
     out = np.full((ends.shape[1], *spectral.shape[1:]), np.nan, np.float32)
     seen = np.isfinite(spectral)
     whole = seen.all(axis=0)
     if whole.any():
-        out[:, whole] = _flat(
-            ends, _positive(spectral[:, whole], state["floor"], state["scale"]), often
-        )
+        out[:, whole] = _flat(ends, _positive(spectral[:, whole], units.floor, units.scale), often)
     some = seen.any(axis=0) & ~whole
     if some.any():
         patterns, which = np.unique(seen[:, some], axis=1, return_inverse=True)
@@ -288,7 +336,7 @@ def _unmix(spectral: np.ndarray, ends: np.ndarray, state: dict[str, Any], often:
         found = np.empty((ends.shape[1], values.shape[1]), np.float32)
         for number, own in enumerate(patterns.T):
             cols = which.ravel() == number
-            part = _positive(values[own][:, cols], state["floor"][own], state["scale"])
+            part = _positive(values[own][:, cols], units.floor[own], units.scale)
             found[:, cols] = _flat(ends[own], part, often)
         out[:, some] = found
     return out

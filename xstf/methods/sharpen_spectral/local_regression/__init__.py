@@ -31,23 +31,24 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 from scipy.interpolate import CubicSpline
 
-from xstf._method import Method
+from xstf._method import Method, SharpenSamples, check_above, check_at_least, check_odd
 from xstf.methods.sharpen_spectral.local_regression.residual import correlation, correlations
 from xstf.numerics.degrade import (
-    PSF_REACH,
     SINC_REACH,
     UPSAMPLE_REACH,
     degrade,
     fill,
     register,
+    spread,
     upsample,
 )
 from xstf.numerics.local_fit import fit
+from xstf.numerics.psf import PSF_REACH
 from xstf.numerics.response import locate
 from xstf.numerics.upsample import upsample as bilinear
 
@@ -94,13 +95,61 @@ class Params:
 
     def __post_init__(self) -> None:
         """Refuse values that have no meaning."""
-        side, ridge, steps = self.window, self.ridge, self.steps
-        if side is not None and (side != int(side) or side < 3 or side % 2 == 0):
-            raise ValueError(f"window={side!r}: give an odd whole number of at least 3, or None")
-        if ridge is not None and not (ridge > 0 and math.isfinite(ridge)):
-            raise ValueError(f"ridge={ridge!r}: give a finite number above 0, or None")
-        if steps is not None and (steps != int(steps) or steps < 0):
-            raise ValueError(f"steps={steps!r}: give a whole number of at least 0, or None")
+        if self.window is not None:
+            check_odd(self, window=3)
+        if self.ridge is not None:
+            check_above(self, ridge=0)
+        if self.steps is not None:
+            check_at_least(self, steps=0)
+
+
+class Scene(NamedTuple):
+    """The scene's own regression of each band on the spatial bands, seen through its blur.
+
+    Parameters
+    ----------
+    slopes : ndarray (guide_band, band)
+    level : ndarray (band,)
+        Means of the bands.
+    centre, variance : ndarray (guide_band, band)
+        Of the spatial bands.
+    """
+
+    slopes: np.ndarray
+    level: np.ndarray
+    centre: np.ndarray
+    variance: np.ndarray
+
+    @classmethod
+    def empty(cls, guides: int, bands: int) -> Scene:
+        """Return a regression of zeros."""
+        slopes, centre, variance = (np.zeros((guides, bands)) for _ in range(3))
+        return cls(slopes, np.zeros(bands), centre, variance)
+
+
+class State(NamedTuple):
+    """What tiles need to know of the whole scene.
+
+    Parameters
+    ----------
+    shift : ndarray (2,)
+        That moves the spatial cube onto the spectral one: down, right, in fine pixels.
+    width : ndarray (band,)
+        FWHM of each band's point spread, in coarse pixels.
+    window : int
+        Side of the window, in coarse pixels.
+    ridge : float
+    scene : Scene
+    steps : ndarray (band,), int
+        How often each band's difference is put back.
+    """
+
+    shift: np.ndarray
+    width: np.ndarray
+    window: int
+    ridge: float
+    scene: Scene
+    steps: np.ndarray
 
 
 def _halo(params: Params, ratio: int) -> int:
@@ -113,35 +162,34 @@ def _halo(params: Params, ratio: int) -> int:
     return ratio * (first + steps * (PSF_REACH + back) + 1) + SINC_REACH
 
 
-def _settle(samples: dict[str, Any], *, ratio: int, params: Params) -> dict[str, Any]:
+def _settle(samples: SharpenSamples, *, ratio: int, params: Params) -> State:
     """Return position, blur, window, ridge, and the scene's own regression."""
-    spectral = samples["spectral"]
-    _, shift = locate(samples, ratio=ratio)
-    spatial = aligned(samples["spatial"], shift)
+    spectral, given = samples.spectral, samples.fwhm
+    _, shift = locate(spectral, samples.spatial, ratio=ratio, fwhm=given, shift=samples.shift)
+    spatial = aligned(samples.spatial, shift)
     window, ridge = params.window or USUAL_WINDOW, params.ridge or USUAL_RIDGE
-    known = samples.get("fwhm")
-    if known is None:
+    if given is None:
         width = blur_widths(spectral, spatial, ratio=ratio, window=window, ridge=ridge)
     else:
-        width = np.full(len(spectral), float(known))
+        width = np.full(len(spectral), float(given))
     parts = [(width == w, degrade(spatial, ratio=ratio, fwhm=float(w))) for w in np.unique(width)]
     ridges = (params.ridge,) if params.ridge else RIDGES
     ridge = _best(spectral, parts, [(window, r) for r in ridges])[1]
     windows = (params.window,) if params.window else WINDOWS
     window = _best(spectral, parts, [(w, ridge) for w in windows])[0]
-    found = _scene(spectral, parts)
-    state = {"shift": shift, "width": width, "window": window, "ridge": ridge, **found}
-    if params.steps is None:
-        state["steps"] = _worth_a_step(spectral, spatial, state, ratio).astype(int)
-    else:
-        state["steps"] = np.full(len(spectral), int(params.steps))
-    return state
+    steps = np.full(len(spectral), int(params.steps or 0))
+    state = State(shift, width, window, ridge, _scene(spectral, parts), steps)
+    if params.steps is not None:
+        return state
+    return state._replace(steps=_worth_a_step(spectral, spatial, state, ratio).astype(int))
 
 
 def _worth_a_step(
-    spectral: np.ndarray, spatial: np.ndarray, state: dict[str, Any], ratio: int
+    spectral: np.ndarray, spatial: np.ndarray, state: State, ratio: int
 ) -> np.ndarray:
     """Return for which bands what the degraded result leaves is detail rather than noise.
+
+    ``state`` has no steps yet.
 
     Its neighbouring pixels are correlated: by the point spread if it is detail, not if it is noise,
     and by the step itself in either case. Halfway between the two, each has half of the variance.
@@ -149,10 +197,10 @@ def _worth_a_step(
     middle = [slice(max(n - SIDE, 0) // 2, (n + SIDE) // 2) for n in spectral.shape[1:]]
     fine = [slice(s.start * ratio, s.stop * ratio) for s in middle]
     part, sharp = spectral[:, *middle], spatial[:, *fine]
-    out = _regressed(part, sharp, {**state, "steps": np.zeros(len(part), int)}, ratio)
+    out = _regressed(part, sharp, state, ratio)
     worth = np.zeros(len(part), bool)
-    for width in np.unique(state["width"]):
-        own = np.flatnonzero(state["width"] == width)
+    for width in np.unique(state.width):
+        own = np.flatnonzero(state.width == width)
         rest = part[own] - degrade(out[own], ratio=ratio, fwhm=float(width))
         noise, detail = correlations(ratio=ratio, fwhm=float(width))
         worth[own] = correlation(rest) > (noise + detail) / 2
@@ -201,28 +249,18 @@ def aligned(spatial: np.ndarray, shift: np.ndarray) -> np.ndarray:
     return moved
 
 
-def _scene(
-    spectral: np.ndarray, parts: list[tuple[np.ndarray, np.ndarray]]
-) -> dict[str, np.ndarray]:
+def _scene(spectral: np.ndarray, parts: list[tuple[np.ndarray, np.ndarray]]) -> Scene:
     """Return the scene's regression of every band on the sharp bands of its own blur."""
-    bands, guides = len(spectral), len(parts[0][1])
-    out = {
-        "slopes": np.zeros((guides, bands)),
-        "level": np.zeros(bands),
-        "centre": np.zeros((guides, bands)),
-        "variance": np.zeros((guides, bands)),
-    }
+    out = Scene.empty(len(parts[0][1]), len(spectral))
     for own, degraded in parts:
-        found = _whole(spectral[own], degraded)
-        for name, values in zip(out, found, strict=True):
-            out[name][..., own] = values
+        for values, new in zip(out, _whole(spectral[own], degraded), strict=True):
+            values[..., own] = new
     return out
 
 
-def _whole(spectral: np.ndarray, guides: np.ndarray) -> tuple[np.ndarray, ...]:
-    """Return slopes (guide, band), bands' means, guides' means and variances (guide, band)."""
-    bands = len(spectral)
-    out = tuple(np.zeros(s) for s in [(len(guides), bands), bands] + 2 * [(len(guides), bands)])
+def _whole(spectral: np.ndarray, guides: np.ndarray) -> Scene:
+    """Return the regression of bands that share a blur, each on the pixels that it has."""
+    out = Scene.empty(len(guides), len(spectral))
     for own, valid in _patterns(spectral, guides):
         if not valid.any():
             continue
@@ -253,8 +291,7 @@ def _patterns(spectral: np.ndarray, guides: np.ndarray) -> Iterator[tuple[np.nda
 def _left_out(spectral: np.ndarray, guides: np.ndarray, window: int, ridge: float) -> np.ndarray:
     """Return each band's mean square error at pixels that are predicted without themselves."""
     step = math.ceil(math.sqrt(guides[0].size / TRIALS))
-    found = _whole(spectral[:, ::step, ::step], guides[:, ::step, ::step])
-    scene = dict(zip(("slopes", "level", "centre", "variance"), found, strict=True))
+    scene = _whole(spectral[:, ::step, ::step], guides[:, ::step, ::step])
     error = np.zeros(len(spectral))
     for own, valid in _patterns(spectral, guides):
         left = _local(spectral[own], guides, valid, scene, own, window, ridge, step)[2]
@@ -268,21 +305,21 @@ def _local(
     spectral: np.ndarray,
     guides: np.ndarray,
     valid: np.ndarray,
-    scene: dict[str, np.ndarray],
+    scene: Scene,
     own: np.ndarray,
     window: int,
     ridge: float,
     step: int,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return `fit` of bands ``own``, with what the scene's regression leaves as its target."""
-    slopes, level = scene["slopes"][:, own], scene["level"][own]
-    z = np.where(valid, guides - scene["centre"][:, own[0], None, None], 0)
+    slopes, level = scene.slopes[:, own], scene.level[own]
+    z = np.where(valid, guides - scene.centre[:, own[0], None, None], 0)
     y = np.where(valid, spectral - level[:, None, None], 0)
     z, y = (np.ascontiguousarray(np.moveaxis(v, 0, -1), np.float64) for v in (z, y))
     y -= (z @ slopes) * valid[..., None]
     offset = (np.arange(window) - window // 2) / (window // 2 + 1)
     near = (1 - offset**2) ** 2
-    return fit(y, z, valid, near, ridge * scene["variance"][:, own[0]], step)
+    return fit(y, z, valid, near, ridge * scene.variance[:, own[0]], step)
 
 
 def _share(widths: np.ndarray, errors: np.ndarray) -> np.ndarray:
@@ -314,30 +351,28 @@ def _kernel(
     *,
     ratio: int,
     params: Params,
-    state: dict[str, Any],
+    state: State,
     inner: tuple[slice, slice],
     std: bool,
 ) -> tuple[np.ndarray, None]:
     """Regress at the coarse pixels, apply at the fine ones, put the difference back."""
-    out = _regressed(spectral, aligned(spatial, state["shift"]), state, ratio)
-    missing = np.repeat(np.repeat(np.isnan(spectral), ratio, axis=-2), ratio, axis=-1)
+    out = _regressed(spectral, aligned(spatial, state.shift), state, ratio)
+    missing = spread(np.isnan(spectral), ratio=ratio)
     out[missing] = np.nan
     return np.ascontiguousarray(out[:, *inner]), None
 
 
-def _regressed(
-    spectral: np.ndarray, spatial: np.ndarray, state: dict[str, Any], ratio: int
-) -> np.ndarray:
+def _regressed(spectral: np.ndarray, spatial: np.ndarray, state: State, ratio: int) -> np.ndarray:
     """Return all bands; the spatial cube is in its place."""
     out = np.empty((len(spectral), *spatial.shape[1:]), np.float32)
-    for width in np.unique(state["width"]):
-        bands = np.flatnonzero(state["width"] == width)
+    for width in np.unique(state.width):
+        bands = np.flatnonzero(state.width == width)
         guides = degrade(spatial, ratio=ratio, fwhm=float(width))
         for part, valid in _patterns(spectral[bands], guides):
             own = bands[part]
             out[own] = _sharpen(spectral[own], spatial, guides, valid, state, own, ratio)
-        for step in range(state["steps"][bands].max()):
-            own = bands[state["steps"][bands] > step]
+        for step in range(state.steps[bands].max()):
+            own = bands[state.steps[bands] > step]
             rest = spectral[own] - degrade(out[own], ratio=ratio, fwhm=float(width))
             out[own] += np.nan_to_num(upsample(rest, ratio=ratio), copy=False)
     return out
@@ -348,20 +383,19 @@ def _sharpen(
     spatial: np.ndarray,
     guides: np.ndarray,
     valid: np.ndarray,
-    state: dict[str, Any],
+    state: State,
     own: np.ndarray,
     ratio: int,
 ) -> np.ndarray:
     """Return bands ``own``, which miss the same coarse pixels, before the steps back."""
-    change, rest, _ = _local(
-        spectral, guides, valid, state, own, state["window"], state["ridge"], 1
-    )
-    centre = state["centre"][:, own[0], None, None]
+    scene = state.scene
+    change, rest, _ = _local(spectral, guides, valid, scene, own, state.window, state.ridge, 1)
+    centre = scene.centre[:, own[0], None, None]
     sharp = (spatial - centre).astype(np.float32)
     coarse = (guides - centre).astype(np.float32)
     # (y, x, guide, band) to (band, guide, y, x), the constant coming last among the guides.
-    slopes = np.moveaxis(change + state["slopes"][:, own], (2, 3), (1, 0))
-    level = np.moveaxis(rest + state["level"][own], -1, 0)[:, None]
+    slopes = np.moveaxis(change + scene.slopes[:, own], (2, 3), (1, 0))
+    level = np.moveaxis(rest + scene.level[own], -1, 0)[:, None]
     maps = np.concatenate([slopes, level], axis=1).astype(np.float32)
     left = spectral - maps[:, -1] - (maps[:, :-1] * coarse).sum(axis=1)
     out = np.nan_to_num(upsample(left, ratio=ratio), copy=False)

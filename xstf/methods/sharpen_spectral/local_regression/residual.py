@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from xstf.numerics.degrade import PSF_REACH, UPSAMPLE_REACH, _psf, round_trip
+from xstf.numerics.degrade import UPSAMPLE_REACH, round_trip
+from xstf.numerics.psf import PSF_REACH, psf_table
 
 
 def correlation(images: np.ndarray) -> np.ndarray:
@@ -32,7 +33,7 @@ def correlations(*, ratio: int, fwhm: float) -> tuple[float, float]:
     """
     size = 4 * (PSF_REACH + UPSAMPLE_REACH)
     both = round_trip(size, ratio=ratio, fwhm=fwhm).astype(np.float64)
-    index, weight = _psf(size * ratio, ratio, fwhm, 0.0)
+    index, weight = psf_table(size * ratio, ratio=ratio, fwhm=fwhm)
     spread = np.zeros((size, size * ratio))
     np.add.at(spread, (np.arange(size)[:, None], index), weight)
     found = []

@@ -40,18 +40,24 @@ learning.
 
 from __future__ import annotations
 
-import importlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
-from xstf._method import Method, Net, NetworkCall, Recipe
+from xstf._method import Method, Net, NetworkCall, Recipe, StsSamples, check_at_least
 from xstf.methods.sts.sts.network import AROUND, NAMES, Images, Scaling, agreeing, look
 from xstf.methods.sts.sts_linear import estimate as linear
+from xstf.methods.sts.sts_linear.steps import DateImages
+from xstf.numerics.lattice import Window
 from xstf.weights.running import device_of, inference, load_once, require_call
+
+if TYPE_CHECKING:
+    import torch
+
+    from xstf.weights import Manifest
 
 # The furthest that a network may look, in sharp pixels: that of kernels 1, 3 and 5.
 REACH = 28
@@ -77,8 +83,7 @@ class Params:
 
     def __post_init__(self) -> None:
         """Refuse tiles of nothing."""
-        if self.tile < 1:
-            raise ValueError(f"tile must be 1 or more, not {self.tile}")
+        check_at_least(self, tile=1)
 
     @property
     def overlap(self) -> int:
@@ -91,9 +96,7 @@ def halo(params: Params, ratios: tuple[int, int]) -> int:
     return linear.halo(ratios) + REACH + (AROUND + 1) * ratios[1]
 
 
-def settle(
-    samples: Mapping[str, np.ndarray], *, ratios: tuple[int, int], params: Params
-) -> dict[str, Any]:
+def settle(samples: StsSamples, *, ratios: tuple[int, int], params: Params) -> linear.State:
     """Return what the linear method needs to know of the whole scene."""
     return linear.settle(samples, ratios=ratios)
 
@@ -107,7 +110,7 @@ def kernel(
     target: float,
     ratios: tuple[int, int],
     params: Params,
-    state: Mapping[str, Any],
+    state: linear.State,
     inner: tuple[slice, slice],
     std: bool,
     network: NetworkCall | None = None,
@@ -117,36 +120,36 @@ def kernel(
     net, manifest = load_once(call.weights, call.device)
     scaling = Scaling.read(manifest)
     scaling.check(spectral, dense, sharp)
-    reach, ratio, size = _reach(manifest.sizes), ratios[1], sharp.shape[2:]
+    reach, ratio, size = _reach(manifest), ratios[1], sharp.shape[2:]
     # Whole dense pixels, and what is around them.
-    changed = tuple(slice(s.start // ratio * ratio, -(-s.stop // ratio) * ratio) for s in inner)
-    changed = _wider(changed, AROUND * ratio, size)
+    rows, cols = (slice(s.start // ratio * ratio, -(-s.stop // ratio) * ratio) for s in inner)
+    changed = _wider((rows, cols), AROUND * ratio, size)
     part = _wider(changed, reach, size)
     spectra, images, valid = look(
-        spectral, dense, sharp, times=times, target=target, ratios=ratios, state=state,
+        DateImages(spectral, dense, sharp, times, target), ratios=ratios, state=state,
         scaling=scaling, part=part,
     )  # fmt: skip
     y, x = _within(inner, part)
-    if images is not None:
+    if images is not None and state is not None:
         change = np.zeros_like(spectra)
-        place = device_of(call.device)
+        device = device_of(call.device)
         with ExitStack() as stack:
-            for context in inference(place):
+            for context in inference(device):
                 stack.enter_context(context)
             for tile in _tiles(_within(changed, part), params.tile):
-                change[:, *tile] = _change(net, place, images, valid, tile, reach, scaling)
+                change[:, *tile] = _change(net, device, images, valid, tile, reach, scaling)
         rows, cols = _within(changed, part)
         agreed = agreeing(change[:, rows, cols], state, ratio)
         spectra[:, rows, cols] += np.where(valid[rows, cols], agreed, 0)
     return np.ascontiguousarray(spectra[:, y, x]), None
 
 
-def _reach(sizes: Mapping[str, Any]) -> int:
+def _reach(manifest: Manifest) -> int:
     """Return how far the network of a checkpoint looks."""
-    known = {n: sizes[n] for n in ("depth", "kernels") if n in sizes}
+    sizes = {n: manifest.sizes[n] for n in ("depth", "kernels") if n in manifest.sizes}
     from xstf.nets.sts import reach as reach_of  # loads torch
 
-    reach: int = reach_of(**known)
+    reach: int = reach_of(**sizes)
     if reach > REACH:
         raise ValueError(
             f"sts looks {REACH} pixels around at most, the network of these weights {reach}; train "
@@ -155,20 +158,22 @@ def _reach(sizes: Mapping[str, Any]) -> int:
     return reach
 
 
-def _within(part: Any, of: Any) -> Any:
+def _within(part: Window, of: Window) -> Window:
     """Return rows and columns as counted from where others begin."""
-    return tuple(slice(p.start - o.start, p.stop - o.start) for p, o in zip(part, of, strict=True))
+    y, x = (slice(p.start - o.start, p.stop - o.start) for p, o in zip(part, of, strict=True))
+    return y, x
 
 
-def _wider(part: Any, by: int, ends: tuple[int, ...]) -> Any:
+def _wider(part: Window, by: int, ends: tuple[int, ...]) -> Window:
     """Return rows and columns with what is around them, within the image."""
-    return tuple(
+    y, x = (
         slice(max(0, s.start - by), min(s.stop + by, end))
         for s, end in zip(part, ends, strict=True)
     )
+    return y, x
 
 
-def _tiles(part: tuple[slice, slice], side: int) -> Iterator[tuple[slice, slice]]:
+def _tiles(part: Window, side: int) -> Iterator[Window]:
     rows, cols = part
     for row in range(rows.start, rows.stop, side):
         for col in range(cols.start, cols.stop, side):
@@ -178,14 +183,15 @@ def _tiles(part: tuple[slice, slice], side: int) -> Iterator[tuple[slice, slice]
 
 
 def _change(
-    net: Any, place: Any, images: Images, valid: np.ndarray, tile: tuple[slice, slice], reach: int,
-    scaling: Scaling,
+    net: torch.nn.Module, device: torch.device, images: Images, valid: np.ndarray, tile: Window,
+    reach: int, scaling: Scaling,
 ) -> np.ndarray:  # fmt: skip
     """Return what the network adds to the spectra of a tile, (band, y, x)."""
-    torch = importlib.import_module("torch")
+    import torch
+
     window = _wider(tile, reach, valid.shape)
     arrays = [i if i.ndim == 1 else i[:, *window] for i in (images[n] for n in NAMES)]
-    given = [torch.from_numpy(np.ascontiguousarray(a))[None].to(place) for a in arrays]
+    given = [torch.from_numpy(np.ascontiguousarray(a))[None].to(device) for a in arrays]
     found = net(*given).components[0].float().cpu().numpy()
     change = np.where(valid[tile], found[:, *_within(tile, window)], 0)
     return scaling.spectra(change)

@@ -5,14 +5,18 @@ The kernel and the training look at a scene through the same function, `look`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from xstf.methods.sts.sts_linear.estimate import predict, spectra_of
-from xstf.numerics.degrade import PSF_REACH, UPSAMPLE_REACH, degrade, upsample
+from xstf.methods.sts.sts_linear.estimate import State, predict, spectra_of
+from xstf.methods.sts.sts_linear.steps import DateImages, Pair, Scene
+from xstf.numerics.degrade import UPSAMPLE_REACH, degrade, upsample
+from xstf.numerics.psf import PSF_REACH
+
+if TYPE_CHECKING:
+    from xstf.weights import Manifest
 
 # Share of the variance that the components hold, the most of them, and the power of an eigenvalue
 # by which a component is scaled: of 1 all would weigh alike, noise too, of 0 as in a spectrum.
@@ -77,7 +81,7 @@ class Scaling:
         )  # fmt: skip
 
     @classmethod
-    def read(cls, manifest: Any) -> Scaling:
+    def read(cls, manifest: Manifest) -> Scaling:
         """Return what a checkpoint says."""
         low, high = np.array(manifest.low), np.array(manifest.high)
         found = {n: np.array(manifest.extra[n]) for n in ("sharp", "mean", "basis", "unit")}
@@ -119,14 +123,10 @@ class Scaling:
 
 
 def look(
-    spectral: np.ndarray,
-    dense: np.ndarray,
-    sharp: np.ndarray,
+    date: DateImages,
     *,
-    times: np.ndarray,
-    target: float,
     ratios: tuple[int, int],
-    state: Mapping[str, Any],
+    state: State,
     scaling: Scaling,
     part: tuple[slice, slice],
 ) -> tuple[np.ndarray, Images | None, np.ndarray]:
@@ -134,8 +134,10 @@ def look(
 
     Parameters
     ----------
-    spectral, dense, sharp, times, target, ratios, state
-        As a kernel is called; times in days.
+    date
+        Times in days.
+    ratios, state
+        As a kernel is called.
     scaling
         The checkpoint's.
     part
@@ -150,20 +152,19 @@ def look(
     valid : ndarray (y, x), bool
         Where nothing was missing.
     """
-    made: dict[int, Any] = {}
-    spectra = predict(
-        spectral, dense, sharp, times=times, target=target, ratios=ratios, state=state,
-        inner=part, made=made,
-    )  # fmt: skip
+    _, dense, sharp, times, target = date
+    target = float(target)
+    made: dict[int, Pair] = {}
+    spectra = predict(date, ratios=ratios, state=state, inner=part, made=made)
     nothing = np.zeros(spectra.shape[1:], bool)
     around = bracket(times, target)
-    if around is None or any(n not in made for n in around):
+    if state is None or around is None or any(n not in made for n in around):
         return spectra, None, nothing
     share = _shares(times[list(around)], target)
-    own = [spectra_of(made[n].values[:, *part], state) for n in around]
+    own = [spectra_of(made[n].values[:, *part], state.subspace) for n in around]
     guides = [sharp[n][:, *part] for n in around]
     # What the sharp bands follow from: see `_subspace`.
-    follow = (state["response"] @ state["reader"]).astype(np.float32)
+    follow = (state.subspace.response @ state.subspace.reader).astype(np.float32)
     moved = spectra - _weighed(own, share)
     lifted = [upsample(dense[n], ratio=ratios[1])[:, *part] for n in (-1, *around)]
     images: Images = {
@@ -185,16 +186,16 @@ def look(
     return spectra, shown, valid
 
 
-def agreeing(change: np.ndarray, state: Mapping[str, Any], ratio: int) -> np.ndarray:
+def agreeing(change: np.ndarray, scene: Scene, ratio: int) -> np.ndarray:
     """Return a change of spectra ``(band, y, x)`` less what the dense image of the date denies.
 
     The linear prediction agrees with the dense image. What a change makes of the dense bands at
     their own scale is therefore seen not to be there, and the spectra that go with it are taken
     off: ``change - E D (T R change)^`` in the symbols of `_linear`.
     """
-    bands = (state["dense_response"].T @ state["reader"]).astype(np.float32)
-    seen = degrade(np.tensordot(bands, change, 1), ratio=ratio, fwhm=state["dense_fwhm"])
-    spectra = (state["basis"] @ state["change"].T).astype(np.float32)
+    bands = (scene.dense.response.T @ scene.subspace.reader).astype(np.float32)
+    seen = degrade(np.tensordot(bands, change, 1), ratio=ratio, fwhm=scene.dense.fwhm)
+    spectra = (scene.subspace.basis @ scene.change.T).astype(np.float32)
     return np.asarray(change - np.tensordot(spectra, upsample(seen, ratio=ratio), 1))
 
 

@@ -20,14 +20,13 @@ network was found to be worth far more than the network; this one is ours, and w
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
-from xstf._method import Method
+from xstf._method import Method, StsSamples, check_at_least
 from xstf.methods.sts.sts_linear import estimate
+from xstf.methods.sts.sts_linear.steps import DateImages
 
 
 @dataclass(frozen=True)
@@ -44,8 +43,7 @@ class Params:
 
     def __post_init__(self) -> None:
         """Refuse a subspace of nothing."""
-        if self.rank < 1:
-            raise ValueError(f"rank must be 1 or more, not {self.rank}")
+        check_at_least(self, rank=1)
 
 
 def halo(params: Params, ratios: tuple[int, int]) -> int:
@@ -53,23 +51,19 @@ def halo(params: Params, ratios: tuple[int, int]) -> int:
     return estimate.halo(ratios)
 
 
-def settle(
-    samples: Mapping[str, np.ndarray], *, ratios: tuple[int, int], params: Params
-) -> dict[str, Any]:
+def settle(samples: StsSamples, *, ratios: tuple[int, int], params: Params) -> estimate.State:
     """Return what tiles need to know of the whole scene."""
     return estimate.settle(samples, ratios=ratios, rank=params.rank)
 
 
 def _numpy(
     spectral: np.ndarray, dense: np.ndarray, sharp: np.ndarray, *, times: np.ndarray,
-    target: float, ratios: tuple[int, int], params: Params, state: Mapping[str, Any],
+    target: float, ratios: tuple[int, int], params: Params, state: estimate.State,
     inner: tuple[slice, slice], std: bool,
 ) -> tuple[np.ndarray, None]:  # fmt: skip
     """Run the steps one after the other; all are matrix products, which numpy does well."""
-    found = estimate.predict(
-        spectral, dense, sharp, times=times, target=target, ratios=ratios, state=state, inner=inner
-    )
-    return found, None
+    date = DateImages(spectral, dense, sharp, times, target)
+    return estimate.predict(date, ratios=ratios, state=state, inner=inner), None
 
 
 METHOD = Method(

@@ -36,15 +36,21 @@ less than 3e-4 of the range of the values. Tiles are cut on multiples of both ra
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterable, Sequence
+from typing import TypeAlias
 
 import numpy as np
 
+from xstf._method import StsSamples
 from xstf.methods.sts.sts_linear import steps
-from xstf.numerics.degrade import PSF_REACH, UPSAMPLE_REACH, degrade, upsample
+from xstf.methods.sts.sts_linear.steps import DateImages, DenseResponse, Scene
+from xstf.numerics.degrade import UPSAMPLE_REACH, degrade, upsample
+from xstf.numerics.psf import PSF_REACH
 from xstf.numerics.response import estimate_fwhm
-from xstf.numerics.subspace import Noise, learn
+from xstf.numerics.subspace import Noise, Subspace, learn
+
+# None where the scene has no contrast or the cubes no pixel in common: `predict` interpolates then.
+State: TypeAlias = Scene | None
 
 # The most directions of the subspace; those that noise could make are never taken.
 RANK = 20
@@ -78,60 +84,50 @@ def halo(ratios: tuple[int, int]) -> int:
 
 
 def settle(
-    samples: Mapping[str, np.ndarray], *, ratios: tuple[int, int], rank: int = RANK
-) -> dict[str, Any]:
+    samples: StsSamples,
+    *,
+    ratios: tuple[int, int],
+    rank: int = RANK,
+    fwhm: float | None = None,
+    dense_fwhm: float | None = None,
+) -> State:
     """Return what `predict` needs to know of the scene.
 
     Parameters
     ----------
-    samples : dict
-        ``"spectral"`` (pair, band, y / r, x / r), ``"dense"`` (pair, dense_band, y / d, x / d) and
-        ``"sharp"`` (pair, sharp_band, y, x) on the paired dates, NaN where missing, and ``"times"``
-        (pair,), datetime64 or days. Where they are known ``"fwhm"`` and ``"dense_fwhm"``, the
-        widths of the point spreads in pixels of their own sensor; else they are estimated from the
-        date of which most is there.
+    samples : StsSamples
+        The paired dates, NaN where missing; times may be datetime64.
     ratios : (int, int)
         ``r, d``: sharp pixels in a spectral and in a dense one, along a side.
     rank : int
         The most directions of the subspace.
-
-    Returns
-    -------
-    dict
-        That of `_subspace.learn`, and ``dense_fwhm``; ``dense_response`` (k, dense_band) and
-        ``dense_level`` (dense_band,), step 2's ``R`` and ``c``; ``dense_centre`` and
-        ``dense_spread`` (dense_band,), mean and variance of the dense bands; ``change``
-        (dense_band, k), step 4's ``D``. No more than the two widths if the scene has no contrast
-        or the cubes no pixel in common: `predict` then interpolates.
+    fwhm, dense_fwhm : float, optional
+        Widths of the point spreads in pixels of their own sensor. Default: estimated from the date
+        of which most is there.
     """
-    spectral, dense, sharp = (samples[n] for n in ("spectral", "dense", "sharp"))
+    spectral, dense, sharp, times = samples
     seen = [steps.paired(*images, ratios[0]) for images in zip(spectral, sharp, strict=True)]
     best = int(np.argmax([s.sum() for s in seen]))
-    widths = {
-        name: estimate_fwhm(cube[best], sharp[best], ratio=ratio)
-        if samples.get(name) is None
-        else float(samples[name])
-        for name, cube, ratio in zip(("fwhm", "dense_fwhm"), (spectral, dense), ratios, strict=True)
-    }
-    together: dict[str, Any] = {
-        "spectral": _stacked(spectral, APART),
-        "spatial": _stacked(sharp, APART * ratios[0]),
-        "fwhm": widths["fwhm"],
-    }
-    state = learn(together, ratio=ratios[0], rank=rank, noise_model=NOISE) | widths
-    if "basis" not in state:
-        return widths
+    widths = [
+        estimate_fwhm(cube[best], sharp[best], ratio=ratio) if width is None else float(width)
+        for width, cube, ratio in zip((fwhm, dense_fwhm), (spectral, dense), ratios, strict=True)
+    ]
+    subspace = learn(
+        _stacked(spectral, APART), _stacked(sharp, APART * ratios[0]), ratio=ratios[0], rank=rank,
+        noise_model=NOISE, fwhm=widths[0],
+    )  # fmt: skip
+    if subspace is None:
+        return None
     values = [
-        steps.coefficients(*images, state, ratios[0])
+        steps.coefficients(*images, subspace, ratios[0])
         for images in zip(spectral, sharp, strict=True)
     ]
-    state |= _response(values, seen, dense, widths["dense_fwhm"], ratios[1])
-    if "dense_response" not in state:
-        return widths
-    parts = zip(_days(samples["times"]), values, seen, dense, strict=True)
-    pairs = [steps.follow(*part, state, ratios[1]) for part in parts]
-    state["change"] = _change(pairs, dense, state, ratios[1])
-    return state
+    response = _response(values, seen, dense, widths[1], ratios[1])
+    if response is None:
+        return None
+    parts = zip(_days(times), values, seen, dense, strict=True)
+    pairs = [steps.follow(*part, response, ratios[1]) for part in parts]
+    return Scene(subspace, response, _change(pairs, dense, response, ratios[1]))
 
 
 def _stacked(images: np.ndarray, apart: int) -> np.ndarray:
@@ -148,8 +144,8 @@ def _response(
     dense: np.ndarray,
     fwhm: float,
     ratio: int,
-) -> dict[str, np.ndarray]:
-    """Return the response of the dense bands to the coefficients, and their moments."""
+) -> DenseResponse | None:
+    """Return the response of the dense bands, None where the cubes have no pixel in common."""
     low, high = [], []
     for coefficients, there, images in zip(values, seen, dense, strict=True):
         valid = steps.mostly(there, ratio) & np.isfinite(images).all(axis=0)
@@ -157,26 +153,21 @@ def _response(
         high.append(images[:, valid])
     x, y = (np.concatenate(parts, axis=1).astype(np.float64) for parts in (low, high))
     if not x.shape[1]:
-        return {}
+        return None
     middle, centre = x.mean(axis=1), y.mean(axis=1)
     response = steps.regression(x - middle[:, None], y - centre[:, None], RESPONSE_RIDGE)
-    return {
-        "dense_response": response,
-        "dense_level": centre - middle @ response,
-        "dense_centre": centre,
-        "dense_spread": y.var(axis=1),
-    }
+    return DenseResponse(fwhm, response, centre - middle @ response, centre, y.var(axis=1))
 
 
 def _change(
-    pairs: Sequence[steps.Pair], dense: np.ndarray, state: Mapping[str, Any], ratio: int
+    pairs: Sequence[steps.Pair], dense: np.ndarray, response: DenseResponse, ratio: int
 ) -> np.ndarray:
     """Return how the coefficients change with the dense bands, (dense_band, k)."""
     order = [int(n) for n in np.argsort([p.day for p in pairs])]
     inside = [(here, [a, b]) for a, here, b in zip(order, order[1:], order[2:], strict=False)]
     beside = [t for a, b in zip(order, order[1:], strict=False) for t in ((b, [a]), (a, [b]))]
     for trials in (inside, beside):
-        found = [_trial(here, near, pairs, dense, state, ratio) for here, near in trials]
+        found = [_trial(here, near, pairs, dense, response, ratio) for here, near in trials]
         if any(x.size for x, _ in found):
             break
     else:
@@ -190,7 +181,7 @@ def _trial(
     near: Sequence[int],
     pairs: Sequence[steps.Pair],
     dense: np.ndarray,
-    state: Mapping[str, Any],
+    response: DenseResponse,
     ratio: int,
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return how dense bands (dense_band, n) and coefficients (k, n) of a pair depart from others'.
@@ -200,7 +191,7 @@ def _trial(
     others, pair = [pairs[n] for n in near], pairs[here]
     valid = np.logical_and.reduce([p.seen for p in (pair, *others)])
     valid &= steps.complete(dense[here], ratio)
-    moved = steps.departure(others, pair.day, dense[here], state, ratio)
+    moved = steps.departure(others, pair.day, dense[here], response, ratio)
     rest = pair.values - steps.between([p.values for p in others], others, pair.day)
     return moved[:, valid], rest[:, valid]
 
@@ -218,14 +209,10 @@ def _levels(pair: steps.Pair, dense: np.ndarray, ratio: int) -> tuple[np.ndarray
 
 
 def predict(
-    spectral: np.ndarray,
-    dense: np.ndarray,
-    sharp: np.ndarray,
+    date: DateImages,
     *,
-    times: np.ndarray,
-    target: Any,
     ratios: tuple[int, int],
-    state: Mapping[str, Any],
+    state: State,
     inner: tuple[slice, slice] | None = None,
     made: dict[int, steps.Pair] | None = None,
 ) -> np.ndarray:
@@ -233,17 +220,10 @@ def predict(
 
     Parameters
     ----------
-    spectral : ndarray (pair, band, y / r, x / r)
-    dense : ndarray (pair + 1, dense_band, y / d, x / d)
-        On the paired dates, then on the one wanted.
-    sharp : ndarray (pair, sharp_band, y, x)
-    times : ndarray (pair,)
-        datetime64 or days, in any order.
-    target : datetime64 or float
-        The date wanted; it may be a paired one.
+    date : DateImages
     ratios : (int, int)
         ``r, d`` as in `settle`.
-    state : dict
+    state : Scene or None
         What `settle` returned.
     inner : (slice, slice), optional
         The part wanted, in sharp pixels: what is around it is the `halo`. Default: all.
@@ -255,6 +235,7 @@ def predict(
     ndarray (band, y, x), float32
         NaN where no pair is there, and where a dense band is not, unless the date's own pair is.
     """
+    spectral, dense, sharp, times, target = date
     inner = inner or (slice(0, sharp.shape[2]), slice(0, sharp.shape[3]))
     days, day = _days(times), float(_days(np.asarray([target]))[0])
     seen = [steps.paired(*images, ratios[0]) for images in zip(spectral, sharp, strict=True)]
@@ -262,9 +243,8 @@ def predict(
     pairs = {} if made is None else made
     sizes = [s.stop - s.start for s in inner]
     todo = np.ones(sizes, bool)
-    plain = "basis" not in state
-    out = np.full((spectral.shape[1] if plain else state["basis"].shape[1], *sizes), np.nan,
-                  np.float32)  # fmt: skip
+    count = spectral.shape[1] if state is None else state.subspace.basis.shape[1]
+    out = np.full((count, *sizes), np.nan, np.float32)
     for attempt in _attempts(days, day):
         there = [seen[n] for n in attempt]
         if days[attempt[0]] != day:
@@ -273,35 +253,35 @@ def predict(
         if not taken.any():
             continue
         todo &= ~taken
-        if plain:
+        if state is None:
             blurred = [upsample(spectral[n], ratio=ratios[0]) for n in attempt]
             found = steps.interpolated(blurred, [days[n] for n in attempt], day)
         else:
             for n in set(attempt) - set(pairs):
-                values = steps.coefficients(spectral[n], sharp[n], state, ratios[0])
-                pairs[n] = steps.follow(days[n], values, seen[n], dense[n], state, ratios[1])
+                values = steps.coefficients(spectral[n], sharp[n], state.subspace, ratios[0])
+                pairs[n] = steps.follow(days[n], values, seen[n], dense[n], state.dense, ratios[1])
             found = _found([pairs[n] for n in attempt], day, dense[-1], state, ratios[1])
         out[:, taken] = found[:, *inner][:, taken]
-    return out if plain else spectra_of(out, state)
+    return out if state is None else spectra_of(out, state.subspace)
 
 
 def _found(
     pairs: Sequence[steps.Pair],
     day: float,
     dense: np.ndarray,
-    state: Mapping[str, Any],
+    scene: Scene,
     ratio: int,
 ) -> np.ndarray:
     """Return the coefficients (k, y, x) on a day: those of its pair, or predicted ones."""
     if pairs[0].day == day:
         return pairs[0].values
-    return steps.changed(pairs, day, dense, state, ratio)
+    return steps.changed(pairs, day, dense, scene, ratio)
 
 
-def spectra_of(values: np.ndarray, state: Mapping[str, Any]) -> np.ndarray:
+def spectra_of(values: np.ndarray, subspace: Subspace) -> np.ndarray:
     """Return the spectra (band, y, x) of coefficients, float32."""
-    spectra = np.tensordot(state["basis"].astype(np.float32), values, 1)
-    spectra += state["mean"].astype(np.float32)[:, None, None]
+    spectra = np.tensordot(subspace.basis.astype(np.float32), values, 1)
+    spectra += subspace.mean.astype(np.float32)[:, None, None]
     return np.asarray(spectra)
 
 

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import NamedTuple
 
 import numpy as np
 
-from xstf.numerics import subspace
-from xstf.numerics.degrade import _separable, degrade, spread, upsample
+from xstf.numerics.degrade import apply_tables, degrade, spread, upsample
 from xstf.numerics.fourier import build, crop, margins, mirror, restore, solve, transform
 from xstf.numerics.local_fit import fit
+from xstf.numerics.subspace import Subspace, drive, read
 from xstf.numerics.upsample import upsample as bilinear
 
 # Side, in dense pixels, of the window of step 3, and its ridge in units of the bands' variance.
@@ -20,6 +20,66 @@ WINDOW, RIDGE = 3, 0.05
 SMOOTH = 5
 # Least share of a dense pixel that must be there.
 LEAST = 0.5
+
+
+class DateImages(NamedTuple):
+    """The images that a date is predicted from.
+
+    Parameters
+    ----------
+    spectral : ndarray (pair, band, y / r, x / r)
+    dense : ndarray (pair + 1, dense_band, y / d, x / d)
+        On the paired dates, then on the one wanted.
+    sharp : ndarray (pair, sharp_band, y, x)
+    times : ndarray (pair,)
+        datetime64 or days, in any order.
+    target : datetime64 or float
+        The date wanted; it may be a paired one.
+    """
+
+    spectral: np.ndarray
+    dense: np.ndarray
+    sharp: np.ndarray
+    times: np.ndarray
+    target: float | np.datetime64
+
+
+class DenseResponse(NamedTuple):
+    """How the dense bands follow from the coefficients, and what they are like.
+
+    Parameters
+    ----------
+    fwhm : float
+        Of the dense sensor's point spread, in its own pixels.
+    response : ndarray (k, dense_band)
+    level : ndarray (dense_band,)
+        Step 2's ``R`` and ``c``.
+    centre, spread : ndarray (dense_band,)
+        Mean and variance of the dense bands.
+    """
+
+    fwhm: float
+    response: np.ndarray
+    level: np.ndarray
+    centre: np.ndarray
+    spread: np.ndarray
+
+
+class Scene(NamedTuple):
+    """What tiles need to know of the whole scene.
+
+    Parameters
+    ----------
+    subspace : Subspace
+        Of all paired dates together.
+    dense : DenseResponse
+    change : ndarray (dense_band, k)
+        Step 4's ``D``.
+    """
+
+    subspace: Subspace
+    dense: DenseResponse
+    change: np.ndarray
 
 
 @dataclass(frozen=True, eq=False)
@@ -48,17 +108,19 @@ class Pair:
 
 
 def coefficients(
-    spectral: np.ndarray, sharp: np.ndarray, state: Mapping[str, Any], ratio: int
+    spectral: np.ndarray, sharp: np.ndarray, subspace: Subspace, ratio: int
 ) -> np.ndarray:
     """Return step 1's coefficients (k, y, x), also where an input is missing."""
     margin = margins((spectral.shape[1], spectral.shape[2]))
     wide = (margin[0] * ratio, margin[1] * ratio)
-    coarse = subspace.read(spectral, state)
-    drive = mirror(subspace.drive(sharp, coarse, state, ratio), wide)
-    shape = (drive.shape[1], drive.shape[2])
-    system = build(shape, ratio=ratio, state=state, penalty=1.0)
+    coarse = read(spectral, subspace)
+    pull = mirror(drive(sharp, coarse, subspace, ratio), wide)
+    system = build(
+        pull.shape[1:], ratio=ratio, gain=subspace.gain, weight=subspace.weight,
+        fwhm=subspace.fwhm, penalty=1.0,
+    )  # fmt: skip
     coarse = transform(mirror(coarse, margin))
-    found = restore(system, solve(system, coarse, transform(drive)))
+    found = restore(system, solve(system, coarse, transform(pull)))
     whole = (slice(0, sharp.shape[1]), slice(0, sharp.shape[2]))
     return np.ascontiguousarray(crop(found, wide, whole))
 
@@ -67,8 +129,8 @@ def follow(
     day: float,
     values: np.ndarray,
     seen: np.ndarray,
-    dense: np.ndarray,
-    state: Mapping[str, Any],
+    images: np.ndarray,
+    dense: DenseResponse,
     ratio: int,
 ) -> Pair:
     """Return a pair with step 2's dense bands.
@@ -78,21 +140,18 @@ def follow(
     day : float
     values : ndarray (k, y, x)
     seen : ndarray (y, x), bool
-    dense : ndarray (dense_band, y / d, x / d)
+    images : ndarray (dense_band, y / d, x / d)
         Of the paired date.
-    state : dict
-        With what `_sts_linear.settle` adds to it as ``"dense_…"``.
+    dense : DenseResponse
     ratio : int
         ``d``.
     """
-    fine = np.tensordot(state["dense_response"].T.astype(np.float32), values, 1)
-    fine += state["dense_level"].astype(np.float32)[:, None, None]
+    fine = np.tensordot(dense.response.T.astype(np.float32), values, 1)
+    fine += dense.level.astype(np.float32)[:, None, None]
     known = mostly(seen, ratio)
-    left = dense - degrade(fine, ratio=ratio, fwhm=state["dense_fwhm"])
+    left = images - degrade(fine, ratio=ratio, fwhm=dense.fwhm)
     fine += bilinear(_smoothed(np.where(known, left, np.nan))[None], ratio)[0]
-    return Pair(
-        day, values, seen, fine, degrade(fine, ratio=ratio, fwhm=state["dense_fwhm"]), known
-    )
+    return Pair(day, values, seen, fine, degrade(fine, ratio=ratio, fwhm=dense.fwhm), known)
 
 
 def _smoothed(images: np.ndarray) -> np.ndarray:
@@ -103,8 +162,8 @@ def _smoothed(images: np.ndarray) -> np.ndarray:
         index = np.arange(size)[:, None] + np.arange(SMOOTH) - SMOOTH // 2
         weight = np.where((index >= 0) & (index < size), _near(SMOOTH), 0).astype(np.float32)
         tables.append((np.clip(index, 0, size - 1), weight))
-    mass = _separable(valid.astype(np.float32), tables)
-    total = _separable(np.where(valid, images, 0).astype(np.float32), tables)
+    mass = apply_tables(valid.astype(np.float32), tables)
+    total = apply_tables(np.where(valid, images, 0).astype(np.float32), tables)
     return np.asarray(total / np.where(mass > 0, mass, 1))
 
 
@@ -115,7 +174,7 @@ def _near(window: int) -> np.ndarray:
 
 
 def departure(
-    pairs: Sequence[Pair], day: float, dense: np.ndarray, state: Mapping[str, Any], ratio: int
+    pairs: Sequence[Pair], day: float, images: np.ndarray, dense: DenseResponse, ratio: int
 ) -> np.ndarray:
     """Return step 3's dense bands (dense_band, y, x) on a day less their interpolation in time.
 
@@ -124,26 +183,26 @@ def departure(
     pairs : sequence of Pair
         One or two.
     day : float
-    dense : ndarray (dense_band, y / d, x / d)
+    images : ndarray (dense_band, y / d, x / d)
         Of that day.
-    state, ratio
+    dense, ratio
         As in `follow`.
     """
     low = between([p.low for p in pairs], pairs, day)
-    valid = np.logical_and.reduce([np.isfinite(dense).all(axis=0), *(p.known for p in pairs)])
+    valid = np.logical_and.reduce([np.isfinite(images).all(axis=0), *(p.known for p in pairs)])
     # The level is interpolated apart from the slopes: about the mean the two hardly interact.
-    centre = np.tile(state["dense_centre"], len(pairs)).astype(np.float32)[:, None, None]
+    centre = np.tile(dense.centre, len(pairs)).astype(np.float32)[:, None, None]
     guides = np.concatenate([p.low for p in pairs]) - centre
     y, z = (
         np.ascontiguousarray(np.moveaxis(np.where(valid, v, 0), 0, -1), np.float64)
-        for v in (dense - low, guides)
+        for v in (images - low, guides)
     )
-    ridge = RIDGE * np.tile(state["dense_spread"], len(pairs))
+    ridge = RIDGE * np.tile(dense.spread, len(pairs))
     slopes, level, _ = fit(y, z, valid, _near(WINDOW), ridge, 1)
     out = _lifted(level, ratio)
     for guide, image in enumerate(np.concatenate([p.fine for p in pairs]) - centre):
         out += _lifted(slopes[:, :, guide], ratio) * image
-    left = dense - low - degrade(out, ratio=ratio, fwhm=state["dense_fwhm"])
+    left = images - low - degrade(out, ratio=ratio, fwhm=dense.fwhm)
     out += np.nan_to_num(upsample(left, ratio=ratio), copy=False)
     return np.asarray(out)
 
@@ -155,11 +214,11 @@ def _lifted(maps: np.ndarray, ratio: int) -> np.ndarray:
 
 
 def changed(
-    pairs: Sequence[Pair], day: float, dense: np.ndarray, state: Mapping[str, Any], ratio: int
+    pairs: Sequence[Pair], day: float, images: np.ndarray, scene: Scene, ratio: int
 ) -> np.ndarray:
     """Return step 4's coefficients (k, y, x) on a day; parameters as in `departure`."""
-    moved = departure(pairs, day, dense, state, ratio)
-    change = np.tensordot(state["change"].T.astype(np.float32), moved, 1)
+    moved = departure(pairs, day, images, scene.dense, ratio)
+    change = np.tensordot(scene.change.T.astype(np.float32), moved, 1)
     return np.asarray(between([p.values for p in pairs], pairs, day) + change)
 
 

@@ -21,6 +21,8 @@ def test_the_first_of_the_record_that_needs_no_gpu():
 def test_an_unknown_engine_lists_those_there_are():
     with pytest.raises(ValueError, match=r"starfm has no engine 'fortran'.*numba.*numpy"):
         _engines.pick_engine(STARFM, "fortran")
+    with pytest.raises(ValueError, match=r"; did you mean 'numba'\?$"):
+        _engines.pick_engine(STARFM, "Numbas")
 
 
 def test_an_engine_not_installed_names_its_extra(monkeypatch):

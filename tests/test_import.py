@@ -4,8 +4,14 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import zipfile
+from pathlib import Path
+
+import pytest
 
 import xstf
+
+ROOT = Path(__file__).parent.parent
 
 PUBLIC = {
     "Method", "__version__", "evaluate_fusion", "evaluate_gapfill", "evaluate_sharpen",
@@ -27,6 +33,20 @@ def run(code: str) -> str:
 def test_public_names_are_these():
     assert set(xstf.__all__) == PUBLIC
     assert all(hasattr(xstf, name) for name in PUBLIC)
+
+
+def test_tab_completion_shows_public_names_only():
+    assert set(dir(xstf)) == PUBLIC
+    with pytest.raises(AttributeError, match=r"no attribute 'fusse'; did you mean 'fuse'\?"):
+        xstf.fusse  # noqa: B018
+
+
+def test_types_ship_in_the_package(tmp_path):
+    wheels = pytest.importorskip("hatchling.builders.wheel", reason="needs hatchling")
+    built = next(wheels.WheelBuilder(str(ROOT)).build(directory=str(tmp_path)))
+    names = set(zipfile.ZipFile(built).namelist())
+    assert "xstf/py.typed" in names
+    assert "xstf/verbs/fuse.py" in names
 
 
 def test_import_loads_no_heavy_library():

@@ -94,6 +94,120 @@ def test_a_decoded_value_that_equals_the_fill_value_is_a_measurement():
     assert not np.isnan(_inputs.read_cube(decoded, what="fine").data).any()
 
 
+FLOAT32_LEAST = float(np.finfo(np.float32).min)
+CODES = [  # what the attrs say, the dtype, what is stored, which of it is missing
+    ("none", "float32", [-9999, 0, 7], [False, False, False]),
+    ("nan", "float32", [np.nan, 0, 7], [True, False, False]),
+    ("", "int16", [-9999, 0, 7], [False, False, False]),
+    (np.nan, "float32", [np.nan, 0, 7], [True, False, False]),
+    (np.nan, "int16", [-9999, 0, 7], [False, False, False]),
+    ("-9999", "int16", [-9999, 0, 7], [True, False, False]),
+    ([-9999, 0], "int16", [-9999, 0, 7], [True, True, False]),
+    (np.array([-9999.0, np.nan]), "float32", [-9999, np.nan, 7], [True, True, False]),
+    (["none", -9999], "float64", [-9999, 0, 7], [True, False, False]),
+    (-9999, "float32", [-9999.0001, 0, 7], [True, False, False]),
+    (-9999, "float64", [-9999.0001, -9998, 7], [True, False, False]),
+    (-9999.0001, "float32", [-9999, -9998, 7], [True, False, False]),
+    (1e20, "float32", [1e20, 1e19, 7], [True, False, False]),
+    (1e20, "int16", [32767, 0, 7], [False, False, False]),
+    (FLOAT32_LEAST, "float32", [FLOAT32_LEAST, 3e38, 7], [True, False, False]),
+    (float(np.finfo(np.float64).min), "float32", [FLOAT32_LEAST, -1, 7], [True, False, False]),
+    (np.inf, "float32", [np.inf, -1, 7], [True, False, False]),
+    (-9999, "float16", [-9999, -9000, 7], [True, False, False]),
+    (255, "uint8", [255, 0, 7], [True, False, False]),
+    (-1, "uint8", [255, 0, 7], [False, False, False]),
+    (0.5, "int16", [0, 1, 7], [False, False, False]),
+    (np.iinfo(np.int64).max, "int64", [np.iinfo(np.int64).max, 0, 7], [True, False, False]),
+    (None, "float32", [0, 1, 7], [False, False, False]),
+    (np.False_, "uint8", [0, 1, 7], [False, False, False]),
+]
+
+
+@pytest.mark.filterwarnings("ignore:fine has . values that are infinite")  # 3e38, on purpose
+@pytest.mark.parametrize("key", ["_FillValue", "missing_value", "nodata"])
+@pytest.mark.parametrize(("code", "dtype", "stored", "missing"), CODES)
+@pytest.mark.parametrize("lazy", [False, True])
+def test_one_decoder_of_missing_values(key, code, dtype, stored, missing, lazy):
+    """The verbs read with it, and the metrics compare with it."""
+    data = np.full((2, 2, 4, 5), 3, dtype)
+    data[0, 0, 1, :3] = np.array(stored).astype(dtype)
+    packed = cube(data=data, **{key: code})
+    if lazy:
+        packed = packed.chunk(x=2)
+    read = np.asarray(_inputs.read_cube(packed, what="fine").data)
+    assert np.isnan(read[0, 0, 1, :3]).tolist() == missing
+    assert np.isnan(read).sum() == sum(missing)
+    truth = cube(data=np.full((2, 2, 4, 5), 3.0))
+    compared = xstf.metrics.mae(packed, truth, per=("time", "band", "y", "x"))
+    assert compared.isnull()[0, 0, 1, :3].values.tolist() == missing
+    assert compared.isnull().sum() == sum(missing)
+    assert compared.dtype == np.float64
+
+
+@pytest.mark.parametrize("code", [-9999, "-9999", [-9999, -8888]])
+def test_missing_values_are_found_before_scaling(code):
+    data = np.full((2, 2, 4, 5), 1000, np.int16)
+    data[0, 0, 1, 2] = -9999
+    packed = cube(data=data, _FillValue=code, scale_factor=1e-3, add_offset=-0.5)
+    plain = cube(data=np.full((2, 2, 4, 5), 0.5))
+    read = _inputs.read_cube(packed, what="fine").data
+    assert np.isnan(read[0, 0, 1, 2])
+    assert np.isnan(read).sum() == 1
+    np.testing.assert_allclose(read[1], 0.5, rtol=1e-6)
+    error = xstf.metrics.mae(packed, plain, per=("time", "band", "y", "x"))
+    assert error.isnull()[0, 0, 1, 2]
+    assert error.isnull().sum() == 1
+    assert error.max() < 1e-12  # float64: float32 would leave 3e-8
+
+
+@pytest.mark.parametrize("make", ["dataarray", "dataset", "dataset of one cube"])
+def test_what_is_decoded_is_not_decoded_once_more(make):
+    """A second scaling would give 0.01, a fill value in the encoding would take the zeros away."""
+    data = np.full((2, 2, 4, 5), 100, np.int16)
+    data[0, 0, 1, 2] = 0
+    packed = cube(data=data, scale_factor=0.01, _FillValue=-9999)
+    decoded = xr.decode_cf(packed.to_dataset())["reflectance"].load()
+    assert decoded.encoding["_FillValue"] == -9999
+    decoded.encoding["_FillValue"] = 0
+    for given in (packed, decoded):
+        if make == "dataset":
+            attrs, encoding = given.attrs, given.encoding
+            given = given.to_dataset("band").assign_attrs(attrs)
+            for variable in given.data_vars.values():
+                variable.attrs, variable.encoding = dict(attrs), dict(encoding)
+        elif make == "dataset of one cube":
+            given = given.to_dataset()
+        read = _inputs.read_cube(given, what="fine").data
+        assert read[0, 0, 1, 2] == 0
+        np.testing.assert_allclose(np.delete(read.ravel(), 7), 1, rtol=1e-6)
+        again = _inputs.as_array(given, what="fine")
+        twice = _inputs.read_cube(again, what="fine").data
+        np.testing.assert_array_equal(twice, read)
+
+
+def test_labels_are_read_without_the_values(tmp_path):
+    """Those of a file that is open, and of a cube that is larger than any memory."""
+    import dask.array
+
+    from xstf.testing import raise_if_dask_computes
+
+    cube().to_netcdf(tmp_path / "cube.nc")
+    with xr.open_dataset(tmp_path / "cube.nc") as opened:
+        labels = _inputs.read_labels(opened["reflectance"], what="fine")
+        assert labels.bands == ("red", "nir")
+        assert not opened["reflectance"].variable._in_memory
+        many = _inputs.read_labels(opened["reflectance"].to_dataset("band"), what="fine")
+        assert many.bands == labels.bands
+        assert many.grid == labels.grid
+    side = 10**7
+    vast = xr.DataArray(
+        dask.array.zeros((side, side), chunks=10**4), dims=("y", "x"),
+        coords={"y": -30.0 * np.arange(side), "x": 30.0 * np.arange(side)},
+    )  # fmt: skip
+    with raise_if_dask_computes():
+        assert _inputs.read_labels(vast, what="fine").grid.width == side
+
+
 def test_scale_and_offset_keep_their_meaning():
     data = np.full((2, 2, 4, 5), 100, np.int16)
     read = _inputs.read_cube(cube(data=data, scale_factor=1e-4, add_offset=-0.1), what="fine")

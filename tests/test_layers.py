@@ -20,9 +20,9 @@ ROWS = (
     ("train",),
     ("align",),
     ("tiles", "methods"),
-    ("weights", "store", "scenes", "metrics", "masks", "plot", "simulate", "testing"),
+    ("weights", "store", "scenes", "metrics", "masks", "plot", "simulate", "sensors", "testing"),
     ("_method",),
-    ("cubes", "numerics", "nets", "sensors", "files", "_version"),
+    ("cubes", "numerics", "nets", "files", "_version"),
 )
 OPEN_ROWS = (ROWS[0], ROWS[1], ROWS[7])
 

@@ -244,6 +244,16 @@ def test_codes_for_missing_and_packed_integers_are_decoded(estimate, truth):
         assert metrics.rmse(filled, truth) < 0.1
 
 
+@pytest.mark.parametrize("code", ["none", "nan", "", [-9999, -32768], "-9999"])
+def test_codes_are_read_as_the_verbs_read_them(estimate, truth, code):
+    """tests/test_inputs.py has every case; here metrics neither stop at words nor miss a list."""
+    given = estimate.assign_attrs(nodata=code)
+    assert metrics.rmse(given, truth) == metrics.rmse(estimate, truth)
+    filled = truth.where(truth > 0.3, -9999.0001).assign_attrs(nodata=code)
+    found = metrics.rmse(filled, truth)
+    assert found == 0 if code not in ("none", "nan", "") else found > 1000
+
+
 def test_infinite_pixels_are_missing(estimate, truth):
     broken = estimate.copy()
     broken[0, 0, 30, 30] = np.inf

@@ -1,7 +1,7 @@
 """Fill holes in satellite data in time, space and spectrum: three verbs on xarray cubes."""
 
 import importlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from xstf import accessor as _accessor  # noqa: F401  registers .stf
 from xstf._version import __version__, show_versions
@@ -78,15 +78,19 @@ _MODULES = {
 }  # fmt: skip
 
 
-def __getattr__(name: str) -> Any:
-    if name in _MODULES:
-        return importlib.import_module(f"xstf.{name}")
-    if name in _HOMES:
-        value = getattr(importlib.import_module(f"xstf.{_HOMES[name]}"), name)
-        globals()[name] = value
-        return value
-    raise AttributeError(f"module 'xstf' has no attribute {name!r}")
+if not TYPE_CHECKING:  # a checker would take any name for one of the package's
+
+    def __getattr__(name: str) -> object:
+        if name in _MODULES:
+            return importlib.import_module(f"xstf.{name}")
+        if name in _HOMES:
+            value = getattr(importlib.import_module(f"xstf.{_HOMES[name]}"), name)
+            globals()[name] = value
+            return value
+        from xstf.cubes.words import meant
+
+        raise AttributeError(f"module 'xstf' has no attribute {name!r}{meant(name, __all__)}")
 
 
 def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+    return sorted(__all__)

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
+import textwrap
 from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass, field
+from dataclasses import MISSING, dataclass, field
 from numbers import Real
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, TypeAlias, TypeVar
 
@@ -480,6 +482,15 @@ class Method:
                 raise ValueError(f"method {self.name!r}: {self.task} methods have settle alone")
         elif (self.prepare is None) != (self.settle is None):
             raise ValueError(f"method {self.name!r} needs both prepare and settle, or neither")
+
+    def __repr__(self) -> str:
+        """Show what a user chooses by: the task, the engines, the parameters' defaults."""
+        fields = dataclasses.fields(self.params) if dataclasses.is_dataclass(self.params) else ()
+        own = [f.name if f.default is MISSING else f"{f.name}={f.default!r}" for f in fields]
+        kind = "network" if self.net is not None else "method"
+        head = f"<xstf {kind} {self.name!r} for {self.task}, on {', '.join(self.kernels)}"
+        listed = ", ".join(own) or "no parameters"
+        return textwrap.fill(f"{head}: {listed}>", 100, subsequent_indent="  ")
 
 
 def network(record: Method) -> Net:

@@ -1,32 +1,141 @@
-"""The ``.stf`` accessor: one line of work a verb.
+"""The ``.stf`` accessor: full signatures, the functions' docstrings, one line of work a verb.
 
-The verbs are imported when called: ``import xstf`` is to be quick.
+The verbs are imported when one is looked at or called: ``import xstf`` is to be quick.
+
+xarray gives ``cube.stf`` no type: checkers see the overloads of the functions, and of
+``StfAccessor(cube)``. Those say what comes back, and check the values of a verb's own keywords. A
+misspelled keyword passes as one of ``**params``, since Python has no type for "any keyword but
+these"; it is refused at run time, with the nearest name.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Literal
+import html
+import inspect
+import re
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, Generic, Literal, TypeAlias, TypeVar, overload
 
+import numpy as np
+import pandas as pd
 import xarray as xr
 
+from xstf._method import Method
+from xstf.cubes.arrays import Labelled
+from xstf.cubes.pairs import DateLike
+
 if TYPE_CHECKING:
-    from xstf._method import Method
+    from xstf.cubes.describe import Described
+
+C = TypeVar("C", bound=Labelled)
+F = TypeVar("F", bound=Callable[..., object])
+Regime: TypeAlias = Literal["partial", "persistent", "full"]
+# A method of an evaluation, or one with parameters of its own.
+Tried: TypeAlias = str | Method | tuple[str | Method, dict[str, Any]]
 
 
-class StfAccessor:
+class _Documented:
+    """A method that takes over the docstring of a function of `xstf` when it is first looked at.
+
+    Whoever asks, Python, IPython, Sphinx or an editor, gets a plain function with a plain string.
+    """
+
+    def __init__(self, method: Callable[..., object], function: str) -> None:
+        self.method = method
+        self.function = function
+        self.done = False
+
+    def __get__(self, accessor: object, owner: type | None = None) -> object:
+        if not self.done:
+            import xstf
+
+            self.method.__doc__ = _for_this_cube(getattr(xstf, self.function))
+            self.done = True
+        return self.method if accessor is None else self.method.__get__(accessor, owner)
+
+
+def _documented_by(function: str) -> Callable[[F], F]:
+    """Return a decorator: the method has the docstring of that function of `xstf`."""
+    return lambda method: _Documented(method, function)  # type: ignore[return-value]
+
+
+def _for_this_cube(function: Callable[..., object]) -> str:
+    """Return a function's docstring, its first parameter said to be this cube."""
+    first = next(iter(inspect.signature(function).parameters))
+    line = re.compile(rf"^({first}\b[\w, ]* : .*)$", re.MULTILINE)
+    return line.sub(rf"\1; `{first}` is this cube", inspect.getdoc(function) or "", count=1)
+
+
+class StfAccessor(Generic[C]):
     """Fusion, gap filling and sharpening of a cube; the functions of :mod:`xstf` as methods."""
 
-    def __init__(self, cube: Any) -> None:
+    def __init__(self, cube: C) -> None:
         self._cube = cube
 
+    def __dir__(self) -> list[str]:
+        """List what a user may call."""
+        return sorted(name for name in vars(StfAccessor) if not name.startswith("_"))
+
+    def __repr__(self) -> str:
+        title, rows = _described(self._cube)
+        wide = max((len(name) for name, _ in rows), default=0)
+        return "\n".join([f"<{title}>", *(f"    {name:{wide}}  {text}" for name, text in rows)])
+
+    def _repr_html_(self) -> str:
+        title, rows = _described(self._cube)
+        cells = "".join(
+            f"<tr><th style='text-align:left'>{html.escape(name)}</th>"
+            f"<td style='text-align:left'>{html.escape(text)}</td></tr>"
+            for name, text in rows
+        )
+        return f"<div>{html.escape(title)}<table>{cells}</table></div>"
+
     # Signatures are written out, not passed through, so that editors complete them.
+    # fmt: off
+    @overload
+    def fuse(
+        self: StfAccessor[xr.DataArray], coarse: Labelled, *, spatial: Labelled | None = ...,
+        time: DateLike | None = ..., method: str | Method = ..., mask: xr.DataArray | None = ...,
+        coarse_mask: xr.DataArray | None = ..., spatial_mask: xr.DataArray | None = ...,
+        pair_tolerance: str = ..., coarse_resolution: float | None = ..., engine: str | None = ...,
+        device: str | None = ..., return_quality: Literal[False] = ..., progress: bool = ...,
+        **params: object,
+    ) -> xr.DataArray: ...
+    @overload
+    def fuse(
+        self: StfAccessor[xr.DataArray], coarse: Labelled, *, spatial: Labelled | None = ...,
+        time: DateLike | None = ..., method: str | Method = ..., mask: xr.DataArray | None = ...,
+        coarse_mask: xr.DataArray | None = ..., spatial_mask: xr.DataArray | None = ...,
+        pair_tolerance: str = ..., coarse_resolution: float | None = ..., engine: str | None = ...,
+        device: str | None = ..., return_quality: Literal[True], progress: bool = ...,
+        **params: object,
+    ) -> xr.Dataset: ...
+    @overload
+    def fuse(
+        self: StfAccessor[xr.Dataset], coarse: Labelled, *, spatial: Labelled | None = ...,
+        time: DateLike | None = ..., method: str | Method = ..., mask: xr.DataArray | None = ...,
+        coarse_mask: xr.DataArray | None = ..., spatial_mask: xr.DataArray | None = ...,
+        pair_tolerance: str = ..., coarse_resolution: float | None = ..., engine: str | None = ...,
+        device: str | None = ..., return_quality: bool = ..., progress: bool = ...,
+        **params: object,
+    ) -> xr.Dataset: ...
+    @overload
+    def fuse(
+        self, coarse: Labelled, *, spatial: Labelled | None = ..., time: DateLike | None = ...,
+        method: str | Method = ..., mask: xr.DataArray | None = ...,
+        coarse_mask: xr.DataArray | None = ..., spatial_mask: xr.DataArray | None = ...,
+        pair_tolerance: str = ..., coarse_resolution: float | None = ..., engine: str | None = ...,
+        device: str | None = ..., return_quality: bool = ..., progress: bool = ...,
+        **params: object,
+    ) -> Labelled: ...
+    # fmt: on
+    @_documented_by("fuse")
     def fuse(
         self,
-        coarse: xr.DataArray | xr.Dataset,
+        coarse: Labelled,
         *,
-        spatial: xr.DataArray | xr.Dataset | None = None,
-        time: Any = None,
+        spatial: Labelled | None = None,
+        time: DateLike | None = None,
         method: str | Method = "auto",
         mask: xr.DataArray | None = None,
         coarse_mask: xr.DataArray | None = None,
@@ -37,8 +146,8 @@ class StfAccessor:
         device: str | None = None,
         return_quality: bool = False,
         progress: bool = False,
-        **params: Any,
-    ) -> Any:
+        **params: object,
+    ) -> Labelled:
         """Call :func:`xstf.fuse` with this cube as `fine`."""
         from xstf.verbs.fuse import fuse
 
@@ -49,14 +158,57 @@ class StfAccessor:
             return_quality=return_quality, progress=progress, **params,
         )  # fmt: skip
 
+    # fmt: off
+    @overload
+    def gapfill(
+        self: StfAccessor[xr.DataArray], sar: Labelled | None = ..., *,
+        mask: xr.DataArray | None = ..., method: str | Method = ..., guide: Labelled | None = ...,
+        max_gap: float | str | np.timedelta64 | pd.Timedelta | None = ..., smooth: bool = ...,
+        screen: bool | Literal["replace"] | None = ..., certain: xr.DataArray | None = ...,
+        sar_units: Literal["dB", "linear"] | None = ..., guide_tolerance: str = ...,
+        engine: str | None = ..., device: str | None = ..., return_quality: Literal[False] = ...,
+        progress: bool = ..., **params: object,
+    ) -> xr.DataArray: ...
+    @overload
+    def gapfill(
+        self: StfAccessor[xr.DataArray], sar: Labelled | None = ..., *,
+        mask: xr.DataArray | None = ..., method: str | Method = ..., guide: Labelled | None = ...,
+        max_gap: float | str | np.timedelta64 | pd.Timedelta | None = ..., smooth: bool = ...,
+        screen: bool | Literal["replace"] | None = ..., certain: xr.DataArray | None = ...,
+        sar_units: Literal["dB", "linear"] | None = ..., guide_tolerance: str = ...,
+        engine: str | None = ..., device: str | None = ..., return_quality: Literal[True],
+        progress: bool = ..., **params: object,
+    ) -> xr.Dataset: ...
+    @overload
+    def gapfill(
+        self: StfAccessor[xr.Dataset], sar: Labelled | None = ..., *,
+        mask: xr.DataArray | None = ..., method: str | Method = ..., guide: Labelled | None = ...,
+        max_gap: float | str | np.timedelta64 | pd.Timedelta | None = ..., smooth: bool = ...,
+        screen: bool | Literal["replace"] | None = ..., certain: xr.DataArray | None = ...,
+        sar_units: Literal["dB", "linear"] | None = ..., guide_tolerance: str = ...,
+        engine: str | None = ..., device: str | None = ..., return_quality: bool = ...,
+        progress: bool = ..., **params: object,
+    ) -> xr.Dataset: ...
+    @overload
+    def gapfill(
+        self, sar: Labelled | None = ..., *, mask: xr.DataArray | None = ...,
+        method: str | Method = ..., guide: Labelled | None = ...,
+        max_gap: float | str | np.timedelta64 | pd.Timedelta | None = ..., smooth: bool = ...,
+        screen: bool | Literal["replace"] | None = ..., certain: xr.DataArray | None = ...,
+        sar_units: Literal["dB", "linear"] | None = ..., guide_tolerance: str = ...,
+        engine: str | None = ..., device: str | None = ..., return_quality: bool = ...,
+        progress: bool = ..., **params: object,
+    ) -> Labelled: ...
+    # fmt: on
+    @_documented_by("gapfill")
     def gapfill(
         self,
-        sar: xr.DataArray | xr.Dataset | None = None,
+        sar: Labelled | None = None,
         *,
         mask: xr.DataArray | None = None,
         method: str | Method = "auto",
-        guide: xr.DataArray | xr.Dataset | None = None,
-        max_gap: Any = None,
+        guide: Labelled | None = None,
+        max_gap: float | str | np.timedelta64 | pd.Timedelta | None = None,
         smooth: bool = False,
         screen: bool | Literal["replace"] | None = None,
         certain: xr.DataArray | None = None,
@@ -66,8 +218,8 @@ class StfAccessor:
         device: str | None = None,
         return_quality: bool = False,
         progress: bool = False,
-        **params: Any,
-    ) -> Any:
+        **params: object,
+    ) -> Labelled:
         """Call :func:`xstf.gapfill` with this cube."""
         from xstf.verbs.gapfill import gapfill
 
@@ -78,9 +230,44 @@ class StfAccessor:
             **params,
         )  # fmt: skip
 
+    # fmt: off
+    @overload
+    def sharpen_spectral(
+        self: StfAccessor[xr.DataArray], spatial: Labelled, *, method: str | Method = ...,
+        srf: xr.DataArray | str | None = ..., psf: float | None = ..., register: bool = ...,
+        mask: xr.DataArray | None = ..., spatial_mask: xr.DataArray | None = ...,
+        time_tolerance: str = ..., engine: str | None = ..., device: str | None = ...,
+        return_quality: Literal[False] = ..., progress: bool = ..., **params: object,
+    ) -> xr.DataArray: ...
+    @overload
+    def sharpen_spectral(
+        self: StfAccessor[xr.DataArray], spatial: Labelled, *, method: str | Method = ...,
+        srf: xr.DataArray | str | None = ..., psf: float | None = ..., register: bool = ...,
+        mask: xr.DataArray | None = ..., spatial_mask: xr.DataArray | None = ...,
+        time_tolerance: str = ..., engine: str | None = ..., device: str | None = ...,
+        return_quality: Literal[True], progress: bool = ..., **params: object,
+    ) -> xr.Dataset: ...
+    @overload
+    def sharpen_spectral(
+        self: StfAccessor[xr.Dataset], spatial: Labelled, *, method: str | Method = ...,
+        srf: xr.DataArray | str | None = ..., psf: float | None = ..., register: bool = ...,
+        mask: xr.DataArray | None = ..., spatial_mask: xr.DataArray | None = ...,
+        time_tolerance: str = ..., engine: str | None = ..., device: str | None = ...,
+        return_quality: bool = ..., progress: bool = ..., **params: object,
+    ) -> xr.Dataset: ...
+    @overload
+    def sharpen_spectral(
+        self, spatial: Labelled, *, method: str | Method = ...,
+        srf: xr.DataArray | str | None = ..., psf: float | None = ..., register: bool = ...,
+        mask: xr.DataArray | None = ..., spatial_mask: xr.DataArray | None = ...,
+        time_tolerance: str = ..., engine: str | None = ..., device: str | None = ...,
+        return_quality: bool = ..., progress: bool = ..., **params: object,
+    ) -> Labelled: ...
+    # fmt: on
+    @_documented_by("sharpen_spectral")
     def sharpen_spectral(
         self,
-        spatial: xr.DataArray | xr.Dataset,
+        spatial: Labelled,
         *,
         method: str | Method = "auto",
         srf: xr.DataArray | str | None = None,
@@ -93,8 +280,8 @@ class StfAccessor:
         device: str | None = None,
         return_quality: bool = False,
         progress: bool = False,
-        **params: Any,
-    ) -> Any:
+        **params: object,
+    ) -> Labelled:
         """Call :func:`xstf.sharpen_spectral` with this cube as `spectral`."""
         from xstf.verbs.sharpen_spectral import sharpen_spectral
 
@@ -104,16 +291,17 @@ class StfAccessor:
             device=device, return_quality=return_quality, progress=progress, **params,
         )  # fmt: skip
 
+    @_documented_by("evaluate_fusion")
     def evaluate(
         self,
-        coarse: xr.DataArray | xr.Dataset,
+        coarse: Labelled,
         *,
-        methods: Sequence[str | Method] | None = None,
-        time: Any = None,
-        truth: xr.DataArray | xr.Dataset | None = None,
+        methods: Sequence[Tried] | None = None,
+        time: DateLike | None = None,
+        truth: Labelled | None = None,
         baselines: bool = True,
         pair_tolerance: str = "1D",
-        **options: Any,
+        **options: object,
     ) -> xr.Dataset:
         """Call :func:`xstf.evaluate_fusion` with this cube as `fine`."""
         from xstf.evaluate import evaluate_fusion
@@ -123,20 +311,17 @@ class StfAccessor:
             pair_tolerance=pair_tolerance, **options,
         )  # fmt: skip
 
+    @_documented_by("evaluate_gapfill")
     def evaluate_gapfill(
         self,
-        sar: xr.DataArray | xr.Dataset | None = None,
+        sar: Labelled | None = None,
         *,
-        methods: Sequence[str | Method] | None = None,
-        regimes: Sequence[Literal["partial", "persistent", "full"]] = (
-            "partial",
-            "persistent",
-            "full",
-        ),
+        methods: Sequence[Tried] | None = None,
+        regimes: Sequence[Regime] = ("partial", "persistent", "full"),
         mask: xr.DataArray | None = None,
         days: float = 25.0,
         seed: int = 0,
-        **options: Any,
+        **options: object,
     ) -> xr.Dataset:
         """Call :func:`xstf.evaluate_gapfill` with this cube."""
         from xstf.evaluate import evaluate_gapfill
@@ -146,14 +331,15 @@ class StfAccessor:
             **options,
         )  # fmt: skip
 
+    @_documented_by("evaluate_sharpen_spectral")
     def evaluate_sharpen_spectral(
         self,
-        spatial: xr.DataArray | xr.Dataset,
+        spatial: Labelled,
         *,
-        methods: Sequence[str | Method] | None = None,
-        truth: xr.DataArray | xr.Dataset | None = None,
+        methods: Sequence[Tried] | None = None,
+        truth: Labelled | None = None,
         ratio: int | None = None,
-        **options: Any,
+        **options: object,
     ) -> xr.Dataset:
         """Call :func:`xstf.evaluate_sharpen_spectral` with this cube as `spectral`."""
         from xstf.evaluate import evaluate_sharpen_spectral
@@ -163,6 +349,41 @@ class StfAccessor:
         )
 
     evaluate_sharpen = evaluate_sharpen_spectral
+
+
+# --- in words ---------------------------------------------------------------------------------
+
+
+def _described(cube: Labelled) -> tuple[str, list[tuple[str, str]]]:
+    """Return a title and rows on what a cube is and what it can serve; never raise."""
+    title = f"xstf: {type(cube).__name__} {getattr(cube, 'name', None) or ''}".rstrip()
+    try:
+        return title, _rows(cube)
+    except Exception as error:  # a repr that raises hides the cube that is to be mended
+        return title, [("dims", str(dict(cube.sizes))), ("xstf cannot read it", str(error))]
+
+
+def _rows(cube: Labelled) -> list[tuple[str, str]]:
+    from xstf.cubes.describe import describe_cube  # pyproj takes its time
+
+    found = describe_cube(cube)
+    return found.rows + _can_serve(found) if found.readable else found.rows
+
+
+def _can_serve(cube: Described) -> list[tuple[str, str]]:
+    """Return which verbs can take a cube, and why the others cannot."""
+    fuse = gapfill = sharpen = "yes"
+    if cube.dates == 0:
+        fuse = "no: it has no time; add a time dim or a scalar time coordinate"
+    if not cube.has_time_dim:
+        gapfill = "no: it has no time dim; stack its images along one"
+    elif cube.complete:
+        gapfill = "yes, but nothing is missing"
+    elif cube.dates == 1:
+        gapfill = "yes, from the pixels of its one date"
+    if cube.bands == 1:
+        sharpen = "yes, its one band; or it is spatial= for a cube of more bands"
+    return [("fuse", fuse), ("gapfill", gapfill), ("sharpen_spectral", sharpen)]
 
 
 xr.register_dataarray_accessor("stf")(StfAccessor)

@@ -15,7 +15,7 @@ import numpy as np
 import xarray as xr
 from scipy.ndimage import distance_transform_edt
 
-from xstf.cubes.read import NODATA, find_dim
+from xstf.cubes.read import find_dim, nodata_of
 
 __all__ = ["fmask", "qa_pixel", "scl"]
 
@@ -224,7 +224,7 @@ def _decoded(
         raise TypeError(f"{what} has dtype {band.dtype}; it must hold the product's own numbers")
     if not (np.isfinite(dilate) and dilate >= 0):
         raise ValueError(f"dilate is {dilate}; give a distance in pixels, 0 or more")
-    fill = [band.attrs[k] for k in NODATA if k in band.attrs]
+    fill = nodata_of(band)
     mask: xr.DataArray = xr.apply_ufunc(
         partial(_masked, decode=decode, fill=fill),
         band,
@@ -238,7 +238,7 @@ def _decoded(
 
 
 def _masked(
-    values: np.ndarray, *, decode: Callable[[np.ndarray], np.ndarray], fill: list[Any]
+    values: np.ndarray, *, decode: Callable[[np.ndarray], np.ndarray], fill: list[float]
 ) -> np.ndarray:
     """Return the mask of a block: missing values are True, whatever the classes."""
     missing = np.isnan(values) | np.isin(values, fill)

@@ -17,6 +17,8 @@ from dataclasses import dataclass
 import numpy as np
 import xarray as xr
 
+from xstf.cubes.words import meant, unknown
+
 __all__ = ["Band", "names", "responses", "table"]
 
 _FWHM = 2 * np.sqrt(2 * np.log(2))  # of a Gaussian with standard deviation 1
@@ -197,9 +199,10 @@ def responses(sensor: str, bands: Sequence[object], wavelengths: np.ndarray) -> 
     for label in bands:
         band = next((b for b in known if _same(label, b)), None)
         if band is None:
+            named = [name for b in known for name in (b.name, b.common)]
             raise ValueError(
                 f"{sensor} has no band {label!r}; it has {[b.name for b in known]} or "
-                f"{[b.common for b in known]}"
+                f"{[b.common for b in known]}{meant(label, named)}"
             )
         apart = (np.asarray(wavelengths, np.float64) - band.centre) / (band.width / _FWHM)
         if not (np.abs(apart) <= _NEAR).any():
@@ -213,9 +216,11 @@ def responses(sensor: str, bands: Sequence[object], wavelengths: np.ndarray) -> 
 
 
 def _bands(sensor: str) -> tuple[Band, ...]:
+    if not isinstance(sensor, str):
+        raise TypeError(f"sensor must be a name, one of {names()}, not {sensor!r}")
     key = sensor.lower().replace("_", "-").replace(" ", "-")
     if key not in _SENSORS:
-        raise ValueError(f"no sensor {sensor!r}; there are {names()}")
+        raise ValueError(unknown("sensor", sensor, names()))
     return _SENSORS[key]
 
 

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol, runtime_checkable
+from typing import Any, Protocol, TypeAlias, runtime_checkable
 
 import numpy as np
+import xarray as xr
+
+# What users pass as a cube: an array, or a Dataset whose variables are its bands.
+Labelled: TypeAlias = xr.DataArray | xr.Dataset
 
 
 @runtime_checkable

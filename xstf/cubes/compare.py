@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 import pandas as pd
 import xarray as xr
 
 from xstf.cubes.grid import crs_name, same_crs
-from xstf.cubes.read import NAMES, NODATA, crs_of, find_dim, grid_mapping_name
+from xstf.cubes.read import NAMES, crs_of, decode, find_dim, grid_mapping_name
 
 Per: TypeAlias = str | Sequence[str] | None
 
@@ -130,7 +130,7 @@ def _in_order_of(estimate: xr.DataArray, truth: xr.DataArray, dim: Hashable) -> 
     return truth.isel({dim: order}).assign_coords({dim: estimate[dim]})
 
 
-def _positions(ours: pd.Index[Any], theirs: pd.Index[Any]) -> np.ndarray:
+def _positions(ours: pd.Index, theirs: pd.Index) -> np.ndarray:
     """Return where each of our labels is among theirs, -1 where it is not."""
     if not (ours.is_unique and theirs.is_unique):
         return np.full(len(ours), -1)
@@ -142,7 +142,7 @@ def _positions(ours: pd.Index[Any], theirs: pd.Index[Any]) -> np.ndarray:
     return np.asarray(theirs.get_indexer(ours))
 
 
-def _offset(ours: pd.Index[Any], theirs: pd.Index[Any]) -> str:
+def _offset(ours: pd.Index, theirs: pd.Index) -> str:
     if ours.dtype.kind in "iuf" and theirs.dtype.kind in "iuf" and len(ours) > 1:
         step = float(np.median(np.diff(theirs)))
         shift = float(np.median(np.asarray(ours) - np.asarray(theirs)))
@@ -159,15 +159,7 @@ def _plain(cube: xr.DataArray, role: str) -> xr.DataArray:
     """Return a cube as float64 with NaN where a pixel is missing, unpacked."""
     if cube.dtype.kind not in "iuf":
         raise TypeError(f"{role} has dtype {cube.dtype}; a metric needs real numbers")
-    values = cube.astype(np.float64)
-    for key in NODATA:
-        if cube.attrs.get(key) is not None:
-            code = np.atleast_1d(cube.attrs[key]).astype(np.float64)
-            if cube.dtype.kind == "f":  # 1e20 in float32 is another number in float64
-                code = code.astype(cube.dtype).astype(np.float64)
-            values = values.where(~values.isin(code))
-    if "scale_factor" in cube.attrs or "add_offset" in cube.attrs:
-        values = values * cube.attrs.get("scale_factor", 1.0) + cube.attrs.get("add_offset", 0.0)
+    values = decode(cube, np.float64)
     return values.drop_attrs(deep=False)  # the coordinate with the CRS lives off its attrs
 
 

@@ -12,6 +12,7 @@ import pyproj
 import xarray as xr
 from pyproj.exceptions import CRSError
 
+from xstf.cubes.arrays import Labelled
 from xstf.cubes.grid import Grid, grid_of, require_same_grid
 from xstf.cubes.limits import LARGEST
 
@@ -27,6 +28,10 @@ _CF_NAMES = {
     "time": ("time",),
 }
 NODATA = ("_FillValue", "missing_value", "nodata")
+PACKING = (*NODATA, "scale_factor", "add_offset")
+# How much a stored code may differ from the one in the attrs, as a part of it: what text and
+# float32 round by.
+_SAME_CODE = 1e-6
 
 
 @dataclass(frozen=True)
@@ -53,9 +58,9 @@ class Cube:
 
     data: Any
     times: np.ndarray | None
-    bands: tuple[Any, ...]
+    bands: tuple[Hashable, ...]
     grid: Grid
-    source: xr.DataArray | xr.Dataset
+    source: Labelled
     dims: tuple[Hashable | None, Hashable | None, Hashable, Hashable]
     what: str
 
@@ -72,8 +77,18 @@ class Cube:
         return str(getattr(self.source, "name", None) or "estimate")
 
 
+@dataclass(frozen=True)
+class Labels:
+    """What the labels of a cube say, its values unread; the fields are those of `Cube`."""
+
+    times: np.ndarray | None
+    bands: tuple[Hashable, ...]
+    grid: Grid
+    dims: tuple[Hashable | None, Hashable | None, Hashable, Hashable]
+
+
 def read_cube(
-    cube: xr.DataArray | xr.Dataset,
+    cube: Labelled,
     *,
     what: str,
     mask: xr.DataArray | None = None,
@@ -92,13 +107,19 @@ def read_cube(
     resolution : float, optional
         Pixel size for a cube that is one pixel wide.
     """
-    if isinstance(cube, xr.Dataset):
-        array = _stack_bands(cube, what)
-    elif isinstance(cube, xr.DataArray):
-        array = cube
-    else:
-        raise TypeError(f"{what} must be an xarray DataArray or Dataset, not {type(cube).__name__}")
-    _check_dtype(array, what)
+    labels = read_labels(cube, what=what, resolution=resolution)
+    array = _stack_bands(cube, what) if isinstance(cube, xr.Dataset) else decode(cube)
+    _warn_of_absurd(array, what)
+    if mask is not None:
+        array = _apply_mask(array, mask, labels.dims, labels.grid, what)
+    return Cube(
+        _plain(array, labels.dims), labels.times, labels.bands, labels.grid, cube, labels.dims, what
+    )
+
+
+def read_labels(cube: Labelled, *, what: str, resolution: float | None = None) -> Labels:
+    """Return what a cube's labels say; raise as `read_cube` does. No value is read or computed."""
+    array = _without_values(cube, what)
     dims = _find_dims(array, what)
     empty = [str(d) for d in array.dims if array.sizes[d] == 0]
     if empty:
@@ -111,53 +132,80 @@ def read_cube(
         dims=(str(dims[2]), str(dims[3])),
         resolution=resolution,
     )
-    array = _decode(array)
-    _warn_of_absurd(array, what)
-    if mask is not None:
-        array = _apply_mask(array, mask, dims, grid, what)
     times = _times(array, dims[0], what)
-    bands = (
-        tuple(array[dims[1]].values.tolist() if dims[1] in array.coords
-              else range(array.sizes[dims[1]]))
-        if dims[1] is not None else ("",)
-    )  # fmt: skip
+    bands = _bands(array, dims[1])
     duplicated = sorted({str(b) for b in bands if bands.count(b) > 1})
     if duplicated:
         raise ValueError(f"{what} has bands of the same name: {duplicated}")
-    return Cube(_plain(array, dims), times, bands, grid, cube, dims, what)
+    return Labels(times, bands, grid, dims)
+
+
+def _without_values(cube: Labelled, what: str) -> xr.DataArray:
+    """Return a cube as one array of zeros that take no memory, a Dataset's variables as bands.
+
+    What lies in a file or in dask chunks is left alone.
+    """
+    if isinstance(cube, xr.Dataset):
+        names, stacked = _stackable(cube, what)
+        array = _blank(cube[names[0]])
+        return array if stacked else array.reset_coords(drop=True).expand_dims(band=names)
+    if not isinstance(cube, xr.DataArray):
+        raise TypeError(f"{what} must be an xarray DataArray or Dataset, not {type(cube).__name__}")
+    _check_dtype(cube, what)
+    return _blank(cube)
+
+
+def _blank(array: xr.DataArray) -> xr.DataArray:
+    return xr.DataArray(np.broadcast_to(np.float32(0), array.shape), array.coords, array.dims)
+
+
+def _bands(array: xr.DataArray, dim: Hashable | None) -> tuple[Hashable, ...]:
+    if dim is None:
+        return ("",)
+    return tuple(array[dim].values.tolist() if dim in array.coords else range(array.sizes[dim]))
 
 
 # --- finding things ---------------------------------------------------------------------------
 
 
-def as_array(cube: xr.DataArray | xr.Dataset, *, what: str) -> xr.DataArray:
+def as_array(cube: Labelled, *, what: str) -> xr.DataArray:
     """Return a cube as one array, the variables of a Dataset stacked as its bands."""
     if isinstance(cube, xr.DataArray):
         return cube
-    array = _stack_bands(cube, what).assign_attrs(cube.attrs)
+    attrs = {key: value for key, value in cube.attrs.items() if key not in PACKING}
+    array = _stack_bands(cube, what).assign_attrs(attrs)
     name = grid_mapping_name(cube)
     return array if name is None else array.assign_coords({name: cube[name].variable})
 
 
 def _stack_bands(dataset: xr.Dataset, what: str) -> xr.DataArray:
-    names = band_variables(dataset)
-    if not names:
-        raise ValueError(
-            f"{what} has no data variable with y and x; it has {list(dataset.data_vars)}"
-        )
-    dims = {n: frozenset(dataset[n].dims) for n in names}
-    if len(set(dims.values())) > 1:
-        listed = {str(n): dataset[n].dims for n in names}
-        raise ValueError(f"{what}'s variables must share their dims to be its bands: {listed}")
-    decoded = [_decode(dataset[n]) for n in names]
-    if any(d in ("band", "wavelength", "bands") for d in dims[names[0]]):
-        if len(names) > 1:
-            raise ValueError(f"{what} has a band dimension and several variables {names}; pass one")
+    names, stacked = _stackable(dataset, what)
+    decoded = [decode(dataset[n]) for n in names]
+    if stacked:
         return decoded[0]
     return xr.concat(
         [d.reset_coords(drop=True) for d in decoded], dim=xr.Variable("band", names),
         combine_attrs="drop",
     )  # fmt: skip
+
+
+def _stackable(dataset: xr.Dataset, what: str) -> tuple[list[Hashable], bool]:
+    """Return the variables that are a Dataset's bands, and whether its one variable has them."""
+    names = band_variables(dataset)
+    if not names:
+        have = list(dataset.data_vars)
+        raise ValueError(
+            f"{what} has no data variable with y and x; "
+            + (f"it has {have}" if have else "it has no data variable at all")
+        )
+    dims = {n: frozenset(dataset[n].dims) for n in names}
+    if len(set(dims.values())) > 1:
+        listed = {str(n): dataset[n].dims for n in names}
+        raise ValueError(f"{what}'s variables must share their dims to be its bands: {listed}")
+    stacked = any(d in ("band", "wavelength", "bands") for d in dims[names[0]])
+    if stacked and len(names) > 1:
+        raise ValueError(f"{what} has a band dimension and several variables {names}; pass one")
+    return names, stacked
 
 
 def band_variables(dataset: xr.Dataset) -> list[Hashable]:
@@ -238,7 +286,7 @@ def _times(array: xr.DataArray, dim: Hashable | None, what: str) -> np.ndarray |
     return np.asarray(values.astype("datetime64[ns]"))
 
 
-def crs_of(cube: xr.DataArray | xr.Dataset) -> pyproj.CRS | None:
+def crs_of(cube: Labelled) -> pyproj.CRS | None:
     """Return the CRS that a cube carries: CF grid mapping, rioxarray's or odc's, or attrs."""
     attrs = _grid_mapping_attrs(cube)
     try:
@@ -254,14 +302,14 @@ def crs_of(cube: xr.DataArray | xr.Dataset) -> pyproj.CRS | None:
     return None
 
 
-def _grid_mapping_attrs(cube: xr.DataArray | xr.Dataset) -> dict[str, Any]:
+def _grid_mapping_attrs(cube: Labelled) -> dict[Hashable, Any]:
     name = grid_mapping_name(cube)
     if name is None:
         return {}
     return dict(cube[name].attrs)
 
 
-def grid_mapping_name(cube: xr.DataArray | xr.Dataset) -> Hashable | None:
+def grid_mapping_name(cube: Labelled) -> Hashable | None:
     """Return the variable that holds the CRS."""
     variables = dict(cube.coords)
     if isinstance(cube, xr.Dataset):
@@ -279,30 +327,55 @@ def grid_mapping_name(cube: xr.DataArray | xr.Dataset) -> Hashable | None:
 # --- values -----------------------------------------------------------------------------------
 
 
-def _decode(array: xr.DataArray) -> xr.DataArray:
+def decode(array: xr.DataArray, dtype: type[np.floating] = np.float32) -> xr.DataArray:
     """Return numbers with NaN for what its attrs call missing, scaled as its attrs say.
 
     Its encoding says what was done already when the file was read: a decoded value that happens to
     equal the file's fill value is a measurement.
+
+    Parameters
+    ----------
+    array : DataArray of numbers
+    dtype
+        float32, in which images are read, or float64, in which they are compared.
     """
-    nodata = [
-        float(value)
-        for key in NODATA
-        for value in np.atleast_1d(array.attrs.get(key, np.nan))
-        if not isinstance(value, str) and not np.isnan(float(value))
-    ]
+    nodata = nodata_of(array)
     scale = float(array.attrs.get("scale_factor", 1.0))
     offset = float(array.attrs.get("add_offset", 0.0))
     if array.dtype.kind in "iu" or nodata or (scale, offset) != (1.0, 0.0):
         missing = _is_one_of(array, nodata)
-        wide = array.astype(np.float64 if array.dtype.itemsize > 2 else np.float32)
+        wide = array.astype(np.float64 if array.dtype.itemsize > 2 else dtype)
         if (scale, offset) != (1.0, 0.0):
             wide = wide * scale + offset
         array = wide.where(~missing) if missing is not None else wide
-    if array.dtype == np.float32:
+    if array.dtype != dtype:
+        with np.errstate(over="ignore"):
+            array = array.astype(dtype)
+    if not any(key in array.attrs for key in PACKING):
         return array
-    with np.errstate(over="ignore"):
-        return array.astype(np.float32)
+    # Whatever reads the result once more must not decode it once more.
+    left = {key: value for key, value in array.attrs.items() if key not in PACKING}
+    return array.drop_attrs(deep=False).assign_attrs(left)
+
+
+def nodata_of(array: xr.DataArray) -> list[float]:
+    """Return the numbers that stand for missing by a cube's attrs; words and NaN are none."""
+    found = (
+        _number(value) for key in NODATA for value in np.atleast_1d(array.attrs.get(key, np.nan))
+    )
+    return [number for number in found if number is not None and not np.isnan(number)]
+
+
+def _number(value: object) -> float | None:
+    """Return a number, also one that is written as text; whole ones as int, which keeps int64."""
+    if isinstance(value, bool | np.bool_) or value is None:
+        return None
+    if isinstance(value, int | np.integer):
+        return int(value)
+    try:
+        return float(value)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        return None
 
 
 def _warn_of_absurd(array: xr.DataArray, what: str) -> None:
@@ -321,15 +394,29 @@ def _is_one_of(array: xr.DataArray, values: list[float]) -> xr.DataArray | None:
     """Return where the array is one of the values, to the precision of its dtype."""
     found = None
     for value in values:
-        if array.dtype.kind in "iu":
-            info = np.iinfo(array.dtype)
-            if value != int(value) or not info.min <= value <= info.max:
-                continue
-            here = array == array.dtype.type(int(value))
-        else:
-            here = abs(array - value) <= 1e-6 * abs(value)
-        found = here if found is None else found | here
+        here = _is_code(array, value)
+        if here is not None:
+            found = here if found is None else found | here
     return found
+
+
+def _is_code(array: xr.DataArray, value: float) -> xr.DataArray | None:
+    """Return where the array is a value; None if its dtype cannot hold it."""
+    if array.dtype.kind in "iu":
+        info = np.iinfo(array.dtype)
+        if not info.min <= value <= info.max or value != int(value):
+            return None
+        whole: xr.DataArray = array == array.dtype.type(int(value))
+        return whole
+    if np.isinf(value):
+        return array == value
+    # A range, not a difference: that overflows beside the largest numbers of float32. What is
+    # beyond them is stored as the largest, as GDAL does.
+    real = np.finfo(array.dtype)
+    most = float(real.max)
+    near = max(_SAME_CODE, float(real.eps)) * abs(value)
+    low, high = (min(max(edge, -most), most) for edge in (value - near, value + near))
+    return (array >= low) & (array <= high)
 
 
 def _apply_mask(
@@ -391,7 +478,7 @@ def _plain(
     return data[index]
 
 
-def select_bands(coarse: Cube, bands: tuple[Any, ...], *, of: str) -> Cube:
+def select_bands(coarse: Cube, bands: tuple[Hashable, ...], *, of: str) -> Cube:
     """Return a cube with another's bands, in its order; raise with both lists if one is missing."""
     if coarse.bands == bands or (len(bands) == 1 and coarse.bands in (("",), bands)):
         return coarse

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Mapping
 from dataclasses import replace
 from typing import Any
 
@@ -10,19 +10,20 @@ import numpy as np
 import pyproj
 import xarray as xr
 
-from xstf.cubes.read import NODATA, Cube, band_variables, grid_mapping_name
+from xstf.cubes.arrays import Array, Labelled
+from xstf.cubes.read import PACKING, Cube, band_variables, grid_mapping_name
 
 # What described the stored numbers and would be wrong on a float cube with NaN.
-_PACKING = (*NODATA, "scale_factor", "add_offset", "valid_range", "valid_min", "valid_max")
+_PACKING = (*PACKING, "valid_range", "valid_min", "valid_max")
 _PACKING_PREFIX = ("STATISTICS_",)
 
 
 def label(
-    data: Any,
+    data: Array,
     like: Cube,
     times: np.ndarray,
     *,
-    attrs: dict[str, Any] | None = None,
+    attrs: Mapping[str, object] | None = None,
     keep_attrs: bool = True,
 ) -> xr.DataArray:
     """Return ``(time, band, y, x)`` with the labels, dim order, attrs and CRS of a cube.
@@ -62,7 +63,7 @@ def label(
     return out
 
 
-def _order(source: xr.DataArray | xr.Dataset, named: list[Hashable], time: Hashable) -> list[Any]:
+def _order(source: Labelled, named: list[Hashable], time: Hashable) -> list[Hashable]:
     if isinstance(source, xr.Dataset):
         first = next(v for v in source.data_vars.values() if v.ndim >= 2)
         order = [d for d in first.dims if d in named]
@@ -72,7 +73,7 @@ def _order(source: xr.DataArray | xr.Dataset, named: list[Hashable], time: Hasha
     return order if time in order else [time, *order]
 
 
-def _kept_coords(source: xr.DataArray | xr.Dataset, dims: set[Any]) -> dict[Hashable, Any]:
+def _kept_coords(source: Labelled, dims: set[Hashable]) -> dict[Hashable, Any]:
     """Return the coords that still hold: those that do not vary in time."""
     return {
         n: c.variable
@@ -81,7 +82,7 @@ def _kept_coords(source: xr.DataArray | xr.Dataset, dims: set[Any]) -> dict[Hash
     }
 
 
-def _kept_attrs(attrs: dict[Any, Any]) -> dict[Any, Any]:
+def _kept_attrs(attrs: Mapping[Hashable, object]) -> dict[Hashable, object]:
     return {
         key: value
         for key, value in attrs.items()
@@ -100,13 +101,13 @@ def _write_crs(out: xr.DataArray, crs: pyproj.CRS | None, name: Hashable | None)
 
 
 def assemble(
-    layers: Any,
+    layers: Array,
     like: Cube,
     times: np.ndarray,
-    attrs: dict[str, Any],
+    attrs: Mapping[str, object],
     quality: bool,
     meanings: str,
-) -> Any:
+) -> Labelled:
     """Return the layers of a result with a cube's labels: one cube, or with its quality a Dataset.
 
     Parameters
@@ -132,14 +133,14 @@ def assemble(
 
 
 def assemble_on(
-    layers: Any,
+    layers: Array,
     bands: Cube,
     place: Cube,
-    attrs: dict[str, Any],
+    attrs: Mapping[str, object],
     quality: bool,
     meanings: str,
     times: np.ndarray | None = None,
-) -> Any:
+) -> Labelled:
     """Return layers ``(time, layer, band, y, x)`` with one cube's bands on another's grid.
 
     Parameters
@@ -151,9 +152,8 @@ def assemble_on(
     times : ndarray of datetime64, optional
         Other dates than those of `bands`.
     """
-    size = layers.shape[3:]
-    source: Any = _moved(bands.source, bands, place, size)
-    like = replace(bands, source=source, grid=place.grid)
+    size = (layers.shape[3], layers.shape[4])
+    like = replace(bands, source=_moved(bands.source, bands, place, size), grid=place.grid)
     if times is None:
         times = np.array(["NaT"], "M8[ns]") if bands.times is None else bands.times
     out = assemble(layers, like, times, attrs, quality, meanings)
@@ -162,13 +162,18 @@ def assemble_on(
     return out
 
 
-def _moved(source: Any, bands: Cube, place: Cube, size: tuple[int, int]) -> Any:
+def _moved(source: Labelled, bands: Cube, place: Cube, size: tuple[int, int]) -> Labelled:
     """Return a cube's labels, with coordinates of another's grid; its values do not matter."""
-    if isinstance(source, xr.Dataset):
-        names = band_variables(source)
-        return xr.Dataset(
-            {n: _moved(source[n], bands, place, size) for n in names}, attrs=source.attrs
-        )
+    if isinstance(source, xr.DataArray):
+        return _moved_array(source, bands, place, size)
+    names = band_variables(source)
+    moved = {n: _moved_array(source[n], bands, place, size) for n in names}
+    return xr.Dataset(moved, attrs=source.attrs)
+
+
+def _moved_array(
+    source: xr.DataArray, bands: Cube, place: Cube, size: tuple[int, int]
+) -> xr.DataArray:
     y, x = bands.dims[2:]
     sizes = {d: source.sizes[d] for d in source.dims} | dict(zip((y, x), size, strict=True))
     mapping = grid_mapping_name(source)

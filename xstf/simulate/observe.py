@@ -13,7 +13,7 @@ import numpy as np
 import xarray as xr
 from scipy.ndimage import gaussian_filter
 
-from xstf.cubes.read import NODATA, find_dim
+from xstf.cubes.read import NODATA, find_dim, nodata_of
 from xstf.numerics.psf import sigma_of
 from xstf.simulate.parcels import smooth_noise
 from xstf.simulate.transplant import choose, near, positions
@@ -246,7 +246,7 @@ def _check_degrade(
     if cube.dtype.kind not in "iuf":
         raise TypeError(f"the cube has dtype {cube.dtype}; degrade needs real numbers")
     coded = [k for k in NODATA if k in cube.attrs]
-    if cube.dtype.kind in "iu" and coded:
+    if cube.dtype.kind in "iu" and nodata_of(cube):
         raise ValueError(
             f"the cube has integers with {coded[0]}={cube.attrs[coded[0]]}: decode it to NaN first "
             "(xr.decode_cf, or open_dataset with mask_and_scale=True)"

@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from xstf._method import Engine, Method, NetworkCall, Weights
+from xstf.cubes.words import meant
 
 _EXTRAS: dict[str, str] = {"cupy": "cupy", "torch": "torch"}
 _LOCKS: dict[int, threading.Lock] = {}
@@ -52,7 +53,8 @@ def pick_engine(record: Method, engine: str | None, *arrays: Any) -> Engine:
     have: list[Engine] = list(record.kernels)
     if engine is not None:
         if engine not in have:
-            raise ValueError(f"{record.name} has no engine {engine!r}; it has {sorted(have)}")
+            hint = meant(engine, have)
+            raise ValueError(f"{record.name} has no engine {engine!r}; it has {sorted(have)}{hint}")
         missing = why_missing(engine)
         if missing:
             raise ImportError(missing)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal, overload
 
 import xarray as xr
 
 from xstf._method import Method
 from xstf.align.fuse import align_fuse
+from xstf.cubes.arrays import Labelled
 from xstf.cubes.pairs import DateLike
 from xstf.cubes.read import Cube
 from xstf.cubes.write import assemble
@@ -24,6 +25,42 @@ TILE = 512
 SMALLEST_TILE = 96
 
 
+# Beyond these a checker cannot go: it lets any keyword pass as one of **params.
+# fmt: off
+@overload
+def fuse(
+    fine: xr.DataArray, coarse: Labelled, *, spatial: Labelled | None = ...,
+    time: DateLike | None = ..., method: str | Method = ..., mask: xr.DataArray | None = ...,
+    coarse_mask: xr.DataArray | None = ..., spatial_mask: xr.DataArray | None = ...,
+    pair_tolerance: str = ..., coarse_resolution: float | None = ..., engine: str | None = ...,
+    device: str | None = ..., return_quality: Literal[False] = ..., progress: bool = ...,
+    **params: object,
+) -> xr.DataArray: ...
+@overload
+def fuse(
+    fine: xr.DataArray, coarse: Labelled, *, spatial: Labelled | None = ...,
+    time: DateLike | None = ..., method: str | Method = ..., mask: xr.DataArray | None = ...,
+    coarse_mask: xr.DataArray | None = ..., spatial_mask: xr.DataArray | None = ...,
+    pair_tolerance: str = ..., coarse_resolution: float | None = ..., engine: str | None = ...,
+    device: str | None = ..., return_quality: Literal[True], progress: bool = ..., **params: object,
+) -> xr.Dataset: ...
+@overload
+def fuse(
+    fine: xr.Dataset, coarse: Labelled, *, spatial: Labelled | None = ...,
+    time: DateLike | None = ..., method: str | Method = ..., mask: xr.DataArray | None = ...,
+    coarse_mask: xr.DataArray | None = ..., spatial_mask: xr.DataArray | None = ...,
+    pair_tolerance: str = ..., coarse_resolution: float | None = ..., engine: str | None = ...,
+    device: str | None = ..., return_quality: bool = ..., progress: bool = ..., **params: object,
+) -> xr.Dataset: ...
+@overload
+def fuse(
+    fine: Labelled, coarse: Labelled, *, spatial: Labelled | None = ...,
+    time: DateLike | None = ..., method: str | Method = ..., mask: xr.DataArray | None = ...,
+    coarse_mask: xr.DataArray | None = ..., spatial_mask: xr.DataArray | None = ...,
+    pair_tolerance: str = ..., coarse_resolution: float | None = ..., engine: str | None = ...,
+    device: str | None = ..., return_quality: bool = ..., progress: bool = ..., **params: object,
+) -> Labelled: ...
+# fmt: on
 def fuse(
     fine: xr.DataArray | xr.Dataset,
     coarse: xr.DataArray | xr.Dataset,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Sequence
-from typing import Any, Literal
+from typing import Any, Literal, overload
 
 import numpy as np
 import pandas as pd
@@ -13,6 +13,7 @@ import xarray as xr
 
 from xstf._method import Method
 from xstf.align.gapfill import align_gapfill
+from xstf.cubes.arrays import Labelled
 from xstf.cubes.pairs import read_timedelta
 from xstf.cubes.read import Cube
 from xstf.cubes.write import assemble
@@ -34,6 +35,49 @@ CHUNK_BYTES = 128e6
 SCREEN_FEWEST = 12
 
 
+# Beyond these a checker cannot go: it lets any keyword pass as one of **params.
+# fmt: off
+@overload
+def gapfill(
+    cube: xr.DataArray, sar: Labelled | None = ..., *, mask: xr.DataArray | None = ...,
+    method: str | Method = ..., guide: Labelled | None = ...,
+    max_gap: float | str | np.timedelta64 | pd.Timedelta | None = ..., smooth: bool = ...,
+    screen: bool | Literal["replace"] | None = ..., certain: xr.DataArray | None = ...,
+    sar_units: Literal["dB", "linear"] | None = ..., guide_tolerance: str = ...,
+    engine: str | None = ..., device: str | None = ..., return_quality: Literal[False] = ...,
+    progress: bool = ..., **params: object,
+) -> xr.DataArray: ...
+@overload
+def gapfill(
+    cube: xr.DataArray, sar: Labelled | None = ..., *, mask: xr.DataArray | None = ...,
+    method: str | Method = ..., guide: Labelled | None = ...,
+    max_gap: float | str | np.timedelta64 | pd.Timedelta | None = ..., smooth: bool = ...,
+    screen: bool | Literal["replace"] | None = ..., certain: xr.DataArray | None = ...,
+    sar_units: Literal["dB", "linear"] | None = ..., guide_tolerance: str = ...,
+    engine: str | None = ..., device: str | None = ..., return_quality: Literal[True],
+    progress: bool = ..., **params: object,
+) -> xr.Dataset: ...
+@overload
+def gapfill(
+    cube: xr.Dataset, sar: Labelled | None = ..., *, mask: xr.DataArray | None = ...,
+    method: str | Method = ..., guide: Labelled | None = ...,
+    max_gap: float | str | np.timedelta64 | pd.Timedelta | None = ..., smooth: bool = ...,
+    screen: bool | Literal["replace"] | None = ..., certain: xr.DataArray | None = ...,
+    sar_units: Literal["dB", "linear"] | None = ..., guide_tolerance: str = ...,
+    engine: str | None = ..., device: str | None = ..., return_quality: bool = ...,
+    progress: bool = ..., **params: object,
+) -> xr.Dataset: ...
+@overload
+def gapfill(
+    cube: Labelled, sar: Labelled | None = ..., *, mask: xr.DataArray | None = ...,
+    method: str | Method = ..., guide: Labelled | None = ...,
+    max_gap: float | str | np.timedelta64 | pd.Timedelta | None = ..., smooth: bool = ...,
+    screen: bool | Literal["replace"] | None = ..., certain: xr.DataArray | None = ...,
+    sar_units: Literal["dB", "linear"] | None = ..., guide_tolerance: str = ...,
+    engine: str | None = ..., device: str | None = ..., return_quality: bool = ...,
+    progress: bool = ..., **params: object,
+) -> Labelled: ...
+# fmt: on
 def gapfill(
     cube: xr.DataArray | xr.Dataset,
     sar: xr.DataArray | xr.Dataset | None = None,

@@ -15,7 +15,7 @@ from xstf._method import Method, Task
 from xstf._version import __version__
 from xstf.cubes.arrays import Array
 from xstf.cubes.read import Cube
-from xstf.methods.lookup import get_method, method_names
+from xstf.methods.lookup import get_method, method_names, unknown_parameters
 from xstf.tiles.engines import Runner, make_runner, pick_engine
 from xstf.tiles.run import Job, is_lazy, run_tiles, settle_now
 from xstf.verbs.checkpoint import NetworkCubes, lattice_tile, resolve_weights
@@ -184,10 +184,7 @@ def make_params(
     unknown = sorted(set(given) - set(defaults))
     if unknown:
         arguments = [] if verb is None else _arguments(verb)
-        raise TypeError(
-            f"{record.name} has no parameter {unknown}; it has {listed(record.params())}"
-            + (f"; the verb's own arguments are {', '.join(arguments)}" if arguments else "")
-        )
+        raise TypeError(unknown_parameters(record, unknown, arguments))
     values = {k: os.fspath(v) if isinstance(v, os.PathLike) else v for k, v in given.items()}
     for name, value in values.items():
         _check_kind(record, name, value, defaults[name])

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, Literal, overload
 
 import xarray as xr
 
 from xstf._method import Method
 from xstf.align.sharpen_spectral import align_sharpen
+from xstf.cubes.arrays import Labelled
 from xstf.cubes.write import assemble_on
 from xstf.tiles.flags import FLAG_MEANINGS
 from xstf.tiles.sharpen_spectral import sharpen_job
@@ -19,6 +20,41 @@ from xstf.verbs.pipeline import choose, chunks_of, compute, prepare
 TILE = 256
 
 
+# Beyond these a checker cannot go: it lets any keyword pass as one of **params.
+# fmt: off
+@overload
+def sharpen_spectral(
+    spectral: xr.DataArray, spatial: Labelled, *, method: str | Method = ...,
+    srf: xr.DataArray | str | None = ..., psf: float | None = ..., register: bool = ...,
+    mask: xr.DataArray | None = ..., spatial_mask: xr.DataArray | None = ...,
+    time_tolerance: str = ..., engine: str | None = ..., device: str | None = ...,
+    return_quality: Literal[False] = ..., progress: bool = ..., **params: object,
+) -> xr.DataArray: ...
+@overload
+def sharpen_spectral(
+    spectral: xr.DataArray, spatial: Labelled, *, method: str | Method = ...,
+    srf: xr.DataArray | str | None = ..., psf: float | None = ..., register: bool = ...,
+    mask: xr.DataArray | None = ..., spatial_mask: xr.DataArray | None = ...,
+    time_tolerance: str = ..., engine: str | None = ..., device: str | None = ...,
+    return_quality: Literal[True], progress: bool = ..., **params: object,
+) -> xr.Dataset: ...
+@overload
+def sharpen_spectral(
+    spectral: xr.Dataset, spatial: Labelled, *, method: str | Method = ...,
+    srf: xr.DataArray | str | None = ..., psf: float | None = ..., register: bool = ...,
+    mask: xr.DataArray | None = ..., spatial_mask: xr.DataArray | None = ...,
+    time_tolerance: str = ..., engine: str | None = ..., device: str | None = ...,
+    return_quality: bool = ..., progress: bool = ..., **params: object,
+) -> xr.Dataset: ...
+@overload
+def sharpen_spectral(
+    spectral: Labelled, spatial: Labelled, *, method: str | Method = ...,
+    srf: xr.DataArray | str | None = ..., psf: float | None = ..., register: bool = ...,
+    mask: xr.DataArray | None = ..., spatial_mask: xr.DataArray | None = ...,
+    time_tolerance: str = ..., engine: str | None = ..., device: str | None = ...,
+    return_quality: bool = ..., progress: bool = ..., **params: object,
+) -> Labelled: ...
+# fmt: on
 def sharpen_spectral(
     spectral: xr.DataArray | xr.Dataset,
     spatial: xr.DataArray | xr.Dataset,

@@ -1,0 +1,148 @@
+"""A labelled cube in words: what it holds, when and where. What is lazy stays so."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from math import ceil, prod, sqrt
+
+import numpy as np
+import pyproj
+import xarray as xr
+
+from xstf.cubes.arrays import Labelled
+from xstf.cubes.grid import Grid, crs_name
+from xstf.cubes.limits import LARGEST
+from xstf.cubes.read import Labels, band_variables, decode, nodata_of, read_labels
+
+# Of a cube with more values every nth row and column is looked at: a repr is to be quick.
+_MOST_VALUES = 200_000_000
+_BLOCK = 4_000_000  # values that are decoded at a time
+_MOST_NAMES = 8
+_UNITS = {"metre": " m", "degree": "°"}
+
+
+@dataclass(frozen=True)
+class Described:
+    """A cube in rows of a name and a text, and what decides which verbs can take it.
+
+    Parameters
+    ----------
+    rows
+        ``(name, text)``.
+    readable
+        Whether xstf can read it; if not the last row says why, and the rest is not known.
+    dates, bands
+        How many there are.
+    has_time_dim
+        False also for a date that is a scalar coordinate.
+    complete
+        Whether it is certain that nothing is missing.
+    """
+
+    rows: list[tuple[str, str]]
+    readable: bool
+    dates: int = 0
+    bands: int = 0
+    has_time_dim: bool = False
+    complete: bool = False
+
+
+def describe_cube(cube: Labelled) -> Described:
+    """Return a cube in words; nothing lazy is computed, no open file is read."""
+    sizes = ", ".join(f"{dim}: {size}" for dim, size in cube.sizes.items())
+    values = "; ".join(dict.fromkeys(_values(array) for array in _arrays(cube)))
+    rows = [("dims", sizes or "none"), ("values", values or "none")]
+    try:
+        labels = read_labels(cube, what="this cube")
+    except (TypeError, ValueError) as error:
+        return Described([*rows, ("xstf cannot read it", str(error))], readable=False)
+    missing, complete = _missing(cube, labels)
+    rows += [
+        ("missing", missing),
+        ("bands", _bands(labels)),
+        ("dates", _dates(labels)),
+        ("grid", _grid(labels.grid)),
+        ("CRS", _crs(labels.grid.crs)),
+    ]
+    return Described(
+        rows,
+        readable=True,
+        dates=0 if labels.times is None else len(labels.times),
+        bands=len(labels.bands),
+        has_time_dim=labels.times is not None and labels.dims[0] is not None,
+        complete=complete,
+    )
+
+
+def _arrays(cube: Labelled) -> list[xr.DataArray]:
+    if isinstance(cube, xr.DataArray):
+        return [cube]
+    return [cube[name] for name in band_variables(cube)]
+
+
+def _values(array: xr.DataArray) -> str:
+    parts = [str(array.dtype)]
+    parts += [f"nodata {code:.10g}" for code in dict.fromkeys(nodata_of(array))]
+    parts += [f"{k} {array.attrs[k]}" for k in ("scale_factor", "add_offset") if k in array.attrs]
+    return ", ".join(parts)
+
+
+def _dates(labels: Labels) -> str:
+    if labels.times is None:
+        return "no time"
+    whole_days = (labels.times.astype("M8[D]") == labels.times).all()
+    ends = (labels.times.min(), labels.times.max())
+    first, last = (str(t.astype("M8[D]" if whole_days else "M8[m]")) for t in ends)
+    return first if len(labels.times) == 1 else f"{first} to {last}, {len(labels.times)} dates"
+
+
+def _bands(labels: Labels) -> str:
+    if labels.dims[1] is None:
+        return "no band dim"
+    names = ", ".join(str(band) for band in labels.bands[:_MOST_NAMES])
+    left = len(labels.bands) - _MOST_NAMES
+    return f"{names} and {left} more" if left > 0 else names
+
+
+def _grid(grid: Grid) -> str:
+    sides = " × ".join(dict.fromkeys(f"{abs(step):.6g}" for step in (grid.dx, grid.dy)))
+    left, right, low, high = (f"{edge:.10g}" for edge in grid.extent)
+    return f"pixels of {sides}{_unit(grid.crs)}, x {left} to {right}, y {low} to {high}"
+
+
+def _unit(crs: pyproj.CRS | None) -> str:
+    if crs is None or not crs.axis_info:
+        return ""
+    name = crs.axis_info[0].unit_name
+    return _UNITS.get(name, f" {name}")
+
+
+def _crs(crs: pyproj.CRS | None) -> str:
+    if crs is None:
+        return "none"
+    short = crs_name(crs)
+    return short if short == crs.name else f"{short} ({crs.name})"
+
+
+def _missing(cube: Labelled, labels: Labels) -> tuple[str, bool]:
+    """Return the share of missing values in words, and whether there is certainly none."""
+    arrays = _arrays(cube)
+    # Only what is in memory is looked at: `.data` would load a file that is open.
+    if not all(getattr(array.variable, "_in_memory", False) for array in arrays):
+        return "not computed", False
+    every = ceil(sqrt(sum(array.size for array in arrays) / _MOST_VALUES))
+    sample = {dim: slice(None, None, every) for dim in labels.dims[2:]}
+    counted = [_count_missing(array.isel(sample)) for array in arrays]
+    share = sum(missing for missing, _ in counted) / sum(size for _, size in counted)
+    text = "none" if share == 0 else "below 0.1%" if share < 0.001 else f"{share:.1%}"
+    return (text, share == 0) if every == 1 else (f"{text} of a sample", False)
+
+
+def _count_missing(array: xr.DataArray) -> tuple[int, int]:
+    """Return how many values are missing, and how many there are."""
+    step = max(1, _BLOCK // max(1, prod(array.shape[1:])))
+    missing = 0
+    for start in range(0, array.shape[0], step):
+        block = decode(array.isel({array.dims[0]: slice(start, start + step)}))
+        missing += int((~(np.abs(block.data) < LARGEST)).sum())
+    return missing, array.size

@@ -445,6 +445,11 @@ class Method:
         Whether the kernels can give a standard deviation.
     net
         How its network is built and trained; None for a method without.
+    lattice
+        ``lattice(params, ratio)``: the side of the tiles that the kernel is run on, in fine pixels,
+        whole in the ratio (in both ratios for sts). For a method whose result depends on where its
+        tile ends, as iterative solvers' do: its tiles then count from the image's corner, whatever
+        the chunks. None: the kernel gives the same numbers on any tile.
     reference
         Citation with its DOI.
     exempt
@@ -467,6 +472,7 @@ class Method:
     guided: bool = False
     fewest: int = 2
     net: Net | None = None
+    lattice: Callable[[Any, Any], int] | None = None
     exempt: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:

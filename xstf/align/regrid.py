@@ -2,27 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import partial
-from typing import Any
+
+import numpy as np
 
 from xstf.cubes import resample as resampling
+from xstf.cubes.arrays import Array
 from xstf.cubes.grid import Grid
 from xstf.cubes.nesting import Nesting
 from xstf.cubes.read import Cube
 from xstf.tiles.engines import to_host
-from xstf.tiles.run import Job, Source, run_tiles
+from xstf.tiles.geometry import plan_chunks
+from xstf.tiles.regrid import Regridding
 
 COARSE_TILE = 256
 
 
-def regrid_images(cube: Cube, nesting: Nesting, dates: list[int]) -> Any:
+def regrid_images(cube: Cube, nesting: Nesting, dates: Sequence[int]) -> Array:
     """Return some dates of a cube on the nested coarse grid.
 
     Parameters
     ----------
     cube : Cube
     nesting : Nesting
-    dates : list of int
+    dates : sequence of int
         Positions along its time.
 
     Returns
@@ -31,15 +35,20 @@ def regrid_images(cube: Cube, nesting: Nesting, dates: list[int]) -> Any:
         Lazy if the cube is.
     """
     target = nesting.coarse
-    source = Source(cube.data, tuple(dates), partial(resampling.source_window, cube.grid, target))
-    resample = partial(_resample_tile, cube.grid, target)
-    lead = (len(dates), cube.data.shape[1])
-    job = Job(resample, (source,), lead, (target.height, target.width))
-    return run_tiles([job], chunks=(COARSE_TILE, COARSE_TILE), tile=COARSE_TILE)[0]
+    regridding = Regridding(
+        array=cube.data,
+        dates=tuple(dates),
+        window=partial(resampling.source_window, cube.grid, target),
+        function=partial(_resample_tile, cube.grid, target),
+        lead=(len(dates), cube.data.shape[1]),
+        shape=(target.height, target.width),
+    )
+    rows, cols = (plan_chunks(size, COARSE_TILE) for size in regridding.shape)
+    return regridding.run((rows, cols), tile=COARSE_TILE)
 
 
 def _resample_tile(
-    source: Grid, target: Grid, blocks: list[Any], rows: slice, cols: slice, _: Any
-) -> Any:
+    source: Grid, target: Grid, block: np.ndarray, rows: slice, cols: slice
+) -> np.ndarray:
     window = resampling.source_window(source, target, rows, cols)
-    return resampling.resample(to_host(blocks[0]), window, source, target, rows, cols)
+    return resampling.resample(to_host(block), window, source, target, rows, cols)

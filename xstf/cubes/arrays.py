@@ -1,8 +1,8 @@
-"""What the arrays of a cube have in common, be they numpy's, dask's or cupy's."""
+"""Types of arrays and cubes that may be of several kinds."""
 
 from __future__ import annotations
 
-from typing import Any, Protocol, TypeAlias, runtime_checkable
+from typing import Any, Protocol, TypeAlias
 
 import numpy as np
 import xarray as xr
@@ -10,22 +10,27 @@ import xarray as xr
 # What users pass as a cube: an array, or a Dataset whose variables are its bands.
 Labelled: TypeAlias = xr.DataArray | xr.Dataset
 
+# What indexes an array: slices, positions, masks, several of them.
+Index: TypeAlias = Any
 
-@runtime_checkable
+
 class Array(Protocol):
-    """An array of numpy, dask or cupy: what xstf asks of it before it knows which."""
+    """What numpy, dask and cupy arrays have in common, as far as is asked of all three.
+
+    Where an array must be numpy's, its type says ``np.ndarray``.
+    """
 
     @property
     def shape(self) -> tuple[int, ...]:
         """Sizes of its axes."""
 
     @property
-    def dtype(self) -> np.dtype[Any]:
-        """Type of its values."""
-
-    @property
     def ndim(self) -> int:
         """How many axes it has."""
 
-    def __getitem__(self, index: object, /) -> Any:
-        """Return a part of it."""
+    @property
+    def dtype(self) -> np.dtype:
+        """Type of its values."""
+
+    def __getitem__(self, key: Index, /) -> Any:
+        """Return a part."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -9,19 +10,21 @@ from typing import Any
 import numpy as np
 
 from xstf._method import Method
+from xstf.cubes.arrays import Array
 from xstf.cubes.nesting import Nesting
 from xstf.cubes.pairs import Pair, Plan
 from xstf.cubes.read import Cube
 from xstf.tiles.engines import Runner, to_host
 from xstf.tiles.flags import EXTRAPOLATED, FUSED_ONE_PAIR, FUSED_TWO_PAIRS, MISSING, OBSERVED
-from xstf.tiles.run import Job, Source
-from xstf.tiles.samples import whole_cells
+from xstf.tiles.job import Job, Source, States
+from xstf.tiles.samples import Cells, Sample, choose_cells
+from xstf.tiles.states import State
 from xstf.tiles.windows import NestedWindows, shift
 
 
 @dataclass(frozen=True)
 class FuseTile(NestedWindows):
-    """Makes tiles of one date; called as `_tiles.Job` says.
+    """Makes tiles of one date; called as `Job` says.
 
     Parameters
     ----------
@@ -46,7 +49,9 @@ class FuseTile(NestedWindows):
     extrapolated: bool
     std: bool
 
-    def __call__(self, blocks: list[Any], rows: slice, cols: slice, states: list[Any]) -> Any:
+    def __call__(
+        self, blocks: list[np.ndarray], rows: slice, cols: slice, states: States
+    ) -> np.ndarray:
         """Return ``(layer, band, rows, cols)``: the estimate, and if wanted its std and flag."""
         fine, coarse = blocks
         origin, fine = self.pad(fine, rows, cols)
@@ -89,7 +94,7 @@ class FuseTile(NestedWindows):
         coarse: Any,
         attempt: tuple[tuple[int, int], ...],
         inner: tuple[slice, slice],
-        states: list[Any],
+        states: States,
         n: int,
         origin: tuple[int, int],
     ) -> tuple[Any, Any]:
@@ -168,40 +173,37 @@ def fuse_job(
         std=std,
     )
     sources = (
-        Source(sharp.data, tuple(fine_dates), function.fine_window),
-        Source(coarse, tuple(coarse_dates), function.coarse_window),
+        Source(sharp.data, tuple(fine_dates)),
+        Source(coarse, tuple(coarse_dates), nesting.ratio, nesting.before),
     )
-    states: tuple[Any, ...] = tuple(
-        _state(record, options, nesting, sharp.data, coarse, pairs, plan.target)
-        for pairs in (plan.attempts if record.prepare else ())
-    )
+    lattice = record.lattice(options, nesting.ratio) if record.lattice else 0
+    states: tuple[State, ...] = ()
+    if record.prepare is not None and record.settle is not None:
+        cells = choose_cells(sharp.data, coarse, ratio=nesting.ratio, before=nesting.before)
+        prepare = partial(_prepare, record.prepare, nesting.ratio, options)
+        settle = partial(record.settle, ratio=nesting.ratio, params=options)
+        states = tuple(
+            State(settle, _samples(cells, sharp.data, coarse, pairs, plan.target), prepare)
+            for pairs in plan.attempts
+        )
     lead = (3 if std else 1, sharp.data.shape[1])
-    return Job(function, sources, lead, function.fine_shape, states)
+    return Job(function, sources, lead, function.fine_shape, states, function.halo, lattice)
 
 
-def _state(
-    record: Method,
-    options: Any,
-    nesting: Nesting,
-    fine: Any,
-    coarse: Any,
-    pairs: tuple[Pair, ...],
-    target: int,
-) -> tuple[Any, dict[str, Any]]:
-    """Return the method's settle step and the samples that it wants of whole coarse pixels."""
-    whole_fine, whole_coarse = whole_cells(fine, coarse, ratio=nesting.ratio, before=nesting.before)
-    if record.prepare is None or record.settle is None:
-        raise TypeError(f"{record.name} has no prepare and settle")
-    samples = record.prepare(
-        whole_fine[[p.fine for p in pairs]],
-        whole_coarse[[*(p.coarse for p in pairs), target]],
-        ratio=nesting.ratio,
-        params=options,
+def _samples(
+    cells: Cells, fine: Array, coarse: Array, pairs: tuple[Pair, ...], target: int
+) -> dict[str, Sample]:
+    """Return what a method's `prepare` sees of some pairs and the target date."""
+    sharp, blurred = cells.of(
+        fine, tuple(p.fine for p in pairs), coarse, (*(p.coarse for p in pairs), target)
     )
-    settle = partial(record.settle, ratio=nesting.ratio, params=options)
-    return partial(_settle_on_host, settle), samples
+    return {"fine": sharp, "coarse": blurred}
 
 
-def _settle_on_host(settle: Any, samples: dict[str, Any]) -> Any:
-    """Settle is plain numpy, wherever the samples were."""
-    return settle({name: to_host(value) for name, value in samples.items()})
+def _prepare(
+    prepare: Callable[..., dict[str, np.ndarray]], ratio: int, params: object,
+    samples: dict[str, np.ndarray],
+) -> dict[str, np.ndarray]:  # fmt: skip
+    """Prepare and settle are plain numpy, wherever the samples were."""
+    host = {name: to_host(value) for name, value in samples.items()}
+    return prepare(host["fine"], host["coarse"], ratio=ratio, params=params)

@@ -2,22 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
+import dask.array as da
 import numpy as np
 
 from xstf._method import GapfillSamples, Method
+from xstf.cubes.arrays import Array
 from xstf.cubes.read import Cube
 from xstf.numerics.outliers import find_outliers
 from xstf.numerics.seasonal import SceneSeason, season_state
+from xstf.tiles.blocks import clean_block, is_lazy
 from xstf.tiles.engines import Runner, to_host
 from xstf.tiles.flags import FILLED_IN_SPACE, FILLED_IN_TIME, MISSING, OBSERVED, OUTLIER
 from xstf.tiles.guide import GuideTile, guide_on_grid
-from xstf.tiles.run import Job, Source
-from xstf.tiles.samples import sample_windows
+from xstf.tiles.job import Job, Source, States
+from xstf.tiles.lazy import as_lazy
+from xstf.tiles.samples import Sample, as_windows, choose_windows, window_slices
+from xstf.tiles.states import State
 
 
 @dataclass(frozen=True)
@@ -41,7 +46,7 @@ class GapState:
 
 @dataclass(frozen=True)
 class GapTile:
-    """Makes tiles of a filled cube; called as `_tiles.Job` says.
+    """Makes tiles of a filled cube; called as `Job` says.
 
     Parameters
     ----------
@@ -58,7 +63,8 @@ class GapTile:
     halo
         Of the method and the screening together.
     guides
-        How the blocks after the first, and after that of the certain pixels, become guides.
+        How the blocks after the first, and after that of the certain pixels, become guides; None
+        for one that is on the cube's grid and dates.
     screens
         Whether outliers among what is called clear are looked for.
     certain
@@ -81,7 +87,7 @@ class GapTile:
     back: np.ndarray | None
     shape: tuple[int, int]
     halo: int
-    guides: tuple[GuideTile, ...]
+    guides: tuple[GuideTile | None, ...]
     screens: bool
     certain: bool
     replace: bool
@@ -98,11 +104,13 @@ class GapTile:
         )
         return y, x
 
-    def __call__(self, blocks: list[Any], rows: slice, cols: slice, states: list[Any]) -> Any:
+    def __call__(
+        self, blocks: list[np.ndarray], rows: slice, cols: slice, states: States
+    ) -> np.ndarray:
         """Return ``(layer, time, band, rows, cols)``: the estimate, and if wanted std and flag."""
         cube, *others = blocks
         window = self.around(rows, cols)
-        inner = tuple(
+        inner: tuple[slice, ...] = tuple(
             slice(part.start - all_.start, part.stop - all_.start)
             for part, all_ in zip((rows, cols), window, strict=True)
         )
@@ -110,15 +118,18 @@ class GapTile:
         state: GapState = states[0]() if states else GapState()
         outlier = self._outliers(cube, certain, state.screen)
         seen = cube if outlier is None else _without(cube, outlier)
-        guide = [tile(block, *window) for tile, block in zip(self.guides, others, strict=True)]
+        guide = [
+            block if tile is None else tile(block, *window)
+            for tile, block in zip(self.guides, others, strict=True)
+        ]
         origin = (window[0].start, window[1].start)
         results = self.runner(
             seen, np.concatenate(guide, axis=1) if guide else None, times=self.times,
             params=self.params, state=state.method, inner=inner, std=self.std,
             **self.runner.network(origin, self.shape, first_day=self.first_day),
         )  # fmt: skip
-        part = (..., *inner)
-        layers = self._layers(cube[part], seen[part], *results)
+        part: Any = (..., *inner)
+        layers: np.ndarray = self._layers(cube[part], seen[part], *results)
         return layers if self.back is None else layers[:, self.back]
 
     def _outliers(self, cube: Any, certain: Any, season: SceneSeason | None) -> np.ndarray | None:
@@ -175,27 +186,68 @@ def gapfill_job(
     guides: list[tuple[Cube, GuideTile]], function: GapTile,
 ) -> Job:  # fmt: skip
     """Return the filled cube as a job of the tiles."""
+    arrays: list[Array] = [guide.data for guide, _ in guides]
+    lazy = is_lazy(cube.data, certain, *arrays)
     dates = tuple(int(i) for i in order)
-    sources = [Source(cube.data, dates, function.around)]
+    sources = [Source(cube.data, dates)]
     if certain is not None:
-        sources.append(Source(certain, dates, function.around))
-    for guide, tile in guides:
-        every = tuple(range(guide.data.shape[0]))
-        sources.append(Source(guide.data, every, _Around(function, tile)))
-    states: tuple[Any, ...] = ()
+        sources.append(Source(certain, dates))
+    every = tuple(range(len(dates)))
+    if lazy:
+        # Before the tiles: with their halos they would each bring the same pixels again.
+        chunks = _chunks_near(cube.data)
+        arrays = [
+            guide_on_grid(as_lazy(guide.data), tile, function.shape, chunks)
+            for guide, tile in guides
+        ]
+        function = replace(function, guides=tuple(None for _ in guides))
+        sources += [Source(array, every) for array in arrays]
+    else:
+        sources += [
+            Source(guide.data, tuple(range(guide.data.shape[0])), window=_Around(function, tile))
+            for guide, tile in guides
+        ]
+    states: tuple[State, ...] = ()
     wanted = record.settle is not None and (function.std or not record.state_for_std)
     if wanted or function.screens:
-        samples = {"cube": sample_windows(cube.data)[:, order]}
-        if guides and wanted:
-            whole = [guide_on_grid(guide.data, tile, function.shape) for guide, tile in guides]
-            samples |= {f"guide{i}": sample_windows(g) for i, g in enumerate(whole)}
+        rows, cols = choose_windows(function.shape)
+        samples: dict[str, Array | Sample] = {"cube": Sample(cube.data, dates, rows, cols)}
+        if wanted and lazy:
+            samples |= {
+                f"guide{i}": Sample(array, every, rows, cols) for i, array in enumerate(arrays)
+            }
+        elif wanted:
+            samples |= {
+                f"guide{i}": _guide_windows(guide.data, tile, function.shape)
+                for i, (guide, tile) in enumerate(guides)
+            }
         settle = partial(
             _settle, record.settle if wanted else None, times=function.times, params=options,
             screens=function.screens,
         )  # fmt: skip
-        states = ((settle, samples),)
+        states = (State(settle, samples, partial(_in_windows, function.shape)),)
+    lattice = record.lattice(options, 1) if record.lattice else 0
     lead = (3 if function.std else 1, len(dates), cube.data.shape[1])
-    return Job(function, tuple(sources), lead, function.shape, states)
+    return Job(function, tuple(sources), lead, function.shape, states, function.halo, lattice)
+
+
+def _chunks_near(cube: Array) -> tuple[Sequence[int], Sequence[int]] | None:
+    """Return the cube's chunks along y and x, where it has some."""
+    return (cube.chunks[2], cube.chunks[3]) if isinstance(cube, da.Array) else None
+
+
+def _guide_windows(array: Array, tile: GuideTile, shape: tuple[int, int]) -> np.ndarray:
+    """Return what `settle` sees of a guide in memory: ``(window, time, band, y, x)``."""
+    windows = [
+        tile(clean_block(array[(..., *tile.window(rows, cols))]), rows, cols)
+        for rows, cols in window_slices(shape)
+    ]
+    return np.stack(windows)
+
+
+def _in_windows(shape: tuple[int, int], samples: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Return what was sampled of images as windows of them."""
+    return {n: as_windows(v, shape) if v.ndim == 4 else v for n, v in samples.items()}
 
 
 @dataclass(frozen=True)

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
-from typing import Any
 
 import numpy as np
 
+from xstf.cubes.arrays import Array
 from xstf.cubes.grid import Grid
 from xstf.cubes.resample import resample, source_window
 from xstf.tiles.engines import to_host
-from xstf.tiles.run import Job, Source, as_lazy, run_tiles
+from xstf.tiles.geometry import plan_chunks
+from xstf.tiles.regrid import Regridding
 
 # Backscatter below this, in linear power, is no echo: it would be minus infinity in dB.
 LEAST_POWER = 1e-6
@@ -43,7 +44,7 @@ class GuideTile:
         """Return the part of the guide that a part of the cube's grid needs."""
         return source_window(self.source, self.target, rows, cols)
 
-    def __call__(self, block: Any, rows: slice, cols: slice) -> np.ndarray:
+    def __call__(self, block: np.ndarray, rows: slice, cols: slice) -> np.ndarray:
         """Return ``(time, group × band, rows, cols)``, NaN where no image is near in time."""
         images = to_host(block)
         if self.source != self.target:
@@ -83,22 +84,46 @@ def _decibel(power: np.ndarray) -> np.ndarray:
 
 
 def _mean(weights: np.ndarray, images: np.ndarray) -> np.ndarray:
-    """Return the weighted means over the guide's dates; missing pixels have no weight."""
+    """Return the weighted means over the guide's dates; missing pixels have no weight.
+
+    Image by image: a product of matrices rounds in another order on blocks of another size.
+    """
     valid = ~np.isnan(images)
-    total = np.tensordot(weights, np.where(valid, images, np.float32(0)), axes=1)
-    weight = np.tensordot(weights, valid.astype(np.float32), axes=1)
-    there = weight > 0
-    return np.asarray(np.where(there, total / np.where(there, weight, 1), np.nan), np.float32)
+    values = np.where(valid, images, np.float32(0))
+    out = np.full((len(weights), *images.shape[1:]), np.nan, np.float32)
+    for date, along in enumerate(weights):
+        total, weight = np.zeros_like(values[0]), np.zeros_like(values[0])
+        for image in np.flatnonzero(along):
+            total += along[image] * values[image]
+            weight += along[image] * valid[image]
+        np.divide(total, weight, out=out[date], where=weight > 0)
+    return out
 
 
-def guide_on_grid(array: Any, tile: GuideTile, shape: tuple[int, int]) -> Any:
-    """Return a guide on the cube's dates and grid, lazily: samples are taken of it."""
-    data = as_lazy(array)
-    source = Source(data, tuple(range(data.shape[0])), tile.window)
-    lead = (tile.weights[0].shape[0], len(tile.weights) * data.shape[1])
-    job = Job(partial(_alone, tile), (source,), lead, shape)
-    return run_tiles([job], chunks=(GUIDE_TILE, GUIDE_TILE), tile=GUIDE_TILE)[0]
+def guide_on_grid(
+    array: Array, tile: GuideTile, shape: tuple[int, int],
+    chunks: tuple[Sequence[int], Sequence[int]] | None = None,
+) -> Array:  # fmt: skip
+    """Return a guide on the cube's dates and grid, lazily if it is lazy.
 
-
-def _alone(tile: GuideTile, blocks: list[Any], rows: slice, cols: slice, _: Any) -> Any:
-    return tile(blocks[0], rows, cols)
+    Parameters
+    ----------
+    array
+        ``(date, band, y, x)`` on the guide's own grid.
+    tile
+        How a part of it becomes a part of the cube's grid.
+    shape
+        ``(y, x)`` of the cube.
+    chunks
+        Of the result along y and x; None for small ones.
+    """
+    regridding = Regridding(
+        array=array,
+        dates=tuple(range(array.shape[0])),
+        window=tile.window,
+        function=tile,
+        lead=(tile.weights[0].shape[0], len(tile.weights) * array.shape[1]),
+        shape=shape,
+    )
+    small = (plan_chunks(shape[0], GUIDE_TILE), plan_chunks(shape[1], GUIDE_TILE))
+    return regridding.run(chunks or small, tile=GUIDE_TILE)

@@ -1,15 +1,20 @@
 """What whole-image statistics look at: few places of the scene, the same whatever its chunks.
 
-Tiles wait for the statistics, so a chunk that was sampled stays in memory until its tiles are made.
-That is why few places are looked at: memory then does not grow with the scene.
+Tiles wait for the statistics, and each chunk that is looked at is made twice. That is why few
+places are looked at: neither time nor memory then grow with the scene.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from collections.abc import Mapping
+from functools import partial
+from typing import NamedTuple, TypeAlias
 
 import dask.array as da
 import numpy as np
+from dask.array.utils import meta_from_array
+
+from xstf.cubes.arrays import Array
 
 # What `prepare` of a fusion method sees: axes up to so many fine pixels whole, of longer ones so
 # many stretches of about so many fine pixels.
@@ -23,15 +28,111 @@ WHOLE_SPOT = 192
 SPOTS_A_SIDE = 3
 SPOT = 64
 
+# Pixels of NaN before and after the image, along y and x.
+Pad: TypeAlias = tuple[tuple[int, int], tuple[int, int]]
+NO_PAD: Pad = ((0, 0), (0, 0))
 
-def whole_cells(
-    fine: Any, coarse: Any, *, ratio: int, before: tuple[int, int]
-) -> tuple[da.Array, da.Array]:
+
+class Sample(NamedTuple):
+    """Some rows and columns of some images.
+
+    Parameters
+    ----------
+    array
+        ``(date, band, y, x)``.
+    dates
+        Positions along its first axis, in the order wanted.
+    rows, cols
+        Positions along y and x, ascending.
+    pad
+        NaN around them.
+    """
+
+    array: Array
+    dates: tuple[int, ...]
+    rows: np.ndarray
+    cols: np.ndarray
+    pad: Pad = NO_PAD
+
+    def now(self) -> Array:
+        """Return it of a plain array; lazily of a dask one."""
+        return take(self.array[list(self.dates)], self.rows, self.cols, self.pad)
+
+
+def take(array: Array, rows: np.ndarray, cols: np.ndarray, pad: Pad = NO_PAD) -> Array:
+    """Return rows and columns of all images, of a dask array one chunk for each that has some."""
+    if isinstance(array, da.Array):
+        lazily = _take_lazily(array, rows, cols)
+        widths = ((0, 0), (0, 0), *pad)
+        lazily = lazily if pad == NO_PAD else da.pad(lazily, widths, constant_values=np.nan)
+        return lazily
+    taken = _pick_some(array, rows, cols)
+    return taken if pad == NO_PAD else np.pad(
+        taken, ((0, 0), (0, 0), *pad), constant_values=np.nan
+    )  # fmt: skip
+
+
+def _take_lazily(array: da.Array, rows: np.ndarray, cols: np.ndarray) -> da.Array:
+    by_row, by_col = (
+        _by_chunk(sizes, wanted)
+        for sizes, wanted in zip(array.chunks[2:], (rows, cols), strict=True)
+    )
+    used = array.blocks[:, :, list(by_row)].blocks[:, :, :, list(by_col)]
+    sizes = (tuple(map(len, by_row.values())), tuple(map(len, by_col.values())))
+    pick = partial(_pick, tuple(by_row.values()), tuple(by_col.values()))
+    taken: da.Array = da.map_blocks(
+        pick, used, chunks=(*used.chunks[:2], *sizes), dtype=array.dtype, meta=meta_from_array(used)
+    )
+    return taken
+
+
+def _pick(
+    rows: tuple[np.ndarray, ...], cols: tuple[np.ndarray, ...], block: np.ndarray,
+    block_id: tuple[int, ...],
+) -> np.ndarray:  # fmt: skip
+    return _pick_some(block, rows[block_id[-2]], cols[block_id[-1]])
+
+
+def _pick_some(block: Array, rows: np.ndarray, cols: np.ndarray) -> np.ndarray:
+    """Return rows and columns, a view where that is all."""
+    height, width = block.shape[-2:]
+    some: np.ndarray = block[...] if len(rows) == height else block[..., rows, :]
+    return some if len(cols) == width else some[..., cols]
+
+
+def _by_chunk(sizes: tuple[int, ...], wanted: np.ndarray) -> dict[int, np.ndarray]:
+    """Return the positions inside each chunk that has some of those wanted."""
+    edges = np.cumsum([0, *sizes])
+    chunk = np.searchsorted(edges, wanted, side="right") - 1
+    return {int(k): wanted[chunk == k] - edges[k] for k in np.unique(chunk)}
+
+
+# --- fusion and sharpening: whole coarse pixels --------------------------------------------------
+
+
+class Cells(NamedTuple):
+    """Which rows and columns of a fine and a coarse cube are whole coarse pixels."""
+
+    fine: tuple[np.ndarray, np.ndarray]
+    coarse: tuple[np.ndarray, np.ndarray]
+    pad: Pad
+
+    def of(
+        self, fine: Array, fine_dates: tuple[int, ...], coarse: Array, coarse_dates: tuple[int, ...]
+    ) -> tuple[Sample, Sample]:
+        """Return the samples of some dates of both cubes."""
+        return (
+            Sample(fine, fine_dates, *self.fine, self.pad),
+            Sample(coarse, coarse_dates, *self.coarse),
+        )
+
+
+def choose_cells(fine: Array, coarse: Array, *, ratio: int, before: tuple[int, int]) -> Cells:
     """Return what `prepare` sees of both cubes: whole coarse pixels, few enough for memory.
 
-    Cut to the coarse pixels that lie wholly inside the fine cube (where there is none along an
-    axis, the fine cube is filled up with NaN instead). Of a long axis only `SPOTS` stretches are
-    taken, evenly spaced at positions that depend on nothing but the sizes.
+    Those that lie wholly inside the fine cube (where there is none along an axis, the fine cube is
+    filled up with NaN instead). Of a long axis only `SPOTS` stretches are taken, evenly spaced at
+    positions that depend on nothing but the sizes.
 
     Parameters
     ----------
@@ -40,35 +141,34 @@ def whole_cells(
     ratio : int
     before : (int, int)
         Fine pixels from the coarse grid's corner to the fine image's.
-
-    Returns
-    -------
-    fine, coarse : dask arrays, one chunk a date
     """
-    sharp, blurred = (
-        array
-        if isinstance(array, da.Array)
-        else da.from_array(array, (1, -1, -1, -1), name=False, asarray=False)
-        for array in (fine, coarse)
+    (rows, cells_y, pad_y), (cols, cells_x, pad_x) = (
+        _cells_along(fine.shape[axis], coarse.shape[axis], ratio, start)
+        for axis, start in zip((2, 3), before, strict=True)
     )
-    for axis, start in zip((2, 3), before, strict=True):
-        size = sharp.shape[axis]
-        first = -(-start // ratio)
-        count = (size + start) // ratio - first
-        if count > 0:
-            cells = first + _stretches(count, ratio)
-            pixels = (cells[:, None] * ratio - start + np.arange(ratio)).ravel()
-            sharp = da.take(sharp, pixels, axis=axis)
-            blurred = da.take(blurred, cells, axis=axis)
-        else:
-            after = blurred.shape[axis] * ratio - size - start
-            pad = [(0, 0)] * 4
-            pad[axis] = (start, after)
-            sharp = da.pad(sharp, pad, constant_values=np.nan)
-    return sharp.rechunk((1, -1, -1, -1)), blurred.rechunk((1, -1, -1, -1))
+    return Cells((rows, cols), (cells_y, cells_x), (pad_y, pad_x))
 
 
-def whole_blocks(arrays: dict[str, tuple[Any, int]], *, side: int) -> dict[str, da.Array]:
+def _cells_along(
+    size: int, cells: int, ratio: int, start: int
+) -> tuple[np.ndarray, np.ndarray, tuple[int, int]]:
+    first = -(-start // ratio)
+    count = (size + start) // ratio - first
+    if count <= 0:
+        return np.arange(size), np.arange(cells), (start, cells * ratio - size - start)
+    taken = first + _stretches(count, ratio)
+    return (taken[:, None] * ratio - start + np.arange(ratio)).ravel(), taken, (0, 0)
+
+
+def whole_cells(
+    fine: Array, coarse: Array, *, ratio: int, before: tuple[int, int]
+) -> tuple[Array, Array]:
+    """Return all dates of both cubes at what `choose_cells` chooses."""
+    cells = choose_cells(fine, coarse, ratio=ratio, before=before)
+    return take(fine, *cells.fine, cells.pad), take(coarse, *cells.coarse)
+
+
+def whole_blocks(arrays: Mapping[str, tuple[Array, int]], *, side: int) -> dict[str, Array]:
     """Return what `settle` of three nested cubes sees: whole blocks, the same ones of each.
 
     Parameters
@@ -77,22 +177,14 @@ def whole_blocks(arrays: dict[str, tuple[Any, int]], *, side: int) -> dict[str, 
         Each cube, and how many of its pixels are along a side of a block; all start at one corner.
     side : int
         Of a block in pixels of the finest cube.
-
-    Returns
-    -------
-    dict of dask arrays, one chunk a date
     """
+    blocks = [
+        _stretches(min(a.shape[axis] // n for a, n in arrays.values()), side) for axis in (2, 3)
+    ]
     found = {}
     for name, (array, pixels) in arrays.items():
-        lazy = array if isinstance(array, da.Array) else da.from_array(
-            array, (1, -1, -1, -1), name=False, asarray=False
-        )  # fmt: skip
-        for axis in (2, 3):
-            count = min(a.shape[axis] // n for a, n in arrays.values())
-            blocks = _stretches(count, side)
-            taken = (blocks[:, None] * pixels + np.arange(pixels)).ravel()
-            lazy = da.take(lazy, taken, axis=axis)
-        found[name] = lazy.rechunk((1, -1, -1, -1))
+        rows, cols = ((b[:, None] * pixels + np.arange(pixels)).ravel() for b in blocks)
+        found[name] = take(array, rows, cols)
     return found
 
 
@@ -105,28 +197,50 @@ def _stretches(count: int, ratio: int) -> np.ndarray:
     return (starts[:, None] + np.arange(length)).ravel()
 
 
-def sample_windows(cube: Any) -> da.Array:
-    """Return windows of a cube, at places that depend on nothing but its size.
-
-    Parameters
-    ----------
-    cube : array (time, band, y, x)
-
-    Returns
-    -------
-    dask array (spot, time, band, y, x), one chunk
-    """
-    lazy = cube if isinstance(cube, da.Array) else da.from_array(
-        cube, (-1, -1, SPOT, SPOT), name=False, asarray=False
-    )  # fmt: skip
-    rows, cols = (_spots_along(size) for size in cube.shape[2:])
-    windows = [lazy[:, :, r, c] for r in rows for c in cols]
-    together: da.Array = da.stack(windows).rechunk(-1)
-    return together
+# --- gap filling: windows ------------------------------------------------------------------------
 
 
-def _spots_along(size: int) -> list[slice]:
+def choose_windows(shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
+    """Return the rows and columns of windows, at places that depend on nothing but the size."""
+    rows, cols = (np.concatenate(_spots_along(size)) for size in shape)
+    return rows, cols
+
+
+def window_slices(shape: tuple[int, int]) -> list[tuple[slice, slice]]:
+    """Return the windows that `as_windows` makes of what is taken at `choose_windows`."""
+    rows, cols = (
+        [slice(int(at[0]), int(at[-1]) + 1) for at in _spots_along(size)] for size in shape
+    )
+    return [(r, c) for r in rows for c in cols]
+
+
+def as_windows(images: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
+    """Return what was taken of images at `choose_windows` as ``(window, time, band, y, x)``."""
+    counts = [len(_spots_along(size)) for size in shape]
+    lead, (height, width) = images.shape[:2], images.shape[2:]
+    split = images.reshape(
+        *lead, counts[0], height // counts[0], counts[1], width // counts[1]
+    ).transpose(2, 4, 0, 1, 3, 5)
+    return np.ascontiguousarray(split.reshape(-1, *lead, *split.shape[-2:]))
+
+
+def sample_windows(cube: Array) -> Array:
+    """Return windows of a cube ``(time, band, y, x)``: ``(window, time, band, y, x)``."""
+    shape = (cube.shape[2], cube.shape[3])
+    taken = take(cube, *choose_windows(shape))
+    if not isinstance(taken, da.Array):
+        return as_windows(np.asarray(taken), shape)
+    whole = taken.rechunk(-1)
+    rows, cols = (_spots_along(n) for n in shape)
+    size = (len(rows) * len(cols), *taken.shape[:2], len(rows[0]), len(cols[0]))
+    windows: da.Array = whole.map_blocks(
+        as_windows, shape, chunks=tuple((n,) for n in size), new_axis=0, dtype=taken.dtype
+    )
+    return windows
+
+
+def _spots_along(size: int) -> list[np.ndarray]:
     if size <= WHOLE_SPOT:
-        return [slice(0, size)]
+        return [np.arange(size)]
     starts = np.linspace(0, size - SPOT, SPOTS_A_SIDE).round().astype(int).tolist()
-    return [slice(start, start + SPOT) for start in starts]
+    return [np.arange(start, start + SPOT) for start in starts]

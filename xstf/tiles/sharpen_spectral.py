@@ -15,8 +15,9 @@ from xstf.numerics.degrade import register
 from xstf.numerics.response import locate, register_halo
 from xstf.tiles.engines import Runner, to_host
 from xstf.tiles.flags import FILLED_IN_SPACE, MISSING
-from xstf.tiles.run import Job, Source
-from xstf.tiles.samples import whole_cells
+from xstf.tiles.job import Job, Source, States
+from xstf.tiles.samples import choose_cells
+from xstf.tiles.states import State
 from xstf.tiles.windows import NestedWindows, shift
 
 
@@ -40,7 +41,7 @@ class SharpenState(NamedTuple):
 
 @dataclass(frozen=True)
 class SharpenTile(NestedWindows):
-    """Makes tiles of one date; called as `_tiles.Job` says.
+    """Makes tiles of one date; called as `Job` says.
 
     Parameters
     ----------
@@ -56,7 +57,9 @@ class SharpenTile(NestedWindows):
     params: Any
     std: bool
 
-    def __call__(self, blocks: list[Any], rows: slice, cols: slice, states: list[Any]) -> Any:
+    def __call__(
+        self, blocks: list[np.ndarray], rows: slice, cols: slice, states: States
+    ) -> np.ndarray:
         """Return ``(layer, band, rows, cols)``: the estimate, and if wanted its std and flag."""
         spatial, spectral = blocks[0][0], blocks[1][0]
         origin, padded = self.pad(spatial[None], rows, cols)
@@ -98,9 +101,6 @@ def sharpen_job(
     register: bool, std: bool,
 ) -> Job:  # fmt: skip
     """Return one date as a job of the tiles."""
-    sharp, blurred = whole_cells(
-        spatial[[at[0]]], spectral[[at[1]]], ratio=nesting.ratio, before=nesting.before
-    )
     function = SharpenTile(
         ratio=nesting.ratio,
         halo=record.halo(options, nesting.ratio)
@@ -113,15 +113,24 @@ def sharpen_job(
         std=std,
     )
     sources = (
-        Source(spatial, (at[0],), function.fine_window),
-        Source(spectral, (at[1],), function.coarse_window),
+        Source(spatial, (at[0],)),
+        Source(spectral, (at[1],), nesting.ratio, nesting.before),
     )
+    cells = choose_cells(spatial, spectral, ratio=nesting.ratio, before=nesting.before)
+    sharp, blurred = cells.of(spatial, (at[0],), spectral, (at[1],))
     settle = partial(
         _settle, record.settle, ratio=nesting.ratio, params=options, moves=register,
     )  # fmt: skip
-    samples = {"spectral": blurred[0], "spatial": sharp[0]} | known
+    samples = {"spectral": blurred, "spatial": sharp} | known
+    lattice = record.lattice(options, nesting.ratio) if record.lattice else 0
     lead = (3 if std else 1, spectral.shape[1])
-    return Job(function, sources, lead, spatial.shape[2:], ((settle, samples),))
+    state = State(settle, samples, _one_date)
+    return Job(function, sources, lead, function.fine_shape, (state,), function.halo, lattice)
+
+
+def _one_date(samples: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+    """Return samples of one date without the axis of dates."""
+    return {n: v[0] if n in ("spectral", "spatial") else v for n, v in samples.items()}
 
 
 def _settle(

@@ -12,14 +12,16 @@ import numpy as np
 from xstf._method import Method, StsSamples
 from xstf.tiles.engines import Runner, to_host
 from xstf.tiles.flags import FUSED_ONE_PAIR, FUSED_TWO_PAIRS, MISSING
-from xstf.tiles.run import Job, Source
+from xstf.tiles.job import Job, Source, States
+from xstf.tiles.lazy import pick_dates
 from xstf.tiles.samples import whole_blocks
+from xstf.tiles.states import State
 from xstf.tiles.windows import shift
 
 
 @dataclass(frozen=True)
 class StsTile:
-    """Makes tiles of one date; called as `_tiles.Job` says.
+    """Makes tiles of one date; called as `Job` says.
 
     Parameters
     ----------
@@ -31,8 +33,8 @@ class StsTile:
         Sharp pixels in a spectral and in a dense one.
     halo
         Of the method, in sharp pixels.
-    shapes
-        ``(y, x)`` of the sharp, the spectral and the dense cube; all start at one corner.
+    shape
+        ``(y, x)`` of the sharp cube; all start at one corner.
     times, target
         Days of the pairs, and of the date that is wanted.
     std
@@ -43,21 +45,10 @@ class StsTile:
     params: Any
     ratios: tuple[int, int]
     halo: int
-    shapes: tuple[tuple[int, int], tuple[int, int], tuple[int, int]]
+    shape: tuple[int, int]
     times: np.ndarray
     target: float
     std: bool
-
-    def window(self, cube: int) -> Any:
-        """Return what a `Source` of a cube is cut by: 0 sharp, 1 spectral, 2 dense."""
-        return partial(self._window, cube)
-
-    def _window(self, cube: int, rows: slice, cols: slice) -> tuple[slice, slice]:
-        y, x = (
-            slice(min(b.start // self._ratio(cube), n), min(b.stop // self._ratio(cube), n))
-            for b, n in zip(self._block(rows, cols), self.shapes[cube], strict=True)
-        )
-        return y, x
 
     def _ratio(self, cube: int) -> int:
         return (1, *self.ratios)[cube]
@@ -70,11 +61,13 @@ class StsTile:
                 max(0, (part.start - self.halo) // step * step),
                 min(-(-size // step), -(-(part.stop + self.halo) // step)) * step,
             )
-            for part, size in zip((rows, cols), self.shapes[0], strict=True)
+            for part, size in zip((rows, cols), self.shape, strict=True)
         )
         return y, x
 
-    def __call__(self, blocks: list[Any], rows: slice, cols: slice, states: list[Any]) -> Any:
+    def __call__(
+        self, blocks: list[np.ndarray], rows: slice, cols: slice, states: States
+    ) -> np.ndarray:
         """Return ``(layer, band, rows, cols)``: the estimate, and if wanted its std and flag."""
         block = self._block(rows, cols)
         size = [part.stop - part.start for part in block]
@@ -88,10 +81,11 @@ class StsTile:
             spectral, dense, sharp, times=self.times, target=self.target, ratios=self.ratios,
             params=self.params, state=state, std=self.std,
             inner=(shift(rows, origin[0]), shift(cols, origin[1])),
-            **self.runner.network(origin, self.shapes[0]),
+            **self.runner.network(origin, self.shape),
         )  # fmt: skip
         if not self.std:
-            return estimate[None]
+            only: np.ndarray = estimate[None]
+            return only
         flag = FUSED_TWO_PAIRS if len(self.times) > 1 else FUSED_ONE_PAIR
         return np.stack([estimate, std, np.where(np.isnan(estimate), MISSING, flag)])
 
@@ -150,7 +144,11 @@ class Series:
 
     def images(self, pairs: np.ndarray) -> tuple[Any, Any, Any]:
         """Return the three cubes on the dates of some pairs."""
-        return self.spectral[pairs[:, 0]], self.dense[pairs[:, 1]], self.sharp[pairs[:, 2]]
+        spectral, dense, sharp = (
+            pick_dates(array, pairs[:, cube].tolist())
+            for cube, array in enumerate((self.spectral, self.dense, self.sharp))
+        )
+        return spectral, dense, sharp
 
     def near(self, target: int) -> np.ndarray:
         """Return the pairs that a date is made of: its own, and some on either side."""
@@ -166,20 +164,20 @@ class Series:
         """Return one date as a job of the tiles."""
         near = self.near(target)
         chosen = self.pairs[near]
-        shapes = tuple(tuple(a.shape[2:]) for a in (self.sharp, self.spectral, self.dense))
         function = StsTile(
             runner=runner, params=options, ratios=self.ratios,
-            halo=record.halo(options, self.ratios), shapes=shapes,  # type: ignore[arg-type]
+            halo=record.halo(options, self.ratios), shape=self.sharp.shape[2:],
             times=self.pair_days[near], target=float(self.days[target]), std=std,
         )  # fmt: skip
         sources = (
-            Source(self.sharp, tuple(chosen[:, 2].tolist()), function.window(0)),
-            Source(self.spectral, tuple(chosen[:, 0].tolist()), function.window(1)),
-            Source(self.dense, (*chosen[:, 1].tolist(), target), function.window(2)),
+            Source(self.sharp, tuple(chosen[:, 2].tolist())),
+            Source(self.spectral, tuple(chosen[:, 0].tolist()), self.ratios[0]),
+            Source(self.dense, (*chosen[:, 1].tolist(), target), self.ratios[1]),
         )
-        states: tuple[Any, ...] = () if state is None else (state,)
+        states = () if state is None else (State(*state),)
+        lattice = record.lattice(options, self.ratios) if record.lattice else 0
         lead = (3 if std else 1, self.spectral.shape[1])
-        return Job(function, sources, lead, self.sharp.shape[2:], states)
+        return Job(function, sources, lead, function.shape, states, function.halo, lattice)
 
 
 def _settle_on_host(settle: Any, samples: dict[str, Any]) -> Any:

@@ -70,6 +70,9 @@ TRIALS = 1000
 SIDE = 64
 # Relative singular values below this are rounding of float32.
 ROUNDING = 1e-6
+# A sharp band that varies less than this, relative to its level, is constant: the rest is rounding
+# of float32, which differs from one processor to the next.
+FLAT = 4 * float(np.finfo(np.float32).eps)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -267,6 +270,7 @@ def _whole(spectral: np.ndarray, guides: np.ndarray) -> Scene:
         z, y = guides[:, valid].astype(np.float64), spectral[own][:, valid].astype(np.float64)
         centre, level = z.mean(axis=1, keepdims=True), y.mean(axis=1, keepdims=True)
         spread = z.std(axis=1, keepdims=True)
+        spread[spread <= FLAT * np.abs(centre)] = 0
         unit = np.divide(1, spread, out=np.zeros_like(spread), where=spread > 0)
         z, y = (z - centre) * unit, y - level
         slopes = unit * (np.linalg.pinv(z @ z.T, rcond=ROUNDING, hermitian=True) @ (z @ y.T))
@@ -313,7 +317,8 @@ def _local(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return `fit` of bands ``own``, with what the scene's regression leaves as its target."""
     slopes, level = scene.slopes[:, own], scene.level[own]
-    z = np.where(valid, guides - scene.centre[:, own[0], None, None], 0)
+    varies = scene.variance[:, own[0], None, None] > 0
+    z = np.where(valid & varies, guides - scene.centre[:, own[0], None, None], 0)
     y = np.where(valid, spectral - level[:, None, None], 0)
     z, y = (np.ascontiguousarray(np.moveaxis(v, 0, -1), np.float64) for v in (z, y))
     y -= (z @ slopes) * valid[..., None]

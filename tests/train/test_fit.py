@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import dataclasses
 
 import numpy as np
 import pytest
@@ -25,6 +26,12 @@ def cubes():
     scene = xstf.scenes.landsat_modis(size=60)
     bands = ["green", "nir"]
     return scene.fine.sel(band=bands), scene.coarse.sel(band=bands)
+
+
+def read(fine, coarse, validation=None, swap=False, **options):
+    net = dataclasses.replace(get_method("fuse", "edcstfn").net, swap=swap)
+    options = fusion.FuseOptions(**options)
+    return fusion.read(fine, coarse, net=net, options=options, validation=validation)
 
 
 def fit(cubes, **options):
@@ -93,14 +100,14 @@ def test_masked_pixels_teach_nothing(cubes):
     assert [r["loss"] for r in first.history[1:]] == [r["loss"] for r in second.history[1:]]
 
 
-def test_a_date_that_is_held_out_is_in_no_lesson(cubes):
+def test_a_date_that_is_held_out_is_in_no_example(cubes):
     fine, coarse = cubes
-    read = fusion.read(fine, coarse, validation=fine.time[1])
-    assert {p.fine for lesson in read.held for p in [lesson.wanted]} == {1}
-    assert {p.fine for lesson in read.lessons for p in (lesson.known, lesson.wanted)} == {0, 2, 3}
-    assert len(read.lessons) == 6
-    assert len(fusion.read(fine, coarse, cross=False).lessons) == 2
-    assert len(fusion.read(fine, coarse, cross=False, swap=True).lessons) == 4
+    made = read(fine, coarse, validation=fine.time[1])
+    assert {example.target.fine for example in made.held_out} == {1}
+    assert {p.fine for e in made.examples for p in (*e.pairs, e.target)} == {0, 2, 3}
+    assert len(made.examples) == 6
+    assert len(read(fine, coarse, cross=False).examples) == 2
+    assert len(read(fine, coarse, cross=False, swap=True).examples) == 4
     spoiled = fine.copy(deep=True)
     spoiled[1] *= 1.5
     first, second = (fit((f, coarse), validation=fine.time[1]) for f in (fine, spoiled))
@@ -110,10 +117,10 @@ def test_a_date_that_is_held_out_is_in_no_lesson(cubes):
 
 def test_two_pairs_hold_out_columns(cubes):
     fine, coarse = cubes
-    read = fusion.read(fine.isel(time=[0, 3]), coarse)
-    assert read.said == "columns 48 and on"
-    assert all(lesson.columns == slice(0, 48) for lesson in read.lessons)
-    assert all(lesson.columns == slice(48, 60) for lesson in read.held)
+    made = read(fine.isel(time=[0, 3]), coarse)
+    assert made.held_out_text == "columns 48 and on"
+    assert all(example.columns == slice(0, 48) for example in made.examples)
+    assert all(example.columns == slice(48, 60) for example in made.held_out)
 
 
 def test_learning_pays_or_changes_nothing(cubes):

@@ -5,40 +5,59 @@ from __future__ import annotations
 import dataclasses
 import importlib
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple, TypeAlias
 
 import torch
+import xarray as xr
 from torch import nn
 
 from xstf import weights
 from xstf._method import TASKS, Method, Net, Recipe, Task
 from xstf._version import __version__
+from xstf.cubes.pairs import DateLike
 from xstf.methods.lookup import get_method, method_names
 from xstf.tiles.engines import make_runner
-from xstf.train import fuse as fusion
-from xstf.train import gapfill as filling
-from xstf.train import loop
-from xstf.train import sharpen_spectral as sharpening
-from xstf.train import sts as series
-from xstf.train.task import Batch, Course
+from xstf.train import fuse, gapfill, loop, sharpen_spectral, sts
+from xstf.train.task import Batch, CubeLike, TrainingTask
 from xstf.weights.running import device_of
 
-# An autoencoder whose features a loss looks at is trained for so many steps of so many patches.
+# An autoencoder for a loss of features is trained for so many steps of so many patches.
 _FEATURE_RECIPE = Recipe(epochs=4, steps=50, batch=4, rate=1e-3, schedule="cosine")
 
-# How each task makes a course of cubes, and what it can be told of reading them.
-_COURSES: dict[Task, Callable[..., Course]] = {
-    "fuse": fusion.course, "gapfill": filling.course, "sharpen_spectral": sharpening.course,
-    "sts": series.course,
-}  # fmt: skip
-READING: dict[Task, tuple[str, ...]] = {
-    "fuse": ("coarse_mask", "pair_tolerance", "coarse_resolution", "cross", "between", "base"),
-    "gapfill": ("sar", "guide", "prior", "dates", "boxes", "loss", "sar_units", "guide_tolerance"),
-    "sharpen_spectral": ("spatial_mask", "psf", "register", "time_tolerance"),
-    "sts": ("spatial", "coarse_mask", "spatial_mask", "pair_tolerance", "scale"),
+RecipeLike: TypeAlias = Literal["auto", "full", "small"] | Recipe
+
+
+class Reader(NamedTuple):
+    """How a task reads labelled cubes.
+
+    Parameters
+    ----------
+    training_task
+        ``training_task(record, *cubes, mask=, validation=, options=, **cubes_by_name)``.
+    options
+        The record of its options.
+    by_name
+        Cubes that it takes by name.
+    """
+
+    training_task: Callable[..., TrainingTask]
+    options: type[Any]
+    by_name: tuple[str, ...] = ()
+
+    @property
+    def arguments(self) -> tuple[str, ...]:
+        """What `fit` passes on to it."""
+        return (*self.by_name, *(f.name for f in dataclasses.fields(self.options)))
+
+
+READERS: dict[Task, Reader] = {
+    "fuse": Reader(fuse.training_task, fuse.FuseOptions),
+    "gapfill": Reader(gapfill.training_task, gapfill.GapfillOptions, ("sar", "guide")),
+    "sharpen_spectral": Reader(sharpen_spectral.training_task, sharpen_spectral.SharpenOptions),
+    "sts": Reader(sts.training_task, sts.StsOptions, ("spatial",)),
 }
 
 
@@ -49,7 +68,7 @@ class Fitted:
     Parameters
     ----------
     checkpoint
-        What a checkpoint file holds.
+        Content of a checkpoint file.
     path
         Where it was written, or None.
     scores
@@ -76,13 +95,13 @@ class Fitted:
 
 def fit(
     method: str | Method,
-    *cubes: Any,
+    *cubes: CubeLike | Sequence[CubeLike] | None,
     out: str | Path | None = None,
-    recipe: Literal["auto", "full", "small"] | Recipe = "auto",
-    sizes: dict[str, Any] | None = None,
+    recipe: RecipeLike = "auto",
+    sizes: Mapping[str, object] | None = None,
     start: str | Path | bytes | None = None,
-    validation: Any = None,
-    mask: Any = None,
+    validation: DateLike | None = None,
+    mask: xr.DataArray | Sequence[xr.DataArray] | None = None,
     seed: int = 0,
     device: str | None = None,
     progress: bool = False,
@@ -91,7 +110,7 @@ def fit(
     sensors: str = "",
     data: str = "",
     licence: str = "",
-    **more: Any,
+    **more: object,
 ) -> Fitted:
     """Return a trained network, for the ``weights=`` of the verb that its method serves.
 
@@ -110,13 +129,13 @@ def fit(
     recipe : {"auto", "full", "small"} or Recipe
         The method's for a GPU or for a processor with minutes; ``"auto"`` goes by the device.
     sizes : dict, optional
-        Of the network, where they are to differ from the method's.
+        Of the network, where they differ from the method's.
     start : path or bytes, optional
         A checkpoint to start from.
     validation : dates, optional
         What is held out of training. Default: of image pairs to fuse a quarter, at least one,
         inside the series, and with two pairs a fifth of the columns; of a cube to fill every
-        fifth date, whose pixels are shown and never asked for; of a cube to sharpen a quarter of
+        fifth date, whose pixels are inputs and never targets; of a cube to sharpen a quarter of
         its dates, or a fifth of its rows; of three cubes a fifth of the columns.
     mask : DataArray of bool, optional
         True where the first cube is not usable.
@@ -131,18 +150,19 @@ def fit(
     resume : bool
         Go on from the state beside `out`, if there is one. False begins anew.
     sensors, data, licence : str
-        What the checkpoint says of what it was trained on.
+        Of the training data, for the checkpoint.
     **more
         Fields of the recipe to change, ``epochs=20, batch=2, patch=64, rate=3e-4`` …, and how the
-        verb is to read the cubes, as it takes that itself (``pair_tolerance``, ``coarse_mask``,
+        cubes are read, as the verb takes that itself (``pair_tolerance``, ``coarse_mask``,
         ``guide`` …). Besides, for two cubes to fuse: ``cross=False`` to learn from dates that
         follow each other, instead of from every two in both orders; ``between``, the share of
-        patches (0.5) whose target is made up between the two dates, since a network that only saw
-        the change of months overdoes that of weeks; ``base`` for what the answer is added to
-        (``"delta"``, ``"fine"``, ``"none"``). For a cube to fill: ``prior``, the method that the
-        network corrects (``"eof"``, ``"harmonic"`` or ``"linear"``); ``dates``, how many it sees at
-        once (6); ``boxes=True`` to hide boxes of noise instead of shapes of real gaps; ``loss``, as
-        ``{"mse": 1, "angle": 1, "ssim": 0.1}``.
+        patches (0.5) whose target is interpolated between the two dates, since a network that only
+        saw the change of months overestimates that of weeks; ``base``, the image that the answer is
+        added to (``"delta"``, ``"fine"``, ``"none"``). For a cube to fill: ``prior``, the method
+        that the network corrects (``"eof"``, ``"harmonic"`` or ``"linear"``); ``dates``, how many
+        it sees at once (6); ``boxes=True`` to mask boxes of noise instead of shapes of real gaps;
+        ``loss``, as ``{"mse": 1, "angle": 1, "ssim": 0.1}``. For three cubes: ``scale``, of the
+        labels (``"native"`` or ``"reduced"``).
 
     Returns
     -------
@@ -169,41 +189,40 @@ def fit(
     """
     record, net = network_of(method)
     make_runner(record, "torch", device)
-    place = device_of(device)
-    chosen, reading = _split(record, net, recipe, place, more)
-    course = _COURSES[record.task](record, *cubes, mask=mask, validation=validation, **reading)
+    processor = device_of(device)
+    chosen, reading = _arguments(record, net, recipe, processor, more)
+    task = _training_task(record, cubes, mask, validation, reading)
     begun = time.perf_counter()
     torch.manual_seed(seed)
-    parts = {**net.sizes, **(sizes or {}), **course.build}
-    built = importlib.import_module(f"xstf.nets.{net.module}")
-    module = built.build(bands=len(course.bands), **parts)
-    if start is not None:
-        weights.fill(module, weights.load(start))
-    critic = built.build_critic(bands=len(course.bands)) if net.adversarial else None
-    study = course.study(chosen, _features(course, chosen, seed, place) if net.features else None)
-    state, path = _beside(out, resume)
+    parts = {**net.sizes, **(sizes or {}), **task.build}
+    module, adversary = _build(net, task, parts, start)
+    features = _features(task, chosen, seed, processor) if net.features else None
+    supervision = task.supervise(chosen, features)
+    state, path = _files(out, resume)
     mark = {
-        "method": record.name, "bands": course.bands, "sizes": parts, "seed": seed,
-        "base": course.base, "low": course.low, "high": course.high, "steps": study.steps,
+        "method": record.name, "bands": task.bands, "sizes": parts, "seed": seed,
+        "base": task.base, "low": task.low, "high": task.high, "steps": supervision.steps,
         "reading": {k: v for k, v in reading.items() if isinstance(v, str | int | float | dict)},
     }  # fmt: skip
+    keeping = loop.Keeping(
+        state=state, log=None if log is None else Path(log), mark=mark, progress=progress
+    )
     done = loop.run(
-        module, study, chosen, seed=seed, device=place, critic=critic,
-        adversarial=net.adversarial, state=state, log=None if log is None else Path(log),
-        mark=mark, progress=progress,
+        module, supervision, chosen, seed=seed, device=processor, adversary=adversary,
+        keeping=keeping,
     )  # fmt: skip
     scores = {
         "mae": min(done.maes), "mae_untrained": done.maes[0],
         "seconds": round(time.perf_counter() - begun, 1), "epochs": float(len(done.maes) - 1),
     }  # fmt: skip
-    judged = {} if course.judge is None else course.judge(chosen, module, place)
+    found = {} if task.finish is None else task.finish(chosen, module, processor)
     manifest = weights.Manifest(
-        method=record.name, task=record.task, bands=course.bands, sizes=parts, low=course.low,
-        high=course.high, base=course.base, ratio=course.ratio, patch=course.side(chosen),
-        extra={"held_out": course.held, **course.extra, **judged}, sensors=sensors, data=data,
+        method=record.name, task=record.task, bands=task.bands, sizes=parts, low=task.low,
+        high=task.high, base=task.base, ratio=task.ratio, patch=task.side(chosen),
+        extra={"held_out": task.held_out_text, **task.extra, **found}, sensors=sensors, data=data,
         licence=licence, scores=scores, version=__version__,
     )  # fmt: skip
-    return _finish(module, manifest, scores, done, path, state)
+    return _finish(module, manifest, done, path, state)
 
 
 def network_of(method: str | Method) -> tuple[Method, Net]:
@@ -219,32 +238,67 @@ def network_of(method: str | Method) -> tuple[Method, Net]:
     return record, record.net
 
 
-def _split(
-    record: Method, net: Net, recipe: Any, place: torch.device, more: dict[str, Any]
+def _arguments(
+    record: Method,
+    net: Net,
+    recipe: RecipeLike,
+    device: torch.device,
+    more: Mapping[str, object],
 ) -> tuple[Recipe, dict[str, Any]]:
     """Return the recipe, and the arguments that say how cubes are read."""
     if isinstance(recipe, str):
         if recipe not in ("auto", "full", "small"):
             raise ValueError(f"recipe must be 'auto', 'full', 'small' or a Recipe, not {recipe!r}")
-        full = recipe == "full" or (recipe == "auto" and place.type == "cuda")
+        full = recipe == "full" or (recipe == "auto" and device.type == "cuda")
         recipe = net.full if full else net.small
     if not isinstance(recipe, Recipe):
         raise TypeError(f"recipe must be a name or a Recipe, not {type(recipe).__name__}")
     of_recipe = [f.name for f in dataclasses.fields(Recipe)]
-    of_reading = READING[record.task]
+    of_reading = READERS[record.task].arguments
     unknown = sorted(set(more) - set(of_recipe) - set(of_reading))
     if unknown:
         raise TypeError(
             f"fit has no argument {unknown}; {record.name} takes {of_reading} and fields of the "
             f"recipe, {of_recipe}"
         )
-    changes = {k: v for k, v in more.items() if k in of_recipe}
-    return dataclasses.replace(recipe, **changes), {
-        k: v for k, v in more.items() if k in of_reading
-    }
+    changes: dict[str, Any] = {k: v for k, v in more.items() if k in of_recipe}
+    reading = {k: v for k, v in more.items() if k in of_reading}
+    return dataclasses.replace(recipe, **changes), reading
 
 
-def _beside(out: str | Path | None, resume: bool) -> tuple[Path | None, Path | None]:
+def _training_task(
+    record: Method,
+    cubes: tuple[CubeLike | Sequence[CubeLike] | None, ...],
+    mask: xr.DataArray | Sequence[xr.DataArray] | None,
+    validation: DateLike | None,
+    reading: Mapping[str, object],
+) -> TrainingTask:
+    """Return what the method's task makes of the cubes."""
+    reader = READERS[record.task]
+    by_name = {k: v for k, v in reading.items() if k in reader.by_name}
+    options = reader.options(**{k: v for k, v in reading.items() if k not in by_name})
+    return reader.training_task(
+        record, *cubes, mask=mask, validation=validation, options=options, **by_name
+    )
+
+
+def _build(
+    net: Net,
+    task: TrainingTask,
+    parts: Mapping[str, object],
+    start: str | Path | bytes | None,
+) -> tuple[nn.Module, loop.Adversary | None]:
+    """Return the network, and its adversary if it is trained against one."""
+    built = importlib.import_module(f"xstf.nets.{net.module}")
+    module = built.build(bands=len(task.bands), **parts)
+    if start is not None:
+        weights.fill(module, weights.load(start))
+    if not net.adversarial:
+        return module, None
+    return module, loop.Adversary(built.build_critic(bands=len(task.bands)), net.adversarial)
+
+
+def _files(out: str | Path | None, resume: bool) -> tuple[Path | None, Path | None]:
     """Return where the state and the checkpoint go; both None where nothing is written."""
     if out is None:
         return None, None
@@ -259,9 +313,9 @@ def _beside(out: str | Path | None, resume: bool) -> tuple[Path | None, Path | N
     return state, path
 
 
-def _features(course: Course, recipe: Recipe, seed: int, place: torch.device) -> nn.Module:
-    """Return an autoencoder of the sharp images, trained and then held, for the loss."""
-    net = importlib.import_module("xstf.nets.features").build(bands=len(course.bands))
+def _features(task: TrainingTask, recipe: Recipe, seed: int, device: torch.device) -> nn.Module:
+    """Return an autoencoder of the fine images, trained and then fixed, for the loss."""
+    net = importlib.import_module("xstf.nets.features").build(bands=len(task.bands))
     short = dataclasses.replace(_FEATURE_RECIPE, patch=recipe.patch)
     if 0 < recipe.epochs * recipe.steps < short.epochs * short.steps:
         short = dataclasses.replace(short, epochs=1, steps=recipe.steps)
@@ -275,25 +329,25 @@ def _features(course: Course, recipe: Recipe, seed: int, place: torch.device) ->
         off = (found - batch["truth"]) ** 2 * batch["valid"]
         return off.sum() / batch["valid"].sum().clamp(min=1), found
 
-    # Only its samples are wanted of the study: what is learned is another thing.
-    study = course.study(short, net)
-    study = dataclasses.replace(study, learn=learn, estimate=reconstruct)
-    loop.run(net, study, short, seed=seed, device=place)
+    # The samples are those of the task; what is learned from them is another thing.
+    supervision = task.supervise(short, net)
+    supervision = dataclasses.replace(supervision, learn=learn, estimate=reconstruct)
+    loop.run(net, supervision, short, seed=seed, device=device)
     return net.eval().requires_grad_(False)
 
 
 def _finish(
     module: nn.Module,
-    manifest: Any,
-    scores: dict[str, float],
+    manifest: weights.Manifest,
     done: loop.Progress,
     path: Path | None,
     state: Path | None,
 ) -> Fitted:
-    """Write the checkpoint, and clear away the state that led to it."""
+    """Write the checkpoint, and remove the state that led to it."""
     tensors = {k: v.detach().cpu().contiguous() for k, v in module.state_dict().items()}
     if path is not None:
         weights.save(path, tensors, manifest)
     if state is not None:
         state.unlink(missing_ok=True)
-    return Fitted(weights.to_bytes(tensors, manifest), path, scores, done.history)
+    checkpoint = weights.to_bytes(tensors, manifest)
+    return Fitted(checkpoint, path, manifest.scores, done.history)

@@ -1,11 +1,12 @@
-"""What a network that fills gaps learns from: pixels that are known and hidden from it."""
+"""Training a network that fills gaps: it learns on clear pixels that are masked for it."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, TypeAlias, TypeVar
 
 import numpy as np
 import torch
@@ -13,17 +14,17 @@ import xarray as xr
 from torch import Tensor, nn
 
 from xstf._method import Method, Net, Recipe, network
-from xstf.align.gapfill import align_gapfill
+from xstf.align.gapfill import GapfillCubes, align_gapfill
+from xstf.cubes.pairs import DateLike
 from xstf.methods.gapfill._prior import PRIORS, Prior, fewest
 from xstf.methods.gapfill._video import forward
 from xstf.numerics.normal import COVER, Z90
-from xstf.tiles.engines import to_host
 from xstf.tiles.guide import guide_on_grid
-from xstf.tiles.run import clean_block, compute_now
-from xstf.train import gapfill_samples as filling_lessons
+from xstf.tiles.run import clean_block
 from xstf.train import losses
-from xstf.train.gapfill_samples import Plan, Scale, Scene
-from xstf.train.task import Batch, Course, Study
+from xstf.train.gapfill_samples import Sampler, Scale, Scene, draw
+from xstf.train.patches import days_of, fitting_side, read_now, steps_to_cover
+from xstf.train.task import Batch, CubeLike, Supervision, TrainingTask
 
 _DATES = 6  # of a window that the network sees at once
 _HELD_EVERY = 5  # of the dates one is held out
@@ -34,22 +35,55 @@ _SPAN = 4.0  # standard deviations that most of a band lies within
 _MASKS = 200  # real shapes of clouds that are kept at most
 _SAMPLED = 2_000_000
 
+OneOrMore: TypeAlias = CubeLike | Sequence[CubeLike]
+Labelled = TypeVar("Labelled", bound=CubeLike)
 
-def course(
+
+@dataclass(frozen=True, kw_only=True)
+class GapfillOptions:
+    """How `fit` reads cubes with gaps, and what the network learns on them.
+
+    Parameters
+    ----------
+    prior
+        What the network corrects.
+    dates
+        How many the network sees at once.
+    boxes
+        Mask boxes of noise, as SMTS-ViT was trained, instead of the shapes of real gaps.
+    loss
+        Terms by the names of `xstf.train.losses` and their weights, instead of the method's.
+    sar_units, guide_tolerance
+        As :func:`xstf.gapfill` takes them.
+    """
+
+    prior: Prior = "eof"
+    dates: int = _DATES
+    boxes: bool = False
+    loss: Mapping[str, float] | None = None
+    sar_units: str | None = None
+    guide_tolerance: str = "12D"
+
+    def __post_init__(self) -> None:
+        """Check what the records of methods do not."""
+        if self.loss is not None:
+            losses.compose(tuple(self.loss.items()))  # raises where a term is unknown
+        if self.prior not in PRIORS:
+            raise ValueError(f"prior must be one of {list(PRIORS)}, not {self.prior!r}")
+        if self.dates < 2:
+            raise ValueError(f"dates must be 2 or more, not {self.dates}")
+
+
+def training_task(
     record: Method,
-    cubes: Any,
-    sar: Any = None,
+    cubes: OneOrMore,
+    sar: OneOrMore | None = None,
     *,
-    mask: Any = None,
-    guide: Any = None,
-    validation: Any = None,
-    prior: Prior = "eof",
-    dates: int = _DATES,
-    boxes: bool = False,
-    loss: Mapping[str, float] | None = None,
-    sar_units: str | None = None,
-    guide_tolerance: str = "12D",
-) -> Course:
+    options: GapfillOptions,
+    guide: OneOrMore | None = None,
+    mask: xr.DataArray | Sequence[xr.DataArray] | None = None,
+    validation: DateLike | None = None,
+) -> TrainingTask:
     """Return what `fit` needs to know of a cube, or of several; the arguments are those of `fit`.
 
     Parameters
@@ -58,114 +92,121 @@ def course(
         The method.
     cubes, sar, guide, mask
         As :func:`xstf.gapfill` takes them, or sequences of such, one a scene.
+    options
+        How they are read.
     validation
         Dates that are held out; by default one in five.
-    prior
-        What the network corrects.
-    dates
-        How many the network sees at once.
-    boxes
-        Hide boxes of noise, as SMTS-ViT was trained, instead of the shapes of real gaps.
-    loss
-        Terms by the names of `xstf.train.losses` and their weights, instead of the method's.
-    sar_units, guide_tolerance
-        As :func:`xstf.gapfill` takes them.
     """
     net = network(record)
-    if loss is not None:
-        losses.compose(tuple(loss.items()))  # raises where a term is unknown
-        net = dataclasses.replace(net, loss=tuple(loss.items()))
+    if options.loss is not None:
+        net = dataclasses.replace(net, loss=tuple(options.loss.items()))
     if record.guided and sar is None and guide is None:
         raise ValueError(f"{record.name} learns from radar: give sar=, or guide= another cube")
     if not record.guided and not (sar is None and guide is None):
         raise ValueError(f"{record.name} makes no use of sar= or guide=; smts- networks do")
-    if prior not in PRIORS:
-        raise ValueError(f"prior must be one of {list(PRIORS)}, not {prior!r}")
-    if dates < 2:
-        raise ValueError(f"dates must be 2 or more, not {dates}")
-    given = zip(*_alike(cubes, sar, guide, mask), strict=True)
-    read = [
-        _read(*one, validation=validation, sar_units=sar_units, tolerance=guide_tolerance)
-        for one in given
-    ]
-    scenes, bands = [scene for scene, _ in read], read[0][1]
-    if any(b != bands for _, b in read):
-        raise ValueError(f"cubes differ in their bands: {sorted({b for _, b in read})}")
-    if len({s.guide.shape[1] for s in scenes}) > 1:
-        raise ValueError("cubes differ in the bands of their guides (orbits count apart)")
+    aligned = _align(cubes, sar, guide, mask, options)
+    bands = _shared_bands(aligned)
+    scenes = [_scene(each, validation) for each in aligned]
     few = min(len(s.times) for s in scenes)
-    if few < fewest(prior):
-        raise ValueError(f"prior={prior!r} needs {fewest(prior)} dates or more, a cube has {few}")
+    if few < fewest(options.prior):
+        raise ValueError(
+            f"prior={options.prior!r} needs {fewest(options.prior)} dates or more, a cube has {few}"
+        )
     scale = _scale(scenes)
-    plan = Plan(scenes, scale, prior, dates, boxes)
-    count = sum(int(s.held.sum()) for s in scenes)
-    return Course(
+    sampler = Sampler(
+        scenes=scenes, scale=scale, prior=options.prior, dates=options.dates, boxes=options.boxes
+    )
+    count = sum(int(s.held_out.sum()) for s in scenes)
+    return TrainingTask(
         bands=bands, build={"guide_bands": scenes[0].guide.shape[1]},
         low=tuple(map(float, scale.mean)), high=tuple(map(float, scale.mean + scale.std)),
         ratio=1.0, side=partial(_side, scenes, multiple=net.multiple),
-        study=partial(_study, plan, net), base=prior,
-        held=f"{count} of {sum(len(s.times) for s in scenes)} dates",
+        supervise=partial(_supervise, sampler, net), base=options.prior,
+        held_out_text=f"{count} of {sum(len(s.times) for s in scenes)} dates",
         extra={
-            "dates": dates, "guide_mean": scale.guide_mean.tolist(),
+            "dates": options.dates, "guide_mean": scale.guide_mean.tolist(),
             "guide_std": scale.guide_std.tolist(), "std_factor": 1.0, "gains": [1.0, 1.0],
         },
-        judge=partial(_judge, plan, net),
+        finish=partial(_calibrate, sampler, net),
     )  # fmt: skip
 
 
-def _alike(cubes: Any, *others: Any) -> list[list[Any]]:
-    """Return sequences of cubes and what goes with each, of one length."""
-    several = isinstance(cubes, Sequence)
-    lists = [list(cubes) if several else [cubes]]
-    if not lists[0]:
+# --- the scenes -------------------------------------------------------------------------------
+
+
+def _align(
+    cubes: OneOrMore,
+    sar: OneOrMore | None,
+    guide: OneOrMore | None,
+    mask: xr.DataArray | Sequence[xr.DataArray] | None,
+    options: GapfillOptions,
+) -> list[GapfillCubes]:
+    """Return each cube with its guides."""
+    each = list(cubes) if isinstance(cubes, Sequence) else [cubes]
+    if not each:
         raise ValueError("there is no cube to learn from")
-    for other in others:
-        if other is None:
-            lists.append([None] * len(lists[0]))
-        elif several != isinstance(other, Sequence) or (several and len(other) != len(lists[0])):
-            raise ValueError("several cubes need a sequence as long of sar, guide and mask each")
-        else:
-            lists.append(list(other) if several else [other])
-    return lists
-
-
-def _read(
-    cube: xr.DataArray | xr.Dataset, sar: Any, guide: Any, mask: Any, *, validation: Any,
-    sar_units: str | None, tolerance: str,
-) -> tuple[Scene, tuple[str, ...]]:  # fmt: skip
-    """Return a labelled cube and its guides as plain arrays in memory, and its bands."""
-    cubes = align_gapfill(
-        cube, sar, guide, mask=mask, sar_units=sar_units, guide_tolerance=tolerance
+    several = isinstance(cubes, Sequence)
+    radars, guides, masks = (
+        _one_each(sar, several, len(each)),
+        _one_each(guide, several, len(each)),
+        _one_each(mask, several, len(each)),
     )
-    if len(cubes.dates) < 2:
+    return [
+        align_gapfill(
+            cube, radar, other, mask=barred, sar_units=options.sar_units,
+            guide_tolerance=options.guide_tolerance,
+        )
+        for cube, radar, other, barred in zip(each, radars, guides, masks, strict=True)
+    ]  # fmt: skip
+
+
+def _one_each(
+    given: Labelled | Sequence[Labelled] | None, several: bool, count: int
+) -> Sequence[Labelled | None]:
+    """Return what goes with each cube; raise where there are several and not as many of it."""
+    if given is None:
+        return [None] * count
+    if not isinstance(given, Sequence):
+        if not several:
+            return [given]
+    elif several and len(given) == count:
+        return given
+    raise ValueError("several cubes need a sequence as long of sar, guide and mask each")
+
+
+def _shared_bands(aligned: list[GapfillCubes]) -> tuple[str, ...]:
+    """Return the labels of the bands; raise where cubes differ in theirs or in their guides'."""
+    bands = [tuple(str(b) for b in each.cube.bands) for each in aligned]
+    if len(set(bands)) > 1:
+        raise ValueError(f"cubes differ in their bands: {sorted(set(bands))}")
+    if len({each.guide_bands for each in aligned}) > 1:
+        raise ValueError("cubes differ in the bands of their guides (orbits count apart)")
+    return bands[0]
+
+
+def _scene(aligned: GapfillCubes, validation: DateLike | None) -> Scene:
+    """Return a cube and its guides as plain arrays in memory."""
+    if len(aligned.dates) < 2:
         raise ValueError("training needs a cube with two dates or more along a time dim")
-    images = clean_block(_plain(cubes.cube.data)[cubes.order])
-    guides = [_plain(guide_on_grid(g.data, tile, cubes.shape)) for g, tile in cubes.guides]
-    none = np.empty((len(images), 0, *cubes.shape), np.float32)
+    images = clean_block(read_now(aligned.cube.data)[aligned.order])
+    guides = [read_now(guide_on_grid(g.data, tile, aligned.shape)) for g, tile in aligned.guides]
+    none = np.empty((len(images), 0, *aligned.shape), np.float32)
     missing = np.isnan(images).all(axis=1)
     share = missing.mean(axis=(1, 2))
-    masks = missing[(share > 0.02) & (share < 0.9)][:_MASKS]
-    scene = Scene(
+    return Scene(
         cube=images, guide=np.concatenate(guides, axis=1) if guides else none,
-        times=cubes.first_day + cubes.times,
-        held=_held(cubes.dates, validation), masks=masks,
+        times=aligned.first_day + aligned.times, held_out=_held_out(aligned.dates, validation),
+        masks=missing[(share > 0.02) & (share < 0.9)][:_MASKS],
     )  # fmt: skip
-    return scene, tuple(str(b) for b in cubes.cube.bands)
 
 
-def _plain(array: Any) -> np.ndarray:
-    found: np.ndarray = to_host(compute_now({"": array})[""])
-    return found
-
-
-def _held(dates: np.ndarray, validation: Any) -> np.ndarray:
+def _held_out(dates: np.ndarray, validation: DateLike | None) -> np.ndarray:
     """Return which dates are held out."""
     if validation is None:
-        held = np.zeros(len(dates), bool)
-        held[min(_HELD_EVERY // 2, len(dates) - 1) :: _HELD_EVERY] = True
-        return held
-    days = dates.astype("datetime64[D]")
-    wanted = np.atleast_1d(np.asarray(validation, "datetime64[D]"))
+        held_out = np.zeros(len(dates), bool)
+        held_out[min(_HELD_EVERY // 2, len(dates) - 1) :: _HELD_EVERY] = True
+        return held_out
+    days, wanted = dates.astype("datetime64[D]"), days_of(validation)
     if not np.isin(wanted, days).all() or np.isin(days, wanted).all():
         raise ValueError(
             "validation= must be some of the cube's dates and not all; it has "
@@ -175,46 +216,53 @@ def _held(dates: np.ndarray, validation: Any) -> np.ndarray:
 
 
 def _scale(scenes: list[Scene]) -> Scale:
-    """Return means and standard deviations over what is known on the dates to learn from."""
-    found = {}
-    for name, arrays in (
-        ("", [s.cube[~s.held] for s in scenes]), ("guide_", [s.guide[~s.held] for s in scenes])
-    ):  # fmt: skip
-        means, stds = [], []
-        for band in range(arrays[0].shape[1]):
-            values = np.concatenate([_some(a[:, band], len(scenes)) for a in arrays])
-            if not values.size:
-                raise ValueError(f"{name or 'cube '}band {band} is never clear")
-            means.append(values.mean(dtype=np.float64))
-            stds.append(max(values.std(dtype=np.float64), 1e-6 * abs(means[-1]), 1e-12))
-        found[f"{name}mean"], found[f"{name}std"] = np.array(means), np.array(stds)
-    return Scale(**found)
+    """Return means and standard deviations over the clear pixels of the dates to learn from."""
+    cubes = [s.cube[~s.held_out] for s in scenes]
+    guides = [s.guide[~s.held_out] for s in scenes]
+    mean, std = _moments(cubes, "cube ")
+    guide_mean, guide_std = _moments(guides, "guide ")
+    return Scale(mean=mean, std=std, guide_mean=guide_mean, guide_std=guide_std)
 
 
-def _some(values: np.ndarray, among: int) -> np.ndarray:
-    seen = values[~np.isnan(values)]
-    return seen[:: max(1, seen.size * among // _SAMPLED)]
+def _moments(arrays: list[np.ndarray], what: str) -> tuple[np.ndarray, np.ndarray]:
+    """Return the mean and the standard deviation of each band."""
+    means, stds = [], []
+    for band in range(arrays[0].shape[1]):
+        values = np.concatenate([_sampled(a[:, band], len(arrays)) for a in arrays])
+        if not values.size:
+            raise ValueError(f"{what}band {band} is never clear")
+        means.append(values.mean(dtype=np.float64))
+        stds.append(max(values.std(dtype=np.float64), 1e-6 * abs(means[-1]), 1e-12))
+    return np.array(means), np.array(stds)
+
+
+def _sampled(values: np.ndarray, among: int) -> np.ndarray:
+    clear = values[~np.isnan(values)]
+    return clear[:: max(1, clear.size * among // _SAMPLED)]
+
+
+# --- learning ---------------------------------------------------------------------------------
 
 
 def _side(scenes: list[Scene], recipe: Recipe, *, multiple: int) -> int:
     """Return the side of patches: the recipe's, unless a scene is smaller."""
-    room = min(min(s.cube.shape[2:]) for s in scenes)
-    side = min(recipe.patch, room) // multiple * multiple
-    if side < 1:
-        raise ValueError(f"the network needs patches of {multiple} pixels or more, not {room}")
-    return side
+    return fitting_side(recipe, min(min(s.cube.shape[2:]) for s in scenes), multiple)
 
 
-def _study(plan: Plan, net: Net, recipe: Recipe, _: Any) -> Study:
-    """Return what is learned from: see `Course.study`."""
-    side = _side(plan.scenes, recipe, multiple=net.multiple)
-    draw = partial(filling_lessons.draw, plan, side)
-    pixels = sum(s.cube.shape[0] * s.cube.shape[2] * s.cube.shape[3] for s in plan.scenes)
-    mean, std = _tensor(plan.scale.mean), _tensor(plan.scale.std)
-    return Study(
-        draw=partial(draw, recipe.batch, False),
-        steps=max(1, round(pixels / (plan.dates * side * side * recipe.batch))),
-        held=partial(_held_batches, draw, recipe.batch),
+def _supervise(
+    sampler: Sampler, net: Net, recipe: Recipe, features: nn.Module | None = None
+) -> Supervision:
+    """Return what is learned from: see `TrainingTask.supervise`."""
+    side = _side(sampler.scenes, recipe, multiple=net.multiple)
+    scale = sampler.scale
+    pixels = sum(s.cube.shape[0] * s.cube.shape[2] * s.cube.shape[3] for s in sampler.scenes)
+    mean, std = _tensor(scale.mean), _tensor(scale.std)
+    return Supervision(
+        draw=partial(draw, sampler, side, recipe.batch, False),
+        steps=steps_to_cover(pixels, side, recipe, dates=sampler.dates),
+        held_out=partial(
+            _held_out_batches, partial(draw, sampler, side, recipe.batch, True), recipe.batch
+        ),
         learn=partial(_learn, net.loss, mean, std),
         estimate=lambda module, batch: batch["prior"] + forward(module, batch)[0],
         span=std,
@@ -228,7 +276,7 @@ def _tensor(values: np.ndarray) -> Tensor:
 def _learn(
     loss: tuple[tuple[str, float], ...], mean: Tensor, std: Tensor, module: nn.Module, batch: Batch
 ) -> tuple[Tensor, Tensor]:
-    """Return the loss over scales of what was hidden, and a little of what was not.
+    """Return the loss over scales of the masked pixels, and a little of the others.
 
     The spectral angle is one of reflectance, not of standardised values. Terms of windows, which
     small scales have no room for, are of the patch alone, brought to the span that they are for.
@@ -253,27 +301,32 @@ def _learn(
     return total, estimate
 
 
-def _held_batches(draw: Any, count: int) -> Iterator[Batch]:
-    """Give patches of the dates held out, the same every time."""
+def _held_out_batches(
+    draw_batch: Callable[[np.random.Generator], Batch], count: int
+) -> Iterator[Batch]:
+    """Give patches of the held-out dates, the same every time."""
     rng = np.random.default_rng(0)
     for _ in range(max(1, _HELD_PATCHES // count)):
-        yield draw(count, True, rng)
+        yield draw_batch(rng)
 
 
-def _judge(
-    plan: Plan, net: Net, recipe: Recipe, module: nn.Module, device: torch.device
+# --- calibration ------------------------------------------------------------------------------
+
+
+def _calibrate(
+    sampler: Sampler, net: Net, recipe: Recipe, module: nn.Module, device: torch.device
 ) -> dict[str, Any]:
-    """Return what the network's answers are to be multiplied by, found on what was held out.
+    """Return the factors of the network's answers, found on what was held out.
 
-    ``gains``: the change where its patch has something of the date and where it has nothing, by
+    ``gains``: of the change, where its patch has something of the date and where it has nothing, by
     least squares, 0 to 1. What holds beside clear pixels may be wrong on dates without any.
-    ``std_factor``: the standard deviation, so that nine tenths of what was held out lie within the
-    90 % interval of a normal.
+    ``std_factor``: of the standard deviation, so that nine tenths of what was held out lie within
+    the 90 % interval of a normal.
     """
     found = []
     module.eval()
     with torch.inference_mode():
-        for batch in _study(plan, net, recipe, None).held():
+        for batch in _supervise(sampler, net, recipe).held_out():
             here = {k: v.to(device) for k, v in batch.items()}
             change, variance = forward(module, here)
             valid = here["valid"].bool()
@@ -288,7 +341,7 @@ def _judge(
 
 
 def _gain(change: np.ndarray, wanted: np.ndarray) -> float:
-    """Return the share of a change that is best, 0 to 1; all of it where nothing tells."""
+    """Return the share of a change that is best, 0 to 1; all of it where there is no change."""
     size = float(np.square(change, dtype=np.float64).sum())
     if not size:
         return 1.0

@@ -8,10 +8,10 @@ import csv
 import json
 import math
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import torch
@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from xstf import weights
 from xstf._method import Recipe
 from xstf.train import losses
-from xstf.train.task import Batch, Study
+from xstf.train.task import Batch, Supervision
 from xstf.weights.running import on_device
 
 _LAST_RATE = 0.01  # of a cosine schedule, as a share of the first
@@ -52,59 +52,80 @@ class Progress:
         return len(self.maes) - 1 - int(np.argmin(self.maes))
 
 
+class Adversary(NamedTuple):
+    """A network that tells estimates from truth, and the weight of its term in the loss."""
+
+    critic: nn.Module
+    weight: float
+
+
+@dataclass(frozen=True, kw_only=True)
+class Keeping:
+    """What a training leaves on its way.
+
+    Parameters
+    ----------
+    state
+        File to resume from if it exists, written after every epoch.
+    log
+        CSV file, a row an epoch.
+    mark
+        What identifies this training, as JSON; the state of another is refused.
+    progress
+        Show a bar on stderr.
+    """
+
+    state: Path | None = None
+    log: Path | None = None
+    mark: Mapping[str, object] = field(default_factory=dict)
+    progress: bool = False
+
+
 def run(
     net: nn.Module,
-    study: Study,
+    supervision: Supervision,
     recipe: Recipe,
     *,
     seed: int,
     device: torch.device,
-    critic: nn.Module | None = None,
-    adversarial: float = 0.0,
-    state: Path | None = None,
-    log: Path | None = None,
-    mark: dict[str, Any] | None = None,
-    progress: bool = False,
+    adversary: Adversary | None = None,
+    keeping: Keeping | None = None,
 ) -> Progress:
     """Train a network; it is left with the weights that were best on what was held out.
 
     Parameters
     ----------
-    net, critic
-        The network, and the one that tells its estimates from truth, if there is one.
-    study, recipe
+    net
+        The network.
+    supervision, recipe
         What is learned from, and how.
     seed
         Of every draw. One seed, one machine and one number of threads give one result, also if
         the training was interrupted.
     device
         Where to train; on a GPU in bfloat16 where torch thinks it safe.
-    adversarial
-        Weight of the critic's term.
-    state
-        File to resume from if it exists, written after every epoch.
-    log
-        CSV file, a row an epoch.
-    mark
-        What this training is, as JSON; a state of another is refused.
-    progress
-        Show a bar on stderr.
+    adversary
+        For a network that is trained against one.
+    keeping
+        What is written and shown.
     """
-    trainer = _Trainer(net, critic, recipe, study, adversarial, device)
+    keeping = keeping or Keeping()
+    state, log = keeping.state, keeping.log
+    trainer = _Trainer(net, recipe, supervision, adversary, device)
     done = Progress()
     if state is not None and state.exists():
-        trainer.restore(state, done, mark or {})
+        trainer.restore(state, done, keeping.mark)
     if not done.history:
-        _note(done, trainer, study, 0, math.nan, time.perf_counter(), log)
-    bar = _bar(recipe.epochs, len(done.history) - 1, progress)
+        _note(done, trainer, 0, math.nan, time.perf_counter(), log)
+    bar = _bar(recipe.epochs, len(done.history) - 1, keeping.progress)
     for epoch in range(len(done.history), recipe.epochs + 1):
         if recipe.patience and done.stale() >= recipe.patience:
             break
         start = time.perf_counter()
         loss = trainer.epoch(epoch, seed, done.maes)
-        _note(done, trainer, study, epoch, loss, start, log)
+        _note(done, trainer, epoch, loss, start, log)
         if state is not None:
-            trainer.keep(state, done, mark or {})
+            trainer.keep(state, done, keeping.mark)
         bar(loss, done.maes[-1])
     bar(None, None)
     net.load_state_dict(done.best)
@@ -114,14 +135,13 @@ def run(
 def _note(
     done: Progress,
     trainer: _Trainer,
-    study: Study,
     epoch: int,
     loss: float,
     start: float,
     log: Path | None,
 ) -> None:
     """Validate, keep the weights if they are the best, and write a row of the log."""
-    mae = validate(trainer.kept, study, trainer.device)
+    mae = validate(trainer.kept, trainer.supervision, trainer.device)
     row = {
         "epoch": float(epoch), "seconds": round(time.perf_counter() - start, 3),
         "rate": trainer.rate, "loss": loss, "mae": mae,
@@ -137,17 +157,17 @@ def _note(
             writer.writerow({**row, "epoch": epoch})
 
 
-def validate(net: nn.Module, study: Study, device: torch.device) -> float:
+def validate(net: nn.Module, supervision: Supervision, device: torch.device) -> float:
     """Return the mean absolute error on what was held out, in the units of the cubes."""
     net.eval()
-    if study.score is not None:
-        return study.score(net, device)
+    if supervision.score is not None:
+        return supervision.score(net, device)
     off = count = 0.0
-    span = study.span.to(device)[:, None, None]
+    span = supervision.span.to(device)[:, None, None]
     with torch.inference_mode(), _precision(device):
-        for batch in study.held():
+        for batch in supervision.held_out():
             here = _on(batch, device)
-            error = (study.estimate(net, here).float() - here["truth"]).abs() * span
+            error = (supervision.estimate(net, here).float() - here["truth"]).abs() * span
             valid = here["valid"].bool()
             off += float(torch.where(valid, error, 0).sum())
             count += float(valid.sum())
@@ -162,18 +182,19 @@ class _Trainer:
     def __init__(
         self,
         net: nn.Module,
-        critic: nn.Module | None,
         recipe: Recipe,
-        study: Study,
-        adversarial: float,
+        supervision: Supervision,
+        adversary: Adversary | None,
         device: torch.device,
     ) -> None:
         self.net = on_device(net, device)
-        self.critic = critic if critic is None else on_device(critic, device)
-        self.recipe, self.study, self.device = recipe, study, device
-        self.adversarial = adversarial
-        self.steps = recipe.steps or study.steps
-        self.optimisers = [_optimiser(n, recipe) for n in (net, critic) if n is not None]
+        self.recipe, self.supervision, self.device = recipe, supervision, device
+        self.steps = recipe.steps or supervision.steps
+        self.optimisers = [_optimiser(net, recipe)]
+        self.adversary = adversary
+        if adversary is not None:
+            on_device(adversary.critic, device)
+            self.optimisers.append(_optimiser(adversary.critic, recipe))
         # What is validated and kept: the running mean of the weights, if there is one.
         self.kept = copy.deepcopy(net) if recipe.average else net
         self.rate = 0.0
@@ -191,7 +212,7 @@ class _Trainer:
             for optimiser in self.optimisers:
                 for group in optimiser.param_groups:
                     group["lr"] = self.rate
-            loss = self._step(_on(self.study.draw(rng), self.device))
+            loss = self._step(_on(self.supervision.draw(rng), self.device))
             if not math.isfinite(loss):
                 raise ValueError(
                     f"the loss left the numbers in epoch {epoch}; train with a lower rate than "
@@ -202,26 +223,28 @@ class _Trainer:
 
     def _step(self, batch: Batch) -> float:
         with _precision(self.device):
-            loss, estimate = self.study.learn(self.net, batch)
-            if self.critic is not None:
-                # The critic judges; only the network learns from this.
-                self.critic.requires_grad_(False)
-                scores = self.critic(estimate, batch["condition"])
-                loss = loss + self.adversarial * losses.least_squares_generator(scores)
-                self.critic.requires_grad_(True)
+            loss, estimate = self.supervision.learn(self.net, batch)
+            if self.adversary is not None:
+                # Only the network learns from this, not the critic.
+                critic = self.adversary.critic.requires_grad_(False)
+                scores = critic(estimate, batch["condition"])
+                loss = loss + self.adversary.weight * losses.least_squares_generator(scores)
+                critic.requires_grad_(True)
         self._descend(self.net, self.optimisers[0], loss)
-        if self.critic is not None:
-            with _precision(self.device):
-                fake = estimate.detach()
-                # What has no truth must not give the estimate away.
-                real = torch.where(batch["valid"].bool(), batch["truth"], fake)
-                against = losses.least_squares_critic(
-                    self.critic(real, batch["condition"]), self.critic(fake, batch["condition"])
-                )
-            self._descend(self.critic, self.optimisers[1], against)
+        if self.adversary is not None:
+            self._step_critic(self.adversary.critic, batch, estimate.detach())
         if self.recipe.average:
             self._average()
         return float(loss.detach())
+
+    def _step_critic(self, critic: nn.Module, batch: Batch, fake: Tensor) -> None:
+        with _precision(self.device):
+            # Pixels without truth must not give the estimate away.
+            real = torch.where(batch["valid"].bool(), batch["truth"], fake)
+            against = losses.least_squares_critic(
+                critic(real, batch["condition"]), critic(fake, batch["condition"])
+            )
+        self._descend(critic, self.optimisers[1], against)
 
     def _descend(self, net: nn.Module, optimiser: torch.optim.Optimizer, loss: Tensor) -> None:
         optimiser.zero_grad(set_to_none=True)
@@ -239,7 +262,7 @@ class _Trainer:
             else:
                 mean.copy_(new)
 
-    def keep(self, path: Path, done: Progress, mark: dict[str, Any]) -> None:
+    def keep(self, path: Path, done: Progress, mark: Mapping[str, object]) -> None:
         """Write everything that going on needs."""
         tensors = {f"best.{k}": v for k, v in done.best.items()}
         for name, net in self._parts().items():
@@ -247,13 +270,13 @@ class _Trainer:
         for n, optimiser in enumerate(self.optimisers):
             for number, found in optimiser.state_dict()["state"].items():
                 tensors |= {f"adam{n}.{number}.{k}": v.cpu() for k, v in found.items()}
-        notes = {"mark": mark, "recipe": asdict(self.recipe), "history": done.history}
+        notes = {"mark": dict(mark), "recipe": asdict(self.recipe), "history": done.history}
         weights.save_state(path, tensors, notes)
 
-    def restore(self, path: Path, done: Progress, mark: dict[str, Any]) -> None:
+    def restore(self, path: Path, done: Progress, mark: Mapping[str, object]) -> None:
         """Go on where a training stopped."""
         tensors, notes = weights.load_state(path)
-        wanted = json.loads(json.dumps({"mark": mark, "recipe": asdict(self.recipe)}))
+        wanted = json.loads(json.dumps({"mark": dict(mark), "recipe": asdict(self.recipe)}))
         if {k: notes[k] for k in wanted} != wanted:
             raise ValueError(
                 f"{path} is the state of another training (method, cubes, sizes or recipe differ); "
@@ -273,8 +296,8 @@ class _Trainer:
 
     def _parts(self) -> dict[str, nn.Module]:
         parts = {"net": self.net}
-        if self.critic is not None:
-            parts["critic"] = self.critic
+        if self.adversary is not None:
+            parts["critic"] = self.adversary.critic
         if self.recipe.average:
             parts["kept"] = self.kept
         return parts

@@ -17,13 +17,21 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Protocol
 
 import torch
 from torch import Tensor
 from torch.nn import functional
 
 __all__ = ["TERMS", "compose", "least_squares_critic", "least_squares_generator", "pyramid"]
+
+
+class Encoder(Protocol):
+    """A module that makes features of an image, one tensor or one a level."""
+
+    def encode(self, image: Tensor) -> Tensor | Sequence[Tensor]:
+        """Return tensors ``(n, channel, y', x')``."""
+
 
 Term = Callable[..., Tensor]
 Loss = Callable[..., tuple[Tensor, dict[str, Tensor]]]
@@ -42,25 +50,33 @@ _TINY = 1e-8  # square of the length below which a spectrum has no direction
 _STEEP = 1e-6  # acos has no finite slope at a cosine of 1
 
 
-def l1(estimate: Tensor, truth: Tensor, valid: Tensor, *, features: Any = None) -> Tensor:
+def l1(
+    estimate: Tensor, truth: Tensor, valid: Tensor, *, features: Encoder | None = None
+) -> Tensor:
     """Return the mean absolute error."""
     e, t, w = _match(estimate, truth, valid)
     return _mean((e - t).abs(), w)
 
 
-def mse(estimate: Tensor, truth: Tensor, valid: Tensor, *, features: Any = None) -> Tensor:
+def mse(
+    estimate: Tensor, truth: Tensor, valid: Tensor, *, features: Encoder | None = None
+) -> Tensor:
     """Return the mean square error."""
     e, t, w = _match(estimate, truth, valid)
     return _mean((e - t).square(), w)
 
 
-def charbonnier(estimate: Tensor, truth: Tensor, valid: Tensor, *, features: Any = None) -> Tensor:
+def charbonnier(
+    estimate: Tensor, truth: Tensor, valid: Tensor, *, features: Encoder | None = None
+) -> Tensor:
     """Return the mean of ``sqrt(error^2 + 0.001^2)``, an absolute error that is smooth at 0."""
     e, t, w = _match(estimate, truth, valid)
     return _mean(((e - t).square() + _EPS**2).sqrt(), w)
 
 
-def ssim(estimate: Tensor, truth: Tensor, valid: Tensor, *, features: Any = None) -> Tensor:
+def ssim(
+    estimate: Tensor, truth: Tensor, valid: Tensor, *, features: Encoder | None = None
+) -> Tensor:
     """Return 1 - SSIM (Wang et al. 2004, doi:10.1109/TIP.2003.819861).
 
     Gaussian windows of 11 pixels (sigma 1.5) that lie wholly in the patch, population
@@ -72,7 +88,9 @@ def ssim(estimate: Tensor, truth: Tensor, valid: Tensor, *, features: Any = None
     return _mean(1 - whole, share)
 
 
-def ms_ssim(estimate: Tensor, truth: Tensor, valid: Tensor, *, features: Any = None) -> Tensor:
+def ms_ssim(
+    estimate: Tensor, truth: Tensor, valid: Tensor, *, features: Encoder | None = None
+) -> Tensor:
     """Return 1 - MS-SSIM (Wang et al. 2003, doi:10.1109/ACSSC.2003.1292216).
 
     The product over scales, each half as fine as the one before, of the mean contrast-structure
@@ -96,7 +114,9 @@ def ms_ssim(estimate: Tensor, truth: Tensor, valid: Tensor, *, features: Any = N
     return _mean(1 - product, share_of_plane)
 
 
-def cosine(estimate: Tensor, truth: Tensor, valid: Tensor, *, features: Any = None) -> Tensor:
+def cosine(
+    estimate: Tensor, truth: Tensor, valid: Tensor, *, features: Encoder | None = None
+) -> Tensor:
     """Return 1 - the cosine between the pixels' spectra, as scaled; a pixel needs all bands.
 
     With one band it is 0 and so is its gradient: a single number has no direction.
@@ -107,7 +127,9 @@ def cosine(estimate: Tensor, truth: Tensor, valid: Tensor, *, features: Any = No
     return _mean(1 - _cosine(e, t), w.amin(dim=1))
 
 
-def angle(estimate: Tensor, truth: Tensor, valid: Tensor, *, features: Any = None) -> Tensor:
+def angle(
+    estimate: Tensor, truth: Tensor, valid: Tensor, *, features: Encoder | None = None
+) -> Tensor:
     """Return the angle between the pixels' spectra in radians, as scaled; a pixel needs all bands.
 
     The cosine is kept 1e-6 away from 1, where the angle's slope is infinite: the smallest angle
@@ -119,7 +141,9 @@ def angle(estimate: Tensor, truth: Tensor, valid: Tensor, *, features: Any = Non
     return _mean(_cosine(e, t).clamp(_STEEP - 1, 1 - _STEEP).acos(), w.amin(dim=1))
 
 
-def haar(estimate: Tensor, truth: Tensor, valid: Tensor, *, features: Any = None) -> Tensor:
+def haar(
+    estimate: Tensor, truth: Tensor, valid: Tensor, *, features: Encoder | None = None
+) -> Tensor:
     """Return the sum of the mean absolute errors of the four orthonormal Haar sub-bands.
 
     Blocks of 2 × 2 pixels; an odd last row or column is left out. Invalid pixels have no error
@@ -139,20 +163,24 @@ def haar(estimate: Tensor, truth: Tensor, valid: Tensor, *, features: Any = None
     return sum(bands[1:], bands[0]).sum() / _over(count)
 
 
-def feature_mse(estimate: Tensor, truth: Tensor, valid: Tensor, *, features: Any = None) -> Tensor:
+def feature_mse(
+    estimate: Tensor, truth: Tensor, valid: Tensor, *, features: Encoder | None = None
+) -> Tensor:
     """Return the mean square error of the features."""
     pairs = _encode("feature_mse", estimate, truth, valid, features)
     return _average([_mean((e - t).square(), w) for e, t, w in pairs])
 
 
-def feature_l1(estimate: Tensor, truth: Tensor, valid: Tensor, *, features: Any = None) -> Tensor:
+def feature_l1(
+    estimate: Tensor, truth: Tensor, valid: Tensor, *, features: Encoder | None = None
+) -> Tensor:
     """Return the mean absolute error of the features."""
     pairs = _encode("feature_l1", estimate, truth, valid, features)
     return _average([_mean((e - t).abs(), w) for e, t, w in pairs])
 
 
 def feature_cosine(
-    estimate: Tensor, truth: Tensor, valid: Tensor, *, features: Any = None
+    estimate: Tensor, truth: Tensor, valid: Tensor, *, features: Encoder | None = None
 ) -> Tensor:
     """Return 1 - the cosine between the feature vectors of places."""
     pairs = _encode("feature_cosine", estimate, truth, valid, features)
@@ -195,7 +223,9 @@ def pyramid(term: Term, scales: Sequence[float] = (1, 0.5, 0.25)) -> Term:
     if any(block < 1 or abs(block * s - 1) > 1e-6 for block, s in zip(blocks, scales, strict=True)):
         raise ValueError(f"scales must be one over whole numbers, not {tuple(scales)}")
 
-    def summed(estimate: Tensor, truth: Tensor, valid: Tensor, *, features: Any = None) -> Tensor:
+    def summed(
+        estimate: Tensor, truth: Tensor, valid: Tensor, *, features: Encoder | None = None
+    ) -> Tensor:
         full = _match(estimate, truth, valid)
         if min(estimate.shape[-2:]) < max(blocks):
             sides = tuple(estimate.shape[-2:])
@@ -267,7 +297,7 @@ def compose(loss: Sequence[tuple[str, float]]) -> Loss:
         raise ValueError(f"a loss of no terms; there are {sorted(TERMS)}")
 
     def total(
-        estimate: Tensor, truth: Tensor, valid: Tensor, features: Any = None
+        estimate: Tensor, truth: Tensor, valid: Tensor, features: Encoder | None = None
     ) -> tuple[Tensor, dict[str, Tensor]]:
         parts = {name: TERMS[name](estimate, truth, valid, features=features) for name in names}
         summed = torch.stack([weight * parts[name] for name, weight in pairs]).sum()
@@ -365,7 +395,7 @@ def _windows(side: int, like: Tensor) -> Tensor:
 
 
 def _encode(
-    name: str, estimate: Tensor, truth: Tensor, valid: Tensor, features: Any
+    name: str, estimate: Tensor, truth: Tensor, valid: Tensor, features: Encoder | None
 ) -> list[tuple[Tensor, Tensor, Tensor]]:
     """Return the features of both images and their weights, ``(n, 1, y', x')``, level by level.
 

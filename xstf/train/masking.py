@@ -1,13 +1,13 @@
-"""Pixels to hide from a network that learns to fill: clouds of other dates, laid on a patch.
+"""Masks of clear pixels for a network that fills gaps: clouds of other dates, moved onto a patch.
 
-What lies under a real cloud is never known, so a network that fills holes learns on pixels that
-are known and hidden from it. How they are hidden decides what it learns: shapes that are small and
-never last teach it to copy from ten days ago.
+The truth under a real cloud is never observed. So a network that fills gaps learns on clear pixels
+that are masked for it. Their shapes decide what it learns: from small gaps that never last it
+learns to copy from ten days ago.
 
-What the sources leave open and we chose: the number of dates that shapes lie on is drawn evenly,
-from one to all; a quarter of the samples has one shape over a run of dates (a hole that lasts);
-every shape is moved so that a pixel of its rim falls on a pixel that can be hidden, as clouds
-larger than a patch would else hide whole dates oftener than is asked for.
+What the sources leave open and we chose: the number of dates with shapes is drawn evenly, from one
+to all; a quarter of the samples has one shape over a run of dates (a gap that lasts); every shape
+is moved so that a pixel of its rim falls on a pixel that can be masked, since clouds larger than a
+patch would otherwise mask whole dates more often than is asked for.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from collections.abc import Callable
 
 import numpy as np
 
-__all__ = ["hide"]
+__all__ = ["draw_mask"]
 
 _LASTING = 0.25  # share of samples in which one shape stays for a run of dates
 _BOXES = 10  # a date, each _SIDE of the patch's sides, blotches of _SMOOTH pixels: SMTS-ViT's code
@@ -28,7 +28,7 @@ _WIDTH = (0.05, 0.2)  # of a simulated cloud's Gaussian, in sides of the patch
 Draw = Callable[[np.random.Generator], np.ndarray]
 
 
-def hide(
+def draw_mask(
     valid: np.ndarray,
     rng: np.random.Generator,
     *,
@@ -36,23 +36,23 @@ def hide(
     whole_dates: tuple[float, float] = (0.3, 0.1),
     boxes: bool = False,
 ) -> np.ndarray:
-    """Return the pixels to hide in one sample, ``(time, y, x)`` bool: some of those valid.
+    """Return the pixels to mask in one sample, ``(time, y, x)`` bool: some of those valid.
 
-    With two valid pixels or more at least one is hidden and at least one is not.
+    With two valid pixels or more at least one is masked and at least one is not.
 
     Parameters
     ----------
     valid
-        ``(time, y, x)`` bool: where the patch is known.
+        ``(time, y, x)`` bool: where the patch is clear.
     rng
-        Where all chance comes from.
+        Generator of every draw.
     masks
-        ``(k, rows, columns)`` bool, True in a cloud: shapes that were there on other dates, of the
-        whole image or of any part of it. Those all True or all False are left out; if none is
-        left, or k is 0, clouds are simulated: smooth noise above a threshold.
+        ``(k, rows, columns)`` bool, True in a cloud: gaps of other dates, of the whole image or of
+        any part of it. Those all True or all False are left out; if none is left, or k is 0,
+        clouds are simulated: smooth noise above a threshold.
     whole_dates
         Shares of the samples that lose one and two whole dates. Dates with more valid pixels are
-        likelier to go; one with any is always spared.
+        likelier to be lost; one date with valid pixels is always left.
     boxes
         Instead of `masks`, boxes of smooth noise above a threshold, as SMTS-ViT was trained with.
     """
@@ -65,22 +65,22 @@ def hide(
         raise ValueError(f"whole_dates are two shares, 1 at most together, not {whole_dates}")
     valid = valid.astype(bool, copy=False)
     counts = np.count_nonzero(valid, axis=(1, 2))
-    hidden = np.zeros(valid.shape, bool)
+    masked = np.zeros(valid.shape, bool)
     if counts.sum() < 2:
-        return hidden
-    for date, shape in _lay(valid, _drawer(valid.shape[1:], masks, boxes), rng):
-        hidden[date] |= shape & valid[date]
+        return masked
+    for date, shape in _shapes_on_dates(valid, _drawer(valid.shape[1:], masks, boxes), rng):
+        masked[date] |= shape & valid[date]
     chance = rng.random()
     wanted = 2 if chance < two else 1 if chance < two + one else 0
     number = min(wanted, int(np.count_nonzero(counts)) - 1)
     whole = rng.choice(counts.size, number, replace=False, p=counts / counts.sum())
-    hidden[whole] = valid[whole]
-    if hidden.sum() == counts.sum():
-        _spare(hidden, np.setdiff1d(np.flatnonzero(counts), whole), rng)
-    return hidden
+    masked[whole] = valid[whole]
+    if masked.sum() == counts.sum():
+        _unmask_some(masked, np.setdiff1d(np.flatnonzero(counts), whole), rng)
+    return masked
 
 
-def _lay(
+def _shapes_on_dates(
     valid: np.ndarray, draw: Draw, rng: np.random.Generator
 ) -> list[tuple[int | slice, np.ndarray]]:
     """Return shapes and the dates that they lie on: one a date, or one over a run of dates."""
@@ -89,12 +89,12 @@ def _lay(
         anchor = int(rng.choice(dates))
         length = int(rng.integers(2, len(valid) // 2 + 2))
         first = min(max(anchor - int(rng.integers(length)), 0), len(valid) - length)
-        return [(slice(first, first + length), _onto(draw(rng), valid[anchor], rng))]
+        return [(slice(first, first + length), _moved_onto(draw(rng), valid[anchor], rng))]
     some = rng.choice(dates, rng.integers(1, dates.size + 1), replace=False)
-    return [(int(date), _onto(draw(rng), valid[date], rng)) for date in some]
+    return [(int(date), _moved_onto(draw(rng), valid[date], rng)) for date in some]
 
 
-def _onto(shape: np.ndarray, valid: np.ndarray, rng: np.random.Generator) -> np.ndarray:
+def _moved_onto(shape: np.ndarray, valid: np.ndarray, rng: np.random.Generator) -> np.ndarray:
     """Return the part of a shape that falls on a patch, a pixel of its rim on a valid one.
 
     The shape goes on beyond its edges from the opposite ones, so it is rolled if it is as large
@@ -115,13 +115,13 @@ def _any_true(mask: np.ndarray, rng: np.random.Generator) -> tuple[int, int]:
     return row, column
 
 
-def _spare(hidden: np.ndarray, dates: np.ndarray, rng: np.random.Generator) -> None:
-    """Show one of the dates again, or half of it (the upper) if no other has anything to hide."""
+def _unmask_some(masked: np.ndarray, dates: np.ndarray, rng: np.random.Generator) -> None:
+    """Unmask one of the dates, or its upper half if no other has masked pixels."""
     date = rng.choice(dates)
-    there = np.flatnonzero(hidden[date])
-    if there.size == np.count_nonzero(hidden):
+    there = np.flatnonzero(masked[date])
+    if there.size == np.count_nonzero(masked):
         there = there[: (there.size + 1) // 2]
-    hidden[date].flat[there] = False
+    masked[date].flat[there] = False
 
 
 # ------------------------------------------------------------------ shapes

@@ -1,127 +1,150 @@
-"""What `sts` learns from: paired dates predicted from the other pairs as if they were not paired.
+"""Training `sts`: paired dates are predicted from the other pairs, as if they were not paired.
 
-The lessons are those of `series_lessons`. All four tasks of the network are learned together; what
-is judged is the fused result, against the linear method's, in mean absolute error and in spectral
-angle.
+The examples are those of `sts_samples`. All four tasks of the network are learned together. The
+score is that of the fused result beside the linear method's, in mean absolute error and in
+spectral angle.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from typing import Any, get_args
 
 import numpy as np
 import torch
+import xarray as xr
 from torch import Tensor, nn
 
 from xstf._method import Method, Recipe
 from xstf.align.sts import align_sts
-from xstf.methods.sts.sts.network import NAMES, Images, Scaling, agreeing
-from xstf.nets.sts import balance
-from xstf.train.sts_samples import Lesson, Scale, read, split
-from xstf.train.task import Batch, Course, Study, turned
+from xstf.cubes.pairs import DateLike
+from xstf.methods.sts.sts.network import NAMES, Scaling, agreeing
+from xstf.nets.sts import Fused, balance
+from xstf.train import patches
+from xstf.train.patches import CLEAR, TRIES, Patch, fitting_side, steps_to_cover
+from xstf.train.sts_samples import Example, Scale, Split, read, split
+from xstf.train.task import Batch, CubeLike, Supervision, TrainingTask
 
-# A patch that is less clear than this teaches little; another place is tried so often.
-_CLEAR, _TRIES = 0.3, 10
 _NO_ERROR = 1e-9  # below this an error is rounding
 
 
-def course(
+@dataclass(frozen=True, kw_only=True)
+class StsOptions:
+    """How `fit` reads three cubes.
+
+    Parameters
+    ----------
+    coarse_mask, spatial_mask, pair_tolerance
+        As :func:`xstf.fuse` takes them with ``spatial=``.
+    scale
+        Of the examples, see `sts_samples`.
+    """
+
+    coarse_mask: xr.DataArray | None = None
+    spatial_mask: xr.DataArray | None = None
+    pair_tolerance: str = "1D"
+    scale: Scale = "native"
+
+    def __post_init__(self) -> None:
+        """Check the scale."""
+        if self.scale not in get_args(Scale):
+            raise ValueError(f"scale must be 'native' or 'reduced', not {self.scale!r}")
+
+
+def training_task(
     record: Method,
-    spectral: Any,
-    dense: Any,
+    spectral: CubeLike,
+    dense: CubeLike,
     *,
-    spatial: Any,
-    mask: Any = None,
-    validation: Any = None,
-    coarse_mask: Any = None,
-    spatial_mask: Any = None,
-    pair_tolerance: str = "1D",
-    scale: Scale = "native",
-) -> Course:
+    spatial: CubeLike,
+    options: StsOptions,
+    mask: xr.DataArray | None = None,
+    validation: DateLike | None = None,
+) -> TrainingTask:
     """Return what `fit` needs to know of three cubes; the arguments are those of `fit`.
 
     Parameters
     ----------
     record
         The method.
-    spectral, dense, spatial, mask, coarse_mask, spatial_mask, pair_tolerance
+    spectral, dense, spatial, mask
         As :func:`xstf.fuse` takes them with ``spatial=``.
+    options
+        How they are read.
     validation
         Paired dates that are held out; by default a fifth of the columns, on all dates. (The scene
         has few paired dates: with one less to learn from the network is another one.)
-    scale
-        Of the lessons, see `series_lessons`.
     """
-    if scale not in ("native", "reduced"):
-        raise ValueError(f"scale must be 'native' or 'reduced', not {scale!r}")
     cubes = align_sts(
-        spectral, dense, spatial, mask=mask, dense_mask=coarse_mask, sharp_mask=spatial_mask,
-        pair_tolerance=pair_tolerance,
+        spectral, dense, spatial, mask=mask, dense_mask=options.coarse_mask,
+        sharp_mask=options.spatial_mask, pair_tolerance=options.pair_tolerance,
     )  # fmt: skip
     series = cubes.series
     if len(series.pairs) < 2:
         raise ValueError(
             f"training needs two dates or more that fine, spatial and coarse share within "
-            f"{pair_tolerance}, found {len(series.pairs)}; widen pair_tolerance or add images"
+            f"{options.pair_tolerance}, found {len(series.pairs)}; widen pair_tolerance or add "
+            "images"
         )
-    pairs, scaling = read(series, record, scale)
-    train, held, said = split(pairs, scaling, cubes.times[series.pairs[:, 1]], validation)
+    pairs, scaling = read(series, record, options.scale)
+    made = split(pairs, scaling, cubes.times[series.pairs[:, 1]], validation)
     low, spread = scaling.dense
-    return Course(
+    return TrainingTask(
         bands=tuple(str(b) for b in cubes.dense.bands),
         build={"guide_bands": scaling.sharp.shape[1], "components": len(scaling.unit)},
         low=tuple(map(float, low)), high=tuple(map(float, low + spread)),
-        ratio=float(series.ratios[0]), side=partial(_side, train),
-        study=partial(_study, train, held, scaling), base="linear", held=said,
+        ratio=float(series.ratios[0]), side=partial(_side, made.train),
+        supervise=partial(_supervise, made, scaling), base="linear", held_out_text=made.text,
         extra={
             "fine_bands": [str(b) for b in cubes.spectral.bands],
-            "spatial_bands": [str(b) for b in cubes.sharp.bands], "scale": scale,
+            "spatial_bands": [str(b) for b in cubes.sharp.bands], "scale": options.scale,
             **scaling.written(),
         },
-        judge=partial(_judge, held, scaling),
+        finish=partial(_held_out_errors, made.held_out, scaling),
     )  # fmt: skip
 
 
 # ---------------------------------------------------------------- learning
 
 
-def _side(lessons: list[Lesson], recipe: Recipe) -> int:
+def _side(examples: list[Example], recipe: Recipe) -> int:
     """Return the side of patches: the recipe's, unless the scene is smaller."""
-    return min(recipe.patch, *(min(one.valid.shape) for one in lessons))
+    return fitting_side(recipe, min(min(one.valid.shape) for one in examples), 1)
 
 
-def _study(
-    lessons: list[Lesson], held: list[Lesson], scaling: Scaling, recipe: Recipe, _: Any
-) -> Study:
-    """Return what is learned from: see `Course.study`."""
-    side = _side(lessons, recipe)
-    pixels = sum(one.valid.size for one in lessons)
-    return Study(
-        draw=partial(_draw, lessons, side, recipe.batch),
-        steps=max(1, round(pixels / (side * side * recipe.batch))),
-        held=partial(iter, ()), learn=_learn,
+def _supervise(
+    made: Split, scaling: Scaling, recipe: Recipe, features: nn.Module | None
+) -> Supervision:
+    """Return what is learned from: see `TrainingTask.supervise`."""
+    side = _side(made.train, recipe)
+    return Supervision(
+        draw=partial(_draw, made.train, side, recipe.batch),
+        steps=steps_to_cover(sum(one.valid.size for one in made.train), side, recipe),
+        held_out=partial(iter, ()),
+        learn=_learn,
         estimate=lambda module, batch: forward(module, batch).components,
         span=torch.tensor(scaling.unit, dtype=torch.float32),
-        score=partial(_score, held, scaling),
-    )  # fmt: skip
+        score=partial(_score, made.held_out, scaling),
+    )
 
 
-def forward(module: nn.Module, batch: Batch) -> Any:
-    """Return the network's answers on a batch of lessons."""
-    return module(*(batch[name] for name in NAMES))
+def forward(module: nn.Module, batch: Batch) -> Fused:
+    """Return the network's answers on a batch of examples."""
+    answers: Fused = module(*(batch[name] for name in NAMES))
+    return answers
 
 
 def _learn(module: nn.Module, batch: Batch) -> tuple[Tensor, Tensor]:
     """Return the balanced loss of the four tasks, and the estimate in components."""
     found = forward(module, batch)
     estimate = batch["linear"] + found.components
-    known = torch.stack((batch["sharp_a"], batch["sharp_b"]), dim=1)
+    sharp = torch.stack((batch["sharp_a"], batch["sharp_b"]), dim=1)
     valid = batch["valid"]
     losses = {
         "spatial": _off(found.spatial, batch["sharp"], valid),
-        "temporal": _off(found.temporal, batch["sharp"][:, None] - known, valid[:, None]),
+        "temporal": _off(found.temporal, batch["sharp"][:, None] - sharp, valid[:, None]),
         "spectral": _off(found.spectral, batch["truth"], valid),
         "fusion": _off(estimate, batch["truth"], valid),
     }
@@ -134,56 +157,56 @@ def _off(found: Tensor, wanted: Tensor, valid: Tensor) -> Tensor:
     return ((found - wanted).square() * weight).sum() / weight.sum().clamp(min=1)
 
 
-def _draw(lessons: list[Lesson], side: int, count: int, rng: np.random.Generator) -> Batch:
-    """Return patches of lessons, turned and mirrored."""
-    samples: list[Images] = []
-    for _ in range(_TRIES * count):
-        one = lessons[rng.integers(len(lessons))]
-        window: Any = tuple(
-            slice(start, start + side)
-            for start in (int(rng.integers(n - side + 1)) for n in one.valid.shape)
-        )
-        if one.valid[window].mean() >= _CLEAR:
-            samples.append(_sample(one, window, int(rng.integers(8))))
-        if len(samples) == count:
+def _draw(examples: list[Example], side: int, count: int, rng: np.random.Generator) -> Batch:
+    """Return patches of examples, turned and mirrored."""
+    drawn: list[Patch] = []
+    for _ in range(TRIES * count):
+        one = examples[rng.integers(len(examples))]
+        row, col = (int(rng.integers(n - side + 1)) for n in one.valid.shape)
+        window = (slice(row, row + side), slice(col, col + side))
+        if one.valid[window].mean() >= CLEAR:
+            drawn.append(_sample(one, window, int(rng.integers(8))))
+        if len(drawn) == count:
             break
-    if not samples:
-        raise ValueError(
-            f"found no clear patch of {side} x {side} pixels in {_TRIES * count} tries; train with "
-            "a smaller patch="
-        )
-    return {n: torch.from_numpy(np.stack([s[n] for s in samples])) for n in samples[0]}
+    patches.require_patches(drawn, side, TRIES * count)
+    return patches.stack(drawn)
 
 
-def _sample(lesson: Lesson, window: Any, turn: int) -> Images:
+def _sample(example: Example, window: tuple[slice, slice], turn: int) -> Patch:
     """Return a patch, turned and mirrored in one of eight ways."""
     images = {
-        **lesson.images, "truth": lesson.truth, "sharp": lesson.sharp,
-        "valid": lesson.valid[None].astype(np.float32),
+        **example.images, "truth": example.truth, "sharp": example.sharp,
+        "valid": example.valid[None].astype(np.float32),
     }  # fmt: skip
-    return {n: i if i.ndim == 1 else turned(i[:, *window], turn) for n, i in images.items()}
+    return {n: i if i.ndim == 1 else patches.turned(i[:, *window], turn) for n, i in images.items()}
 
 
 # ---------------------------------------------------------------- what was held out
 
 
-def _score(held: list[Lesson], scaling: Scaling, module: nn.Module, device: torch.device) -> float:
+def _score(
+    held_out: list[Example], scaling: Scaling, module: nn.Module, device: torch.device
+) -> float:
     """Return the linear method's error times the worse of two ratios to it, on the worst date.
 
     Those of the mean absolute error and of the mean spectral angle: better is what is better in
     both on every date.
     """
-    found = np.array(list(_errors(held, scaling, module, device)))
-    own, linear = found[:, 0], found[:, 1]  # (lesson, 2)
+    found = np.array(list(_errors(held_out, scaling, module, device)))
+    own, linear = found[:, 0], found[:, 1]  # (example, 2)
     worst = (own / np.maximum(linear, _NO_ERROR)).max()
     return float(worst * linear[:, 0].mean())
 
 
-def _judge(
-    held: list[Lesson], scaling: Scaling, recipe: Recipe, module: nn.Module, device: torch.device
+def _held_out_errors(
+    held_out: list[Example],
+    scaling: Scaling,
+    recipe: Recipe,
+    module: nn.Module,
+    device: torch.device,
 ) -> dict[str, Any]:
     """Return the errors on what was held out, of the network and of the linear method."""
-    own, linear = np.mean(list(_errors(held, scaling, module, device)), axis=0)
+    own, linear = np.mean(list(_errors(held_out, scaling, module, device)), axis=0)
     names = ("mae", "sam")
     return {
         "errors": dict(zip(names, map(float, own), strict=True)),
@@ -192,10 +215,10 @@ def _judge(
 
 
 def _errors(
-    held: list[Lesson], scaling: Scaling, module: nn.Module, device: torch.device
+    held_out: list[Example], scaling: Scaling, module: nn.Module, device: torch.device
 ) -> Iterator[tuple[tuple[float, float], tuple[float, float]]]:
-    """Give for each lesson the errors of the network and of the linear method alone."""
-    for one in held:
+    """Give for each example the errors of the network and of the linear method alone."""
+    for one in held_out:
         linear = _error(one.base, one)
         module.eval()
         batch = {n: torch.from_numpy(np.ascontiguousarray(one.images[n]))[None] for n in NAMES}
@@ -206,9 +229,9 @@ def _errors(
         yield _error(one.base + change, one), linear
 
 
-def _error(spectra: np.ndarray, lesson: Lesson) -> tuple[float, float]:
+def _error(spectra: np.ndarray, example: Example) -> tuple[float, float]:
     """Return the mean absolute error of spectra, and the mean angle in degrees."""
-    found, truth = (s[:, lesson.valid].astype(np.float64) for s in (spectra, lesson.label))
+    found, truth = (s[:, example.valid].astype(np.float64) for s in (spectra, example.label))
     norms = np.linalg.norm(found, axis=0) * np.linalg.norm(truth, axis=0)
     cosine = (found * truth).sum(axis=0) / np.where(norms > 0, norms, 1)
     angle = np.degrees(np.arccos(np.clip(cosine, -1, 1)))

@@ -1,22 +1,23 @@
-"""Lessons of `sts`: what is learned from, and on which labels.
+"""Examples of `sts`: what is learned from, and on which labels.
 
-A lesson is a paired date, the one or two pairs that it is predicted from, and a label. Which label
-is `scale`:
+An example is a paired date, the one or two pairs that it is predicted from, and a label. Which
+label is `scale`:
 
-- ``"native"``: what the linear method makes of the date's own pair, at the cubes' own scale. Noise,
+- ``"native"``: the linear method's result from the date's own pair, at the cubes' own scale. Noise,
   blur and the size of pixels in a field are as they will be; the label is no truth, but some 3 dB
-  nearer to it than what is to be corrected.
+  nearer to it than the prediction that is to be corrected.
 - ``"reduced"``: Wald's protocol. All three cubes are degraded by the ratio of the spectral cube
   with a Gaussian point spread one pixel wide at half its height, and the spectral cube is the
   label. Fewer pixels, less noise, more mixture than there will be.
 
-On the embedded scene what is learned at the reduced scale does not carry over and the native one's
-does, hence the default. (Ours, both; the paper only says that its first data set is simulated.)
+On the embedded scene what is learned at the reduced scale does not carry over, and what is learned
+at the native scale does; hence the default. (Both are ours; the paper only states that its first
+data set is simulated.)
 
-Something happens on every date that the dense bands do not show: rain wets the soils, which is seen
-in the shortwave infrared. It is nearly linear in what is seen and another on each date, and a
+On every date something happens that the dense bands do not show: rain wets the soils, which is seen
+in the shortwave infrared. It is nearly linear in the images and different on each date, and a
 network that learns from two or three dates would take it for a law. So what is linear in the
-images on one date is taken off its label, and the network learns what the dates have in common.
+images on one date is removed from its label, and the network learns what the dates have in common.
 """
 
 from __future__ import annotations
@@ -24,19 +25,20 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import product
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 
 from xstf._method import Method, StsSamples
+from xstf.cubes.pairs import DateLike
 from xstf.methods.sts.sts.network import Images, Scaling, look
 from xstf.methods.sts.sts_linear import estimate as linear
 from xstf.methods.sts.sts_linear import steps
 from xstf.methods.sts.sts_linear.steps import DateImages, Scene
 from xstf.numerics.degrade import degrade
-from xstf.tiles.engines import to_host
 from xstf.tiles.run import clean_block, compute_now
 from xstf.tiles.sts import Series
+from xstf.train.patches import days_of, read_now
 
 Scale = Literal["native", "reduced"]
 # Pairs on either side that a date is predicted from, one at a time; columns held out, of all; the
@@ -46,23 +48,23 @@ _RIDGE = 1e-6  # of a regression, in units of the regressors' mean square
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
-class Lesson:
+class Example:
     """A paired date predicted from others.
 
     Parameters
     ----------
     images
-        What the network is shown, by `NAMES`.
+        The network's inputs, by `NAMES`.
     truth
         ``(k, y, x)``, the label in scaled components, without what is of this date alone.
     sharp
         ``(sharp_band, y, x)``, the sharp image, scaled.
     valid
-        ``(y, x)`` bool, where all of that is known.
+        ``(y, x)`` bool, where nothing of that is missing.
     state, ratio
         What the linear method settled, and sharp pixels in a dense one.
     base, label
-        ``(band, y, x)``, the linear prediction and what it should be; of what is held out.
+        ``(band, y, x)``, the linear prediction and what it should be; of held-out examples alone.
     """
 
     images: Images
@@ -74,15 +76,31 @@ class Lesson:
     base: np.ndarray
     label: np.ndarray
 
-    def columns(self, part: slice, *, held: bool) -> Lesson:
+    def columns(self, part: slice, *, held_out: bool) -> Example:
         """Return some columns; a copy, so that the rest need not stay in memory."""
         images = {n: i if i.ndim == 1 else i[..., part].copy() for n, i in self.images.items()}
-        return Lesson(
+        return Example(
             images=images, truth=self.truth[..., part].copy(), sharp=self.sharp[..., part].copy(),
             valid=self.valid[:, part].copy(), state=self.state, ratio=self.ratio,
-            base=self.base[..., part].copy() if held else self.base[:0],
-            label=self.label[..., part].copy() if held else self.label[:0],
+            base=self.base[..., part].copy() if held_out else self.base[:0],
+            label=self.label[..., part].copy() if held_out else self.label[:0],
         )  # fmt: skip
+
+
+class Plan(NamedTuple):
+    """A paired date, and the pairs before and after that it is predicted from."""
+
+    target: int
+    before: int
+    after: int
+
+
+class Split(NamedTuple):
+    """What is trained on, what is held out, and that in words."""
+
+    train: list[Example]
+    held_out: list[Example]
+    text: str
 
 
 @dataclass(frozen=True, eq=False, kw_only=True)
@@ -116,10 +134,10 @@ class Pairs:
 
 
 def read(series: Series, record: Method, scale: Scale) -> tuple[Pairs, Scaling]:
-    """Return the paired dates at the scale of the lessons, and the scaling of the native one."""
+    """Return the paired dates at the scale of the examples, and the scaling of the native one."""
     found = series.state(record, record.params())
     if found is None:
-        raise TypeError(f"{record.name} settles nothing, lessons need what the linear method does")
+        raise TypeError(f"{record.name} settles nothing; examples need the linear method's state")
     settle, samples = found
     state = settle(compute_now(samples))
     if state is None:
@@ -127,7 +145,7 @@ def read(series: Series, record: Method, scale: Scale) -> tuple[Pairs, Scaling]:
     step = _step(series.ratios) * (series.ratios[0] if scale == "reduced" else 1)
     parts = _middle(series.sharp.shape[2:], step)
     images = [
-        clean_block(_plain(a[:, :, *(slice(p.start // r, p.stop // r) for p in parts)]))
+        clean_block(read_now(a[:, :, *(slice(p.start // r, p.stop // r) for p in parts)]))
         for a, r in zip(series.images(series.pairs), (*series.ratios, 1), strict=True)
     ]
     scaling = Scaling.of(images[0], images[1], images[2], series.days)
@@ -160,11 +178,6 @@ def _pairs(
     )  # fmt: skip
 
 
-def _plain(array: Any) -> np.ndarray:
-    found: np.ndarray = to_host(compute_now({"": array})[""])
-    return found
-
-
 def _step(ratios: tuple[int, int]) -> int:
     return int(np.lcm(*ratios))
 
@@ -181,12 +194,10 @@ def _middle(shape: Sequence[int], step: int) -> list[slice]:
     return parts
 
 
-# ---------------------------------------------------------------- lessons
+# ---------------------------------------------------------------- examples
 
 
-def split(
-    pairs: Pairs, scaling: Scaling, dates: np.ndarray, validation: Any
-) -> tuple[list[Lesson], list[Lesson], str]:
+def split(pairs: Pairs, scaling: Scaling, dates: np.ndarray, validation: DateLike | None) -> Split:
     """Return what is trained on, what is held out, and that in words."""
     width = pairs.sharp.shape[3]
     plans = _plans(pairs.days)
@@ -198,33 +209,36 @@ def split(
         if not edge:
             raise ValueError(f"training needs a scene wider than {step} sharp pixels")
         out, learned, tested = set(), slice(0, edge), slice(edge, width)
-        said = f"columns {edge} and on of {width}"
+        text = f"columns {edge} and on of {width}"
     else:
         days = dates.astype("datetime64[D]")
-        out, learned, tested = _named(days, validation, {p[0] for p in plans}), whole, whole
-        said = "dates " + ", ".join(str(days[n]) for n in sorted(out))
-    train: list[Lesson] = []
-    held: list[Lesson] = []
+        out = _named_dates(days, validation, {plan.target for plan in plans})
+        learned = tested = whole
+        text = "dates " + ", ".join(str(days[n]) for n in sorted(out))
+    train: list[Example] = []
+    held_out: list[Example] = []
     for plan in plans:
-        lesson = _lesson(pairs, scaling, *plan)
-        if lesson is None:
+        example = _example(pairs, scaling, plan)
+        if example is None:
             continue
-        if plan[0] not in out:
-            train.append(lesson.columns(learned, held=False))
-        if plan in nearest and (plan[0] in out or not out):
-            held.append(lesson.columns(tested, held=True))
-    clear = [[one for one in some if one.valid.any()] for some in (train, held)]
+        if plan.target not in out:
+            train.append(example.columns(learned, held_out=False))
+        if plan in nearest and (plan.target in out or not out):
+            held_out.append(example.columns(tested, held_out=True))
+    clear = [[one for one in some if one.valid.any()] for some in (train, held_out)]
     for some, what in zip(
         clear, ("to learn from is left", "that is held out is clear"), strict=True
     ):
         if not some:
-            raise ValueError(f"nothing {what}: no paired date is there where those around it are")
-    return clear[0], clear[1], said
+            raise ValueError(
+                f"nothing {what}: no paired date is clear where those around it are clear"
+            )
+    return Split(clear[0], clear[1], text)
 
 
-def _named(days: np.ndarray, validation: Any, able: set[int]) -> set[int]:
+def _named_dates(days: np.ndarray, validation: DateLike, able: set[int]) -> set[int]:
     """Return the pairs whose dates are to be held out."""
-    wanted = np.atleast_1d(np.asarray(validation, "datetime64[D]"))
+    wanted = days_of(validation)
     out = {n for n, day in enumerate(days) if day in wanted}
     if not np.isin(wanted, days[sorted(able)]).all() or out >= able:
         raise ValueError(
@@ -233,50 +247,53 @@ def _named(days: np.ndarray, validation: Any, able: set[int]) -> set[int]:
     return out
 
 
-def _plans(days: np.ndarray) -> list[tuple[int, int, int]]:
+def _plans(days: np.ndarray) -> list[Plan]:
     """Return which dates are predicted from which: those between pairs; of two, each other."""
     order = [int(n) for n in np.argsort(days, kind="stable")]
     if len(order) == 2:
-        return [(order[0], order[1], order[1]), (order[1], order[0], order[0])]
+        first, second = order
+        return [Plan(first, second, second), Plan(second, first, first)]
     return [
-        (here, a, b)
-        for k, here in enumerate(order)
-        for a, b in product(order[max(0, k - _BESIDE) : k][::-1], order[k + 1 : k + 1 + _BESIDE])
+        Plan(target, before, after)
+        for k, target in enumerate(order)
+        for before, after in product(
+            order[max(0, k - _BESIDE) : k][::-1], order[k + 1 : k + 1 + _BESIDE]
+        )
     ]
 
 
-def _nearest(plans: list[tuple[int, int, int]], days: np.ndarray) -> list[tuple[int, int, int]]:
+def _nearest(plans: list[Plan], days: np.ndarray) -> list[Plan]:
     """Return the plan of each date whose pairs are nearest."""
-    best: dict[int, tuple[int, int, int]] = {}
-    for plan in sorted(plans, key=lambda p: abs(days[p[2]] - days[p[1]])):
-        best.setdefault(plan[0], plan)
+    best: dict[int, Plan] = {}
+    for plan in sorted(plans, key=lambda p: abs(days[p.after] - days[p.before])):
+        best.setdefault(plan.target, plan)
     return list(best.values())
 
 
-def _lesson(pairs: Pairs, scaling: Scaling, here: int, a: int, b: int) -> Lesson | None:
+def _example(pairs: Pairs, scaling: Scaling, plan: Plan) -> Example | None:
     """Return a date predicted from one or two pairs; None if it is never clear when they are."""
-    near = sorted({a, b})
+    near, target = sorted({plan.before, plan.after}), plan.target
     whole = (slice(0, pairs.sharp.shape[2]), slice(0, pairs.sharp.shape[3]))
     base, images, valid = look(
         DateImages(
-            pairs.spectral[near], pairs.dense[[*near, here]], pairs.sharp[near], pairs.days[near],
-            float(pairs.days[here]),
+            pairs.spectral[near], pairs.dense[[*near, target]], pairs.sharp[near],
+            pairs.days[near], float(pairs.days[target]),
         ),
         ratios=pairs.ratios, state=pairs.state, scaling=scaling, part=whole,
     )  # fmt: skip
-    label, sharp = pairs.labels[here], pairs.sharp[here]
-    valid = valid & steps.paired(pairs.spectral[here], sharp, pairs.ratios[0])
+    label, sharp = pairs.labels[target], pairs.sharp[target]
+    valid = valid & steps.paired(pairs.spectral[target], sharp, pairs.ratios[0])
     valid &= np.isfinite(label).all(axis=0)
     if images is None:
         return None
     mean, spread = (v[:, None, None].astype(np.float32) for v in scaling.sharp)
-    known = scaling.components(np.where(valid, label, 0))
-    truth = _lasting(known, images, valid)
-    return Lesson(
+    components = scaling.components(np.where(valid, label, 0))
+    truth = _lasting(components, images, valid)
+    return Example(
         images=images, truth=truth, valid=valid, base=np.nan_to_num(base), state=pairs.state,
         ratio=pairs.ratios[1],
         sharp=np.nan_to_num((sharp - mean) / spread).astype(np.float32),
-        label=np.nan_to_num(label + scaling.spectra(truth - known)),
+        label=np.nan_to_num(label + scaling.spectra(truth - components)),
     )  # fmt: skip
 
 

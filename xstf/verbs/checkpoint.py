@@ -9,6 +9,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
+import xarray as xr
+
 from xstf import weights
 from xstf._method import Method, Net, Weights
 from xstf.tiles.engines import why_missing
@@ -60,7 +62,7 @@ class NetworkCubes:
         Labels of the bands that a sharpening network makes its bands of.
     """
 
-    cubes: tuple[object, ...]
+    cubes: tuple[xr.DataArray | xr.Dataset | None, ...]
     reading: Mapping[str, Any]
     bands: tuple[Hashable, ...]
     ratio: int = 1

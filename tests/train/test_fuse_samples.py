@@ -1,4 +1,4 @@
-"""Lessons of two image pairs: which predict which, and what the network makes of them."""
+"""Examples of two image pairs: which predict which, and what the network makes of them."""
 
 from __future__ import annotations
 
@@ -27,9 +27,14 @@ def cubes():
     return scene.fine.sel(band=bands), scene.coarse.sel(band=bands)
 
 
-def dates_of(lessons):
+def read(fine, coarse, record=RECORD, validation=None, **options):
+    options = fusion.FuseOptions(**options)
+    return fusion.read(fine, coarse, net=record.net, options=options, validation=validation)
+
+
+def dates_of(examples):
     """Return which fine dates predict which."""
-    return {(tuple(p.fine for p in lesson.pairs), lesson.wanted.fine) for lesson in lessons}
+    return {(tuple(p.fine for p in example.pairs), example.target.fine) for example in examples}
 
 
 def shaken():
@@ -42,39 +47,40 @@ def shaken():
 
 
 def test_every_two_predict_a_third(cubes):
-    read = fusion.read(*cubes, together=2)
-    (target,) = {lesson.wanted.fine for lesson in read.held}
-    assert dates_of(read.held) == {((target - 1, target + 1), target)}
+    made = read(*cubes)
+    (target,) = {example.target.fine for example in made.held_out}
+    assert dates_of(made.held_out) == {((target - 1, target + 1), target)}
     a, b, c = (i for i in range(4) if i != target)
-    assert dates_of(read.lessons) == {((a, b), c), ((a, c), b), ((b, c), a)}
+    assert dates_of(made.examples) == {((a, b), c), ((a, c), b), ((b, c), a)}
 
 
 def test_without_crossing_the_two_are_those_around(cubes):
     fine, coarse = cubes
-    read = fusion.read(fine, coarse, together=2, cross=False, validation=fine.time[3])
-    assert dates_of(read.lessons) == {((0, 2), 1)}
+    made = read(fine, coarse, cross=False, validation=fine.time[3])
+    assert dates_of(made.examples) == {((0, 2), 1)}
     # Outside of the others, a verb would predict from one.
-    assert dates_of(read.held) == {((2,), 3)}
+    assert dates_of(made.held_out) == {((2,), 3)}
 
 
 def test_three_pairs_hold_out_columns_and_two_teach_singly(cubes):
     fine, coarse = cubes
-    three = fusion.read(fine.isel(time=[0, 1, 3]), coarse, together=2)
-    assert three.said == "columns 48 and on"
-    assert dates_of(three.lessons) == {((0, 1), 2), ((0, 2), 1), ((1, 2), 0)}
-    assert dates_of(three.held) == dates_of(three.lessons)
-    two = fusion.read(fine.isel(time=[0, 3]), coarse, together=2)
-    assert dates_of(two.lessons) == {((0,), 1), ((1,), 0)}
+    three = read(fine.isel(time=[0, 1, 3]), coarse)
+    assert three.held_out_text == "columns 48 and on"
+    assert dates_of(three.examples) == {((0, 1), 2), ((0, 2), 1), ((1, 2), 0)}
+    assert dates_of(three.held_out) == dates_of(three.examples)
+    two = read(fine.isel(time=[0, 3]), coarse)
+    assert dates_of(two.examples) == {((0,), 1), ((1,), 0)}
     # With one of three held out by name, two are left.
-    named = fusion.read(fine.isel(time=[0, 1, 3]), coarse, together=2, validation=fine.time[1])
-    assert dates_of(named.lessons) == {((0,), 2), ((2,), 0)}
-    assert dates_of(named.held) == {((0, 2), 1)}
+    named = read(fine.isel(time=[0, 1, 3]), coarse, validation=fine.time[1])
+    assert dates_of(named.examples) == {((0,), 2), ((2,), 0)}
+    assert dates_of(named.held_out) == {((0, 2), 1)}
 
 
 def test_networks_that_learn_from_one_pair_do_so_as_before(cubes):
-    assert get_method("fuse", "edcstfn").net.learn_pairs == 1
-    lessons = fusion.read(*cubes).lessons
-    assert all(lesson.beside == () for lesson in lessons)
+    record = get_method("fuse", "edcstfn")
+    assert record.net.learn_pairs == 1
+    examples = read(*cubes, record).examples
+    assert all(len(example.pairs) == 1 for example in examples)
 
 
 @pytest.mark.parametrize("base", ["delta", "fine", "none"])
@@ -102,11 +108,11 @@ def test_a_patch_is_valid_where_all_its_images_are(cubes):
     holed = fine.fillna(0.1).copy(deep=True)
     for date, row in enumerate((2, 5, 8, 11)):
         holed[date, :, row] = np.nan
-    read = fusion.read(holed, coarse.fillna(0.1), together=2)
+    made = read(holed, coarse.fillna(0.1))
     scale = fusion.Scaling((0.0, 0.0), (1.0, 1.0), "delta")
-    lesson = read.lessons[0]
-    patch = fusion._patch(read, scale, lesson, 0, 0, 16)
-    gone = [(2, 5, 8, 11)[p.fine] for p in (*lesson.pairs, lesson.wanted)]
+    example = made.examples[0]
+    patch = fusion._patch(made, scale, example, 0, 0, 16)
+    gone = [(2, 5, 8, 11)[p.fine] for p in (*example.pairs, example.target)]
     assert np.flatnonzero(~patch["valid"].all(axis=(0, 2)).astype(bool)).tolist() == sorted(gone)
     assert patch["fine0"].shape == patch["coarse0"].shape == (2, 2, 16, 16)
     assert all(np.isfinite(v).all() for v in patch.values())
@@ -116,11 +122,13 @@ def test_the_weights_between_dates_are_learned_from_two_pairs_alone(cubes):
     fine, coarse = cubes
     for which, learned in (([0, 1, 2, 3], True), ([0, 3], False)):
         net = stf3dcnn.build(bands=2, width=8, depth=3)
-        course = fusion.course(RECORD, fine.isel(time=which), coarse)
+        task = fusion.training_task(
+            RECORD, fine.isel(time=which), coarse, options=fusion.FuseOptions()
+        )
         recipe = xstf.train.Recipe(patch=16, batch=2)
-        study = course.study(recipe, None)
+        supervision = task.supervise(recipe, None)
         torch.nn.init.normal_(net.layers[-1].weight)
-        loss, _ = study.learn(net, study.draw(np.random.default_rng(0)))
+        loss, _ = supervision.learn(net, supervision.draw(np.random.default_rng(0)))
         loss.backward()
         assert bool(net.layers[0].weight.grad[:, :, 0].any()) == learned
 

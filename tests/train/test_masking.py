@@ -1,4 +1,4 @@
-"""Pixels hidden for training: of those known, never all, as often as asked, in cloud shapes."""
+"""Pixels masked for training: some of the clear ones, as often as asked, in shapes of clouds."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy.ndimage import gaussian_filter
 
-from xstf.train.masking import _boxes, _cloud, _onto, _smooth, hide
+from xstf.train.masking import _boxes, _cloud, _moved_onto, _smooth, draw_mask
 
 NONE = np.zeros((0, 0, 0), bool)
 KINDS = ["real", "simulated", "boxes"]
@@ -36,11 +36,11 @@ def patch(time=6, side=24, share=0.8, seed=0):
 
 def samples(valid, number, seed=0, **arguments):
     rng = np.random.default_rng(seed)
-    return np.stack([hide(valid, rng, **arguments) for _ in range(number)])
+    return np.stack([draw_mask(valid, rng, **arguments) for _ in range(number)])
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_hidden_are_some_of_the_valid(kind):
+def test_masked_are_some_of_the_valid(kind):
     valid = patch()
     valid[2] = False
     before = valid.copy()
@@ -53,7 +53,7 @@ def test_hidden_are_some_of_the_valid(kind):
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_never_all_is_hidden(kind):
+def test_some_valid_pixels_are_never_masked(kind):
     for valid in (
         patch(1, 6),
         patch(2, 4, share=0.2),
@@ -69,14 +69,14 @@ def test_never_all_is_hidden(kind):
 
 
 @pytest.mark.parametrize("number", [0, 1])
-def test_with_one_pixel_or_none_nothing_is_hidden(number):
+def test_with_one_pixel_or_none_nothing_is_masked(number):
     valid = np.zeros((3, 4, 4), bool)
     valid.flat[:number] = True
     assert not samples(valid, 20, masks=NONE).any()
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_the_same_generator_hides_the_same(kind):
+def test_the_same_generator_masks_the_same(kind):
     valid = patch()
     one, two, other = (samples(valid, 5, seed, **kind_of(kind)) for seed in (1, 1, 2))
     np.testing.assert_array_equal(one, two)
@@ -97,14 +97,14 @@ def test_no_whole_dates_if_none_are_asked_for():
     assert (found.sum(axis=(2, 3)) < valid.sum(axis=(1, 2))).all()
 
 
-def test_a_date_with_little_to_hide_is_seldom_the_whole_one():
+def test_a_date_with_few_valid_pixels_is_seldom_the_whole_one():
     valid = np.ones((3, 20, 20), bool)
     valid[1].flat[4:] = False  # a hundredth of the others
     found = samples(valid, 200, masks=square(), whole_dates=(1, 0))
     assert found[:, [0, 2]].all(axis=(2, 3)).any(axis=1).mean() > 0.95
 
 
-def test_one_date_is_spared_if_two_are_to_go_and_two_there_are():
+def test_one_of_two_dates_is_left_if_two_are_to_go():
     found = samples(np.ones((2, 8, 8), bool), 50, masks=square(), whole_dates=(0, 1))
     assert (found.all(axis=(2, 3)).sum(axis=1) == 1).all()
 
@@ -116,7 +116,7 @@ def test_shapes_lie_on_one_to_all_dates():
     assert (numbers[1:] > 30).all()
 
 
-def test_some_holes_last():
+def test_some_gaps_last():
     """The same shape over neighbouring dates, in about a quarter of the samples."""
     found = samples(np.ones((6, 30, 30), bool), 400, masks=square(), whole_dates=(0, 0))
     same = (found[:, 1:] == found[:, :-1]).all(axis=(2, 3)) & found[:, 1:].any(axis=(2, 3))
@@ -144,12 +144,12 @@ def test_masks_are_turned_over_both_ways():
     assert len(lying) == 4
 
 
-def test_a_shape_falls_on_a_pixel_that_can_be_hidden():
+def test_a_shape_falls_on_a_pixel_that_can_be_masked():
     valid = np.zeros((25, 35), bool)
     valid[3, 33] = True
     rng = np.random.default_rng(0)
     for mask in (square()[0], square(40, 18)[0, :30], square()[0, 20:32, 25:60]):
-        assert all(_onto(mask, valid, rng)[3, 33] for _ in range(20))
+        assert all(_moved_onto(mask, valid, rng)[3, 33] for _ in range(20))
 
 
 def test_a_cloud_larger_than_the_patch_leaves_a_rim():
@@ -206,6 +206,6 @@ def test_boxes_ignore_masks():
         ({"masks": NONE, "whole_dates": (-0.1, 0.3)}, "two shares"),
     ],
 )
-def test_hide_refuses(arguments, message):
+def test_bad_arguments_are_refused(arguments, message):
     with pytest.raises(ValueError, match=message):
-        hide(patch(), np.random.default_rng(0), **arguments)
+        draw_mask(patch(), np.random.default_rng(0), **arguments)

@@ -14,12 +14,9 @@ from xstf import weights
 from xstf._method import Recipe
 from xstf.methods.lookup import get_method
 from xstf.numerics.degrade import degrade
-from xstf.scenes import series as _series
-from xstf.train import loop
-from xstf.train import sts as series
-from xstf.train import sts_samples as series_lessons
+from xstf.train import loop, sts, sts_samples
 
-SCENE = _series.hyperspectral_series(size=60, bands=40)
+SCENE = xstf.scenes.hyperspectral_series(size=60, bands=40)
 SIZES = {"width": 8, "depth": 1}
 QUICK = {"epochs": 2, "steps": 2, "patch": 24, "batch": 2, "sizes": SIZES, "device": "cpu"}
 
@@ -34,16 +31,17 @@ def fuse(scene, **call):
     return found.transpose("time", "band", "y", "x")
 
 
-def course_of(scene=SCENE, **options):
-    return series.course(
-        get_method("sts", "sts"), scene.spectral, scene.dense, spatial=scene.sharp, **options
-    )
+def task_of(scene=SCENE, validation=None, **options):
+    return sts.training_task(
+        get_method("sts", "sts"), scene.spectral, scene.dense, spatial=scene.sharp,
+        validation=validation, options=sts.StsOptions(**options),
+    )  # fmt: skip
 
 
-def lessons_of(scene=SCENE, **options):
+def examples_of(scene=SCENE, **options):
     """Return what is trained on and what is held out."""
-    study = course_of(scene, **options).study(Recipe(patch=24, batch=2), None)
-    return study.draw.args[0], study.score.args[0]
+    supervision = task_of(scene, **options).supervise(Recipe(patch=24, batch=2), None)
+    return supervision.draw.args[0], supervision.score.args[0]
 
 
 def curved(size=60, seed=0):
@@ -52,7 +50,7 @@ def curved(size=60, seed=0):
     Per pixel and date one state; bands that are linear in it, which the dense and the sharp cube
     have too, and bands that are its square: between two dates no straight line leads there.
     """
-    scene = _series.hyperspectral_series(size=size, bands=40)
+    scene = xstf.scenes.hyperspectral_series(size=size, bands=40)
     draw = np.random.default_rng(seed)
     place = (np.arange(size) + 0.5) / size
     waves = np.cos(np.pi * np.arange(6)[:, None] * place)
@@ -119,7 +117,7 @@ def test_the_verb_trains_on_its_own_cubes(monkeypatch):
     assert "mae" in found.attrs["stf_weights"]
 
 
-# --- the judge -----------------------------------------------------------------------------------
+# --- the score -----------------------------------------------------------------------------------
 
 
 class Still(torch.nn.Module):
@@ -137,36 +135,36 @@ class Still(torch.nn.Module):
 
 
 def test_the_worse_of_error_and_angle_on_the_worst_date_decides():
-    study = course_of().study(Recipe(patch=24), None)
-    held, scaling = study.score.args
+    supervision = task_of().supervise(Recipe(patch=24), None)
+    held, scaling = supervision.score.args
     cpu = torch.device("cpu")
-    still = study.score(Still(0.0), cpu)
+    still = supervision.score(Still(0.0), cpu)
     mean = np.mean([np.abs(h.base - h.label)[:, h.valid].mean() for h in held])
     assert still == pytest.approx(mean, rel=1e-5)
-    assert study.score(Still(0.5), cpu) > 1.5 * still
-    assert loop.validate(Still(0.5), study, cpu) == study.score(Still(0.5), cpu)
+    assert supervision.score(Still(0.5), cpu) > 1.5 * still
+    assert loop.validate(Still(0.5), supervision, cpu) == supervision.score(Still(0.5), cpu)
     # As far off on the other side of the truth on one date, and just as good on the other.
     worse = dataclasses.replace(held[0], label=held[0].base)
-    assert series._score([worse, held[1]], scaling, Still(0.01), cpu) > 10 * still
-    names = series._judge(held, scaling, Recipe(), Still(0.0), cpu)
+    assert sts._score([worse, held[1]], scaling, Still(0.01), cpu) > 10 * still
+    names = sts._held_out_errors(held, scaling, Recipe(), Still(0.0), cpu)
     assert names["errors"] == names["errors_linear"]
     assert names["errors"]["mae"] == pytest.approx(still, rel=1e-5)
 
 
-# --- lessons -------------------------------------------------------------------------------------
+# --- examples ------------------------------------------------------------------------------------
 
 
 def test_dates_between_pairs_are_predicted_from_those_around_them():
     days = np.array([0.0, 50, 100, 150])
-    plans = series_lessons._plans(days)
+    plans = sts_samples._plans(days)
     assert plans == [(1, 0, 2), (1, 0, 3), (2, 1, 3), (2, 0, 3)]
-    assert series_lessons._nearest(plans, days) == [(1, 0, 2), (2, 1, 3)]
-    assert series_lessons._plans(days[:2]) == [(0, 1, 1), (1, 0, 0)]
-    assert len(series_lessons._plans(days[:3])) == 1
+    assert sts_samples._nearest(plans, days) == [(1, 0, 2), (2, 1, 3)]
+    assert sts_samples._plans(days[:2]) == [(0, 1, 1), (1, 0, 0)]
+    assert len(sts_samples._plans(days[:3])) == 1
 
 
 def test_columns_are_held_out_of_all_dates():
-    train, held = lessons_of()
+    train, held = examples_of()
     assert [one.valid.shape for one in train] == [(60, 48)] * 4
     assert [one.valid.shape for one in held] == [(60, 12)] * 2
     assert all(one.valid.all() for one in (*train, *held))
@@ -174,19 +172,19 @@ def test_columns_are_held_out_of_all_dates():
 
 def test_named_dates_are_held_out_whole():
     date = SCENE.sharp.time.values[2]
-    train, held = lessons_of(validation=date)
+    train, held = examples_of(validation=date)
     assert len(train) == 2
     assert len(held) == 1
     assert {one.valid.shape for one in (*train, *held)} == {(60, 60)}
-    assert "dates 2021-07-19" in course_of(validation=date).held
+    assert "dates 2021-07-19" in task_of(validation=date).held_out_text
     for wrong in (SCENE.sharp.time.values[0], SCENE.dense.time.values[1], SCENE.sharp.time[1:3]):
         with pytest.raises(ValueError, match="some of .* and not all"):
-            course_of(validation=wrong)
+            task_of(validation=wrong)
 
 
 def test_labels_hold_what_dates_have_in_common():
     """The label is the date's own pair less what is linear in the images: unseen, and gone."""
-    train, _ = lessons_of()
+    train, _ = examples_of()
     for one in train:
         off = (one.truth - one.images["linear"])[:, one.valid]
         seen = one.images["dense"][:, one.valid]
@@ -195,9 +193,9 @@ def test_labels_hold_what_dates_have_in_common():
 
 
 def test_a_reduced_scale_has_the_spectral_cube_for_a_label():
-    train, held = lessons_of(scale="reduced")
+    train, held = examples_of(scale="reduced")
     assert [one.valid.shape for one in train] == [(18, 12)] * 4
-    assert course_of(scale="reduced").extra["scale"] == "reduced"
+    assert task_of(scale="reduced").extra["scale"] == "reduced"
     label, spectral = held[0].label, SCENE.spectral.values[1]
     here, beside = (
         np.corrcoef(label.ravel(), spectral[:, :18, 12 + n : 18 + n].ravel())[0, 1] for n in (0, 1)
@@ -216,7 +214,7 @@ def test_masked_pixels_teach_nothing():
     ]
     first, second = ([row["loss"] for row in r.history[1:]] for r in runs)
     assert first == second
-    train, _ = lessons_of(dataclasses.replace(SCENE, sharp=spoiled), spatial_mask=mask)
+    train, _ = examples_of(dataclasses.replace(SCENE, sharp=spoiled), spatial_mask=mask)
     assert not train[0].valid[:, :20].any()
     assert train[0].valid[:, 20:].all()
     assert all(np.isfinite(i).all() for i in (*train[0].images.values(), train[0].truth))
@@ -262,19 +260,19 @@ def test_kernels_are_chosen_by_sizes():
 
 
 @pytest.mark.parametrize(
-    ("options", "said"),
+    ("options", "words"),
     [
         ({"scale": "coarse"}, "scale must be"),
         ({"pair_tolerance": "1h", "dense": 3}, "two dates or more|no date in common"),
         ({"cross": False}, "no argument"),
     ],
 )
-def test_what_makes_no_sense_is_refused(options, said):
+def test_what_makes_no_sense_is_refused(options, words):
     scene = SCENE
     if "dense" in options:
         shifted = SCENE.dense.assign_coords(time=SCENE.dense.time + np.timedelta64(3, "h"))
         scene, options = dataclasses.replace(SCENE, dense=shifted), {"pair_tolerance": "1h"}
-    with pytest.raises((ValueError, TypeError), match=said):
+    with pytest.raises((ValueError, TypeError), match=words):
         fit(scene, **options)
 
 
@@ -284,12 +282,12 @@ def test_cubes_without_contrast_are_refused():
         fit(dataclasses.replace(SCENE, **flat))
 
 
-def test_a_lesson_that_is_never_clear_is_left_out():
+def test_an_example_that_is_never_clear_is_left_out():
     sharp = SCENE.sharp.copy(deep=True)
     sharp[0] = np.nan  # what is predicted from the first date alone teaches nothing
-    train, held = lessons_of(dataclasses.replace(SCENE, sharp=sharp))
+    train, held = examples_of(dataclasses.replace(SCENE, sharp=sharp))
     assert len(train) == 1
     assert len(held) == 1
     sharp[:, :, :, 48:] = np.nan
     with pytest.raises(ValueError, match="nothing that is held out is clear"):
-        course_of(dataclasses.replace(SCENE, sharp=sharp))
+        task_of(dataclasses.replace(SCENE, sharp=sharp))

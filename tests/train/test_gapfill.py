@@ -11,7 +11,7 @@ import xstf
 from xstf._method import Recipe
 from xstf.methods.lookup import get_method
 from xstf.train import gapfill as filling
-from xstf.train.task import turned
+from xstf.train.patches import turned
 
 QUICK = {"epochs": 2, "steps": 2, "patch": 20, "batch": 2, "device": "cpu", "prior": "linear"}
 BOTH = pytest.mark.parametrize("method", ["mts-vivit", "smts-vit"])
@@ -33,27 +33,33 @@ def losses_of(fitted):
     return [row["loss"] for row in fitted.history[1:]]
 
 
-def course_of(scene, method="mts-vivit", **options):
+def task_of(scene, method="mts-vivit", validation=None, **options):
     cubes = scene if method.startswith("smts") else scene[:1]
-    return filling.course(get_method("gapfill", method), *cubes, **{"prior": "linear"} | options)
+    options = filling.GapfillOptions(**{"prior": "linear"} | options)
+    record = get_method("gapfill", method)
+    return filling.training_task(record, *cubes, options=options, validation=validation)
 
 
-def batches(course, held=False, count=6):
-    """Return some samples of a course, to learn from or held out."""
-    study = course.study(Recipe(patch=20, batch=4), None)
-    if held:
-        return list(study.held())
+def sampler_of(*scene, **options):
+    return task_of(*scene, **options).supervise.args[0]
+
+
+def batches(task, held_out=False, count=6):
+    """Return some samples of a task, to learn from or held out."""
+    supervision = task.supervise(Recipe(patch=20, batch=4), None)
+    if held_out:
+        return list(supervision.held_out())
     rng = np.random.default_rng(5)
-    return [study.draw(rng) for _ in range(count)]
+    return [supervision.draw(rng) for _ in range(count)]
 
 
-def net_of(course, method="mts-vivit"):
+def net_of(task, method="mts-vivit"):
     """Return an untrained network whose weights were shaken."""
     from xstf.nets import vivit
 
     torch.manual_seed(0)
     sizes = get_method("gapfill", method).net.sizes
-    net = vivit.build(bands=len(course.bands), **sizes, **course.build)
+    net = vivit.build(bands=len(task.bands), **sizes, **task.build)
     with torch.no_grad():
         for parameter in net.parameters():
             parameter += 0.02 * torch.randn_like(parameter)
@@ -64,9 +70,9 @@ def net_of(course, method="mts-vivit"):
 
 
 @BOTH
-def test_samples_hide_what_they_ask_for(scene, method):
-    """Nothing that is asked for is shown; what is shown is the truth, and the prior is not."""
-    for batch in batches(course_of(scene, method)):
+def test_samples_mask_what_they_ask_for(scene, method):
+    """No target is an input; clear inputs are the truth, and the prior is not."""
+    for batch in batches(task_of(scene, method)):
         valid, cube = batch["valid"].bool(), batch["cube"]
         assert valid.any(dim=(1, 2, 3, 4)).all()
         assert cube[valid].isnan().all()
@@ -79,69 +85,69 @@ def test_samples_hide_what_they_ask_for(scene, method):
         assert (batch["weight"][~valid] <= 0.1 + 1e-6).all()
 
 
-def test_dates_held_out_are_asked_for_only_in_judging(scene):
+def test_held_out_dates_are_asked_for_only_in_validation(scene):
     cube = scene[0]
     wanted = cube.time.values[[3, 8, 9]]
-    course = course_of(scene, validation=wanted)
+    task = task_of(scene, validation=wanted)
     first = cube.time.values[0]
     year = (first - first.astype("datetime64[Y]")) / np.timedelta64(1, "D")
     held = torch.tensor((wanted - first) / np.timedelta64(1, "D") + year, dtype=torch.float32)
-    assert course.held == "3 of 15 dates"
+    assert task.held_out_text == "3 of 15 dates"
     seen = {False: 0, True: 0}
-    for judging in (False, True):
-        for batch in batches(course, judging):
+    for validating in (False, True):
+        for batch in batches(task, validating):
             ours = torch.isin(batch["days"], held)
-            assert ((batch["weight"].sum(dim=(2, 3, 4)) > 0) <= (ours == judging)).all()
-            seen[judging] += int(ours.sum())
+            assert ((batch["weight"].sum(dim=(2, 3, 4)) > 0) <= (ours == validating)).all()
+            seen[validating] += int(ours.sum())
     assert min(seen.values()) > 0  # they are seen in learning, too, as evidence
 
 
-def test_the_hidden_truth_of_a_held_date_teaches_nothing(scene):
-    """Nor does it move the scale: a date held out and hidden may hold anything."""
+def test_the_masked_truth_of_a_held_out_date_teaches_nothing(scene):
+    """Nor does it move the scale: a held-out date that is masked may have any values."""
     cube = scene[0]
     validation = cube.time.values[[3, 8]]
-    course = course_of(scene, validation=validation)
-    study = course.study(Recipe(patch=20, batch=4), None)
+    task = task_of(scene, validation=validation)
+    supervision = task.supervise(Recipe(patch=20, batch=4), None)
     first = cube.time.values[0]
     year = (first - first.astype("datetime64[Y]")) / np.timedelta64(1, "D")
     held = torch.tensor((validation - first) / np.timedelta64(1, "D") + year, dtype=torch.float32)
-    net = net_of(course)
+    net = net_of(task)
     poked_any = False
-    for batch in batches(course):
+    for batch in batches(task):
         spoiled = {k: v.clone() for k, v in batch.items()}
         dates = torch.isin(batch["days"], held)[:, :, None, None, None]
         hidden = dates & batch["cube"].isnan() & (batch["truth"] != 0)
         spoiled["truth"][hidden] += 3
         poked_any |= bool(hidden.any())
-        assert study.learn(net, batch)[0] == study.learn(net, spoiled)[0]
+        assert supervision.learn(net, batch)[0] == supervision.learn(net, spoiled)[0]
         elsewhere = batch["valid"].bool()
         spoiled["truth"][elsewhere] += 3
-        assert study.learn(net, batch)[0] != study.learn(net, spoiled)[0]
+        assert supervision.learn(net, batch)[0] != supervision.learn(net, spoiled)[0]
     assert poked_any
     spoiled = cube.copy(deep=True)
     spoiled[[3, 8]] *= 2
-    other = filling.course(get_method("gapfill", "mts-vivit"), spoiled, validation=validation)
-    assert (other.low, other.high) == (course.low, course.high)
+    other = task_of((spoiled,), validation=validation)
+    assert (other.low, other.high) == (task.low, task.high)
 
 
 def test_every_fifth_date_is_held_out(scene):
-    course = course_of(scene)
-    assert course.held == "3 of 15 dates"
-    assert course_of((scene[0].isel(time=[0, 3]),)).held == "1 of 2 dates"
+    task = task_of(scene)
+    assert task.held_out_text == "3 of 15 dates"
+    assert task_of((scene[0].isel(time=[0, 3]),)).held_out_text == "1 of 2 dates"
 
 
-def test_whole_dates_and_boxes_are_hidden(scene):
-    """A date that is clear in part is hidden wholly at times; boxes hide in patches."""
+def test_whole_dates_and_boxes_are_masked(scene):
+    """A date that is clear in part is masked wholly at times; boxes mask in patches."""
     whole = {}
     for boxes in (False, True):
         lost = 0
-        for batch in batches(course_of(scene, boxes=boxes), count=12):
+        for batch in batches(task_of(scene, boxes=boxes), count=12):
             shown = (~batch["cube"].isnan()).any(dim=2).float().mean(dim=(2, 3))
             true = (batch["truth"] != 0).any(dim=2).float().mean(dim=(2, 3))
             lost += int(((shown == 0) & (true > 0.9)).sum())
         whole[boxes] = lost
     assert min(whole.values()) > 0
-    first, second = (batches(course_of(scene, boxes=b))[0]["cube"].isnan() for b in (True, False))
+    first, second = (batches(task_of(scene, boxes=b))[0]["cube"].isnan() for b in (True, False))
     assert (first != second).any()
 
 
@@ -182,15 +188,15 @@ def test_unsorted_dates_are_sorted(scene):
 
 
 @BOTH
-def test_learning_pays_on_what_was_hidden(scene, method):
+def test_learning_pays_on_masked_pixels(scene, method):
     """A few steps on the same samples lower their loss."""
-    course = course_of(scene, method)
-    study = course.study(Recipe(patch=20, batch=8), None)
-    net, batch = net_of(course, method), study.draw(np.random.default_rng(0))
+    task = task_of(scene, method)
+    supervision = task.supervise(Recipe(patch=20, batch=8), None)
+    net, batch = net_of(task, method), supervision.draw(np.random.default_rng(0))
     optimiser = torch.optim.Adam(net.parameters(), lr=2e-3)
     losses = []
     for _ in range(12):
-        loss, _ = study.learn(net, batch)
+        loss, _ = supervision.learn(net, batch)
         optimiser.zero_grad()
         loss.backward()
         optimiser.step()
@@ -202,11 +208,11 @@ def test_learning_pays_on_what_was_hidden(scene, method):
 def test_the_untrained_network_is_its_prior_and_the_best_is_kept(scene):
     fitted = fit(scene, epochs=1, steps=1)
     assert fitted.scores["mae"] <= fitted.scores["mae_untrained"] == fitted.history[0]["mae"]
-    study = course_of(scene).study(Recipe(patch=20, batch=2), None)
+    supervision = task_of(scene).supervise(Recipe(patch=20, batch=2), None)
     off, count = 0.0, 0
-    for batch in study.held():
+    for batch in supervision.held_out():
         valid = batch["valid"].bool()
-        error = (batch["prior"] - batch["truth"]).abs() * study.span[:, None, None]
+        error = (batch["prior"] - batch["truth"]).abs() * supervision.span[:, None, None]
         off, count = off + float(error[valid].sum()), count + int(valid.sum())
     assert fitted.history[0]["mae"] == pytest.approx(off / count, rel=1e-4)
 
@@ -228,14 +234,14 @@ def test_the_manifest_says_what_inference_needs(scene):
 
 
 def test_deviations_cover_nine_tenths_of_what_was_held_out(scene):
-    course = course_of(scene)
+    task = task_of(scene)
     recipe = Recipe(patch=20, batch=4)
-    net = net_of(course)
-    judged = course.judge(recipe, net, torch.device("cpu"))
-    factor, gains = judged["std_factor"], judged["gains"]
+    net = net_of(task)
+    found = task.finish(recipe, net, torch.device("cpu"))
+    factor, gains = found["std_factor"], found["gains"]
     inside = count = 0
     with torch.inference_mode():
-        for batch in course.study(recipe, None).held():
+        for batch in task.supervise(recipe, None).held_out():
             change, variance = filling.forward(net, batch)
             seen = (~batch["cube"].isnan()).any(dim=4).any(dim=3)[..., None, None]
             change = change * torch.where(seen, *gains)
@@ -248,14 +254,14 @@ def test_deviations_cover_nine_tenths_of_what_was_held_out(scene):
 
 def test_gains_are_the_best_shares_of_the_changes(scene):
     """On what was held out, apart for dates with something seen and dates with nothing."""
-    course = course_of(scene)
-    recipe, net = Recipe(patch=20, batch=4), net_of(course)
-    gains = course.judge(recipe, net, torch.device("cpu"))["gains"]
+    task = task_of(scene)
+    recipe, net = Recipe(patch=20, batch=4), net_of(task)
+    gains = task.finish(recipe, net, torch.device("cpu"))["gains"]
     assert all(0 <= gain <= 1 for gain in gains)
     assert gains[0] < 1  # of a network that learned nothing
     off = np.zeros((2, 3))
     with torch.inference_mode():
-        for batch in course.study(recipe, None).held():
+        for batch in task.supervise(recipe, None).held_out():
             change, missed = filling.forward(net, batch)[0], batch["truth"] - batch["prior"]
             seen = (~batch["cube"].isnan()).any(dim=4).any(dim=3)[..., None, None]
             for n, dates in enumerate((seen, ~seen)):
@@ -278,22 +284,22 @@ def test_a_gain_is_between_nothing_and_all():
 
 @pytest.mark.parametrize("prior", ["harmonic", "eof"])
 def test_other_priors_are_corrected(scene, prior):
-    """The untrained error is the prior's own, which is told nothing of what is hidden."""
+    """The untrained error is the prior's own, which does not see the masked pixels."""
     fitted = fit(scene, prior=prior, epochs=1, steps=1)
     assert xstf.weights.load(fitted.checkpoint).manifest.base == prior
     linear = fit(scene, epochs=1, steps=1)
     assert fitted.scores["mae_untrained"] < linear.scores["mae_untrained"]
 
 
-def test_a_prior_is_settled_on_what_is_shown(scene):
-    """Whatever is hidden in one version of a scene moves other versions and not that one."""
+def test_a_prior_is_settled_on_what_is_not_masked(scene):
+    """The masked pixels of one version of a scene move other versions and not that one."""
     cube = scene[0]
-    plan = course_of(scene, prior="eof").study.args[0]
-    hidden = plan.versions[0][0].hidden
-    assert 0.02 < hidden.mean() < 0.5
-    spoiled = cube.copy(data=np.where(hidden[:, None], 0.9 + cube.values, cube.values))
-    again = course_of((spoiled,), prior="eof").study.args[0].versions[0]
-    same, moved = ((plan.versions[0][n].state["mean"], again[n].state["mean"]) for n in (0, 1))
+    sampler = sampler_of(scene, prior="eof")
+    masked = sampler.versions[0][0].masked
+    assert 0.02 < masked.mean() < 0.5
+    spoiled = cube.copy(data=np.where(masked[:, None], 0.9 + cube.values, cube.values))
+    again = sampler_of((spoiled,), prior="eof").versions[0]
+    same, moved = ((sampler.versions[0][n].state["mean"], again[n].state["mean"]) for n in (0, 1))
     np.testing.assert_array_equal(*same)
     assert np.abs(np.subtract(*moved)).max() > 0.01
 

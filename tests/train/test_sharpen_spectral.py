@@ -124,8 +124,8 @@ def test_masked_pixels_teach_nothing():
     mask = xr.zeros_like(SPECTRAL[0], bool)
     mask[:, :4] = True
     spoiled = SPECTRAL.where(~mask, 0.9)
-    known = {"mask": mask.drop_vars("band", errors="ignore"), "psf": 1.0, "register": False}
-    first, second = (fit(s, **known) for s in (SPECTRAL, spoiled))
+    options = {"mask": mask.drop_vars("band", errors="ignore"), "psf": 1.0, "register": False}
+    first, second = (fit(s, **options) for s in (SPECTRAL, spoiled))
     assert losses(first) == losses(second)
     bare = fit(spoiled, psf=1.0, register=False)
     assert losses(bare) != losses(first)
@@ -141,7 +141,7 @@ def test_lazy_cubes_teach_the_same():
 def test_a_shift_between_the_cubes_is_taken_out():
     moved = SPATIAL.copy(data=np.roll(SPATIAL.values, 2, axis=2))
     with_it, without = (
-        fit(SPECTRAL, moved, register=known).scores["mae_untrained"] for known in (True, False)
+        fit(SPECTRAL, moved, register=moves).scores["mae_untrained"] for moves in (True, False)
     )
     assert with_it < 0.8 * without
 
@@ -182,9 +182,10 @@ def test_what_cannot_teach_says_so(cubes, options, words):
         fit(*cubes, **options)
 
 
-def test_bands_of_the_course_are_named():
-    course = sharpening.course(RECORD, SPECTRAL, SPATIAL)
-    assert course.bands == tuple(str(b) for b in SPECTRAL.band.values)
-    assert course.extra["guides"] == [str(b) for b in SPATIAL.band.values]
-    assert course.build == {"guide_bands": 6}
-    assert course.ratio == 4
+def test_bands_of_the_task_are_named():
+    options = sharpening.SharpenOptions()
+    task = sharpening.training_task(RECORD, SPECTRAL, SPATIAL, options=options)
+    assert task.bands == tuple(str(b) for b in SPECTRAL.band.values)
+    assert task.extra["guides"] == [str(b) for b in SPATIAL.band.values]
+    assert task.build == {"guide_bands": 6}
+    assert task.ratio == 4

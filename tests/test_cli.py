@@ -92,13 +92,14 @@ def test_evaluate_gapfill_prints_a_table(tmp_path, capsys):
     assert all(word in printed for word in words)
 
 
-def test_sharpen_writes_what_the_function_gives(tmp_path):
+@pytest.mark.parametrize("command", ["sharpen_spectral", "sharpen"])
+def test_sharpen_writes_what_the_function_gives(tmp_path, command):
     spectral, spatial, _ = xstf.testing.bands()
     spectral.to_netcdf(tmp_path / "spectral.nc")
     spatial.to_netcdf(tmp_path / "spatial.nc")
     out = tmp_path / "out.nc"
     inputs = [str(tmp_path / f"{name}.nc") for name in ("spectral", "spatial")]
-    assert main(["sharpen", *inputs, "-o", str(out), "--method", "fuse", "--psf", "1.0"]) == 0
+    assert main([command, *inputs, "-o", str(out), "--method", "fuse", "--psf", "1.0"]) == 0
     want = spectral.stf.sharpen_spectral(spatial, method="fuse", psf=1.0)
     with xr.open_dataarray(out, decode_coords="all") as back:
         np.testing.assert_allclose(back, want, rtol=1e-4, atol=1e-5)

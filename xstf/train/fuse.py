@@ -160,9 +160,7 @@ def read(
 
 def _in_memory(array: Array) -> Array:
     """Return a lazy array in memory if it is small: patches are read from it often."""
-    small = 4 * np.prod(array.shape) <= _IN_MEMORY
-    found: Array = read_now(array) if small else array
-    return found
+    return read_now(array) if 4 * np.prod(array.shape) <= _IN_MEMORY else array
 
 
 def percentiles(cubes: TrainingCubes) -> tuple[tuple[float, ...], tuple[float, ...]]:

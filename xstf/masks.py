@@ -7,9 +7,8 @@ dask out.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -104,7 +103,7 @@ def scl(
     >>> masks.scl(band, classes=["snow"], dilate=1).values
     array([[False, False,  True,  True,  True]])
     """
-    numbers = [SCL[name] for name in _known(classes, SCL, "SCL")]
+    numbers = [SCL[name] for name in _class_names(classes, SCL, "SCL")]
     chosen = np.isin(np.arange(len(SCL)), numbers)
     return _decoded(scl, partial(_lookup, table=chosen, what="SCL"), dilate, "SCL")
 
@@ -149,7 +148,7 @@ def fmask(
     >>> masks.fmask(band, classes=["aerosol_high"]).values
     array([[False, False, False, False,  True,  True]])
     """
-    chosen = [FMASK[name] for name in _known(classes, FMASK, "Fmask")]
+    chosen = [FMASK[name] for name in _class_names(classes, FMASK, "Fmask")]
     numbers = np.arange(256)
     table = numbers == FMASK_FILL
     for bits, wanted in chosen:
@@ -197,12 +196,12 @@ def qa_pixel(
     array([[False, False, False,  True, False]])
     """
     numbers = np.arange(65536)
-    bits = sum(1 << QA_PIXEL[name] for name in _known(classes, QA_PIXEL, "QA_PIXEL"))
+    bits = sum(1 << QA_PIXEL[name] for name in _class_names(classes, QA_PIXEL, "QA_PIXEL"))
     table = numbers & bits != 0
     return _decoded(qa_pixel, partial(_lookup, table=table, what="QA_PIXEL"), dilate, "QA_PIXEL")
 
 
-def _known(classes: Sequence[str], table: dict[str, Any], what: str) -> list[str]:
+def _class_names(classes: Sequence[str], table: Mapping[str, object], what: str) -> list[str]:
     """Return the names of classes as a list, or say which ones there are."""
     names = [classes] if isinstance(classes, str) else list(classes)
     unknown = [name for name in names if name not in table]

@@ -26,8 +26,7 @@ array([0.01, 0.01])
 
 from __future__ import annotations
 
-from collections.abc import Hashable
-from typing import Any
+from collections.abc import Callable, Hashable
 
 import numpy as np
 import xarray as xr
@@ -337,12 +336,15 @@ def _quantile_span(values: np.ndarray, *, axes: int) -> np.ndarray:
     return spans
 
 
-def _over_tiles(kernel: Any, data: Any, depth: int) -> Any:
+def _over_tiles(
+    kernel: Callable[[np.ndarray], np.ndarray], data: np.ndarray, depth: int
+) -> np.ndarray:
     """Return ``kernel(data)``, tile by tile if the data are lazy."""
     if not hasattr(data, "map_overlap"):
         return kernel(data)
     reach = {data.ndim - 2: depth, data.ndim - 1: depth}
-    return data.map_overlap(kernel, depth=reach, boundary="none", dtype=np.float64)
+    tiled: np.ndarray = data.map_overlap(kernel, depth=reach, boundary="none", dtype=np.float64)
+    return tiled
 
 
 def _ssim_map(both: np.ndarray) -> np.ndarray:

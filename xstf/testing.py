@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
 
 import dask.config
 import dask.local
 import numpy as np
 import xarray as xr
+from dask.typing import Key
 
 from xstf import scenes
 
@@ -70,7 +70,7 @@ def raise_if_dask_computes(*, most: int = 0) -> Iterator[None]:
     """
     count = 0
 
-    def counting(dsk: Any, keys: Any, **options: Any) -> Any:
+    def counting(dsk: Mapping[Key, object], keys: Sequence[Key] | Key, **options: object) -> object:
         nonlocal count
         count += 1
         if count > most:

@@ -8,13 +8,11 @@ import sys
 from pathlib import Path
 from typing import Any, TypeAlias
 
-import xarray as xr
-
 from xstf import files
 from xstf.cli.tables import sizes
+from xstf.cubes.arrays import Labelled
 
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
-CubeLike: TypeAlias = xr.DataArray | xr.Dataset
 
 CUBE_HELP = ".nc, .zarr, or a folder of dated GeoTIFFs"
 
@@ -56,7 +54,7 @@ def add_pair(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--coarse-resolution", type=float)
 
 
-def open_pair(arguments: argparse.Namespace, chunks: int | None) -> tuple[CubeLike, CubeLike]:
+def open_pair(arguments: argparse.Namespace, chunks: int | None) -> tuple[Labelled, Labelled]:
     """Return the cubes of :func:`add_pair`."""
     fine = files.open_cube(arguments.fine, variable=arguments.variable, chunks=chunks)
     coarse = files.open_cube(arguments.coarse, variable=arguments.variable, chunks=chunks)
@@ -72,7 +70,7 @@ def add_gaps(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--mask", help="boolean variable of the cube's file, true = not usable")
 
 
-def open_gaps(arguments: argparse.Namespace, chunks: int | None) -> tuple[CubeLike, dict[str, Any]]:
+def open_gaps(arguments: argparse.Namespace, chunks: int | None) -> tuple[Labelled, dict[str, Any]]:
     """Return the cube of :func:`add_gaps`, and the arguments that its other files give."""
     cube = files.open_cube(arguments.cube, variable=arguments.variable, chunks=chunks)
     options: dict[str, Any] = {}
@@ -99,7 +97,7 @@ def read_params(pairs: list[str]) -> dict[str, Any]:
     return params
 
 
-def save(cube: CubeLike, out: Path) -> None:
+def save(cube: Labelled, out: Path) -> None:
     """Write a cube; report its sizes on stderr."""
     files.save_cube(cube, out)
     report(f"{sizes(cube)} → {out}")

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
 
+from xstf.cubes.pairs import DateLike
 from xstf.cubes.read import Cube, read_cube
 from xstf.numerics.normal import Z90
 
@@ -21,7 +22,7 @@ _ACCENT, _INK, _FAINT = "#20808d", "0.15", "0.72"
 
 
 def quicklook(
-    cube: xr.DataArray | xr.Dataset, *, bands: Sequence[Any] | None = None, most: int = 8
+    cube: xr.DataArray | xr.Dataset, *, bands: Sequence[Hashable] | None = None, most: int = 8
 ) -> Figure:
     """Return a figure with one colour picture a date, stretched alike.
 
@@ -54,7 +55,7 @@ def compare(
     truth: xr.DataArray,
     estimates: dict[str, xr.DataArray],
     *,
-    bands: Sequence[Any] | None = None,
+    bands: Sequence[Hashable] | None = None,
     before: xr.DataArray | None = None,
     coarse: xr.DataArray | None = None,
 ) -> Figure:
@@ -102,7 +103,7 @@ def compare(
 
 
 def gaps(
-    cube: xr.DataArray | xr.Dataset, *, bands: Sequence[Any] | None = None, most: int = 4
+    cube: xr.DataArray | xr.Dataset, *, bands: Sequence[Hashable] | None = None, most: int = 4
 ) -> Figure:
     """Return a figure of what a cube misses: by date, by pixel, and in pictures of some dates.
 
@@ -149,7 +150,7 @@ def series(
     std: xr.DataArray | None = None,
     truth: xr.DataArray | xr.Dataset | None = None,
     at: Mapping[str, float] | None = None,
-    bands: Sequence[Any] | None = None,
+    bands: Sequence[Hashable] | None = None,
 ) -> Figure:
     """Return a figure of one pixel through time: what was observed, what it was filled with.
 
@@ -186,8 +187,8 @@ def before_after(
     filled: xr.DataArray | xr.Dataset,
     truth: xr.DataArray | xr.Dataset | None = None,
     *,
-    time: Any = None,
-    bands: Sequence[Any] | None = None,
+    time: DateLike | None = None,
+    bands: Sequence[Hashable] | None = None,
 ) -> Figure:
     """Return a figure of dates before and after their gaps were filled, beside the truth.
 
@@ -224,7 +225,7 @@ def before_after(
     return figure
 
 
-def _pick_bands(have: tuple[Any, ...], wanted: Sequence[Any] | None) -> list[int]:
+def _pick_bands(have: tuple[Hashable, ...], wanted: Sequence[Hashable] | None) -> list[int]:
     if wanted is not None:
         missing = [b for b in wanted if b not in have]
         if missing or len(wanted) not in (1, 3):
@@ -235,7 +236,7 @@ def _pick_bands(have: tuple[Any, ...], wanted: Sequence[Any] | None) -> list[int
     return [len(have) - 1 - i for i in range(3)] if len(have) >= 3 else [0]
 
 
-def _picture(image: Any, bands: list[int]) -> np.ndarray:
+def _picture(image: np.ndarray, bands: list[int]) -> np.ndarray:
     """Return ``(y, x)`` or ``(y, x, 3)`` of an image ``(band, y, x)``."""
     picture = np.moveaxis(np.asarray(image)[bands], 0, -1).astype(np.float64)
     return picture if len(bands) == 3 else picture[..., 0]
@@ -306,7 +307,7 @@ def _times(cube: Cube) -> np.ndarray:
 
 
 def _at(
-    cube: Cube, at: Mapping[str, float] | None, bands: Sequence[Any]
+    cube: Cube, at: Mapping[str, float] | None, bands: Sequence[Hashable]
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the dates and the values (time, band) of a pixel."""
     missing = [b for b in bands if b not in cube.bands]

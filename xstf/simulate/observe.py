@@ -13,6 +13,7 @@ import numpy as np
 import xarray as xr
 from scipy.ndimage import gaussian_filter
 
+from xstf.cubes.pairs import DateLike
 from xstf.cubes.read import NODATA, find_dim, nodata_of
 from xstf.numerics.psf import sigma_of
 from xstf.simulate.parcels import smooth_noise
@@ -143,7 +144,7 @@ def transplant_mask(
     regime: Regime = "partial",
     days: float = 25.0,
     share: tuple[float, float] = (0.2, 0.8),
-    dates: int | Sequence[Any] | None = None,
+    dates: int | DateLike | Sequence[int] | None = None,
     seed: int = 0,
 ) -> tuple[xr.DataArray, xr.DataArray]:
     """Return the cube with known pixels hidden in the shape of its real gaps, and which they are.

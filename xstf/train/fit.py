@@ -17,11 +17,12 @@ from torch import nn
 from xstf import weights
 from xstf._method import TASKS, Method, Net, Recipe, Task
 from xstf._version import __version__
+from xstf.cubes.arrays import Labelled
 from xstf.cubes.pairs import DateLike
 from xstf.methods.lookup import get_method, method_names
 from xstf.tiles.engines import make_runner
 from xstf.train import fuse, gapfill, loop, sharpen_spectral, sts
-from xstf.train.task import Batch, CubeLike, TrainingTask
+from xstf.train.task import Batch, TrainingTask
 from xstf.weights.running import device_of
 
 # An autoencoder for a loss of features is trained for so many steps of so many patches.
@@ -95,7 +96,7 @@ class Fitted:
 
 def fit(
     method: str | Method,
-    *cubes: CubeLike | Sequence[CubeLike] | None,
+    *cubes: Labelled | Sequence[Labelled] | None,
     out: str | Path | None = None,
     recipe: RecipeLike = "auto",
     sizes: Mapping[str, object] | None = None,
@@ -268,7 +269,7 @@ def _arguments(
 
 def _training_task(
     record: Method,
-    cubes: tuple[CubeLike | Sequence[CubeLike] | None, ...],
+    cubes: tuple[Labelled | Sequence[Labelled] | None, ...],
     mask: xr.DataArray | Sequence[xr.DataArray] | None,
     validation: DateLike | None,
     reading: Mapping[str, object],

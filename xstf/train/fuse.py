@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from xstf._method import Method, Net, Recipe, network
 from xstf.align.fuse import align_fuse
-from xstf.cubes.arrays import Array
+from xstf.cubes.arrays import Array, Labelled
 from xstf.cubes.pairs import DateLike, Pair
 from xstf.methods.fuse._network import Images
 from xstf.numerics.upsample import upsample
@@ -22,7 +22,7 @@ from xstf.tiles.run import clean_block
 from xstf.train import losses, patches
 from xstf.train.fuse_samples import Combining, Example, split
 from xstf.train.patches import CLEAR, TRIES, Patch, fitting_side, read_now
-from xstf.train.task import Batch, CubeLike, Supervision, TrainingTask
+from xstf.train.task import Batch, Supervision, TrainingTask
 
 _HELD_PATCHES = 24
 _IN_MEMORY = 1 << 30  # bytes; larger cubes are read patch by patch
@@ -104,8 +104,8 @@ class TrainingCubes:
 
 def training_task(
     record: Method,
-    fine: CubeLike,
-    coarse: CubeLike,
+    fine: Labelled,
+    coarse: Labelled,
     *,
     options: FuseOptions,
     mask: xr.DataArray | None = None,
@@ -124,8 +124,8 @@ def training_task(
 
 
 def read(
-    fine: CubeLike,
-    coarse: CubeLike,
+    fine: Labelled,
+    coarse: Labelled,
     *,
     net: Net,
     options: FuseOptions,

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 
 from xstf._method import Method, Net, Recipe, network
 from xstf.align.gapfill import GapfillCubes, align_gapfill
+from xstf.cubes.arrays import Labelled
 from xstf.cubes.pairs import DateLike
 from xstf.methods.gapfill._prior import PRIORS, Prior, fewest
 from xstf.methods.gapfill._video import forward
@@ -24,7 +25,7 @@ from xstf.tiles.run import clean_block
 from xstf.train import losses
 from xstf.train.gapfill_samples import Sampler, Scale, Scene, draw
 from xstf.train.patches import days_of, fitting_side, read_now, steps_to_cover
-from xstf.train.task import Batch, CubeLike, Supervision, TrainingTask
+from xstf.train.task import Batch, Supervision, TrainingTask
 
 _DATES = 6  # of a window that the network sees at once
 _HELD_EVERY = 5  # of the dates one is held out
@@ -35,8 +36,8 @@ _SPAN = 4.0  # standard deviations that most of a band lies within
 _MASKS = 200  # real shapes of clouds that are kept at most
 _SAMPLED = 2_000_000
 
-OneOrMore: TypeAlias = CubeLike | Sequence[CubeLike]
-Labelled = TypeVar("Labelled", bound=CubeLike)
+OneOrMore: TypeAlias = Labelled | Sequence[Labelled]
+Given = TypeVar("Given", bound=Labelled)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -161,8 +162,8 @@ def _align(
 
 
 def _one_each(
-    given: Labelled | Sequence[Labelled] | None, several: bool, count: int
-) -> Sequence[Labelled | None]:
+    given: Given | Sequence[Given] | None, several: bool, count: int
+) -> Sequence[Given | None]:
     """Return what goes with each cube; raise where there are several and not as many of it."""
     if given is None:
         return [None] * count

@@ -14,6 +14,7 @@ from torch import Tensor, nn
 
 from xstf._method import Method, Net, Recipe, network
 from xstf.align.sharpen_spectral import SharpenCubes, align_sharpen
+from xstf.cubes.arrays import Labelled
 from xstf.cubes.pairs import DateLike
 from xstf.numerics.degrade import degrade, register
 from xstf.numerics.response import locate
@@ -22,7 +23,7 @@ from xstf.tiles.run import clean_block, compute_now
 from xstf.tiles.samples import whole_cells
 from xstf.train import losses, patches
 from xstf.train.patches import CLEAR, TRIES, Patch, days_of, fitting_side, steps_to_cover
-from xstf.train.task import Batch, CubeLike, Supervision, TrainingTask
+from xstf.train.task import Batch, Supervision, TrainingTask
 
 _STRIPE = 0.2  # of the rows, held out where there is one date
 _HELD_SIDE, _HELD_PATCHES = 64, 24
@@ -81,8 +82,8 @@ class Linear:
 
 def training_task(
     record: Method,
-    spectral: CubeLike,
-    spatial: CubeLike,
+    spectral: Labelled,
+    spatial: Labelled,
     *,
     options: SharpenOptions,
     mask: xr.DataArray | None = None,

@@ -19,13 +19,14 @@ from torch import Tensor, nn
 
 from xstf._method import Method, Recipe
 from xstf.align.sts import align_sts
+from xstf.cubes.arrays import Labelled
 from xstf.cubes.pairs import DateLike
 from xstf.methods.sts.sts.network import NAMES, Scaling, agreeing
 from xstf.nets.sts import Fused, balance
 from xstf.train import patches
 from xstf.train.patches import CLEAR, TRIES, Patch, fitting_side, steps_to_cover
 from xstf.train.sts_samples import Example, Scale, Split, read, split
-from xstf.train.task import Batch, CubeLike, Supervision, TrainingTask
+from xstf.train.task import Batch, Supervision, TrainingTask
 
 _NO_ERROR = 1e-9  # below this an error is rounding
 
@@ -55,10 +56,10 @@ class StsOptions:
 
 def training_task(
     record: Method,
-    spectral: CubeLike,
-    dense: CubeLike,
+    spectral: Labelled,
+    dense: Labelled,
     *,
-    spatial: CubeLike,
+    spatial: Labelled,
     options: StsOptions,
     mask: xr.DataArray | None = None,
     validation: DateLike | None = None,

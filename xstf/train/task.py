@@ -8,13 +8,11 @@ from typing import Any, TypeAlias
 
 import numpy as np
 import torch
-import xarray as xr
 from torch import Tensor, nn
 
 from xstf._method import Recipe
 
 Batch: TypeAlias = dict[str, Tensor]
-CubeLike: TypeAlias = xr.DataArray | xr.Dataset
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""Checkpoints of networks: safetensors files that say themselves how they are to be used.
+"""Checkpoints of networks: safetensors files that hold all that their use needs.
 
 A checkpoint holds the weights and a :class:`Manifest`: the method, the sizes of the network, the
 bands and their scaling, what it was trained on and under which licence, and how well it did. Both
@@ -44,7 +44,7 @@ _FOREIGN = {
 
 @dataclass(frozen=True, eq=False)
 class Checkpoint:
-    """Weights, and what is to be known of them.
+    """Weights, and their manifest.
 
     Parameters
     ----------
@@ -148,7 +148,7 @@ def fill(module: nn.Module, checkpoint: Checkpoint) -> None:
 
 
 def describe(path: str | Path) -> str:
-    """Return lines of text that say what is in a checkpoint."""
+    """Return the content of a checkpoint in lines of text."""
     path = Path(path)
     checkpoint = load(path)
     m, tensors = checkpoint.manifest, checkpoint.tensors.values()
@@ -160,9 +160,9 @@ def describe(path: str | Path) -> str:
         "base": m.base,
         "ratio": f"{m.ratio:g}",
         "patch": f"{m.patch} pixels",
-        "sensors": m.sensors or "not said",
-        "data": m.data or "not said",
-        "licence": m.licence or "not said",
+        "sensors": m.sensors or "not stated",
+        "data": m.data or "not stated",
+        "licence": m.licence or "not stated",
         "scores": _listed({k: f"{v:.6g}" for k, v in m.scores.items()}),
         "extra": _listed(m.extra),
         "weights": f"{sum(t.numel() for t in tensors):,} in {len(tensors)} tensors",
@@ -181,7 +181,9 @@ def find(name: str) -> Path | None:
     return _BUNDLED / f"{name}{_SUFFIX}" if name in bundled() else None
 
 
-def save_state(path: str | Path, tensors: Mapping[str, Tensor], notes: dict[str, Any]) -> Path:
+def save_state(
+    path: str | Path, tensors: Mapping[str, Tensor], notes: Mapping[str, object]
+) -> Path:
     """Write the state of a training and return its path; the file is there whole or not at all.
 
     Parameters
@@ -206,7 +208,7 @@ def save_state(path: str | Path, tensors: Mapping[str, Tensor], notes: dict[str,
     OSError
         The place cannot be written to.
     """
-    return _write(_checked_path(path), _pack(tensors, _STATE, json.dumps(notes)))
+    return _write(_checked_path(path), _pack(tensors, _STATE, json.dumps(dict(notes))))
 
 
 def load_state(path: str | Path) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -374,5 +376,5 @@ def _some(names: list[str]) -> str:
     return shown + (", …" if len(names) > _NAMED else "")
 
 
-def _listed(values: Mapping[str, Any]) -> str:
+def _listed(values: Mapping[str, object]) -> str:
     return ", ".join(f"{key} {value}" for key, value in values.items()) or "none"

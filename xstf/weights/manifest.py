@@ -1,11 +1,11 @@
-"""The manifest of a checkpoint: what is to be known of weights in order to use them."""
+"""The manifest of a checkpoint: what one must know of weights in order to use them."""
 
 from __future__ import annotations
 
 import json
 import math
 from dataclasses import dataclass, field, fields
-from typing import Any
+from typing import Any, SupportsFloat
 
 from xstf._version import __version__
 
@@ -14,7 +14,7 @@ _MAY_BE_EMPTY = frozenset({"sensors", "data", "licence"})
 
 @dataclass(frozen=True, kw_only=True)
 class Manifest:
-    """What is to be known of a checkpoint in order to use it.
+    """What one must know of a checkpoint in order to use it.
 
     Parameters
     ----------
@@ -23,8 +23,7 @@ class Manifest:
     bands
         Labels of the bands, as text, in the order of the weights.
     sizes
-        What the network's ``build`` was called with besides the bands; JSON values (tuples
-        become lists).
+        Arguments of the network's ``build`` besides the bands; JSON values (tuples become lists).
     low, high
         Of each band: ``scaled = (value - low) / (high - low)``, in the data's units.
     base
@@ -36,7 +35,7 @@ class Manifest:
     extra
         The method's own further JSON values.
     sensors, data, licence
-        What measured the training data, what they were, and the licence they are under.
+        Sensors of the training data, what they were, and the licence they are under.
     scores
         Finite results of the validation, by the metric's name; leave out what has no value.
     version
@@ -86,7 +85,7 @@ class Manifest:
         _check_table("scores", self.scores)
         self._set("scores", {k: _number(f"score {k!r}", v) for k, v in self.scores.items()})
 
-    def _set(self, name: str, value: Any) -> None:
+    def _set(self, name: str, value: object) -> None:
         object.__setattr__(self, name, value)
 
     def _check_scaling(self) -> None:
@@ -116,14 +115,14 @@ def read_manifest(text: str) -> Manifest:
     return Manifest(**values)
 
 
-def _check_text(name: str, value: Any, may_be_empty: bool) -> None:
+def _check_text(name: str, value: object, may_be_empty: bool) -> None:
     if not isinstance(value, str):
         raise TypeError(f"{name} must be text, not {type(value).__name__}")
     if not value and not may_be_empty:
         raise ValueError(f"{name} is empty")
 
 
-def _texts(name: str, values: Any) -> tuple[str, ...]:
+def _texts(name: str, values: object) -> tuple[str, ...]:
     if not isinstance(values, (tuple, list)):
         raise TypeError(f"{name} must be a tuple of text, not {type(values).__name__}")
     for value in values:
@@ -133,9 +132,9 @@ def _texts(name: str, values: Any) -> tuple[str, ...]:
     return tuple(values)
 
 
-def _number(name: str, value: Any) -> float:
+def _number(name: str, value: object) -> float:
     # JSON has numbers only; numpy's have a __float__ too.
-    if isinstance(value, (str, bool)) or not hasattr(value, "__float__"):
+    if isinstance(value, (str, bool)) or not isinstance(value, SupportsFloat):
         raise TypeError(f"{name} must be a number, not {type(value).__name__}")
     number = float(value)
     if not math.isfinite(number):
@@ -143,7 +142,7 @@ def _number(name: str, value: Any) -> float:
     return number
 
 
-def _numbers(name: str, values: Any, count: int) -> tuple[float, ...]:
+def _numbers(name: str, values: object, count: int) -> tuple[float, ...]:
     if not isinstance(values, (tuple, list)):
         raise TypeError(f"{name} must be a tuple of numbers, not {type(values).__name__}")
     if len(values) != count:
@@ -151,14 +150,14 @@ def _numbers(name: str, values: Any, count: int) -> tuple[float, ...]:
     return tuple(_number(name, value) for value in values)
 
 
-def _check_table(name: str, values: Any) -> None:
+def _check_table(name: str, values: object) -> None:
     if not isinstance(values, dict):
         raise TypeError(f"{name} must be a dict, not {type(values).__name__}")
     if not all(isinstance(key, str) for key in values):
         raise TypeError(f"the keys of {name} must be text, not {list(values)}")
 
 
-def _plain(name: str, values: Any) -> dict[str, Any]:
+def _plain(name: str, values: object) -> dict[str, Any]:
     """Return a table as JSON gives it back, so that a manifest equals itself after loading."""
     _check_table(name, values)
     try:

@@ -7,29 +7,37 @@ import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
 from xstf._method import NetworkCall, Weights
 from xstf.numerics.lattice import Lattice, Window
 from xstf.weights import checkpoint as files
+from xstf.weights.manifest import Manifest
+
+if TYPE_CHECKING:
+    import torch
+    from torch import nn
+
+# A checkpoint (bytes by their address; a file by path, time and size), its network, its device.
+Key: TypeAlias = tuple[int | tuple[str, int, int], str, str]
 
 # Networks kept in memory between tiles, the latest last.
 _KEPT = 4
-_LOADED: dict[Any, tuple[Any, Any, Any]] = {}
+_LOADED: dict[Key, tuple[str | bytes, nn.Module, Manifest]] = {}
 _GUARD = threading.Lock()
 _ON_GPU = threading.Lock()
 
 
 def require_call(network: NetworkCall | None) -> NetworkCall:
-    """Return what a network's kernel is told; raise where it was told nothing."""
+    """Return the call of a network's kernel; raise where there is none."""
     if network is None:
         raise TypeError("the kernel of a network needs network=, with its weights")
     return network
 
 
-def load_once(weights: Weights, device: str | None) -> tuple[Any, Any]:
+def load_once(weights: Weights, device: str | None) -> tuple[nn.Module, Manifest]:
     """Return a checkpoint's network, ready to run, and its manifest; loaded once a process.
 
     Parameters
@@ -43,12 +51,12 @@ def load_once(weights: Weights, device: str | None) -> tuple[Any, Any]:
     -------
     module, manifest
     """
-    place = device_of(device)
+    target = device_of(device)
     source, module = weights.source, weights.module
-    key = (_identity(source), module, str(place))
+    key = (_identity(source), module, str(target))
     with _GUARD:
         if key not in _LOADED:
-            _LOADED[key] = (source, *_load(source, module, place))
+            _LOADED[key] = (source, *_load(source, module, target))
             while len(_LOADED) > _KEPT:
                 del _LOADED[next(iter(_LOADED))]
         # Bytes are known by where they lie in memory: kept here, they stay there.
@@ -56,44 +64,44 @@ def load_once(weights: Weights, device: str | None) -> tuple[Any, Any]:
     return net, manifest
 
 
-def _identity(source: str | bytes) -> Any:
+def _identity(source: str | bytes) -> int | tuple[str, int, int]:
     if isinstance(source, bytes):
         return id(source)
     found = os.stat(source)  # noqa: PTH116 - a path is a string here
     return source, found.st_mtime_ns, found.st_size
 
 
-def _load(source: str | bytes, module: str, place: Any) -> tuple[Any, Any]:
+def _load(source: str | bytes, module: str, device: torch.device) -> tuple[nn.Module, Manifest]:
     checkpoint = files.load(source)
     manifest = checkpoint.manifest
     build = importlib.import_module(f"xstf.nets.{module}").build
     net = build(bands=len(manifest.bands), **manifest.sizes)
     files.fill(net, checkpoint)
     net.requires_grad_(False)
-    return on_device(net, place).eval(), manifest
+    return on_device(net, device).eval(), manifest
 
 
-def on_device(net: Any, place: Any) -> Any:
+def on_device(net: nn.Module, device: torch.device) -> nn.Module:
     """Return a network on its device, the kernels of images channels last, which is faster."""
     torch = importlib.import_module("torch")
-    net.to(place)
+    net.to(device)
     for parameter in net.parameters():
         if parameter.ndim == 4:
             parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
     return net
 
 
-def device_of(device: str | None) -> Any:
+def device_of(device: str | None) -> torch.device:
     """Return torch's device: the one named, else the GPU if there is one."""
     torch = importlib.import_module("torch")
     return torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
 
 
-def inference(place: Any) -> Iterator[AbstractContextManager[Any]]:
+def inference(device: torch.device) -> Iterator[AbstractContextManager[Any]]:
     """Give the contexts of an inference: no gradients; on a GPU one call at a time, in bfloat16."""
     torch = importlib.import_module("torch")
     yield torch.inference_mode()
-    gpu = place.type == "cuda"
+    gpu = device.type == "cuda"
     yield _ON_GPU if gpu else nullcontext()
     yield torch.autocast("cuda", dtype=torch.bfloat16) if gpu else nullcontext()
 

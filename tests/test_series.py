@@ -7,21 +7,20 @@ import pyproj
 import pytest
 import xarray as xr
 
-from xstf import sensors
+from xstf import scenes, sensors
 from xstf.numerics.degrade import degrade
-from xstf.scenes import series as _series
 
 PAIRED = [0, 2, 4, 6]
 
 
 @pytest.fixture(scope="module")
 def scene():
-    return _series.hyperspectral_series(size=96)
+    return scenes.hyperspectral_series(size=96)
 
 
 @pytest.fixture(scope="module")
 def clean():
-    return _series.hyperspectral_series(size=60, noise=0)
+    return scenes.hyperspectral_series(size=60, noise=0)
 
 
 def test_dates_bands_and_grids(scene):
@@ -79,7 +78,7 @@ def test_spectral_pixels_are_the_truth_under_a_point_spread(clean):
 
 
 def test_noise_is_as_wide_as_asked_for(clean):
-    noisy = _series.hyperspectral_series(size=60, noise=0.004)
+    noisy = scenes.hyperspectral_series(size=60, noise=0.004)
     for name, factor in (("spectral", 1.5), ("dense", 1.0), ("sharp", 1.0)):
         noise = (getattr(noisy, name) - getattr(clean, name)).values
         assert noise.std() == pytest.approx(0.004 * factor, rel=0.03)
@@ -88,10 +87,10 @@ def test_noise_is_as_wide_as_asked_for(clean):
 
 
 def test_a_seed_gives_the_same_scene_and_another_seed_another(scene):
-    again = _series.hyperspectral_series(size=96)
+    again = scenes.hyperspectral_series(size=96)
     for name in ("spectral", "dense", "sharp", "truth"):
         xr.testing.assert_identical(getattr(again, name), getattr(scene, name))
-    other = _series.hyperspectral_series(size=96, seed=1)
+    other = scenes.hyperspectral_series(size=96, seed=1)
     assert float(abs(other.truth - scene.truth).mean()) > 0.01
 
 
@@ -120,7 +119,7 @@ def test_interpolation_in_time_is_not_enough(scene, date):
 
 
 def test_bands_may_be_all_of_the_sensors():
-    scene = _series.hyperspectral_series(size=30, bands=155)
+    scene = scenes.hyperspectral_series(size=30, bands=155)
     nanometres = scene.spectral.wavelength.values
     assert nanometres.size == 155
     assert nanometres[0] == 400
@@ -131,4 +130,4 @@ def test_bands_may_be_all_of_the_sensors():
                                    {"noise": -1.0}])  # fmt: skip
 def test_what_makes_no_scene_is_refused(wrong):
     with pytest.raises(ValueError, match="must be"):
-        _series.hyperspectral_series(**wrong)
+        scenes.hyperspectral_series(**wrong)

@@ -1,4 +1,4 @@
-"""Hold-out protocols: hide what is known, run every method, score what comes back.
+"""Hold-out protocols: leave out observations, run every method, score its estimates of them.
 
 One file a verb. They call the verbs as users do, and know no kernel or tile.
 """

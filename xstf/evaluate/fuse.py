@@ -1,4 +1,4 @@
-"""Fusion scored: hide a fine date, predict it from the others, compare."""
+"""Scores of fusion: a fine date is left out, predicted from the others, and compared."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 import xarray as xr
 
 from xstf import metrics
-from xstf.cubes.pairs import Pair, match_dates, read_timedelta
+from xstf.cubes.pairs import DateLike, Pair, match_dates, read_timedelta
 from xstf.cubes.read import as_array, read_cube
 from xstf.evaluate.baselines import BASELINES
 from xstf.methods.lookup import Trial, trials
@@ -24,11 +24,11 @@ def evaluate_fusion(
     coarse: xr.DataArray | xr.Dataset,
     *,
     methods: Sequence[Any] | None = None,
-    time: Any = None,
+    time: DateLike | None = None,
     truth: xr.DataArray | xr.Dataset | None = None,
     baselines: bool = True,
     pair_tolerance: str = "1D",
-    **options: Any,
+    **options: object,
 ) -> xr.Dataset:
     """Return how well each method predicts a fine date that it has not seen.
 
@@ -40,15 +40,16 @@ def evaluate_fusion(
         As :func:`xstf.fuse` takes them.
     methods : sequence of str, Method or (method, dict of its parameters), optional
         Default: all but networks, which need weights: ``("ctstfm", {"weights": "fit"})`` trains on
-        what is not hidden. A method that needs more pairs than are left is an error if it was
-        named, and left out if it was not.
+        the dates that are not left out. A method that needs more pairs than remain is an error if
+        it was named, and is skipped if it was not.
     time : datetime-like or sequence, optional
-        The fine dates to hide, one at a time. Default: every one with a coarse image and others on
-        both sides, or with any other where there are none on both.
+        The fine dates to leave out, one at a time. Default: every one with a coarse image and
+        others on both sides, or with any other where there are none on both.
     truth : DataArray (time, band, y, x) or Dataset of bands, optional
-        Compare with this at the coarse dates `time` instead, and hide nothing (simulated scenes).
+        Compare with this at the coarse dates `time` instead, and leave out nothing (simulated
+        scenes).
     baselines : bool
-        Add the two trivial ones: the unchanged fine image of the nearest date, and that image plus
+        Add two trivial methods: the unchanged fine image of the nearest date, and that image plus
         the interpolated change of the coarse ones (the mean over two pairs).
     pair_tolerance, **options
         Passed on to :func:`xstf.fuse`.
@@ -83,13 +84,13 @@ def evaluate_fusion(
     dim, band = str(cubes[0].dims[0]), cubes[0].dims[1]
     tolerance = read_timedelta(pair_tolerance)
     pairs = match_dates(cubes[0].times, cubes[1].times, tolerance)
-    dates = _hidden_dates(cubes[0].times, cubes[1].times, pairs, time, truth is not None)
+    dates = _dates_to_predict(cubes[0].times, cubes[1].times, pairs, time, truth is not None)
     tried = [Trial(r.name, r, {}) for r in (BASELINES if baselines else ())] + named
     compiled: set[str] = set()
     by_date = []
     for date in dates:
         scores = []
-        known = fine if truth is not None else fine.drop_sel({dim: [date]})
+        given = fine if truth is not None else fine.drop_sel({dim: [date]})
         left = sum(truth is not None or cubes[0].times[p.fine] != date for p in pairs)
         for trial in tried:
             if methods is None and left < trial.record.pairs[0]:
@@ -99,10 +100,10 @@ def evaluate_fusion(
                 **options, **trial.params,
             }  # fmt: skip
             if trial.label not in compiled and trial.record.net is None:
-                fuse(known, coarse, **call).compute()
+                fuse(given, coarse, **call).compute()
                 compiled.add(trial.label)
             start = clock.perf_counter()
-            estimate = fuse(known, coarse, **call).compute()
+            estimate = fuse(given, coarse, **call).compute()
             seconds = clock.perf_counter() - start
             reference = (fine if truth is None else truth).sel({dim: [date]})
             scores.append(_score(trial.label, estimate, reference, dim, band, seconds))
@@ -131,8 +132,8 @@ def _score(
     return xr.Dataset(bare).expand_dims(method=[name])
 
 
-def _hidden_dates(
-    fine: np.ndarray, coarse: np.ndarray, pairs: list[Pair], time: Any, has_truth: bool
+def _dates_to_predict(
+    fine: np.ndarray, coarse: np.ndarray, pairs: list[Pair], time: DateLike | None, has_truth: bool
 ) -> np.ndarray:
     """Return the dates to predict: those asked for, else all that have something to compare."""
     if time is not None:
@@ -142,6 +143,7 @@ def _hidden_dates(
     dates = np.sort(fine[[p.fine for p in pairs]])
     if len(dates) < 2:
         raise ValueError(
-            f"evaluate hides a fine date and needs another with a coarse image; found {len(dates)}"
+            "evaluate leaves out a fine date and needs another with a coarse image; found "
+            f"{len(dates)}"
         )
     return dates[1:-1] if len(dates) > 2 else dates

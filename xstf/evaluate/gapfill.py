@@ -1,4 +1,4 @@
-"""Gap filling scored: lay real gaps over clear pixels, fill them, compare with what was there."""
+"""Scores of gap filling: clear pixels are masked in the shapes of real gaps, filled, compared."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ def evaluate_gapfill(
     mask: xr.DataArray | None = None,
     days: float = 25.0,
     seed: int = 0,
-    **options: Any,
+    **options: object,
 ) -> xr.Dataset:
-    """Return how well each method fills pixels that were clear and are hidden from it.
+    """Return how well each method fills clear pixels that are masked for it.
 
-    Real gaps of some dates are laid over others (:func:`xstf.simulate.transplant_mask`), the
-    methods run, and what they put there is compared with what was there.
+    Real gaps of some dates are moved to others (:func:`xstf.simulate.transplant_mask`), the
+    methods run, and their estimates are compared with the observations.
 
     Parameters
     ----------
@@ -39,21 +39,21 @@ def evaluate_gapfill(
     methods : sequence of str, Method or (method, dict of its parameters), optional
         Default: all that the cube has dates enough for, but networks, which need weights.
     regimes : sequence of {"partial", "persistent", "full"}
-        What is hidden: a shape on one date; that shape on all dates within `days`; all that is
+        What is masked: a shape on one date; that shape on all dates within `days`; every pixel
         within `days`.
     mask : DataArray of bool, optional
         True where `cube` is not usable.
     days : float
         See `regimes`.
     seed : int
-        Of what is hidden.
+        Of what is masked.
     **options
         Passed on to :func:`xstf.gapfill`.
 
     Returns
     -------
     Dataset
-        ``rmse, mae, bias, cc`` ``(regime, method, band)``, ``covered`` (the share of hidden values
+        ``rmse, mae, bias, cc`` ``(regime, method, band)``, ``covered`` (the share of masked values
         within 1.6449 standard deviations, 0.9 if these are right; NaN for methods without),
         ``left`` (the share that stayed missing) and ``seconds`` ``(regime, method)``.
 
@@ -102,20 +102,20 @@ def evaluate_gapfill(
 
 
 def _filling_score(
-    trial: Trial, filled: Any, truth: xr.DataArray, cube: Cube, seconds: float
+    trial: Trial, filled: xr.DataArray | xr.Dataset, truth: xr.DataArray, cube: Cube, seconds: float
 ) -> xr.Dataset:
-    """Return one method's scores on what was hidden."""
+    """Return one method's scores on what was masked."""
     estimate = filled if isinstance(filled, xr.DataArray) else filled[cube.name]
     keep = [] if cube.dims[1] is None else [str(cube.dims[1])]
     found = {
         n: getattr(metrics, n)(estimate, truth, per=keep) for n in ("rmse", "mae", "bias", "cc")
     }
-    hidden = truth.notnull()
-    share = estimate.isnull().where(hidden).mean()
+    masked = truth.notnull()
+    share = estimate.isnull().where(masked).mean()
     covered: Any = np.nan
     if trial.record.std:
         off = abs(estimate - truth) <= Z90 * filled[f"{cube.name}_std"]
-        covered = float(off.where(hidden & estimate.notnull()).mean())
+        covered = float(off.where(masked & estimate.notnull()).mean())
     found |= {"covered": xr.DataArray(covered), "left": share, "seconds": xr.DataArray(seconds)}
     bare = {n: v.reset_coords(drop=True).drop_attrs() for n, v in found.items()}
     return xr.Dataset(bare).expand_dims(method=[trial.label])

@@ -1,4 +1,4 @@
-"""Wald's protocol: sharpen what was blurred once more, and compare with what it was."""
+"""Scores of sharpening by Wald's protocol: degrade both cubes, sharpen, compare."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ import xarray as xr
 from xstf import metrics
 from xstf.align.regrid import regrid_images
 from xstf.align.sharpen_spectral import wavelengths
+from xstf.cubes.arrays import Array
 from xstf.cubes.nesting import nesting_of
 from xstf.cubes.read import Cube, read_cube
 from xstf.methods.lookup import trials
@@ -31,10 +32,10 @@ def evaluate_sharpen_spectral(
     ratio: int | None = None,
     **options: Any,
 ) -> xr.Dataset:
-    """Return how well each method sharpens, judged one scale down or by a known truth.
+    """Return how well each method sharpens, one scale down or beside a known truth.
 
     Wald's protocol: both cubes are blurred by a Gaussian one coarse pixel wide at half its height
-    and thinned, the methods sharpen the one by the other, and what they give is compared with
+    and thinned, the methods sharpen the one by the other, and their results are compared with
     `spectral` itself.
 
     Parameters
@@ -147,7 +148,7 @@ def _case(spectral: Cube, spatial: Cube, truth: Cube | None) -> _Case:
     place = (spatial.grid.y[fine[0]], spatial.grid.x[fine[1]])
     blurred = _labelled(spectral, data[..., *coarse], (grid.y[coarse[0]], grid.x[coarse[1]]))
     sharp = _labelled(spatial, spatial.data[..., *fine], place)
-    known = None
+    reference = None
     if truth is not None:
         if truth.data.shape[2:] != spatial.data.shape[2:] or truth.bands != spectral.bands:
             raise ValueError(
@@ -155,12 +156,12 @@ def _case(spectral: Cube, spatial: Cube, truth: Cube | None) -> _Case:
                 f"of spectral, {spectral.data.shape[1]}, on the grid of spatial, "
                 f"{spatial.data.shape[2:]}"
             )
-        known = _labelled(truth, truth.data[..., *fine], place)
-    return _Case(blurred, sharp, known, nesting.ratio)
+        reference = _labelled(truth, truth.data[..., *fine], place)
+    return _Case(blurred, sharp, reference, nesting.ratio)
 
 
-def _labelled(cube: Cube, data: Any, place: tuple[np.ndarray, np.ndarray]) -> xr.DataArray:
-    """Return data of a cube as an array with the house's names for its dims."""
+def _labelled(cube: Cube, data: Array, place: tuple[np.ndarray, np.ndarray]) -> xr.DataArray:
+    """Return data of a cube as an array with dims ``time`` (if any), ``band, y, x``."""
     coords: dict[str, Any] = {"band": list(cube.bands), "y": place[0], "x": place[1]}
     nanometres = wavelengths(cube)
     if nanometres is not None:

@@ -1,4 +1,4 @@
-"""One stage against two: hide what a series knows, make it again each way, and score it."""
+"""Scores of a series of many bands: in one stage, and in two."""
 
 from __future__ import annotations
 
@@ -6,19 +6,28 @@ import tempfile
 import time as clock
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
 import xarray as xr
 
 from xstf import metrics
 from xstf.align.sts import align_sts
+from xstf.cubes.pairs import DateLike
 from xstf.cubes.read import read_cube
 from xstf.methods.lookup import get_method
 from xstf.verbs.fuse import fuse
 from xstf.verbs.sharpen_spectral import sharpen_spectral
 
-WAYS: tuple[Any, ...] = ("sts_linear", ("estarfm", "cnmf"))
+if TYPE_CHECKING:
+    from xstf._method import Method
+    from xstf.train import Fitted
+
+# A method by its name, or with its parameters; a way is a method of one stage, or two methods.
+StageLike: TypeAlias = str | tuple[str, Mapping[str, object]]
+Way: TypeAlias = StageLike | tuple[StageLike, StageLike]
+
+WAYS: tuple[Way, ...] = ("sts_linear", ("estarfm", "cnmf"))
 _PER_BAND = ("psnr", "rmse", "cc", "ssim")
 
 
@@ -28,8 +37,8 @@ def evaluate_sts(
     spatial: xr.DataArray,
     *,
     truth: xr.DataArray,
-    ways: Sequence[Any] = WAYS,
-    time: Any = None,
+    ways: Sequence[Way] = WAYS,
+    time: DateLike | None = None,
     pair_tolerance: str = "1D",
 ) -> xr.Dataset:
     """Return how well a series with many bands is made in one stage, and in two.
@@ -78,7 +87,7 @@ def evaluate_sts(
     for way in ways:
         name, make = _way(way)
         start = clock.perf_counter()
-        made = make(fine, coarse, spatial, dates, pair_tolerance).compute()
+        made = make(_Cubes(fine, coarse, spatial), dates, pair_tolerance).compute()
         seconds = clock.perf_counter() - start
         made = made.assign_coords({d: reference[d] for d in reference.dims})
         found = {n: getattr(metrics, n)(made, reference, per=[dim, "band"]) for n in _PER_BAND}
@@ -89,77 +98,96 @@ def evaluate_sts(
     return xr.concat(scores, "way").assign(paired=(dim, paired))
 
 
-def _way(way: Any) -> tuple[str, Callable[..., xr.DataArray]]:
-    """Return what a way is called, and what makes a series that way."""
+class _Stage(NamedTuple):
+    """A method and its parameters."""
+
+    method: str
+    params: Mapping[str, Any]
+
+
+class _Cubes(NamedTuple):
+    """The three cubes of a series."""
+
+    fine: xr.DataArray
+    coarse: xr.DataArray
+    spatial: xr.DataArray
+
+
+def _way(way: Way) -> tuple[str, Callable[[_Cubes, np.ndarray, str], xr.DataArray]]:
+    """Return the name of a way, and the function that makes a series that way."""
     if _is_stage(way):
-        name, params = _stage(way)
-        get_method("sts", name)
-        return name, partial(_one_stage, name, params)
+        stage = _stage(way)
+        get_method("sts", stage.method)
+        return stage.method, partial(_one_stage, stage)
     if not isinstance(way, tuple) or len(way) != 2:
         raise TypeError(
             f"a way is a method of one stage or two methods, such as 'sts_linear' or "
             f"('estarfm', 'cnmf'), not {way!r}"
         )
     first, second = _stage(way[0]), _stage(way[1])
-    get_method("fuse", first[0])
-    get_method("sharpen_spectral", second[0])
-    return f"{first[0]} + {second[0]}", partial(_two_stages, first, second)
+    get_method("fuse", first.method)
+    get_method("sharpen_spectral", second.method)
+    return f"{first.method} + {second.method}", partial(_two_stages, first, second)
 
 
-def _is_stage(way: Any) -> bool:
+def _is_stage(way: object) -> bool:
     return isinstance(way, str) or (
         isinstance(way, tuple) and len(way) == 2 and isinstance(way[1], Mapping)
     )
 
 
-def _stage(stage: Any) -> tuple[str, Mapping[str, Any]]:
-    if not _is_stage(stage):
+def _stage(stage: object) -> _Stage:
+    if isinstance(stage, str):
+        return _Stage(stage, {})
+    if not (isinstance(stage, tuple) and _is_stage(stage)):
         raise TypeError(f"a stage is a name or (name, {{parameters}}), not {stage!r}")
-    return (stage, {}) if isinstance(stage, str) else stage
+    return _Stage(*stage)
 
 
-def _one_stage(
-    name: str, params: Mapping[str, Any], fine: Any, coarse: Any, spatial: Any, dates: Any,
-    tolerance: str,
-) -> xr.DataArray:  # fmt: skip
+def _one_stage(stage: _Stage, cubes: _Cubes, dates: np.ndarray, tolerance: str) -> xr.DataArray:
     made: xr.DataArray = fuse(
-        fine, coarse, spatial=spatial, time=dates, method=name, pair_tolerance=tolerance, **params
-    )
+        cubes.fine, cubes.coarse, spatial=cubes.spatial, time=dates, method=stage.method,
+        pair_tolerance=tolerance, **stage.params,
+    )  # fmt: skip
     return made
 
 
 def _two_stages(
-    first: tuple[str, Mapping[str, Any]], second: tuple[str, Mapping[str, Any]], fine: Any,
-    coarse: Any, spatial: Any, dates: Any, tolerance: str,
-) -> xr.DataArray:  # fmt: skip
+    first: _Stage, second: _Stage, cubes: _Cubes, dates: np.ndarray, tolerance: str
+) -> xr.DataArray:
     """Fuse the sharp images onto the dates, then sharpen each date's nearest spectral image."""
+    fine, coarse, spatial = cubes
     matched = coarse.sel(band=spatial.band.values)
-    unknown = dates[~np.isin(dates, spatial.time.values)]
+    missing = dates[~np.isin(dates, spatial.time.values)]
     sharp = spatial
-    if len(unknown):
+    if len(missing):
         fused = fuse(
-            spatial, matched, time=unknown, method=first[0], pair_tolerance=tolerance, **first[1]
-        )
+            spatial, matched, time=missing, method=first.method, pair_tolerance=tolerance,
+            **first.params,
+        )  # fmt: skip
         sharp = xr.concat([spatial, fused], "time")
     sharp = sharp.sel(time=dates)
     spectra = fine.sel(time=dates, method="nearest").assign_coords(time=dates)
-    params = dict(second[1])
-    if params.get("weights") == "fit":
-        record = get_method("sharpen_spectral", second[0])
+    if second.params.get("weights") == "fit":
+        record = get_method("sharpen_spectral", second.method)
         from xstf.train import fit  # loads torch
 
         trained = fit(record, fine, spatial)
-        return _learned(record, trained, spectra, sharp, params)
-    made: xr.DataArray = sharpen_spectral(spectra, sharp, method=second[0], **params)
+        return _learned(record, trained, spectra, sharp, second.params)
+    made: xr.DataArray = sharpen_spectral(spectra, sharp, method=second.method, **second.params)
     return made
 
 
 def _learned(
-    record: Any, trained: Any, spectra: Any, sharp: Any, params: dict[str, Any]
+    record: Method,
+    trained: Fitted,
+    spectra: xr.DataArray,
+    sharp: xr.DataArray,
+    params: Mapping[str, Any],
 ) -> xr.DataArray:
     """Sharpen by a network that was trained on the paired dates, which the nearest image is not."""
     with tempfile.TemporaryDirectory() as folder:
         path = trained.save(f"{folder}/weights.safetensors")
-        options = params | {"weights": str(path), "residual": False}
+        options = {**params, "weights": str(path), "residual": False}
         made: xr.DataArray = sharpen_spectral(spectra, sharp, method=record, **options).compute()
     return made

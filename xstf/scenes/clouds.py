@@ -1,4 +1,4 @@
-"""Clouds, their shadows and the haze that masks miss, on the dates of a season."""
+"""Clouds, their shadows and the haze that masks miss, date by date."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _SMOOTH = 1.0  # pixels: masks are drawn at 20 m and widened, so have no finer r
 
 
 def cover(days: np.ndarray, share: float, rng: np.random.Generator) -> np.ndarray:
-    """Return the share of each date's image that is hidden, more in winter; ``share`` on average.
+    """Return the share of each image under clouds, more in winter; ``share`` on average.
 
     Every scene has clear and overcast dates: the draws are strata in random order.
     """
@@ -37,8 +37,8 @@ def depths(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return how deep in a cloud and how deep in a shadow pixels are, each (time, y, x), float32.
 
-    Where the larger of the two is above a threshold, a pixel is hidden: so any share of an
-    image can be hidden, with shadows beside their clouds, away from the sun.
+    Where the larger of the two is above a threshold, a pixel is masked: so any share of an
+    image can be, with shadows beside their clouds, away from the sun.
     """
     side = 2 * max(*shape, 48) + 40
     clouds = np.empty((days.size, *shape), np.float32)
@@ -56,7 +56,7 @@ def depths(
     return clouds, shadows
 
 
-def hidden(depth: np.ndarray, shares: np.ndarray) -> np.ndarray:
+def deepest_pixels(depth: np.ndarray, shares: np.ndarray) -> np.ndarray:
     """Return True in the deepest pixels, by date the given share of them."""
     found = np.zeros((len(depth), depth[0].size), bool)
     for date, share in enumerate(shares):

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -15,7 +14,8 @@ from xstf import simulate
 from xstf.numerics.psf import gaussian, sigma_of
 from xstf.scenes import sentinels
 from xstf.scenes.farmland import LIGHT, RADAR
-from xstf.scenes.phenology import BANDS, EVENT, Land
+from xstf.scenes.phenology import EVENT, Land
+from xstf.scenes.reflectance import BANDS
 
 _WAVELENGTHS = (482.0, 561.0, 655.0, 865.0, 1609.0, 2201.0)  # nm, centres of Landsat 8's bands
 
@@ -184,7 +184,7 @@ def sentinel_1_2(
             f"cloud and haze are shares, from 0 to 1, and noise is 0 or more, "
             f"not {cloud=}, {haze=}, {noise=}"
         )
-    made = sentinels.look(size, seed, cloud, haze, noise)
+    made = sentinels.observe(size, seed, cloud, haze, noise)
     place = dict(zip(("y", "x"), sentinels.optical_grid(size), strict=True))
     labels = (made.days, LIGHT, place, CRS(sentinels.CRS), sentinels.WAVELENGTHS)
     cube, full = (_labelled(images, *labels) for images in (made.seen, made.truth))
@@ -193,7 +193,7 @@ def sentinel_1_2(
     radar = made.radar
     orbit = {"orbit": ("time", radar.orbits, {"long_name": "direction of the orbit"})}
     place = {"y": radar.y, "x": radar.x}
-    sar = _placed(radar.images, radar.days, RADAR, place, CRS(sentinels.RADAR_CRS), orbit)
+    sar = _with_coords(radar.images, radar.days, RADAR, place, CRS(sentinels.RADAR_CRS), orbit)
     sar.band.attrs["long_name"] = "polarisation"
     sar.name, sar.attrs = "sigma0", {"units": "dB", "long_name": "backscatter"}
     return GapScene(cube, sar, full, clouds, missed)
@@ -261,19 +261,19 @@ def _labelled(
     """Return reflectance (time, band, y, x) with CF coordinates."""
     found = nanometres or [_WAVELENGTHS[BANDS.index(b)] for b in bands]
     attrs = {"standard_name": "radiation_wavelength", "units": "nm"}
-    cube = _placed(images, days, bands, at, crs, {"wavelength": ("band", list(found), attrs)})
+    cube = _with_coords(images, days, bands, at, crs, {"wavelength": ("band", list(found), attrs)})
     cube.name = "reflectance"
     cube.attrs = {"units": "1", "long_name": "surface reflectance"}
     return cube
 
 
-def _placed(
+def _with_coords(
     images: np.ndarray,
     days: np.ndarray,
     bands: Sequence[str],
     at: dict[str, np.ndarray],
     crs: CRS | None,
-    more: dict[str, Any],
+    more: Mapping[str, tuple[str, Sequence[float] | Sequence[str], dict[str, str]]],
 ) -> xr.DataArray:
     """Return images (time, band, y, x) with CF coordinates and some more."""
     times = np.datetime64("2021-01-01", "ns") + (days - 1) * np.timedelta64(1, "D")
@@ -288,7 +288,7 @@ def _placed(
             "units": "m",
         }
         coords[dim] = (dim, at[dim], attrs)
-    cube = xr.DataArray(images, coords | more, ("time", "band", "y", "x"))
+    cube = xr.DataArray(images, {**coords, **more}, ("time", "band", "y", "x"))
     if crs is None:
         return cube
     step = {dim: float(at[dim][1] - at[dim][0]) for dim in ("y", "x")}

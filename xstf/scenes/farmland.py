@@ -1,4 +1,4 @@
-"""Farmland through two years, as light and as radar see it: rotations, mowing, rain."""
+"""Farmland through two years, in reflectance and in backscatter: rotations, mowing, rain."""
 
 from __future__ import annotations
 
@@ -8,22 +8,21 @@ from typing import NamedTuple
 import numpy as np
 from scipy.ndimage import convolve1d
 
-from xstf.scenes.phenology import (
-    _ASPHALT,
-    _FLOWERS,
-    _GRASS,
-    _HAY,
-    _LEAF,
-    _NEEDLES,
-    _RIPE,
-    _ROOFS,
-    _STUBBLE,
-    _TREES,
-    _TWIGS,
-    _WATER,
+from xstf.scenes.phenology import Land, logistic
+from xstf.scenes.reflectance import (
+    ASPHALT,
     BANDS,
-    Land,
-    _logistic,
+    FLOWERS,
+    GRASS,
+    HAY,
+    LEAF,
+    NEEDLES,
+    RIPE,
+    ROOFS,
+    STUBBLE,
+    TREES,
+    TWIGS,
+    WATER,
 )
 
 LIGHT = ("green", "red", "nir", "swir1")
@@ -79,15 +78,15 @@ class _Season:
     crop: np.ndarray  # (field, 9)
     grown: np.ndarray  # (field,), 0 or the cover at its peak
 
-    def look(self, day: float) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
+    def shares(self, day: float) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """Return the shares (field, 1) of green, ripe and straw, and of it in flower."""
         autumn, winter, up, rise, ripe, cut, flowers, _, _ = self.crop.T[:, :, None]
-        spring = _logistic((day - up) / rise)
+        spring = logistic((day - up) / rise)
         grown = self.grown[:, None] * (
-            spring + (1 - spring) * winter * _logistic((day - autumn - 14) / 5)
+            spring + (1 - spring) * winter * logistic((day - autumn - 14) / 5)
         )
         grown = grown * (1 - np.clip(0.003 * (day - up - 25), 0, 0.15))  # leaves age
-        gone, dry = _logistic((day - cut) / 0.8), _logistic((day - ripe) / 5)
+        gone, dry = logistic((day - cut) / 0.8), logistic((day - ripe) / 5)
         standing = grown * (1 - gone)
         straw = 0.75 * self.grown[:, None] * gone * np.exp(-np.maximum(day - cut, 0) / 22)
         bloom = np.exp(-(((day - flowers) / 9) ** 2))
@@ -96,7 +95,7 @@ class _Season:
 
 @dataclass(frozen=True, eq=False)
 class Farmland:
-    """A landscape that light and radar look at on any day since 1 January (day 1), for two years.
+    """A landscape in reflectance and backscatter on any day since 1 January (day 1), for two years.
 
     Units are those of :class:`xstf.scenes.phenology.Land`: its fields, then broadleaf, conifer,
     water, road and built.
@@ -157,17 +156,17 @@ class Farmland:
         soil = self.land.soil * (1 - _DARKENING * self.wet[int(day) + LEAD])
         shares = np.zeros((4, soil.shape[0], 1))
         for season in self.seasons:
-            green, dry, straw, bloom = season.look(day)
+            green, dry, straw, bloom = season.shares(day)
             shares += np.stack([green, dry, straw, green * bloom])
         green, dry, straw, bloom = shares
         bare = np.maximum(1 - green - dry - straw, 0)
-        mean = green * _LEAF + dry * _RIPE + straw * _STUBBLE + bare * soil + bloom * _FLOWERS
-        vary = 0.4 * green * (1.05 - green) * (_LEAF - soil) + 0.03 * dry * (_RIPE - soil)
+        mean = green * LEAF + dry * RIPE + straw * STUBBLE + bare * soil + bloom * FLOWERS
+        vary = 0.4 * green * (1.05 - green) * (LEAF - soil) + 0.03 * dry * (RIPE - soil)
         vary += 0.04 * bare * soil
         meadow = self.land.crop >= len(_CROPS)
         grass = self._grass(day)[meadow, None]
-        mean[meadow] = grass * _GRASS + (1 - grass) * _HAY
-        vary[meadow] = 0.12 * (_GRASS - _HAY)
+        mean[meadow] = grass * GRASS + (1 - grass) * HAY
+        vary[meadow] = 0.12 * (GRASS - HAY)
         others, change = _natural(day)
         return np.concatenate([mean, others]), np.concatenate([vary, change])
 
@@ -177,7 +176,7 @@ class Farmland:
         volume = np.zeros((self.lush.size, 1))
         canopy = np.zeros((self.lush.size, 2))
         for season in self.seasons:
-            green, dry, _, _ = season.look(day - 6)  # mass comes after cover
+            green, dry, _, _ = season.shares(day - 6)  # mass comes after cover
             mass = green + 0.45 * dry
             volume += mass
             canopy += mass * 10 ** (season.crop[:, 7:] / 10)
@@ -228,27 +227,27 @@ def _season(crop: np.ndarray, grown: np.ndarray, year: int, rng: np.random.Gener
 
 def _leaves(day: float) -> float:
     date = day % YEAR
-    opened = _logistic(np.asarray((date - 118) / 4))
-    return 0.97 * float(opened * (1 - _logistic(np.asarray((date - 300) / 6))))
+    opened = logistic(np.asarray((date - 118) / 4))
+    return 0.97 * float(opened * (1 - logistic(np.asarray((date - 300) / 6))))
 
 
 def _sward(day: float) -> float:
     date = day % YEAR
-    summer = _logistic(np.asarray((date - 96) / 9))
-    return 0.34 + 0.66 * float(summer * (1 - _logistic(np.asarray((date - 305) / 14))))
+    summer = logistic(np.asarray((date - 96) / 9))
+    return 0.34 + 0.66 * float(summer * (1 - logistic(np.asarray((date - 305) / 14))))
 
 
 def _natural(day: float) -> tuple[np.ndarray, np.ndarray]:
     """Return the reflectance (unit, band) of what is no field and its change with vigour."""
     leaves, grass = _leaves(day), _sward(day)
     brown = np.exp(-(((day % YEAR - 292) / 11) ** 2))
-    trees = leaves * ((1 - brown) * _TREES + brown * _LEAF_BROWN) + (1 - leaves) * _TWIGS
-    verge = grass * _GRASS + (1 - grass) * _HAY
+    trees = leaves * ((1 - brown) * TREES + brown * _LEAF_BROWN) + (1 - leaves) * TWIGS
+    verge = grass * GRASS + (1 - grass) * HAY
     garden = 0.6 * verge + 0.4 * trees
-    covers = np.stack([trees, _NEEDLES, _WATER, 0.6 * _ASPHALT + 0.4 * verge, _ROOFS])
+    covers = np.stack([trees, NEEDLES, WATER, 0.6 * ASPHALT + 0.4 * verge, ROOFS])
     vary = np.zeros_like(covers)
-    vary[0], vary[1] = 0.10 * (_NEEDLES - trees), 0.10 * (trees - _NEEDLES)
-    vary[4] = garden - _ROOFS
+    vary[0], vary[1] = 0.10 * (NEEDLES - trees), 0.10 * (trees - NEEDLES)
+    vary[4] = garden - ROOFS
     return covers, vary
 
 

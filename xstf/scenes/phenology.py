@@ -8,33 +8,30 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.ndimage import convolve1d, gaussian_filter
 
+from xstf.scenes.reflectance import (
+    ASH,
+    ASPHALT,
+    CONCRETE,
+    FLOWERS,
+    GRASS,
+    HAY,
+    LEAF,
+    NEEDLES,
+    RIPE,
+    ROOFS,
+    SOILS,
+    STUBBLE,
+    TREES,
+    TWIGS,
+    WATER,
+)
 from xstf.simulate.parcels import landscape, smooth_noise
 
-BANDS = ("blue", "green", "red", "nir", "swir1", "swir2")
 EVENT = 217  # day of the land-cover change
-
-# reflectance in each of BANDS
-_LEAF = np.array([0.026, 0.062, 0.032, 0.48, 0.20, 0.085])
-_RIPE = np.array([0.075, 0.125, 0.180, 0.32, 0.35, 0.22])
-_STUBBLE = np.array([0.090, 0.130, 0.175, 0.26, 0.34, 0.26])
-_FLOWERS = np.array([-0.004, 0.085, 0.100, 0.02, 0.01, 0.00])
-_SOILS = np.array(
-    [[0.085, 0.120, 0.160, 0.225, 0.315, 0.280], [0.050, 0.070, 0.090, 0.135, 0.195, 0.170]]
-)
-_GRASS = np.array([0.035, 0.075, 0.050, 0.40, 0.22, 0.115])
-_HAY = np.array([0.060, 0.100, 0.110, 0.27, 0.29, 0.19])
-_TREES = np.array([0.020, 0.042, 0.024, 0.37, 0.155, 0.062])
-_TWIGS = np.array([0.045, 0.060, 0.070, 0.165, 0.190, 0.120])
-_NEEDLES = np.array([0.018, 0.033, 0.022, 0.22, 0.095, 0.040])
-_WATER = np.array([0.048, 0.052, 0.034, 0.016, 0.008, 0.006])
-_ASPHALT = np.array([0.090, 0.100, 0.110, 0.14, 0.165, 0.150])
-_ROOFS = np.array([0.118, 0.132, 0.150, 0.20, 0.225, 0.205])
-_CONCRETE = np.array([0.165, 0.190, 0.215, 0.26, 0.290, 0.265])
-_ASH = np.array([0.038, 0.042, 0.048, 0.085, 0.150, 0.140])
 
 
 @dataclass(frozen=True)
-class _Crop:
+class Crop:
     """When a crop greens up, ripens and is cut, in days of the year."""
 
     up: float
@@ -44,19 +41,20 @@ class _Crop:
     flowers: float | None = None
 
 
-_CROPS = (
-    _Crop(up=92, ripe=180, cut=205, rise=11),  # winter wheat
-    _Crop(up=163, ripe=255, cut=275, rise=7),  # maize
-    _Crop(up=80, ripe=172, cut=196, rise=12, flowers=126),  # rapeseed
-    _Crop(up=96, ripe=184, cut=208, rise=11),  # winter wheat, later
-    _Crop(up=118, ripe=186, cut=210, rise=7),  # spring barley
-    _Crop(up=150, ripe=275, cut=290),  # sugar beet
+CROPS = (
+    Crop(up=92, ripe=180, cut=205, rise=11),  # winter wheat
+    Crop(up=163, ripe=255, cut=275, rise=7),  # maize
+    Crop(up=80, ripe=172, cut=196, rise=12, flowers=126),  # rapeseed
+    Crop(up=96, ripe=184, cut=208, rise=11),  # winter wheat, later
+    Crop(up=118, ripe=186, cut=210, rise=7),  # spring barley
+    Crop(up=150, ripe=275, cut=290),  # sugar beet
 )
 _MEADOWS = 2  # classes of grassland, after the crops
-_MOWN = (147.0, 198.0, 247.0)
+MOWN = (147.0, 198.0, 247.0)
 
 
-def _logistic(days: np.ndarray) -> np.ndarray:
+def logistic(days: np.ndarray) -> np.ndarray:
+    """Return a rise from 0 to 1 around 0."""
     return np.asarray(0.5 + 0.5 * np.tanh(days / 2))
 
 
@@ -85,7 +83,7 @@ class Land:
     @classmethod
     def make(cls, side: int, margin: int, seed: int, parcel: float = 9.0) -> Land:
         """Return a square landscape of ``side`` pixels."""
-        classes = len(_CROPS) + _MEADOWS
+        classes = len(CROPS) + _MEADOWS
         found = landscape((side, side), classes=classes, seed=seed, parcel=parcel, margin=margin)
         cover, field, across = (found[n].values for n in ("cover", "parcel", "across"))
         rng = np.random.default_rng([seed, 2])
@@ -98,8 +96,8 @@ class Land:
         after[burnt], after[built] = fields + 5, fields + 6
         first = np.unique(field, return_index=True)[1]
         dark = _noise(side, 40, rng).ravel()[first]
-        dark = _logistic(2 * (dark + rng.normal(0, 0.6, fields)))[:, None]
-        soil = (_SOILS[0] * (1 - dark) + _SOILS[1] * dark) * rng.lognormal(0, 0.08, (fields, 1))
+        dark = logistic(2 * (dark + rng.normal(0, 0.6, fields)))[:, None]
+        soil = (SOILS[0] * (1 - dark) + SOILS[1] * dark) * rng.lognormal(0, 0.08, (fields, 1))
         vigour, bright = _texture(cover, field, across, classes, rng)
         shift = rng.normal(0, 6, fields)
         lush = np.clip(rng.normal(0.93, 0.05, fields), 0.7, 1.0)
@@ -120,46 +118,46 @@ class Land:
     def _units(self, day: float) -> tuple[np.ndarray, np.ndarray]:
         """Return the reflectance (unit, band) of each unit and its change with vigour."""
         fields, other = self._fields(float(day))
-        leaves = _logistic(np.asarray((day - 118) / 4)) * 0.97
-        grass = 0.4 + 0.5 * _logistic(np.asarray((day - 95) / 10))
-        verge = grass * _GRASS + (1 - grass) * _HAY
-        trees = leaves * _TREES + (1 - leaves) * _TWIGS
+        leaves = logistic(np.asarray((day - 118) / 4)) * 0.97
+        grass = 0.4 + 0.5 * logistic(np.asarray((day - 95) / 10))
+        verge = grass * GRASS + (1 - grass) * HAY
+        trees = leaves * TREES + (1 - leaves) * TWIGS
         garden = 0.6 * verge + 0.4 * trees
-        ash = _ASH * (1 + 0.004 * max(day - EVENT, 0))
+        ash = ASH * (1 + 0.004 * max(day - EVENT, 0))
         natural = np.stack(
-            [trees, _NEEDLES, _WATER, 0.6 * _ASPHALT + 0.4 * verge, _ROOFS, ash, _CONCRETE]
+            [trees, NEEDLES, WATER, 0.6 * ASPHALT + 0.4 * verge, ROOFS, ash, CONCRETE]
         )
         vary = np.zeros_like(natural)
-        vary[0] = 0.10 * (_NEEDLES - trees)
-        vary[1] = 0.10 * (trees - _NEEDLES)
-        vary[4] = garden - _ROOFS
-        vary[5] = 0.08 * (_SOILS[1] - _ASH)
+        vary[0] = 0.10 * (NEEDLES - trees)
+        vary[1] = 0.10 * (trees - NEEDLES)
+        vary[4] = garden - ROOFS
+        vary[5] = 0.08 * (SOILS[1] - ASH)
         return np.concatenate([fields, natural]), np.concatenate([other, vary])
 
     def _fields(self, day: float) -> tuple[np.ndarray, np.ndarray]:
         """Return the reflectance (field, band) of fields on a day and its change with vigour."""
         mean, vary = np.empty_like(self.soil), np.empty_like(self.soil)
         late = day - self.shift
-        for index, crop in enumerate(_CROPS):
+        for index, crop in enumerate(CROPS):
             here = self.crop == index
             t, soil, lush = late[here, None], self.soil[here], self.lush[here, None]
-            ripe, cut = _logistic((t - crop.ripe) / 4), _logistic((t - crop.cut) / 1.0)
-            green = lush * _logistic((t - crop.up) / crop.rise) * (1 - ripe) * (1 - cut)
+            ripe, cut = logistic((t - crop.ripe) / 4), logistic((t - crop.cut) / 1.0)
+            green = lush * logistic((t - crop.up) / crop.rise) * (1 - ripe) * (1 - cut)
             dry = lush * ripe * (1 - cut)
             straw = 0.75 * cut * np.exp(-np.maximum(t - crop.cut, 0) / 22)
-            mean[here] = green * _LEAF + dry * _RIPE + straw * _STUBBLE
+            mean[here] = green * LEAF + dry * RIPE + straw * STUBBLE
             mean[here] += (1 - green - dry - straw) * soil
             if crop.flowers is not None:
-                mean[here] += green * np.exp(-(((t - crop.flowers) / 9) ** 2)) * _FLOWERS
-            vary[here] = 0.5 * green * (1.05 - green) * (_LEAF - soil) + 0.03 * dry * (_RIPE - soil)
-        here = self.crop >= len(_CROPS)
+                mean[here] += green * np.exp(-(((t - crop.flowers) / 9) ** 2)) * FLOWERS
+            vary[here] = 0.5 * green * (1.05 - green) * (LEAF - soil) + 0.03 * dry * (RIPE - soil)
+        here = self.crop >= len(CROPS)
         t, lush = late[here, None], self.lush[here, None]
-        grass = lush * (0.35 + 0.65 * _logistic((t - 98) / 9))
-        for mown in _MOWN:
+        grass = lush * (0.35 + 0.65 * logistic((t - 98) / 9))
+        for mown in MOWN:
             since = t - mown - 1.5 * self.shift[here, None]
             grass = grass * (1 - 0.6 * (since > 0) * np.exp(-np.maximum(since, 0) / 14))
-        mean[here] = grass * _GRASS + (1 - grass) * _HAY
-        vary[here] = 0.12 * (_GRASS - _HAY)
+        mean[here] = grass * GRASS + (1 - grass) * HAY
+        vary[here] = 0.12 * (GRASS - HAY)
         return mean, vary
 
 

@@ -1,4 +1,4 @@
-"""What Sentinel-2 sees of farmland through clouds, and Sentinel-1 in any weather."""
+"""Farmland as Sentinel-2 sees it through clouds, and Sentinel-1 in any weather."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import numpy as np
 from pyproj import Transformer
 
-from xstf.scenes.clouds import cover, depths, hazy, hidden
+from xstf.scenes.clouds import cover, deepest_pixels, depths, hazy
 from xstf.scenes.clouds import haze as missed_haze
 from xstf.scenes.farmland import LIGHT, Farmland
 
@@ -40,8 +40,8 @@ class Radar:
 
 
 @dataclass(frozen=True, eq=False)
-class Looks:
-    """Both sensors' images, and what is cloudy in truth and what the mask missed of it."""
+class Observations:
+    """Images of both sensors, the true clouds, and those that the mask missed."""
 
     seen: np.ndarray  # (time, band, y, x)
     truth: np.ndarray
@@ -51,22 +51,23 @@ class Looks:
     radar: Radar
 
 
-def look(size: int, seed: int, cloud: float, haze: float, noise: float) -> Looks:
-    """Return what both see of a scene of ``size`` pixels; see ``scenes.sentinel_1_2``."""
+def observe(size: int, seed: int, cloud: float, haze: float, noise: float) -> Observations:
+    """Return the images of a scene of ``size`` pixels; see ``scenes.sentinel_1_2``."""
     rng = np.random.default_rng([seed, 30])
     steps = rng.permutation(np.repeat(_STEPS, _OFTEN))
     days = _START + np.concatenate([[0], np.cumsum(steps)])
     y, x, at, pad = radar_grid(size)
     land = Farmland.make(size + 2 * pad, pad, seed, int(days[-1]))
     truth = _optical(land, days, pad, noise, rng)
-    mask, thick, shaded = _hide((size, size), days, cloud, haze, np.random.default_rng([seed, 31]))
+    weather = np.random.default_rng([seed, 31])
+    mask, thick, shaded = _cloud_masks((size, size), days, cloud, haze, weather)
     seen = hazy(truth, thick, shaded)
     seen[np.broadcast_to(mask[:, None], seen.shape)] = np.nan
     missed = thick > 0
     passes, images = _radar(land, int(days[-1]), at, np.random.default_rng([seed, 32]))
     orbits = [_ORBITS[orbit] for _, orbit in passes]
     radar = Radar(images, np.array([day for day, _ in passes]), orbits, y, x)
-    return Looks(seen, truth, days, mask | missed, missed, radar)
+    return Observations(seen, truth, days, mask | missed, missed, radar)
 
 
 def optical_grid(size: int) -> tuple[np.ndarray, np.ndarray]:
@@ -117,17 +118,17 @@ def _optical(
     return np.asarray(np.clip(images, 0.0005, 1))
 
 
-def _hide(
+def _cloud_masks(
     shape: tuple[int, int],
     days: np.ndarray,
     cloud: float,
     haze: float,
     rng: np.random.Generator,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return what the mask hides, how thick missed haze is, and where that is shadow."""
+    """Return the cloud mask, how thick missed haze is, and where that is shadow."""
     clouds, shadows = depths(shape, days, PIXEL, rng)
     deepest = np.maximum(clouds, shadows)
-    mask = hidden(deepest, cover(days, cloud, rng))
+    mask = deepest_pixels(deepest, cover(days, cloud, rng))
     return mask, missed_haze(deepest, mask, haze, rng), shadows > clouds
 
 

@@ -1,4 +1,4 @@
-"""A season over farmland as three sensors see it: many bands, many dates, small pixels."""
+"""A summer over farmland as three sensors see it: many bands, many dates, small pixels."""
 
 from __future__ import annotations
 
@@ -11,8 +11,8 @@ from scipy.ndimage import convolve1d
 
 from xstf import sensors
 from xstf.numerics.psf import gaussian, sigma_of
-from xstf.scenes.phenology import _CROPS, _MOWN, Land, _logistic
-from xstf.scenes.spectra import _KINDS, _by_unit, _materials, _natural, _wetness
+from xstf.scenes.phenology import CROPS, MOWN, Land, logistic
+from xstf.scenes.spectra import KINDS, by_unit, fill_natural, materials, wetness
 from xstf.simulate.parcels import smooth_noise
 
 _DAYS = 100 + 25 * np.arange(7)  # days of 2021: from bare fields to the second harvest
@@ -20,7 +20,7 @@ _PAIRED = (0, 2, 4, 6)
 _DENSE, _SHARP = "gf-6-wfv", "zy1-02d"
 _DENSE_BANDS = ("coastal", "blue", "green", "yellow", "red", "rededge1", "rededge2", "nir")
 _SHARP_BANDS = ("blue", "green", "red", "nir")
-# ZY1-02D AHSI: 76 bands up to 1040 nm, then every 17 nm; the materials are known up to 2400 nm.
+# ZY1-02D AHSI: 76 bands up to 1040 nm, then every 17 nm; the spectra of materials end at 2400 nm.
 _CENTRES = np.concatenate([np.linspace(400, 1040, 76), np.arange(1057, 2400, 17.0)])
 _PIXEL, _RATIO_SPECTRAL, _RATIO_DENSE = 30.0, 3, 2
 _CORNER = (409_980.0, 5_380_020.0)  # upper left, metres
@@ -30,7 +30,7 @@ _SIGMA = sigma_of(1.0)  # of a Gaussian one pixel wide at half its height
 _REACH = 3.5  # standard deviations at which it is cut
 _SPECTRAL_NOISE = 1.5  # of the narrow bands, in units of the wide ones'
 _RAIN = 0.12  # how much the wetness of soils varies between dates
-_MEADOWS = len(_CROPS)  # the first class that is no crop
+_MEADOWS = len(CROPS)  # the first class that is no crop
 
 
 @dataclass(frozen=True, eq=False)
@@ -95,7 +95,7 @@ def hyperspectral_series(
     chosen = np.linspace(0, _CENTRES.size - 1, bands).round().astype(int)
     nanometres = _CENTRES[chosen]
     rng = np.random.default_rng([seed, 11])
-    wide = _look(size + 2 * _MARGIN, nanometres, seed)
+    wide = _reflectance(size + 2 * _MARGIN, nanometres, seed)
     core = slice(_MARGIN, -_MARGIN)
     paired = list(_PAIRED)
     seen = _blurred(wide[paired], _RATIO_SPECTRAL)
@@ -175,7 +175,7 @@ def _blurred(images: np.ndarray, ratio: int) -> np.ndarray:
 
 
 def _point_spread(side: int, ratio: int) -> np.ndarray:
-    """Return what makes a row of larger pixels of one of fine pixels with margins."""
+    """Return the weights ``(larger pixel, fine pixel)`` of a row with margins."""
     first, size = _MARGIN, side - 2 * _MARGIN
     centres = first + (np.arange(size // ratio) + 0.5) * ratio - 0.5
     apart = (np.arange(side) - centres[:, None]) / (_SIGMA * ratio)
@@ -186,28 +186,28 @@ def _point_spread(side: int, ratio: int) -> np.ndarray:
 # ---------------------------------------------------------------- light
 
 
-def _look(side: int, nanometres: np.ndarray, seed: int) -> np.ndarray:
+def _reflectance(side: int, nanometres: np.ndarray, seed: int) -> np.ndarray:
     """Return reflectance (date, band, y, x), float32, margins included."""
     land = Land.make(side, _MARGIN, seed)
     rng = np.random.default_rng([seed, 8])
     fields = _Fields.make(land, rng)
-    spectra = _materials(nanometres).astype(np.float32)
-    wet = _wetness(nanometres).astype(np.float32)
+    spectra = materials(nanometres).astype(np.float32)
+    wet = wetness(nanometres).astype(np.float32)
     shape = (side, side)
-    dark = 0.5 + 0.5 * np.tanh(_by_unit(land, rng) + smooth_noise(shape, 12, rng))
-    moist = 0.25 + 0.06 * _by_unit(land, rng) + 0.05 * smooth_noise(shape, 6, rng)
-    still = np.zeros((len(_KINDS), *shape))
+    dark = 0.5 + 0.5 * np.tanh(by_unit(land, rng) + smooth_noise(shape, 12, rng))
+    moist = 0.25 + 0.06 * by_unit(land, rng) + 0.05 * smooth_noise(shape, 6, rng)
+    still = np.zeros((len(KINDS), *shape))
     vary = np.clip(0.5 + 0.3 * land.vigour, 0, 1)
-    rows = dict(zip(_KINDS, still, strict=True))
-    _natural(rows, land.before - len(land.crop), vary, rng)
+    rows = dict(zip(KINDS, still, strict=True))
+    fill_natural(rows, land.before - len(land.crop), vary, rng)
     out = np.empty((_DAYS.size, nanometres.size, side, side), np.float32)
     for image, day in zip(out, _DAYS, strict=True):
         shares = _on_day(still, land, fields, dark, float(day))
         rain = _RAIN * rng.uniform(-1, 1)
-        soil = shares[_KINDS.index("loam")] + shares[_KINDS.index("peat")]
-        leaves = shares[_KINDS.index("leaf")] + shares[_KINDS.index("grass")]
+        soil = shares[KINDS.index("loam")] + shares[KINDS.index("peat")]
+        leaves = shares[KINDS.index("leaf")] + shares[KINDS.index("grass")]
         water = np.clip(moist + rain * soil + 0.15 * leaves, 0, None).astype(np.float32)
-        mixed = spectra @ shares.reshape(len(_KINDS), -1).astype(np.float32)
+        mixed = spectra @ shares.reshape(len(KINDS), -1).astype(np.float32)
         # water in soil darkens all of the spectrum, in its own bands most
         mixed *= np.exp(-(wet[:, None] + 0.5) * water.ravel())
         lit = mixed.reshape(image.shape) * land.bright
@@ -220,7 +220,7 @@ def _look(side: int, nanometres: np.ndarray, seed: int) -> np.ndarray:
 
 @dataclass(frozen=True, eq=False)
 class _Fields:
-    """When what happens on each field, days of the year, (field,) but for `mown` (cut, field)."""
+    """Dates of each field in days of the year, (field,), but `mown` (cut, field)."""
 
     up: np.ndarray
     rise: np.ndarray
@@ -236,11 +236,11 @@ class _Fields:
         count = land.crop.size
         crop = np.minimum(land.crop, _MEADOWS - 1)
         up, rise, ripe, cut = (
-            np.array([getattr(c, n) for c in _CROPS])[crop] for n in ("up", "rise", "ripe", "cut")
+            np.array([getattr(c, n) for c in CROPS])[crop] for n in ("up", "rise", "ripe", "cut")
         )
-        flowers = np.array([c.flowers or 1e4 for c in _CROPS])[crop]
+        flowers = np.array([c.flowers or 1e4 for c in CROPS])[crop]
         late, harvest = land.shift, rng.normal(0, 8, count)
-        mown = np.array(_MOWN)[:, None] + 1.5 * land.shift + rng.normal(0, 7, (3, count))
+        mown = np.array(MOWN)[:, None] + 1.5 * land.shift + rng.normal(0, 7, (3, count))
         ploughed = cut + late + harvest + rng.uniform(8, 60, count)
         return cls(
             up + late, rise, ripe + late + 0.5 * harvest, cut + late + harvest, ploughed,
@@ -249,9 +249,9 @@ class _Fields:
 
     def crops(self, day: float, lush: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return the shares (field,) of green leaves and of straw, standing or cut."""
-        ripe, gone = _logistic((day - self.ripe) / 4), _logistic((day - self.cut) / 1.0)
-        grown = lush * _logistic((day - self.up) / self.rise)
-        straw = 0.75 * gone * (1 - _logistic((day - self.ploughed) / 1.0))
+        ripe, gone = logistic((day - self.ripe) / 4), logistic((day - self.cut) / 1.0)
+        grown = lush * logistic((day - self.up) / self.rise)
+        straw = 0.75 * gone * (1 - logistic((day - self.ploughed) / 1.0))
         return grown * (1 - ripe) * (1 - gone), grown * ripe * (1 - gone) + straw
 
     def meadows(self, day: float, lush: np.ndarray) -> np.ndarray:
@@ -272,7 +272,7 @@ def _on_day(
 ) -> np.ndarray:
     """Return what share of each pixel is which material, ``(material, y, x)``."""
     shares = still.copy()
-    row = dict(zip(_KINDS, shares, strict=True))
+    row = dict(zip(KINDS, shares, strict=True))
     at = land.before < land.crop.size
     unit = land.before[at]
     meadow = land.crop >= _MEADOWS
@@ -304,4 +304,4 @@ def _leaves(day: float) -> tuple[float, float]:
 
 
 def _rising(day: float, half: float, days: float) -> float:
-    return float(_logistic(np.asarray((day - half) / days)))
+    return float(logistic(np.asarray((day - half) / days)))

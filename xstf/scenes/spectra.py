@@ -57,7 +57,7 @@ _MATERIALS = {
     "concrete": (.140, .170, .190, .230, .250, .265, .270, .275, .280, .290, .300, .305, .310, .315,
                  .300, .300, .330, .330, .300, .310, .280),
 }  # fmt: skip
-_KINDS = tuple(_MATERIALS)
+KINDS = tuple(_MATERIALS)
 # Share of green and of dry cover in June by crop: six crops, then two kinds of meadow.
 _GREEN = np.array([0.55, 0.35, 0.75, 0.65, 0.85, 0.25, 0.80, 0.65])
 _DRY = np.array([0.35, 0.00, 0.15, 0.25, 0.05, 0.00, 0.10, 0.25])
@@ -136,7 +136,7 @@ def hyperspectral(
         raise ValueError(f"bands must be 40 or more and noise 0 or more, not {bands=}, {noise=}")
     nanometres = np.linspace(*_RANGE, bands)
     pad = _MARGIN * ratio
-    wide = _labelled(_look(size + 2 * pad, pad, nanometres, seed), nanometres, pad)
+    wide = _labelled(_reflectance(size + 2 * pad, pad, nanometres, seed), nanometres, pad)
     srf = _responses(wide)
     spectral = simulate.degrade(wide, ratio, psf_fwhm=_PSF, noise=noise, seed=seed)
     truth = _core(wide, pad)
@@ -197,14 +197,14 @@ def _finished(cube: xr.DataArray) -> xr.DataArray:
 # ---------------------------------------------------------------- light
 
 
-def _look(side: int, margin: int, nanometres: np.ndarray, seed: int) -> np.ndarray:
+def _reflectance(side: int, margin: int, nanometres: np.ndarray, seed: int) -> np.ndarray:
     """Return reflectance (band, y, x), float32."""
     land = Land.make(side, margin, seed)
     rng = np.random.default_rng([seed, 7])
-    spectra = _materials(nanometres)
-    image: np.ndarray = spectra @ _shares(land, rng).reshape(len(_KINDS), -1)
-    moist = 0.25 + 0.10 * _by_unit(land, rng) + 0.05 * smooth_noise((side, side), 6, rng)
-    image *= np.exp(-_wetness(nanometres)[:, None] * np.clip(moist, 0, None).ravel())
+    spectra = materials(nanometres)
+    image: np.ndarray = spectra @ _shares(land, rng).reshape(len(KINDS), -1)
+    moist = 0.25 + 0.10 * by_unit(land, rng) + 0.05 * smooth_noise((side, side), 6, rng)
+    image *= np.exp(-wetness(nanometres)[:, None] * np.clip(moist, 0, None).ravel())
     image = image.reshape(-1, side, side) * land.bright
     # a pixel of a real sensor also sees a little of its neighbours
     for axis in (1, 2):
@@ -212,13 +212,13 @@ def _look(side: int, margin: int, nanometres: np.ndarray, seed: int) -> np.ndarr
     return np.asarray(image, np.float32)
 
 
-def _materials(nanometres: np.ndarray) -> np.ndarray:
+def materials(nanometres: np.ndarray) -> np.ndarray:
     """Return reflectance (band, material)."""
     curves = PchipInterpolator(np.array(_NODES, float), np.array([*_MATERIALS.values()]).T)
     return np.asarray(curves(nanometres))
 
 
-def _wetness(nanometres: np.ndarray) -> np.ndarray:
+def wetness(nanometres: np.ndarray) -> np.ndarray:
     """Return how much liquid water absorbs at each wavelength."""
     at, width, depth = np.array(_WET).T
     bells: np.ndarray = np.exp(-(((nanometres[:, None] - at) / width) ** 2) / 2)
@@ -226,7 +226,7 @@ def _wetness(nanometres: np.ndarray) -> np.ndarray:
     return wet
 
 
-def _by_unit(land: Land, rng: np.random.Generator) -> np.ndarray:
+def by_unit(land: Land, rng: np.random.Generator) -> np.ndarray:
     """Return a standard normal number of each field and cover, pixel by pixel."""
     return np.asarray(rng.standard_normal(int(land.before.max()) + 1)[land.before])
 
@@ -235,28 +235,28 @@ def _shares(land: Land, rng: np.random.Generator) -> np.ndarray:
     """Return what share of each pixel is which material, ``(material, y, x)``, summing to 1."""
     fields = len(land.crop)
     unit = land.before
-    shares = np.zeros((len(_KINDS), *unit.shape))
-    row = dict(zip(_KINDS, shares, strict=True))
+    shares = np.zeros((len(KINDS), *unit.shape))
+    row = dict(zip(KINDS, shares, strict=True))
     at = unit < fields
     crop = land.crop[np.minimum(unit, fields - 1)]
-    lush = np.clip(_GREEN[crop] + 0.12 * _by_unit(land, rng), 0.02, 0.98)
+    lush = np.clip(_GREEN[crop] + 0.12 * by_unit(land, rng), 0.02, 0.98)
     green = np.clip(lush + 0.7 * lush * (1 - lush) * land.vigour, 0, 1)
-    dry = np.minimum(_DRY[crop] * np.clip(1 + 0.3 * _by_unit(land, rng), 0, 2), 1 - green)
-    dark = 0.5 + 0.5 * np.tanh(_by_unit(land, rng) + smooth_noise(unit.shape, 12, rng))
+    dry = np.minimum(_DRY[crop] * np.clip(1 + 0.3 * by_unit(land, rng), 0, 2), 1 - green)
+    dark = 0.5 + 0.5 * np.tanh(by_unit(land, rng) + smooth_noise(unit.shape, 12, rng))
     row["leaf"][at] = (green * (crop < _CROPS))[at]
     row["grass"][at] = (green * (crop >= _CROPS))[at]
     row["straw"][at] = dry[at]
     row["loam"][at] = ((1 - green - dry) * (1 - dark))[at]
     row["peat"][at] = ((1 - green - dry) * dark)[at]
     vary = np.clip(0.5 + 0.3 * land.vigour, 0, 1)
-    _natural(row, unit - fields, vary, rng)
+    fill_natural(row, unit - fields, vary, rng)
     return shares
 
 
-def _natural(
+def fill_natural(
     row: dict[str, np.ndarray], cover: np.ndarray, vary: np.ndarray, rng: np.random.Generator
 ) -> None:
-    """Fill in what is no field: broadleaf, conifer, water, road, built (covers 0 to 4)."""
+    """Fill in the shares of covers 0 to 4: broadleaf, conifer, water, road, built."""
     wood = 0.8 + 0.2 * vary
     for index, (most, rest) in enumerate((("leaf", "needles"), ("needles", "leaf"))):
         here = cover == index

@@ -398,7 +398,7 @@ def test_one_date_in_eight_is_taken_and_the_seed_decides_which(gappy):
 
 def test_the_gaps_may_come_from_a_mask(gappy):
     whole = gappy.fillna(0.5)
-    with pytest.raises(ValueError, match="found a gap for 0 of 2 dates: no gap hides 20% to 80%"):
+    with pytest.raises(ValueError, match="found a gap for 0 of 2 dates: no gap masks 20% to 80%"):
         simulate.transplant_mask(whole)
     mask = gappy.isnull().all("band")
     holed, held = simulate.transplant_mask(whole, mask=mask.transpose("x", "time", "y"))

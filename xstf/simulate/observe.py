@@ -128,10 +128,10 @@ def add_clouds(
     >>> float(cloudy.isnull().mean())
     0.25
     """
-    hidden = cube.where(~clouds(cube, cover, seed=seed, size=size))
-    hidden = hidden.transpose(*cube.dims)
-    hidden.encoding = {k: v for k, v in cube.encoding.items() if k == "grid_mapping"}
-    return hidden
+    cloudy = cube.where(~clouds(cube, cover, seed=seed, size=size))
+    cloudy = cloudy.transpose(*cube.dims)
+    cloudy.encoding = {k: v for k, v in cube.encoding.items() if k == "grid_mapping"}
+    return cloudy
 
 
 # ---------------------------------------------------------------- gaps moved to other dates
@@ -147,40 +147,40 @@ def transplant_mask(
     dates: int | DateLike | Sequence[int] | None = None,
     seed: int = 0,
 ) -> tuple[xr.DataArray, xr.DataArray]:
-    """Return the cube with known pixels hidden in the shape of its real gaps, and which they are.
+    """Return the cube with clear pixels masked in the shapes of its real gaps, and where they are.
 
-    Clouds that are drawn are not like clouds that were there. This takes the shape of what is
-    missing on one date and hides it on another one: fill the cube, and compare it with what it was
-    where the second result is True. A dask cube is read once, for where it is missing; the first
+    Simulated clouds are not like real ones. This takes the shape of the gap of one date and masks
+    it on another one: fill the cube, and compare it with the original where the second result is
+    True. A dask cube is read once, for where it is missing; the first
     result is lazy.
 
     Parameters
     ----------
     cube
-        ``(time, …, y, x)``, NaN where missing; a pixel is known if any band is.
+        ``(time, …, y, x)``, NaN where missing; a pixel is clear if any band is.
     mask
         Boolean, on the cube's grid and dates: True where it is not usable. Its gaps count as the
-        cube's own; they are not hidden in the result.
+        cube's own; they are not masked in the result.
     regime
-        ``"partial"`` hides the shape on one date alone; ``"persistent"`` the same shape on all
+        ``"partial"`` masks the shape on one date alone; ``"persistent"`` the same shape on all
         dates within ``days`` of it; ``"full"`` all pixels of all dates within ``days``.
     days
         How long before and after a date the gap lasts, but for ``"partial"``.
     share
-        The least and the most of a date's known pixels that a moved shape may hide.
+        The least and the most of a date's clear pixels that a moved shape may mask.
     dates
         How many dates are given a gap, or which (labels of the time coordinate). None takes one in
-        eight. Dates of which less than half is known are not chosen unless named.
+        eight. Dates of which less than half is clear are not chosen unless named.
     seed
         Of the choice of dates and shapes.
 
     Returns
     -------
     holed : xarray.DataArray
-        The cube, NaN where hidden.
+        The cube, NaN where masked.
     held : xarray.DataArray
-        Boolean ``(time, y, x)``: the known pixels hidden on the chosen dates themselves, the
-        middle of each gap. What a longer gap hides on the dates around is not among them.
+        Boolean ``(time, y, x)``: the clear pixels masked on the chosen dates themselves, the
+        middle of each gap. Those that a longer gap masks on the dates around are not among them.
 
     Examples
     --------
@@ -193,15 +193,15 @@ def transplant_mask(
     True
     """
     dims = _check_transplant(cube, regime, days, share)
-    known = cube.notnull()
-    known = known.any([d for d in cube.dims if d not in dims]).transpose(*dims).compute()
+    clear = cube.notnull()
+    clear = clear.any([d for d in cube.dims if d not in dims]).transpose(*dims).compute()
     if mask is not None:
         if mask.dtype != bool:
             raise TypeError(f"mask has dtype {mask.dtype}; give booleans, True where not usable")
-        known, barred = xr.align(known, mask.compute(), join="exact")
-        known = (known & ~barred).transpose(*dims)
-    there = known.values
-    hidden, held = np.zeros(there.shape, bool), np.zeros(there.shape, bool)
+        clear, barred = xr.align(clear, mask.compute(), join="exact")
+        clear = (clear & ~barred).transpose(*dims)
+    there = clear.values
+    masked, held = np.zeros(there.shape, bool), np.zeros(there.shape, bool)
     when = cube[dims[0]].values
     reach = np.eye(len(when), dtype=bool) if regime == "partial" else near(when, days)
     counted = dates is None or isinstance(dates, (int, np.integer))
@@ -209,10 +209,10 @@ def transplant_mask(
     cover = None if regime == "full" else share
     gaps = choose(there, reach, cover, wanted, np.random.default_rng(seed))
     for date, shape in gaps:
-        hidden[reach[date]] |= shape
+        masked[reach[date]] |= shape
         held[date] = shape & there[date]
-    bare = known.drop_attrs()
-    holed = cube.where(~bare.copy(data=hidden)).transpose(*cube.dims)
+    bare = clear.drop_attrs()
+    holed = cube.where(~bare.copy(data=masked)).transpose(*cube.dims)
     holed.encoding = {k: v for k, v in cube.encoding.items() if k == "grid_mapping"}
     return holed, bare.copy(data=held).rename("held")
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import Any, NamedTuple
@@ -145,9 +145,7 @@ def _read(cubes: SharpenCubes, moves: bool) -> list[Image]:
     return images
 
 
-def _as_seen(
-    host: dict[str, np.ndarray], fwhm: float | None, ratio: int, moves: bool
-) -> Image:
+def _as_seen(host: dict[str, np.ndarray], fwhm: float | None, ratio: int, moves: bool) -> Image:
     """Return a date with its spatial cube as the spectral sensor sees it."""
     bands = np.isfinite(host["spectral"]).any(axis=(1, 2))
     if not bands.any():

@@ -64,8 +64,8 @@ def fusion(out: Path, size: int) -> list[tuple[str, Path]]:
         results[record.name] = fused
     print(table(["method", "RMSE", "SAM (deg)", "SSIM", "seconds"], scores))
     best = min((s for s in scores if s.name in names), key=lambda s: s.values[0]).name
-    fused = xstf.fuse(fine, coarse, method=best, return_quality=get_method("fuse", best).std)
-    files.save_cube(fused, out / "fused.nc")
+    chosen = xstf.fuse(fine, coarse, method=best, return_quality=get_method("fuse", best).std)
+    files.save_cube(chosen, out / "fused.nc")
     _fusion_picture(scene, results, best).savefig(out / "fused.png", dpi=110)
     return [
         (f"the fused cube ({best})", out / "fused.nc"),

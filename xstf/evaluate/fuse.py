@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time as clock
 from collections.abc import Hashable, Sequence
-from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -13,7 +12,7 @@ from xstf import metrics
 from xstf.cubes.pairs import DateLike, Pair, match_dates, read_timedelta
 from xstf.cubes.read import as_array, read_cube
 from xstf.evaluate.baselines import BASELINES
-from xstf.methods.lookup import Trial, trials
+from xstf.methods.lookup import Trial, Tried, trials
 from xstf.verbs.fuse import fuse
 
 _PER_BAND = ("rmse", "mae", "bias", "cc", "ssim")
@@ -23,7 +22,7 @@ def evaluate_fusion(
     fine: xr.DataArray | xr.Dataset,
     coarse: xr.DataArray | xr.Dataset,
     *,
-    methods: Sequence[Any] | None = None,
+    methods: Sequence[Tried] | None = None,
     time: DateLike | None = None,
     truth: xr.DataArray | xr.Dataset | None = None,
     baselines: bool = True,

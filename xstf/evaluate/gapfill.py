@@ -11,7 +11,7 @@ import xarray as xr
 
 from xstf import metrics, simulate
 from xstf.cubes.read import Cube, as_array, read_cube
-from xstf.methods.lookup import Trial, trials
+from xstf.methods.lookup import Trial, Tried, trials
 from xstf.numerics.normal import Z90
 from xstf.verbs.gapfill import gapfill
 
@@ -20,7 +20,7 @@ def evaluate_gapfill(
     cube: xr.DataArray | xr.Dataset,
     sar: xr.DataArray | xr.Dataset | None = None,
     *,
-    methods: Sequence[Any] | None = None,
+    methods: Sequence[Tried] | None = None,
     regimes: Sequence[Literal["partial", "persistent", "full"]] = ("partial", "persistent", "full"),
     mask: xr.DataArray | None = None,
     days: float = 25.0,

@@ -16,7 +16,7 @@ from xstf.align.sharpen_spectral import wavelengths
 from xstf.cubes.arrays import Array
 from xstf.cubes.nesting import nesting_of
 from xstf.cubes.read import Cube, read_cube
-from xstf.methods.lookup import trials
+from xstf.methods.lookup import Tried, trials
 from xstf.numerics.degrade import degrade
 from xstf.verbs.sharpen_spectral import sharpen_spectral
 
@@ -27,7 +27,7 @@ def evaluate_sharpen_spectral(
     spectral: xr.DataArray | xr.Dataset,
     spatial: xr.DataArray | xr.Dataset,
     *,
-    methods: Sequence[Any] | None = None,
+    methods: Sequence[Tried] | None = None,
     truth: xr.DataArray | xr.Dataset | None = None,
     ratio: int | None = None,
     **options: Any,

@@ -91,7 +91,7 @@ def recipe_of(method, steps):
     return dataclasses.replace(small, epochs=epochs, steps=steps // epochs)
 
 
-def lessons(method, case, scenes, cloud):
+def training_cubes(method, case, scenes, cloud):
     """Return the cubes to learn from, with their radar if the network sees it."""
     guided = get_method("gapfill", method).guided
     if not scenes:
@@ -125,7 +125,7 @@ def train_and_fill(method, case, options, seed, taught, sizes=None):
 
 def over_seeds(method, name, case, options, sizes=None, cloud=0.5):
     """Return scores ``(seed, score)``, errors on held-out dates and mean times, ``(2,)``."""
-    taught = lessons(method, case, options.scenes if name == "embedded" else 0, cloud)
+    taught = training_cubes(method, case, options.scenes if name == "embedded" else 0, cloud)
     runs = [
         train_and_fill(method, case, options, seed, taught, sizes) for seed in range(options.seeds)
     ]
@@ -201,7 +201,7 @@ def picture(options):
     """Draw a date that is half clear."""
     case = cube, sar, truth = open_case("embedded")
     scene = xstf.scenes.sentinel_1_2(size=60)
-    taught = lessons(options.methods[0], case, options.scenes, 0.5)
+    taught = training_cubes(options.methods[0], case, options.scenes, 0.5)
     path = train(options.methods[0], options, 0, taught).save("picture.safetensors")
     network = {"method": options.methods[0], "weights": path, "device": "cpu"}
     given = (sar,) if get_method("gapfill", options.methods[0]).guided else ()

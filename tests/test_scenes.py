@@ -101,7 +101,7 @@ def test_a_coarse_pixel_is_the_truth_under_the_psf_at_its_centre():
     np.testing.assert_allclose(pixel, expected, rtol=0.01)  # the scene cuts the PSF at 3 sigma
 
 
-def test_noise_is_as_strong_as_said():
+def test_noise_is_as_strong_as_asked_for():
     noisy, clean = (scenes.landsat_modis(size=60, noise=n) for n in (0.01, 0))
     np.testing.assert_allclose((noisy.coarse - clean.coarse).std(), 0.01, rtol=0.05)
     xr.testing.assert_identical(noisy.truth, clean.truth)

@@ -1,4 +1,4 @@
-"""Checkpoints: what is written comes back bit for bit, and every fault is said in one line."""
+"""Checkpoints: what is written comes back bit for bit, and every fault is named in one line."""
 
 from __future__ import annotations
 
@@ -521,7 +521,7 @@ def test_a_training_state_is_no_checkpoint_nor_the_other_way_round(path, tmp_pat
     assert f"its format is '{STATE}', not '{MARK}'" in fault(state)
 
 
-def test_faults_of_a_training_state_are_said(tmp_path):
+def test_faults_of_a_training_state_are_named(tmp_path):
     path = save_state(tmp_path / "state.safetensors", {"a": torch.ones(4)}, {"epoch": 3})
     data = path.read_bytes()
     for damaged in (b"", data[:5], data[: len(data) // 2], data[:-1], data[:-1] + b"\xff"):

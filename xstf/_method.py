@@ -382,7 +382,7 @@ class Net:
     multiple
         Sides of the tiles that it takes are whole in this.
     learn_pairs
-        Image pairs in a lesson, where there are enough dates: 2 for a network of fusion that has a
+        Image pairs in an example, where there are enough dates: 2 for a network of fusion that has a
         way with two pairs of its own, ``several(fine, coarse, coarse1)``, to be learned.
     full, small
         Recipes for a GPU and for a processor with a few minutes.

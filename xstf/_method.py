@@ -490,6 +490,18 @@ def network(record: Method) -> Net:
     return record.net
 
 
+def lattice_side(near: int, *ratios: int) -> int:
+    """Return a side near a number of fine pixels, whole in all ratios, for a record's `lattice`.
+
+    Examples
+    --------
+    >>> lattice_side(256, 30)
+    270
+    """
+    step = math.lcm(*ratios)
+    return max(1, round(near / step)) * step
+
+
 # --- checks of parameters ---------------------------------------------------------------------
 
 

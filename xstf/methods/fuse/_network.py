@@ -25,7 +25,14 @@ import numpy as np
 from xstf._method import NetworkCall
 from xstf.numerics.lattice import Lattice, Window
 from xstf.numerics.upsample import upsample
-from xstf.weights.running import device_of, inference, load_once, over_tiles, require_call
+from xstf.weights.running import (
+    device_of,
+    inference,
+    load_once,
+    over_tiles,
+    own_threads,
+    require_call,
+)
 
 # A scaled value is 0 to 1 for most data. The median of a tile beyond this is another unit.
 _OTHER_UNITS = 20.0
@@ -115,6 +122,7 @@ def kernel(
             lead=(bands + (pairs if pairs > 1 else 0),),
             batch=params.batch if place.type == "cuda" else 1,
             blend=params.blend == "smooth",
+            workers=own_threads(place),
         )
     change = answer[:bands] * images.span
     return images.add_base(change, answer[bands:], inner), None

@@ -20,7 +20,14 @@ import numpy as np
 from xstf._method import NetworkCall
 from xstf.methods.gapfill._prior import PRIORS, Prior, prior_of, settle_prior
 from xstf.numerics.lattice import Lattice, Window
-from xstf.weights.running import device_of, inference, load_once, over_tiles, require_call
+from xstf.weights.running import (
+    device_of,
+    inference,
+    load_once,
+    over_tiles,
+    own_threads,
+    require_call,
+)
 
 _WINDOWS = 4  # of dates, that a processor takes at a time
 # A standardised value is -3 to 3 for most data. The median of a tile beyond this is another unit.
@@ -117,6 +124,7 @@ def kernel(
             lead=(3 if std else 1, *cube.shape[:2]),
             batch=params.batch if place.type == "cuda" else 1,
             blend=params.blend == "smooth",
+            workers=own_threads(place),
         )
     part = (..., *inner)
     estimate = series.prior[part] + answer[0] * series.span

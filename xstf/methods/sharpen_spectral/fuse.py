@@ -33,7 +33,7 @@ from typing import Any
 
 import numpy as np
 
-from xstf._method import Method
+from xstf._method import Method, lattice_side
 from xstf.numerics.degrade import upsample
 from xstf.numerics.fourier import build, crop, margins, mirror, restore, solve, transform
 from xstf.numerics.subspace import Noise, drive, learn, mask, read, write
@@ -41,6 +41,8 @@ from xstf.numerics.subspace import Noise, drive, learn, mask, read, write
 # Coarse pixels after which the influence of a pixel is below what the record states: tiles differ
 # from the whole by less than 3e-4 of the range of the values.
 REACH = 8
+# So tiles lie on a lattice of the image: a side of about so many fine pixels.
+LATTICE = 256
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -118,6 +120,7 @@ METHOD = Method(
     summary="Closed-form Gaussian estimate in a subspace: fast, any number of spatial bands.",
     params=Params,
     halo=_halo,
+    lattice=lambda params, ratio: lattice_side(LATTICE, ratio),
     kernels={"numpy": _numpy},
     settle=_settle,
     reference="Wei, Dobigeon & Tourneret (2015), doi:10.1109/TIP.2015.2458572",

@@ -42,7 +42,7 @@ from typing import Any
 
 import numpy as np
 
-from xstf._method import Method, Net, NetworkCall, Recipe
+from xstf._method import Method, Net, NetworkCall, Recipe, lattice_side
 from xstf.numerics.degrade import FILL_REACH, degrade, fill, upsample
 from xstf.numerics.injection import components, halo, masked, project, restore, returned
 from xstf.numerics.response import locate
@@ -170,12 +170,16 @@ def _spectra(net: Any, place: Any, guide: np.ndarray, bands: np.ndarray, tile: i
     return out
 
 
+# Tiles lie on a lattice of the image, of a side of about so many fine pixels.
+LATTICE = 256
+
 METHOD = Method(
     name="srecnn",
     task="sharpen_spectral",
     summary="Small network from few bands to many, trained on the cubes, and a residual.",
     params=Params,
     halo=_halo,
+    lattice=lambda params, ratio: lattice_side(LATTICE, ratio),
     kernels={"torch": _torch},
     settle=_settle,
     reference="successor: Peng et al. (2022), doi:10.3390/rs14225890",

@@ -48,7 +48,7 @@ from typing import Any
 
 import numpy as np
 
-from xstf._method import Method, Net, NetworkCall, Recipe
+from xstf._method import Method, Net, NetworkCall, Recipe, lattice_side
 from xstf.methods.sts.sts.network import AROUND, NAMES, Images, Scaling, agreeing, look
 from xstf.methods.sts.sts_linear import estimate as linear
 from xstf.weights.running import device_of, inference, load_once, require_call
@@ -191,12 +191,16 @@ def _change(
     return scaling.spectra(change)
 
 
+# Tiles lie on a lattice of the image, of a side of about so many fine pixels.
+LATTICE = 256
+
 METHOD = Method(
     name="sts",
     task="sts",
     summary="A multi-task network on top of sts_linear, trained on the scene itself.",
     params=Params,
     halo=halo,
+    lattice=lambda params, ratios: lattice_side(LATTICE, *ratios),
     kernels={"torch": kernel},
     settle=settle,
     reference="Peng, Li, Zhou & Li, A long-time-series spatio-temporal-spectral fusion method via "

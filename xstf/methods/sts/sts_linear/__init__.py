@@ -26,8 +26,11 @@ from typing import Any
 
 import numpy as np
 
-from xstf._method import Method
+from xstf._method import Method, lattice_side
 from xstf.methods.sts.sts_linear import estimate
+
+# Tiles lie on a lattice of the image, of a side of about so many sharp pixels.
+LATTICE = 256
 
 
 @dataclass(frozen=True)
@@ -78,6 +81,7 @@ METHOD = Method(
     summary="Least squares in spectrum, time and space; the default of fuse(…, spatial=…).",
     params=Params,
     halo=halo,
+    lattice=lambda params, ratios: lattice_side(LATTICE, *ratios),
     kernels={"numpy": _numpy},
     settle=settle,
     fewest=1,

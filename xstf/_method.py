@@ -382,8 +382,8 @@ class Net:
     multiple
         Sides of the tiles that it takes are whole in this.
     learn_pairs
-        Image pairs in an example, where there are enough dates: 2 for a network of fusion that has a
-        way with two pairs of its own, ``several(fine, coarse, coarse1)``, to be learned.
+        Image pairs in an example, where there are enough dates: 2 for a network of fusion that has
+        a way with two pairs of its own, ``several(fine, coarse, coarse1)``, to be learned.
     full, small
         Recipes for a GPU and for a processor with a few minutes.
     """
@@ -504,6 +504,18 @@ def network(record: Method) -> Net:
     if not isinstance(record.net, Net):
         raise TypeError(f"{record.name} is no network")
     return record.net
+
+
+def lattice_side(near: int, *ratios: int) -> int:
+    """Return a side near a number of fine pixels, whole in all ratios, for a record's `lattice`.
+
+    Examples
+    --------
+    >>> lattice_side(256, 30)
+    270
+    """
+    step = math.lcm(*ratios)
+    return max(1, round(near / step)) * step
 
 
 # --- checks of parameters ---------------------------------------------------------------------

@@ -118,7 +118,7 @@ def test_every_pixel_reaches_every_other_so_the_reach_is_the_tile():
         assert (given["prior"].grad != 0).float().mean() > 0.99
 
 
-# ------------------------------------------------------------------ what is promised and what is not
+# --- what is promised and what is not ------------------------------------------------------------
 
 
 @pytest.mark.parametrize("sizes", FOUR + FUSIONS)

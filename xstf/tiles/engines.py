@@ -169,21 +169,22 @@ def to_device(array: Any) -> Any:
 
 
 class _TorchThreads(AbstractContextManager[None]):
-    """Keeps torch to one thread in each worker thread: tiles use the cores already.
+    """Keeps torch to one thread in each kernel: tiles use the cores, and sums keep their order.
 
-    A call from the main thread, which is one of a single tile, keeps torch's own number.
+    With another number of threads torch rounds in another way (3e-8 of the values), so a result
+    would depend on the scheduler. Worker threads stay at one; the main thread, where the user's
+    own torch runs, gets its number back.
     """
 
     def __enter__(self) -> None:
         torch = importlib.import_module("torch")
         self.before = torch.get_num_threads()
-        if threading.current_thread() is not threading.main_thread():
+        if self.before != 1:
             torch.set_num_threads(1)
 
-    def __exit__(self, *error: Any) -> None:
-        torch = importlib.import_module("torch")
-        if torch.get_num_threads() != self.before:
-            torch.set_num_threads(self.before)
+    def __exit__(self, *error: object) -> None:
+        if threading.current_thread() is threading.main_thread() and self.before != 1:
+            importlib.import_module("torch").set_num_threads(self.before)
 
 
 class _OneBlasThread(AbstractContextManager[None]):

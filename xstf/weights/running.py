@@ -6,7 +6,9 @@ import importlib
 import os
 import threading
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AbstractContextManager, nullcontext
+from functools import partial
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
@@ -115,6 +117,7 @@ def over_tiles(
     lead: tuple[int, ...],
     batch: int,
     blend: bool,
+    workers: int = 1,
 ) -> np.ndarray:
     """Return a part of an image, put together from the network's tiles.
 
@@ -135,6 +138,8 @@ def over_tiles(
         Tiles at a time.
     blend
         Whether neighbours fade into each other, instead of each answering for its own core.
+    workers
+        Threads that run one tile each at a time, for batches of one; see `own_threads`.
 
     Returns
     -------
@@ -144,25 +149,49 @@ def over_tiles(
     size = tuple(part.stop - part.start for part in wanted)
     total = np.zeros((*lead, *size), np.float32)
     weight = np.zeros(size, np.float32)
-    waiting: list[tuple[tuple[int, int], Sequence[np.ndarray]]] = []
+    tiles = lattice.tiles(wanted, blend=blend)
 
-    def settle() -> None:
-        if not waiting:
-            return
-        answers = run(*(np.stack(arrays) for arrays in zip(*(i for _, i in waiting), strict=True)))
-        for (tile, _), answer in zip(waiting, answers, strict=True):
+    def answers(some: Sequence[tuple[int, int]]) -> list[tuple[tuple[int, int], np.ndarray]]:
+        inputs = [(t, cut((lattice.window(t[0], 0), lattice.window(t[1], 1)))) for t in some]
+        given = [(t, arrays) for t, arrays in inputs if arrays is not None]
+        if not given:
+            return []
+        found = run(*(np.stack(arrays) for arrays in zip(*(i for _, i in given), strict=True)))
+        return [(t, answer) for (t, _), answer in zip(given, found, strict=True)]
+
+    batches = [tiles[i : i + batch] for i in range(0, len(tiles), batch)]
+    for made in _in_threads(answers, batches, workers):
+        for tile, answer in made:
             _add(lattice, tile, answer, wanted, blend, total, weight)
-        waiting.clear()
-
-    for tile in lattice.tiles(wanted, blend=blend):
-        inputs = cut((lattice.window(tile[0], 0), lattice.window(tile[1], 1)))
-        if inputs is not None:
-            waiting.append((tile, inputs))
-        if len(waiting) == batch:
-            settle()
-    settle()
     with np.errstate(invalid="ignore"):
         return np.where(weight > 0, total / np.where(weight > 0, weight, 1), np.nan)
+
+
+def own_threads(place: Any) -> int:
+    """Return how many tiles a kernel may run at a time: on the processor, all cores if it is alone.
+
+    Tiles that come from worker threads use the cores already. On the main thread there is one.
+    """
+    alone = threading.current_thread() is threading.main_thread()
+    if place.type != "cpu" or not alone:
+        return 1
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _in_threads(work: Callable[[Any], Any], items: Sequence[Any], workers: int) -> Iterator[Any]:
+    """Give the work's results in order, some at a time; torch keeps to one thread in each."""
+    torch = importlib.import_module("torch")
+    if workers == 1 or len(items) == 1:
+        yield from map(work, items)
+        return
+
+    def inferring(item: Any) -> Any:
+        with torch.inference_mode():  # is of the thread
+            return work(item)
+
+    start = partial(torch.set_num_threads, 1)
+    with ThreadPoolExecutor(min(workers, len(items)), initializer=start) as pool:
+        yield from pool.map(inferring, items)
 
 
 def _add(

@@ -24,7 +24,14 @@ import numpy as np
 from xstf._method import NetworkCall, check_at_least, check_one_of
 from xstf.numerics.lattice import Lattice, Window
 from xstf.numerics.upsample import upsample
-from xstf.weights.running import device_of, inference, load_once, over_tiles, require_call
+from xstf.weights.running import (
+    device_of,
+    inference,
+    load_once,
+    over_tiles,
+    own_threads,
+    require_call,
+)
 
 if TYPE_CHECKING:
     import torch
@@ -115,6 +122,7 @@ def kernel(
             lead=(bands + (pairs if pairs > 1 else 0),),
             batch=params.batch if device.type == "cuda" else 1,
             blend=params.blend == "smooth",
+            workers=own_threads(device),
         )
     change = answer[:bands] * images.span
     return images.add_base(change, answer[bands:], inner), None

@@ -21,7 +21,14 @@ from xstf._method import GapfillSamples, NetworkCall, Recipe, check_at_least, ch
 from xstf.methods.gapfill._prior import PRIORS, Prior, PriorState, prior_of, settle_prior
 from xstf.numerics.lattice import Lattice, Window
 from xstf.weights.manifest import Manifest
-from xstf.weights.running import device_of, inference, load_once, over_tiles, require_call
+from xstf.weights.running import (
+    device_of,
+    inference,
+    load_once,
+    over_tiles,
+    own_threads,
+    require_call,
+)
 
 if TYPE_CHECKING:
     import torch
@@ -131,6 +138,7 @@ def kernel(
             lead=(3 if std else 1, *cube.shape[:2]),
             batch=params.batch if place.type == "cuda" else 1,
             blend=params.blend == "smooth",
+            workers=own_threads(place),
         )
     part = (..., *inner)
     estimate = series.prior[part] + answer[0] * series.span

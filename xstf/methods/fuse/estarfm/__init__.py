@@ -174,13 +174,16 @@ def _around(image: np.ndarray, radius: int) -> np.ndarray:
 
 
 def _box(image: np.ndarray, radius: int, axis: int) -> np.ndarray:
-    """Sum over positions within radius along an axis, fewer at the edges."""
+    """Sum over positions within radius along an axis, fewer at the edges.
+
+    Each sum in one order of its own: differences of running sums would round as the tile begins.
+    """
     moved = np.moveaxis(image, axis, -1)
-    size = moved.shape[-1]
-    sums = np.concatenate([np.zeros((*moved.shape[:-1], 1)), np.cumsum(moved, axis=-1)], axis=-1)
-    at = np.arange(size)
-    window = sums[..., np.minimum(at + radius + 1, size)] - sums[..., np.maximum(at - radius, 0)]
-    return np.moveaxis(window, -1, axis)
+    size, total = moved.shape[-1], np.zeros_like(moved)
+    for offset in range(-min(radius, size - 1), min(radius, size - 1) + 1):
+        to = slice(max(0, -offset), size - max(0, offset))
+        total[..., to] += moved[..., max(0, offset) : size + min(0, offset)]
+    return np.moveaxis(total, -1, axis)
 
 
 @dataclass(frozen=True)

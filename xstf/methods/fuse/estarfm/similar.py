@@ -160,10 +160,15 @@ def _add_few(
     y2: int,
     x2: int,
 ) -> None:
-    """Add to each listed pixel its partner's values, and the other way round."""
+    """Add to each listed pixel its partner's values, and the other way round.
+
+    One after the other, as whole rows do: each sum then has one order, however few are listed.
+    """
     for i in at:
         for v in range(values.shape[0]):
             sums[v, y, x + i] += factor * values[v, y2, x2 + i]
+    for i in at:
+        for v in range(values.shape[0]):
             sums[v, y2, x2 + i] += factor * values[v, y, x + i]
 
 

@@ -50,7 +50,7 @@ def patches_of(samples: Samples) -> list[tuple[np.ndarray, np.ndarray]]:
 def pair_weights(change: np.ndarray) -> np.ndarray:
     """Return the weight of each pair and band from the variances of the coarse change.
 
-    A pair that nothing is known of weighs as the one that changed most.
+    A pair without a variance weighs as the one that changed most.
     """
     change = np.where(np.isnan(change), np.nanmax(np.append(change, 0.0)), change)
     total = change.sum(axis=0)
@@ -62,8 +62,8 @@ def blend(results: list[np.ndarray], weights: np.ndarray) -> np.ndarray:
     """Return the weighted mean over pairs ``(pair, band)`` of what each pair knows."""
     total, mass = np.zeros(results[0].shape, np.float32), np.zeros(results[0].shape, np.float32)
     for result, weight in zip(results, weights[:, :, None, None].astype(np.float32), strict=True):
-        known = ~np.isnan(result)
-        total += np.where(known, result, 0) * weight
-        mass += known * weight
-    known = mass > 0
-    return np.where(known, total / np.where(known, mass, 1), np.float32(np.nan))
+        valid = ~np.isnan(result)
+        total += np.where(valid, result, 0) * weight
+        mass += valid * weight
+    valid = mass > 0
+    return np.where(valid, total / np.where(valid, mass, 1), np.float32(np.nan))

@@ -23,7 +23,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from xstf.numerics.degrade import degrade, fill, upsample
+from xstf.numerics.degrade import degrade
 from xstf.numerics.fourier import share
 from xstf.numerics.psf import point_spread
 from xstf.numerics.response import common_pixels, estimate_fwhm
@@ -313,65 +313,3 @@ def unshared_variance(spatial: np.ndarray) -> np.ndarray:
         # 4 ** 2 + 4: what the Laplacian makes of the variance of white noise.
         out[seen] = total[seen] / np.diag(np.linalg.inv(normal)) / 20
     return out
-
-
-def read(spectral: np.ndarray, state: Subspace) -> np.ndarray:
-    """Return the coefficients ``(k, y, x)`` of a spectral cube, without a gap.
-
-    Where some bands are missing the others decide; where all are, the pixels near by.
-    """
-    centred = spectral - state.mean[:, None, None]
-    out = np.tensordot(state.reader, centred, 1)
-    missing = np.isnan(centred)
-    some = missing.any(axis=0) & ~missing.all(axis=0)
-    if some.any():
-        weighted = state.weight @ state.reader
-        patterns, which = np.unique(missing[:, some], axis=1, return_inverse=True)
-        values = centred[:, some]
-        found = np.empty((len(out), values.shape[1]))
-        for number, pattern in enumerate(patterns.T):
-            own, seen = which.ravel() == number, ~pattern
-            normal = weighted[:, seen] @ state.basis[seen]
-            right = weighted[:, seen] @ values[seen][:, own]
-            found[:, own] = np.linalg.lstsq(normal, right, rcond=ROUNDING)[0]
-        out[:, some] = found
-    return fill(out)
-
-
-def drive(spatial: np.ndarray, coarse: np.ndarray, state: Subspace, ratio: int) -> np.ndarray:
-    """Return what the spatial cube says of the coefficients, ``response' precision m``.
-
-    Missing pixels are taken to agree with the coarse coefficients.
-    """
-    deviation = spatial - state.offset[:, None, None].astype(np.float32)
-    missing = np.isnan(deviation)
-    if missing.any():
-        expected = np.tensordot(state.response, upsample(coarse, ratio=ratio), 1)
-        deviation = np.where(missing, expected, deviation)
-    pull = state.response.T @ state.precision
-    return np.tensordot(pull.astype(np.float32), deviation.astype(np.float32), 1)
-
-
-def write(
-    values: np.ndarray, spectral: np.ndarray, spatial: np.ndarray, state: Subspace,
-    ratio: int, inner: tuple[slice, slice],
-) -> np.ndarray:  # fmt: skip
-    """Return the spectra of coefficients ``(k, inner)``, missing where an input is."""
-    basis = state.basis.astype(np.float32)
-    out = np.tensordot(basis, values, 1) + state.mean.astype(np.float32)[:, None, None]
-    return mask(out, spectral, spatial, ratio, inner)
-
-
-def mask(
-    out: np.ndarray, spectral: np.ndarray, spatial: np.ndarray, ratio: int,
-    inner: tuple[slice, slice],
-) -> np.ndarray:  # fmt: skip
-    """Return ``out``, changed, with nothing where a pixel's own inputs are missing."""
-    gaps = np.isnan(spatial[:, *inner]).any(axis=0)
-    if gaps.any():
-        out[:, gaps] = np.nan
-    missing = np.isnan(spectral)
-    if missing.any():
-        rows, cols = (np.arange(s.start, s.stop) // ratio for s in inner)
-        out[missing[:, rows[:, None], cols]] = np.nan
-    return np.asarray(out, np.float32)

@@ -161,7 +161,7 @@ def find_changes(patches: list[Patch], classes: Classes, pairs: int, ridge: floa
 
 
 def _usable(rows: list[np.ndarray]) -> np.ndarray:
-    """Return ``(quantity, pixel)`` of the coarse pixels where every quantity is known."""
+    """Return ``(quantity, pixel)`` of the coarse pixels without a gap."""
     pixels = _pooled(rows)
     return pixels[:, ~np.isnan(pixels).any(axis=0)]
 
@@ -194,11 +194,11 @@ def _spill(means: list[np.ndarray], coarse: list[np.ndarray]) -> tuple[float, np
 
     The agreement is the part of the variance of C that F explains, for each band.
     """
-    known = _pooled(coarse)
+    measured = _pooled(coarse)
     fits = []
     for spill in SPILLS:
         seen = _pooled([see(m, spill) for m in means])
-        fits.append([_correlation(s, k) for s, k in zip(seen, known, strict=True)])
+        fits.append([_correlation(s, k) for s, k in zip(seen, measured, strict=True)])
     best = int(np.argmax(np.sum(fits, axis=1)))
     return float(SPILLS[best]), np.maximum(fits[best], 0.0) ** 2
 
@@ -219,9 +219,9 @@ def _pooled(images: Sequence[np.ndarray]) -> np.ndarray:
 
 
 def _local(images: np.ndarray) -> np.ndarray:
-    """Return images less their local means, where all of them are known."""
-    known = ~np.isnan(images).any(axis=0)
-    images = np.where(known, images, np.nan)
+    """Return images less their local means, where none of them is missing."""
+    valid = ~np.isnan(images).any(axis=0)
+    images = np.where(valid, images, np.nan)
     local: np.ndarray = images - _weighted(images, np.ones(LOCAL))
     return local
 
@@ -233,11 +233,11 @@ def see(image: np.ndarray, spill: float) -> np.ndarray:
 
 def _weighted(image: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """Return ``(..., y, x)`` averaged with weights along y and x; NaN has none and stays NaN."""
-    known = ~np.isnan(image)
-    total, mass = np.where(known, image, 0.0).astype(np.float64), known.astype(np.float64)
+    valid = ~np.isnan(image)
+    total, mass = np.where(valid, image, 0.0).astype(np.float64), valid.astype(np.float64)
     for axis in (-2, -1):
         total, mass = _along(total, weights, axis), _along(mass, weights, axis)
-    mean: np.ndarray = np.where(known, total / np.where(known, mass, 1.0), np.nan)
+    mean: np.ndarray = np.where(valid, total / np.where(valid, mass, 1.0), np.nan)
     return mean
 
 
@@ -273,13 +273,13 @@ def predict(
     for y in range(height):
         for x in range(width):
             lives = 0
-            known = True
+            valid = True
             for b in range(bands):
                 if not np.isnan(scale[b]):
                     lives += 1
                     deviation[b] = fine[b, y, x] - mean[b]
-                    known = known and not np.isnan(deviation[b])
-            if lives == 0 or not known:
+                    valid = valid and not np.isnan(deviation[b])
+            if lives == 0 or not valid:
                 continue
             nearest = np.inf
             for c in range(size):

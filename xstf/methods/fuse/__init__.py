@@ -1,1 +1,1 @@
-"""Spatiotemporal fusion: sharp images on few dates and blurred ones on many."""
+"""Spatiotemporal fusion: fine images on few dates and coarse ones on many."""

@@ -200,18 +200,18 @@ def _smooth_numpy(
     """Return the weighted mean change of similar pixels, NaN where the pixel has none itself."""
     height, width = change.shape[1:]
     half = params.window // 2
-    known = ~np.isnan(change)
+    valid = ~np.isnan(change)
     total, mass = np.zeros(change.shape), np.zeros(change.shape)
     for oy, ox in _offsets(half):
         here, there = _overlap((height, width), (oy, ox)), _overlap((height, width), (-oy, -ox))
         difference = scaled[:, *here].astype(np.float64) - scaled[:, *there]
         distance = (difference**2).sum(axis=0) / max(1, len(scaled))
         closeness = np.fmax(0.0, 1.0 - distance / params.similarity**2) ** 2
-        weight = closeness / (1.0 + np.hypot(oy, ox) / half) * known[:, *there]
-        total[:, *here] += weight * np.where(known[:, *there], change[:, *there], 0.0)
+        weight = closeness / (1.0 + np.hypot(oy, ox) / half) * valid[:, *there]
+        total[:, *here] += weight * np.where(valid[:, *there], change[:, *there], 0.0)
         mass[:, *here] += weight
-    known &= mass > 0
-    out = np.where(known, total / np.where(known, mass, 1.0), np.nan)
+    valid &= mass > 0
+    out = np.where(valid, total / np.where(valid, mass, 1.0), np.nan)
     return out[:, *inner].astype(np.float32)
 
 
@@ -233,12 +233,12 @@ def _numba(
         change, mean, _ = predict(fine[p], ratio, classes, changes.step, within)
         residual = _residual(coarse[-1] - coarse[p], mean, changes)
         change += upsample(residual[None], ratio)[0]
-        known = ~np.isnan(change)
+        valid = ~np.isnan(change)
         # One row of weights serves all bands unless they miss different pixels.
-        alike = known[:1] if (known == known[:1]).all() else known
+        alike = valid[:1] if (valid == valid[:1]).all() else valid
         smoothed = _smooth(
             _scaled(fine[p], classes),
-            np.where(known, change, np.float32(0)),
+            np.where(valid, change, np.float32(0)),
             alike.astype(np.float32),
             params.window // 2,
             1.0 / params.similarity**2,
@@ -253,7 +253,7 @@ def _numba(
 def _smooth(
     scaled: np.ndarray,
     change: np.ndarray,
-    known: np.ndarray,
+    valid: np.ndarray,
     half: int,
     sharpness: float,
     rows: tuple[int, int],
@@ -265,7 +265,7 @@ def _smooth(
     sharp = np.float32(sharpness / max(1, dims))
     out = np.full((bands, rows[1] - rows[0], cols[1] - cols[0]), np.float32(np.nan))
     total = np.empty((bands, width), np.float32)
-    mass = np.empty((len(known), width), np.float32)
+    mass = np.empty((len(valid), width), np.float32)
     line = np.empty(width, np.float32)
     reach = half // STEP * STEP
     for y in range(rows[0], rows[1]):
@@ -293,8 +293,8 @@ def _smooth(
                     closeness = np.float32(1) - weight[i] * sharp
                     closeness = closeness if closeness > 0 else np.float32(0)
                     weight[i] = closeness * closeness * near
-                for b in range(len(known)):
-                    seen = known[b, y + oy, lo + ox : hi + ox]
+                for b in range(len(valid)):
+                    seen = valid[b, y + oy, lo + ox : hi + ox]
                     kept = mass[b, lo:hi]
                     for i in range(n):
                         kept[i] += weight[i] * seen[i]
@@ -304,9 +304,9 @@ def _smooth(
                     for i in range(n):
                         kept[i] += weight[i] * there[i]
         for b in range(bands):
-            k = min(b, len(known) - 1)
+            k = min(b, len(valid) - 1)
             for x in range(cols[0], cols[1]):
-                if known[k, y, x] > 0 and mass[k, x] > 0:
+                if valid[k, y, x] > 0 and mass[k, x] > 0:
                     out[b, y - rows[0], x - cols[0]] = total[b, x] / mass[k, x]
     return out
 

@@ -11,7 +11,7 @@ Gaussian noise and a Gaussian prior the most probable ``v`` minimises
     |c - v S|^2_W + |m - R v|^2_P + penalty |grad v|^2,
 
 whose normal equations are a Sylvester equation, solved in the Fourier domain without an iteration
-(`_fourier`).
+(`xstf.numerics.fourier`).
 
 What the paper leaves open, or where we differ from it:
 
@@ -19,7 +19,7 @@ What the paper leaves open, or where we differ from it:
   differences between neighbours have the covariance seen between coarse pixels, carried to the
   fine grid by the prior's own spectrum: no strength is left to choose, and ``penalty=1``.
 - Subspace, noise, response of the spatial sensor to the coefficients, and point spread are learnt
-  from the two cubes (`_subspace`); a response or a width that is given is used.
+  from the two cubes (`xstf.numerics.subspace`); a response or a width that is given is used.
 - The point spread is centred on the coarse pixel for even ratios too; images are mirrored around
   their border where the paper takes them to be periodic.
 """
@@ -27,6 +27,7 @@ What the paper leaves open, or where we differ from it:
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import TypeAlias
 
 import numpy as np
@@ -40,8 +41,9 @@ from xstf._method import (
     lattice_side,
 )
 from xstf.numerics.degrade import upsample
-from xstf.numerics.fourier import build, crop, margins, mirror, restore, solve, transform
-from xstf.numerics.subspace import Noise, Subspace, drive, learn, mask, read, write
+from xstf.numerics.injection import masked
+from xstf.numerics.subspace import Noise, Subspace, learn
+from xstf.numerics.subspace_solve import solve_gaussian, solve_mirrored, spectra_of
 
 # Coarse pixels after which the influence of a pixel is below what the record states: tiles differ
 # from the whole by less than 3e-4 of the range of the values.
@@ -106,22 +108,11 @@ def _numpy(
 ) -> tuple[np.ndarray, None]:
     """Return the most probable sharp cube."""
     if state is None:
-        blurred = upsample(spectral, ratio=ratio)[:, *inner]
-        return mask(blurred, spectral, spatial, ratio, inner), None
-    margin = margins(spectral.shape[1:])
-    fine_margin = (margin[0] * ratio, margin[1] * ratio)
-    coarse = read(spectral, state)
-    sharp = drive(spatial, coarse, state, ratio)
-    sharp = mirror(sharp, fine_margin)
-    system = build(
-        sharp.shape[1:], ratio=ratio, gain=state.gain, weight=state.weight, fwhm=state.fwhm,
-        penalty=params.penalty,
-    )  # fmt: skip
-    coarse = transform(mirror(coarse, margin))
-    spectrum = solve(system, coarse, transform(sharp))
-    values = restore(system, spectrum)
-    values = crop(values, fine_margin, inner)
-    return write(values, spectral, spatial, state, ratio, inner), None
+        interpolated = upsample(spectral, ratio=ratio)[:, *inner]
+        return masked(interpolated, spectral, spatial, ratio, inner), None
+    solver = partial(solve_gaussian, subspace=state, ratio=ratio, penalty=params.penalty)
+    values = solve_mirrored(spectral, spatial, state, ratio=ratio, inner=inner, solver=solver)
+    return masked(spectra_of(values, state), spectral, spatial, ratio, inner), None
 
 
 METHOD = Method(

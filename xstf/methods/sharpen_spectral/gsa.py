@@ -16,9 +16,9 @@ What the papers leave open, or where we differ from them:
 
 - A band follows the guide band with which its correlation is strongest, of either sign: the gain
   has the sign. A guide band that none follows is left out.
-- The point spread and the cubes' sub-pixel shift are estimated (``_response``), the spectral cube
-  is freed from noise, and ``g`` is learned from the finest details of the coarse grid
-  (``_injection``).
+- The point spread and the cubes' sub-pixel shift are estimated (`xstf.numerics.response`), the
+  spectral cube is freed from noise, and ``g`` is learned from the finest details of the coarse grid
+  (`xstf.numerics.injection`).
 - The excess is freed of what the spectral sensor would have seen of it: ``E - up(S(E))``, which is
   ``M - up(S(M))``. The error of the regression, which makes the method's colours drift where a
   group follows its guide band badly, does not enter then, and the result, degraded, gives back the

@@ -15,10 +15,12 @@ them coincide.
 What the paper leaves open, or where we differ from it:
 
 - Scale. The coefficients are scaled such that the prior's differences have unit covariance in every
-  direction (`_subspace`); an orthonormal basis costs some 5 dB on the Jasper Ridge scene. The
-  strength then follows: it is that of the isotropic Laplace distribution with this variance.
+  direction (`xstf.numerics.subspace`); an orthonormal basis costs some 5 dB on the Jasper Ridge
+  scene. The strength then follows: it is that of the isotropic Laplace distribution with this
+  variance.
 - Splitting. Only the differences are split off: all quadratic terms are solved at once in closed
-  form (`_fourier`), where the paper splits them too. Ten steps do what two hundred did.
+  form (`xstf.numerics.fourier`), where the paper splits them too. Ten steps do what two hundred
+  did.
 - Weights. ``t`` is 1 in the first round; later rounds weight each place by how flat it is in the
   result so far (reweighting after Candes, Wakin & Boyd 2008, doi:10.1007/s00041-008-9045-x):
   edges are kept, flat parts cleaned.
@@ -48,8 +50,10 @@ from xstf._method import (
     lattice_side,
 )
 from xstf.numerics.degrade import upsample
-from xstf.numerics.fourier import build, crop, margins, mirror, restore, solve, transform
-from xstf.numerics.subspace import Noise, Subspace, drive, learn, mask, read, write
+from xstf.numerics.fourier import restore, solve, transform
+from xstf.numerics.injection import masked
+from xstf.numerics.subspace import Noise, Subspace, learn
+from xstf.numerics.subspace_solve import solve_mirrored, spectra_of, system_of
 
 # Coarse pixels after which the influence of a pixel is below what the record states: tiles differ
 # from the whole by less than 1e-3 of the range of the values.
@@ -124,31 +128,25 @@ def _numpy(
 ) -> tuple[np.ndarray, None]:
     """Return the most probable sharp cube."""
     if state is None:
-        blurred = upsample(spectral, ratio=ratio)[:, *inner]
-        return mask(blurred, spectral, spatial, ratio, inner), None
-    margin = margins(spectral.shape[1:])
-    fine_margin = (margin[0] * ratio, margin[1] * ratio)
-    coarse = read(spectral, state)
-    sharp = mirror(drive(spatial, coarse, state, ratio), fine_margin)
-    coarse = transform(mirror(coarse, margin))
-    values = _iterate(coarse, transform(sharp), sharp.shape[1:], ratio, params, state)
-    values = crop(values, fine_margin, inner)
-    return write(values, spectral, spatial, state, ratio, inner), None
+        interpolated = upsample(spectral, ratio=ratio)[:, *inner]
+        return masked(interpolated, spectral, spatial, ratio, inner), None
+    solver = partial(_iterate, ratio=ratio, params=params, subspace=state)
+    values = solve_mirrored(spectral, spatial, state, ratio=ratio, inner=inner, solver=solver)
+    return masked(spectra_of(values, state), spectral, spatial, ratio, inner), None
 
 
 def _iterate(
     coarse: np.ndarray,
     sharp: np.ndarray,
-    shape: tuple[int, int],
+    shape: tuple[int, ...],
+    *,
     ratio: int,
     params: Params,
-    state: Subspace,
+    subspace: Subspace,
 ) -> np.ndarray:
     """Return the coefficients ``(k, y, x)`` after all rounds; both images are transforms."""
-    count = len(state.gain)
-    matched = partial(
-        build, shape, ratio=ratio, gain=state.gain, weight=state.weight, fwhm=state.fwhm
-    )
+    count = len(subspace.gain)
+    matched = partial(system_of, subspace, shape, ratio=ratio)
     # The prior's mean square of |D v| is count; the isotropic Laplace law in the 2 count
     # dimensions of a gradient has the mean square 2 count (2 count + 1) / strength^2.
     strength = params.strength * math.sqrt(2 * (2 * count + 1))

@@ -12,9 +12,10 @@ With ``Y`` a band of the spectral cube, ``M`` the guide bands, ``S`` the blur wi
 What the paper leaves open, or where we differ from it:
 
 - The point spread and the sub-pixel shift of the cubes are estimated, and the guide bands moved by
-  the shift (``_response``). On a real Hyperion-ALI pair that is worth more than any other choice.
+  the shift (`xstf.numerics.response`). On a real Hyperion-ALI pair that is worth more than any
+  other choice.
 - The spectral cube is freed from noise first, in a subspace of its own that depends on its noise,
-  and ``C`` is learned from the finest details that the coarse grid has (``_injection``).
+  and ``C`` is learned from the finest details that the coarse grid has (`xstf.numerics.injection`).
 - The gain ``cov(Y, S(P)) / var(S(P))`` of the paper is 1 for a regression: left out.
 - The residual's interpolation is corrected so that the result, degraded, gives back the spectral
   cube, freed from noise.

@@ -68,7 +68,7 @@ FEWEST = 8
 # The error of a choice is known no better than the residual of a rough solution allows.
 ROUGH = 1e-3
 # The least variance of the differences along a direction, in units of the noise's, as in
-# `_subspace`: about the error with which it is known from a thousand pixels.
+# `xstf.numerics.subspace`: about the error with which it is known from a thousand pixels.
 DETAIL_FLOOR = 0.05
 # Rows whose differences are held at a time.
 ROWS = 64
@@ -361,8 +361,8 @@ def _complete(
         values = out[:, some]
         for number, gone in enumerate(patterns.T):
             own = which.ravel() == number
-            known = values[~gone][:, own] / unit[: len(centred)][~gone, None]
-            found = np.linalg.lstsq(scaled[~gone], known, rcond=ROUNDING)[0]
+            given = values[~gone][:, own] / unit[: len(centred)][~gone, None]
+            found = np.linalg.lstsq(scaled[~gone], given, rcond=ROUNDING)[0]
             values[np.ix_(gone, own)] = basis[gone] @ found
         out[:, some] = values
     return out, ~missing.all(axis=0)

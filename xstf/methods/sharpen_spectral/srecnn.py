@@ -18,10 +18,10 @@ The sizes of the source's network are not public, nor whether it adds a residual
   grid it may be: the side of ``C1`` is learned in coarse pixels and applied to fine ones.
 - The residual, ``residual=True``: what ``f`` does not explain of the spectral cube is interpolated
   by cubic convolution and added. Degraded, the result gives the spectral cube back.
-- The spectral cube is freed from noise that its bands do not share before that (``_injection``):
-  a regression averages over noise, a residual brings it back.
-- The point spread and the cubes' shift are estimated (``_response``). Held out are dates, or of one
-  date the last fifth of the rows.
+- The spectral cube is freed from noise that its bands do not share before that
+  (`xstf.numerics.injection`): a regression averages over noise, a residual brings it back.
+- The point spread and the cubes' shift are estimated (`xstf.numerics.response`). Held out are
+  dates, or of one date the last fifth of the rows.
 
 Training takes seconds, so ``weights="fit"`` is the usual way.
 

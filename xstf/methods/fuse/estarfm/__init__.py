@@ -301,16 +301,16 @@ def _merge(
     bands = fields.rest.shape[0]
     prior = params.shrinkage * state.coarse_variance
     slope = conversion(fields.terms, prior, params.significance)
-    known = votes[0] > 0
-    total = np.where(known, votes[0], 1)
+    some = votes[0] > 0
+    total = np.where(some, votes[0], 1)
     # A pixel that is no candidate itself and has none keeps its own coarse change.
-    rest = np.where(known, votes[1 : 1 + bands] / total, fields.rest)
+    rest = np.where(some, votes[1 : 1 + bands] / total, fields.rest)
     start = (fields.shares * fields.parts).sum(0)
     missing = fields.shares.sum(0) == 0
     estimate = np.where(missing, np.nan, start + slope * rest).astype(np.float32)
     if not std:
         return estimate, None
-    spread = np.maximum(np.where(known, votes[1 + bands :] / total, 0) - rest**2, 0)
+    spread = np.maximum(np.where(some, votes[1 + bands :] / total, 0) - rest**2, 0)
     apart = (fields.shares * (fields.parts - start) ** 2).sum(0)
     deviation = np.sqrt(slope**2 * spread + apart)
     return estimate, np.where(missing, np.nan, deviation).astype(np.float32)

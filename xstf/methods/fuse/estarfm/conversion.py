@@ -10,7 +10,7 @@ import numpy as np
 
 STEEPEST = 5.0  # the largest conversion coefficient, from the reference code
 FADE = 0.25  # share of the F-test's bound in which V comes in; a jump would hang on rounding
-ROUNDING = 1e-6  # of the squares of fine: residuals of float32 data are not known to be less
+ROUNDING = 1e-6  # of the squares of fine: float32 data do not tell smaller residuals
 
 
 def regression_terms(

@@ -59,6 +59,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -140,7 +141,25 @@ def _settle(samples: Samples, *, ratio: int, params: Params) -> State:
     return State(found, pair_weights(np.stack([f.variance for f in found])))
 
 
-def _numpy(
+class Engine(NamedTuple):
+    """What an engine does in its own way.
+
+    Parameters
+    ----------
+    upsampled
+        Takes maps of coarse pixels to the fine grid.
+    mix
+        Mixes values of classes by a pixel's shares in them: `_mix_numpy`.
+    smooth
+        Averages a change over pixels of the same cover: `smooth_numpy`.
+    """
+
+    upsampled: Upsample
+    mix: Callable[[np.ndarray, Classes, np.ndarray, int], np.ndarray]
+    smooth: Callable[[np.ndarray, np.ndarray, tuple[slice, slice], float], np.ndarray]
+
+
+def _kernel(
     fine: np.ndarray,
     coarse: np.ndarray,
     *,
@@ -149,32 +168,14 @@ def _numpy(
     state: State,
     inner: tuple[slice, slice],
     std: bool,
+    engine: Engine,
 ) -> tuple[np.ndarray, None]:
-    """Return the definition, made of whole arrays."""
+    """Return the estimate, pair by pair and then blended."""
     results = []
     for p, pair in enumerate(state.pairs):
-        change = _changes(fine[p], coarse[p], coarse[-1], pair, _upsample_numpy, _mix_numpy)
-        share = _mix_numpy(fine[p], pair.covers, np.eye(len(pair.covers.centres)), ratio)
-        results.append(fine[p][:, *inner] + smooth_numpy(share, change, inner, params.sigma))
-    return blend(results, state.weights), None
-
-
-def _numba(
-    fine: np.ndarray,
-    coarse: np.ndarray,
-    *,
-    ratio: int,
-    params: Params,
-    state: State,
-    inner: tuple[slice, slice],
-    std: bool,
-) -> tuple[np.ndarray, None]:
-    """Return the same by compiled loops."""
-    results = []
-    for p, pair in enumerate(state.pairs):
-        change = _changes(fine[p], coarse[p], coarse[-1], pair, upsample, _mix)
-        share = _mix(fine[p], pair.covers, np.eye(len(pair.covers.centres)), ratio)
-        results.append(fine[p][:, *inner] + smooth(share, change, inner, params.sigma))
+        change = _changes(fine[p], coarse[p], coarse[-1], pair, engine)
+        share = engine.mix(fine[p], pair.covers, np.eye(len(pair.covers.centres)), ratio)
+        results.append(fine[p][:, *inner] + engine.smooth(share, change, inner, params.sigma))
     return blend(results, state.weights), None
 
 
@@ -183,16 +184,15 @@ def _changes(
     coarse: np.ndarray,
     target: np.ndarray,
     pair: PairState,
-    upsampled: Upsample,
-    mix: Callable[..., np.ndarray],
+    engine: Engine,
 ) -> np.ndarray:
     """Return the change ``(band, y, x)`` before it is smoothed: classes and global residual."""
     classes, ratio = pair.classes, fine.shape[-1] // coarse.shape[-1]
-    features = stack_features(fine, coarse, target - coarse, pair.power, upsampled)
-    change = mix(neutral(features, classes), classes, pair.step, ratio)
+    features = stack_features(fine, coarse, target - coarse, pair.power, engine.upsampled)
+    change = engine.mix(neutral(features, classes), classes, pair.step, ratio)
     left = target - coarse - see(block_means(change, ratio), pair.spill)
     layers = np.stack([*slope(left, coarse, pair.power, ONE_WIDE, SOFT)[:1], left, coarse])
-    lean, residual, guide = upsampled(layers.astype(np.float32), ratio)
+    lean, residual, guide = engine.upsampled(layers.astype(np.float32), ratio)
     added: np.ndarray = change + residual + lean * (fine - guide)
     return added
 
@@ -219,6 +219,9 @@ def _mix(image: np.ndarray, classes: Classes, values: np.ndarray, ratio: int) ->
     flat = np.zeros((len(values), len(image)))
     return predict(image, ratio, classes, values, flat)[0]
 
+
+_numpy = partial(_kernel, engine=Engine(_upsample_numpy, _mix_numpy, smooth_numpy))
+_numba = partial(_kernel, engine=Engine(upsample, _mix, smooth))
 
 METHOD = Method(
     name="fastvsdf",

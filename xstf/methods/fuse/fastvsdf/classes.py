@@ -76,8 +76,8 @@ def slope(
     change: np.ndarray, guide: np.ndarray, power: np.ndarray, spill: float, noise: float
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return the slope of change on guide in small windows, and the means of both; all coarse."""
-    known = ~np.isnan(change + guide)
-    x, y = (np.where(known, i, np.nan).astype(np.float64) for i in (guide, change))
+    valid = ~np.isnan(change + guide)
+    x, y = (np.where(valid, i, np.nan).astype(np.float64) for i in (guide, change))
     mean_x, mean_y = see(x, spill), see(y, spill)
     covariance = see(x * y, spill) - mean_x * mean_y
     spread = np.maximum(see(x * x, spill) - mean_x**2, 0.0) + noise * power[:, None, None]
@@ -130,12 +130,12 @@ def count_classes(patches: list[Patch], base: int) -> int:
 
 
 def _variances(images: list[np.ndarray]) -> np.ndarray:
-    """Return the variance of each band over all images, 0 where nothing is known."""
+    """Return the variance of each band over all images, 0 without any value."""
     pixels = np.concatenate([i.reshape(len(i), -1) for i in images], axis=1).astype(np.float64)
-    known = ~np.isnan(pixels)
-    count = np.maximum(known.sum(axis=1), 1)
-    mean = np.where(known, pixels, 0.0).sum(axis=1) / count
-    deviation = np.where(known, pixels - mean[:, None], 0.0)
+    valid = ~np.isnan(pixels)
+    count = np.maximum(valid.sum(axis=1), 1)
+    mean = np.where(valid, pixels, 0.0).sum(axis=1) / count
+    deviation = np.where(valid, pixels - mean[:, None], 0.0)
     variance: np.ndarray = (deviation**2).sum(axis=1) / count
     return np.where(variance > LEAST * mean**2, variance, 0.0)
 

@@ -29,7 +29,7 @@ def smooth_numpy(
     Parameters
     ----------
     share : ndarray (class, y, x)
-        What part of a pixel belongs to each class, NaN where that is not known.
+        What part of a pixel belongs to each class, NaN where that is not valid.
     change : ndarray (band, y, x)
         NaN where missing.
     inner : (slice, slice)
@@ -41,13 +41,13 @@ def smooth_numpy(
     -------
     ndarray (band, *inner)
     """
-    known = ~np.isnan(change + share[:1])
-    filled = np.where(known, change, 0.0)
+    valid = ~np.isnan(change + share[:1])
+    filled = np.where(valid, change, 0.0)
     out = np.zeros(change.shape)
     for part in np.nan_to_num(share):
-        mass = _blur(part * known, sigma)
+        mass = _blur(part * valid, sigma)
         out += part * _blur(part * filled, sigma) / np.where(mass > 0, mass, 1.0)
-    mean: np.ndarray = np.where(known, out, np.nan)[:, *inner]
+    mean: np.ndarray = np.where(valid, out, np.nan)[:, *inner]
     return mean
 
 
@@ -74,16 +74,16 @@ def smooth(
         for i, n in zip(inner, size, strict=True)
     ]
     share, change = share[:, *outer], change[:, *outer]
-    known = ~np.isnan(change + share[:1])
+    valid = ~np.isnan(change + share[:1])
     # One blurred weight serves all bands unless they miss different pixels.
-    alike = known[:1] if (known == known[:1]).all() else known
+    alike = valid[:1] if (valid == valid[:1]).all() else valid
     mean = _smooth(
         np.nan_to_num(share).astype(np.float32),
-        np.where(known, change, np.float32(0)).astype(np.float32),
+        np.where(valid, change, np.float32(0)).astype(np.float32),
         alike.astype(np.float32),
         _weights(sigma).astype(np.float32),
     )
-    mean[~known] = np.nan
+    mean[~valid] = np.nan
     rows, cols = (
         slice(i.start - o.start, i.stop - o.start) for i, o in zip(inner, outer, strict=True)
     )
@@ -92,11 +92,11 @@ def smooth(
 
 @jit
 def _smooth(
-    share: np.ndarray, change: np.ndarray, known: np.ndarray, weights: np.ndarray
+    share: np.ndarray, change: np.ndarray, valid: np.ndarray, weights: np.ndarray
 ) -> np.ndarray:
     """Return the sum over classes of share times mean change."""
     bands, height, width = change.shape
-    planes = bands + len(known)
+    planes = bands + len(valid)
     wide = len(weights) // 2
     out = np.zeros((bands, height, width), np.float32)
     weighed = np.empty((planes, height, width), np.float32)
@@ -105,7 +105,7 @@ def _smooth(
     for c in range(len(share)):
         for p in range(planes):
             for y in range(height):
-                source = change[p, y] if p < bands else known[p - bands, y]
+                source = change[p, y] if p < bands else valid[p - bands, y]
                 _multiply(share[c, y], source, weighed[p, y])
         for y in range(height):
             for p in range(planes):
@@ -117,7 +117,7 @@ def _smooth(
                 for k in range(len(weights)):
                     _add(weights[k], column[k : k + width], row[p])
             for b in range(bands):
-                mass = row[bands + min(b, len(known) - 1)]
+                mass = row[bands + min(b, len(valid) - 1)]
                 for x in range(width):
                     if mass[x] > 0:
                         out[b, y, x] += share[c, y, x] * (row[b, x] / mass[x])

@@ -10,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from xstf.methods.sts.sts_linear.estimate import State, predict, spectra_of
+from xstf.methods.sts.sts_linear.estimate import State, predict
 from xstf.methods.sts.sts_linear.steps import DateImages, Pair, Scene
 from xstf.numerics.degrade import UPSAMPLE_REACH, degrade, upsample
 from xstf.numerics.psf import PSF_REACH
+from xstf.numerics.subspace_solve import spectra_of
 
 if TYPE_CHECKING:
     from xstf.weights import Manifest
@@ -163,7 +164,7 @@ def look(
     share = _shares(times[list(around)], target)
     own = [spectra_of(made[n].values[:, *part], state.subspace) for n in around]
     guides = [sharp[n][:, *part] for n in around]
-    # What the sharp bands follow from: see `_subspace`.
+    # What the sharp bands follow from: see `xstf.numerics.subspace`.
     follow = (state.subspace.response @ state.subspace.reader).astype(np.float32)
     moved = spectra - _weighed(own, share)
     lifted = [upsample(dense[n], ratio=ratios[1])[:, *part] for n in (-1, *around)]
@@ -191,7 +192,7 @@ def agreeing(change: np.ndarray, scene: Scene, ratio: int) -> np.ndarray:
 
     The linear prediction agrees with the dense image. What a change makes of the dense bands at
     their own scale is therefore seen not to be there, and the spectra that go with it are taken
-    off: ``change - E D (T R change)^`` in the symbols of `_linear`.
+    off: ``change - E D (T R change)^`` in the symbols of `sts_linear`.
     """
     bands = (scene.dense.response.T @ scene.subspace.reader).astype(np.float32)
     seen = degrade(np.tensordot(bands, change, 1), ratio=ratio, fwhm=scene.dense.fwhm)

@@ -47,7 +47,8 @@ from xstf.methods.sts.sts_linear.steps import DateImages, DenseResponse, Scene
 from xstf.numerics.degrade import UPSAMPLE_REACH, degrade, upsample
 from xstf.numerics.psf import PSF_REACH
 from xstf.numerics.response import estimate_fwhm
-from xstf.numerics.subspace import Noise, Subspace, learn
+from xstf.numerics.subspace import Noise, learn
+from xstf.numerics.subspace_solve import spectra_of
 
 # None where the scene has no contrast or the cubes no pixel in common: `predict` interpolates then.
 State: TypeAlias = Scene | None
@@ -276,13 +277,6 @@ def _found(
     if pairs[0].day == day:
         return pairs[0].values
     return steps.changed(pairs, day, dense, scene, ratio)
-
-
-def spectra_of(values: np.ndarray, subspace: Subspace) -> np.ndarray:
-    """Return the spectra (band, y, x) of coefficients, float32."""
-    spectra = np.tensordot(subspace.basis.astype(np.float32), values, 1)
-    spectra += subspace.mean.astype(np.float32)[:, None, None]
-    return np.asarray(spectra)
 
 
 def _attempts(days: np.ndarray, day: float) -> Iterable[tuple[int, ...]]:

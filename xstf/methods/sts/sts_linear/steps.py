@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 
 from xstf.numerics.degrade import apply_tables, degrade, spread, upsample
-from xstf.numerics.fourier import build, crop, margins, mirror, restore, solve, transform
 from xstf.numerics.local_fit import fit
-from xstf.numerics.subspace import Subspace, drive, read
+from xstf.numerics.subspace import Subspace
+from xstf.numerics.subspace_solve import solve_gaussian, solve_mirrored
 from xstf.numerics.upsample import upsample as bilinear
 
 # Side, in dense pixels, of the window of step 3, and its ridge in units of the bands' variance.
@@ -84,7 +85,7 @@ class Scene(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Pair:
-    """What is known on a paired date.
+    """What follows from the images of a paired date.
 
     Parameters
     ----------
@@ -95,7 +96,7 @@ class Pair:
         Where the pair is there.
     fine, low : ndarray (dense_band, y, x), (dense_band, y / d, x / d)
         The dense bands that follow, ``G``, and as the dense sensor would see them, ``T G``.
-    known : ndarray (y / d, x / d), bool
+    dense_seen : ndarray (y / d, x / d), bool
         Where the pair is there for most of a dense pixel.
     """
 
@@ -104,25 +105,18 @@ class Pair:
     seen: np.ndarray
     fine: np.ndarray
     low: np.ndarray
-    known: np.ndarray
+    dense_seen: np.ndarray
 
 
 def coefficients(
     spectral: np.ndarray, sharp: np.ndarray, subspace: Subspace, ratio: int
 ) -> np.ndarray:
     """Return step 1's coefficients (k, y, x), also where an input is missing."""
-    margin = margins((spectral.shape[1], spectral.shape[2]))
-    wide = (margin[0] * ratio, margin[1] * ratio)
-    coarse = read(spectral, subspace)
-    pull = mirror(drive(sharp, coarse, subspace, ratio), wide)
-    system = build(
-        pull.shape[1:], ratio=ratio, gain=subspace.gain, weight=subspace.weight,
-        fwhm=subspace.fwhm, penalty=1.0,
-    )  # fmt: skip
-    coarse = transform(mirror(coarse, margin))
-    found = restore(system, solve(system, coarse, transform(pull)))
+    solver = partial(solve_gaussian, subspace=subspace, ratio=ratio, penalty=1.0)
     whole = (slice(0, sharp.shape[1]), slice(0, sharp.shape[2]))
-    return np.ascontiguousarray(crop(found, wide, whole))
+    return np.ascontiguousarray(
+        solve_mirrored(spectral, sharp, subspace, ratio=ratio, inner=whole, solver=solver)
+    )
 
 
 def follow(
@@ -148,10 +142,11 @@ def follow(
     """
     fine = np.tensordot(dense.response.T.astype(np.float32), values, 1)
     fine += dense.level.astype(np.float32)[:, None, None]
-    known = mostly(seen, ratio)
+    dense_seen = mostly(seen, ratio)
     left = images - degrade(fine, ratio=ratio, fwhm=dense.fwhm)
-    fine += bilinear(_smoothed(np.where(known, left, np.nan))[None], ratio)[0]
-    return Pair(day, values, seen, fine, degrade(fine, ratio=ratio, fwhm=dense.fwhm), known)
+    fine += bilinear(_smoothed(np.where(dense_seen, left, np.nan))[None], ratio)[0]
+    low = degrade(fine, ratio=ratio, fwhm=dense.fwhm)
+    return Pair(day, values, seen, fine, low, dense_seen)
 
 
 def _smoothed(images: np.ndarray) -> np.ndarray:
@@ -189,7 +184,7 @@ def departure(
         As in `follow`.
     """
     low = between([p.low for p in pairs], pairs, day)
-    valid = np.logical_and.reduce([np.isfinite(images).all(axis=0), *(p.known for p in pairs)])
+    valid = np.logical_and.reduce([np.isfinite(images).all(axis=0), *(p.dense_seen for p in pairs)])
     # The level is interpolated apart from the slopes: about the mean the two hardly interact.
     centre = np.tile(dense.centre, len(pairs)).astype(np.float32)[:, None, None]
     guides = np.concatenate([p.low for p in pairs]) - centre

@@ -7,6 +7,7 @@ stale.
 from __future__ import annotations
 
 import dataclasses
+import pickle
 from collections.abc import Callable
 from typing import Any
 
@@ -328,6 +329,16 @@ def test_result_degraded_is_near_the_coarse_image(record):
 
     if record.name != "unchanged":
         check(record, "consistency", holds)
+
+
+@METHOD
+def test_a_state_travels(record):
+    """What is settled goes to other processes, and has a name of its own in a graph."""
+    tokenize = pytest.importorskip("dask.base", reason="dask is not installed").tokenize
+    state = state_of(record, make_case(pairs=record.pairs[1]), small_params(record))
+    again = pickle.loads(pickle.dumps(state))
+    assert type(again) is type(state)
+    assert tokenize(again, ensure_deterministic=True) == tokenize(state, ensure_deterministic=True)
 
 
 @METHOD

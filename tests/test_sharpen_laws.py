@@ -7,6 +7,7 @@ stale. One that is exempt from "tiles" says how large its seams may be.
 from __future__ import annotations
 
 import dataclasses
+import pickle
 import re
 import warnings
 from collections.abc import Callable
@@ -172,6 +173,16 @@ def test_the_estimate_has_the_form_of_the_tile(record):
     assert got.shape == (20, 11, 27)
     assert got.dtype == np.float32
     assert np.isfinite(got).all()
+
+
+@METHOD
+def test_a_state_travels(record):
+    """What is settled goes to other processes, and has a name of its own in a graph."""
+    tokenize = pytest.importorskip("dask.base", reason="dask is not installed").tokenize
+    state = CASE.state(record)
+    again = pickle.loads(pickle.dumps(state))
+    assert type(again) is type(state)
+    assert tokenize(again, ensure_deterministic=True) == tokenize(state, ensure_deterministic=True)
 
 
 @METHOD

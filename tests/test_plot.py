@@ -123,7 +123,7 @@ def test_series_draws_what_was_observed_filled_and_true(cloudy, filled):
     np.testing.assert_array_equal(lines["truth"], cloudy.truth.isel(pixel))
     (band,) = figure.axes[2].collections
     height = np.ptp(band.get_paths()[0].vertices[:, 1])
-    assert height >= 2 * 1.645 * 0.02 + np.ptp(filled.isel(pixel).values) - 1e-6
+    assert height >= 2 * 1.6449 * 0.02 + np.ptp(filled.isel(pixel).values) - 1e-6
     legend = [text.get_text() for text in figure.axes[0].get_legend().get_texts()]
     assert legend == ["truth", "filled", "90 % interval", "observed"]
 

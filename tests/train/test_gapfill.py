@@ -116,9 +116,9 @@ def test_the_masked_truth_of_a_held_out_date_teaches_nothing(scene):
     for batch in batches(task):
         spoiled = {k: v.clone() for k, v in batch.items()}
         dates = torch.isin(batch["days"], held)[:, :, None, None, None]
-        hidden = dates & batch["cube"].isnan() & (batch["truth"] != 0)
-        spoiled["truth"][hidden] += 3
-        poked_any |= bool(hidden.any())
+        masked = dates & batch["cube"].isnan() & (batch["truth"] != 0)
+        spoiled["truth"][masked] += 3
+        poked_any |= bool(masked.any())
         assert supervision.learn(net, batch)[0] == supervision.learn(net, spoiled)[0]
         elsewhere = batch["valid"].bool()
         spoiled["truth"][elsewhere] += 3
@@ -401,8 +401,8 @@ def test_fit_trains_on_the_cube_of_the_call(scene, method, monkeypatch):
     assert "held out" in out.attrs["stf_weights"]
     there = out["reflectance"].notnull()
     assert (there == cube.notnull().any("time")).all()
-    hidden = cube.isnull().values & there.values
-    assert (out["reflectance_std"].values[hidden] > 0).all()
+    missing = cube.isnull().values & there.values
+    assert (out["reflectance_std"].values[missing] > 0).all()
 
 
 def test_a_guide_that_is_no_radar_is_learned_from(scene, monkeypatch):

@@ -6,6 +6,7 @@ import dataclasses
 
 import numpy as np
 import pytest
+import xarray as xr
 
 import xstf
 from xstf._method import TASKS, Method
@@ -194,6 +195,25 @@ def test_an_unknown_sensor_or_band_of_it_names_the_nearest():
 
 def test_no_list_in_a_message_is_empty():
     assert words.unknown("thing", "a", []) == "no thing 'a'; there are none"
+    scalar = xr.DataArray(1.0)
+    doors = [
+        lambda: scalar.stf.gapfill(),
+        lambda: xr.Dataset().stf.fuse(scalar),
+        lambda: xstf.metrics.rmse(scalar, scalar, per="time"),
+        lambda: xstf.metrics.rmse(scalar, scalar, band="band"),
+        lambda: xstf.metrics.ssim(scalar, scalar),
+        lambda: xstf.masks.fmask(scalar.astype("uint8"), dilate=1),
+        lambda: xstf.simulate.transplant_mask(scalar),
+        lambda: xstf.simulate.degrade(scalar, 2),
+        lambda: xstf.testing.bands()[0].stf.sharpen_spectral(
+            xstf.testing.bands()[1], method="gsa", return_quality=True
+        ),
+    ]
+    for door in doors:
+        with pytest.raises((ValueError, TypeError)) as error:
+            door()
+        assert "[]" not in str(error.value)
+        assert "none" in str(error.value) or "no methods" in str(error.value), error.value
 
 
 # --- records ------------------------------------------------------------------------------------

@@ -92,7 +92,7 @@ def _variable(
     if variable is not None:
         if variable not in dataset:
             raise ValueError(
-                f"{path} has no variable {variable!r}; it has {list(dataset.data_vars)}"
+                f"{path} has no variable {variable!r}; it has {list(dataset.data_vars) or 'none'}"
             )
         cube: xr.DataArray | xr.Dataset = dataset[variable]
     else:

@@ -15,6 +15,7 @@ import xarray as xr
 from scipy.ndimage import distance_transform_edt
 
 from xstf.cubes.read import find_dim, nodata_of
+from xstf.cubes.words import listed
 
 __all__ = ["fmask", "qa_pixel", "scl"]
 
@@ -262,7 +263,7 @@ def _dilated(mask: xr.DataArray, distance: float, what: str) -> xr.DataArray:
     y, x = find_dim(mask, "y"), find_dim(mask, "x")
     if y is None or x is None:
         raise ValueError(
-            f"{what} has dims {list(mask.dims)}; dilate needs y and x (or lat and lon): rename "
+            f"{what} has dims {listed(mask.dims)}; dilate needs y and x (or lat and lon): rename "
             "yours, or give dilate=0"
         )
     axes = (mask.get_axis_num(y), mask.get_axis_num(x))

@@ -12,6 +12,7 @@ import xarray as xr
 
 from xstf.cubes.grid import crs_name, same_crs
 from xstf.cubes.read import NAMES, crs_of, decode, find_dim, grid_mapping_name
+from xstf.cubes.words import listed
 
 Per: TypeAlias = str | Sequence[str] | None
 
@@ -56,12 +57,12 @@ def match_cubes(estimate: xr.DataArray, truth: xr.DataArray, per: Per, band: str
             )
     if set(estimate.dims) != set(truth.dims):
         raise ValueError(
-            f"estimate has dims {list(estimate.dims)} and truth {list(truth.dims)}: "
+            f"estimate has dims {listed(estimate.dims)} and truth {listed(truth.dims)}: "
             "both need the same ones, in any order"
         )
     kept = (per,) if isinstance(per, str) else tuple(per or ())
     if unknown := [d for d in kept if d not in truth.dims]:
-        raise ValueError(f"per={per!r}: the cubes have no dim {unknown}, only {list(truth.dims)}")
+        raise ValueError(f"per={per!r}: the cubes have no dim {unknown}, only {listed(truth.dims)}")
     _check_crs(estimate, truth)
     found, space = _band_dim(truth, band), _find_space(estimate, truth)
     crs, units = grid_mapping_name(estimate), truth.attrs.get("units")
@@ -79,7 +80,8 @@ def match_spectra(
     case = match_cubes(estimate, truth, per, band)
     if case.band is None:
         raise ValueError(
-            f"{name} needs spectra, and none of {list(truth.dims)} is a band dim: name it in band="
+            f"{name} needs spectra, and none of the dims is one of bands: {listed(truth.dims)}; "
+            "name it in band="
         )
     if case.band in case.kept:
         raise ValueError(f"{name} has one value for all bands: per cannot keep {case.band!r}")
@@ -90,7 +92,7 @@ def _band_dim(cube: xr.DataArray, band: str | None) -> Hashable | None:
     if band is None:
         return next((d for d in NAMES["band"] if d in cube.dims), None)
     if band not in cube.dims:
-        raise ValueError(f"band={band!r}: the cubes have no such dim, only {list(cube.dims)}")
+        raise ValueError(f"band={band!r}: the cubes have no such dim, only {listed(cube.dims)}")
     return band
 
 
@@ -176,7 +178,7 @@ def space_of(case: Case, smallest: int, name: str) -> tuple[Hashable, Hashable]:
     """Return the spatial dims, y first; raise where there are none or too few pixels."""
     (y, x), sizes = case.space, case.truth.sizes
     if y is None or x is None:
-        raise ValueError(f"{name} needs the dims y and x (or lat and lon); found {list(sizes)}")
+        raise ValueError(f"{name} needs the dims y and x (or lat and lon); found {listed(sizes)}")
     if min(sizes[y], sizes[x]) < smallest:
         raise ValueError(
             f"{name} needs {smallest} × {smallest} pixels or more, not {(sizes[y], sizes[x])}"

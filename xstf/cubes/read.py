@@ -15,6 +15,7 @@ from pyproj.exceptions import CRSError
 from xstf.cubes.arrays import Labelled
 from xstf.cubes.grid import Grid, grid_of, require_same_grid
 from xstf.cubes.limits import LARGEST
+from xstf.cubes.words import listed
 
 NAMES = {
     "y": ("y", "lat", "latitude", "northing"),
@@ -193,15 +194,13 @@ def _stackable(dataset: xr.Dataset, what: str) -> tuple[list[Hashable], bool]:
     """Return the variables that are a Dataset's bands, and whether its one variable has them."""
     names = band_variables(dataset)
     if not names:
-        have = list(dataset.data_vars)
         raise ValueError(
-            f"{what} has no data variable with y and x; "
-            + (f"it has {have}" if have else "it has no data variable at all")
+            f"{what} has no data variable with y and x; it has {listed(dataset.data_vars)}"
         )
     dims = {n: frozenset(dataset[n].dims) for n in names}
     if len(set(dims.values())) > 1:
-        listed = {str(n): dataset[n].dims for n in names}
-        raise ValueError(f"{what}'s variables must share their dims to be its bands: {listed}")
+        each = {str(n): dataset[n].dims for n in names}
+        raise ValueError(f"{what}'s variables must share their dims to be its bands: {each}")
     stacked = any(d in ("band", "wavelength", "bands") for d in dims[names[0]])
     if stacked and len(names) > 1:
         raise ValueError(f"{what} has a band dimension and several variables {names}; pass one")
@@ -227,7 +226,7 @@ def _find_dims(
     if y is None or x is None:
         raise ValueError(
             f"{what} needs two spatial dims, one of {list(NAMES['y'])} and one of "
-            f"{list(NAMES['x'])}; it has {list(array.dims)}"
+            f"{list(NAMES['x'])}; it has {listed(array.dims)}"
         )
     left = [d for d in array.dims if d not in (y, x, time)]
     band: Hashable | None = next((d for d in left if d in NAMES["band"]), None)
@@ -434,10 +433,12 @@ def _apply_mask(
         )
     extra = [d for d in mask.dims if d not in array.dims]
     if extra:
-        raise ValueError(f"{what}'s mask has dims {extra} that {what} has not: {list(array.dims)}")
+        raise ValueError(
+            f"{what}'s mask has dims {extra} that {what} has not: {listed(array.dims)}"
+        )
     y, x = dims[2], dims[3]
     if y not in mask.dims or x not in mask.dims:
-        raise ValueError(f"{what}'s mask needs dims {[y, x]}; it has {list(mask.dims)}")
+        raise ValueError(f"{what}'s mask needs dims {[y, x]}; it has {listed(mask.dims)}")
     require_fits(mask, array, (y, x), grid, f"{what}'s mask", what)
     bare = mask.drop_vars(list(mask.coords))
     return array.where(~bare)

@@ -42,6 +42,11 @@ def meant(name: object, names: Iterable[object]) -> str:
     return "" if near is None else f"; did you mean {near!r}?"
 
 
+def listed(names: Iterable[object]) -> str:
+    """Return a list as it is written in a message: "none" for an empty one."""
+    return str(list(names) or "none")
+
+
 def there_are(names: Collection[object]) -> str:
     """Return which names there are, as part of a sentence."""
     return f"there are {list(names)}" if names else "there are none"

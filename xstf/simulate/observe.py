@@ -15,6 +15,7 @@ from scipy.ndimage import gaussian_filter
 
 from xstf.cubes.pairs import DateLike
 from xstf.cubes.read import NODATA, find_dim, nodata_of
+from xstf.cubes.words import listed
 from xstf.numerics.psf import sigma_of
 from xstf.simulate.parcels import smooth_noise
 from xstf.simulate.transplant import choose, near, positions
@@ -223,7 +224,7 @@ def _check_transplant(
     """Return the dims time, y, x, or say what cannot be."""
     time = find_dim(cube, "time")
     if time is None:
-        raise ValueError(f"no dim time in {list(cube.dims)}: a gap is moved from date to date")
+        raise ValueError(f"no dim time in {listed(cube.dims)}: a gap is moved from date to date")
     if regime not in get_args(Regime):
         raise ValueError(f"regime is {regime!r}; there are {list(get_args(Regime))}")
     if not days >= 0:
@@ -259,7 +260,7 @@ def _space(cube: xr.DataArray) -> tuple[Hashable, Hashable]:
     """Return the spatial dims, y first, by name or CF attributes."""
     y, x = find_dim(cube, "y"), find_dim(cube, "x")
     if y is None or x is None:
-        raise ValueError(f"no dims y and x (or lat and lon) in {list(cube.dims)}: rename yours")
+        raise ValueError(f"no dims y and x (or lat and lon) in {listed(cube.dims)}: rename yours")
     return y, x
 
 
@@ -268,8 +269,8 @@ def _mix_bands(cube: xr.DataArray, srf: xr.DataArray) -> xr.DataArray:
     shared = [d for d in srf.dims if d in cube.dims]
     if srf.ndim != 2 or len(shared) != 1:
         raise ValueError(
-            f"srf needs dims (new_band, band), one of them the cube's: srf has {list(srf.dims)}, "
-            f"the cube {list(cube.dims)}"
+            f"srf needs dims (new_band, band), one of them the cube's: srf has {listed(srf.dims)}, "
+            f"the cube {listed(cube.dims)}"
         )
     band = str(shared[0])
     new = next(d for d in srf.dims if d != band)

@@ -137,7 +137,11 @@ def test_the_files_of_the_page_are_clean(tmp_path):
     config = ["--config", str(ROOT / "pyproject.toml")]
     # As the project has it for its own folder of networks.
     mypy = ["--config-file", config[1], "--allow-subclassing-any", "--no-warn-return-any"]
-    for tool in (["ruff", "check", *config], ["ruff", "format", "--check", *config], ["mypy", *mypy]):
+    for tool in (
+        ["ruff", "check", *config],
+        ["ruff", "format", "--check", *config],
+        ["mypy", *mypy],
+    ):
         call = [sys.executable, "-m", *tool, *map(str, files)]
         done = subprocess.run(call, cwd=ROOT, capture_output=True, text=True, check=False)
         assert done.returncode == 0, done.stdout + done.stderr

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import xstf
-from xstf._method import TASKS, Method
+from xstf._method import TASKS
 from xstf.cubes import words
 from xstf.methods import lookup
 from xstf.methods.lookup import get_method, method_names

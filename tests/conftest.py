@@ -16,6 +16,10 @@ import pytest  # noqa: E402
 
 hypothesis.settings.register_profile("default", max_examples=15, deadline=None, derandomize=True)
 hypothesis.settings.register_profile("ci", max_examples=30, deadline=None, derandomize=True)
+# For tests of the laws themselves, on methods that break them: the first example is enough.
+hypothesis.settings.register_profile(
+    "first", max_examples=15, deadline=None, derandomize=True, phases=[hypothesis.Phase.generate]
+)
 hypothesis.settings.load_profile("ci" if os.environ.get("CI") else "default")
 
 

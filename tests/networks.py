@@ -1,4 +1,4 @@
-"""Small networks with random weights, as checkpoints, for tests."""
+"""Small networks with random weights, as modules and as checkpoints, for tests."""
 
 from __future__ import annotations
 
@@ -9,22 +9,45 @@ from typing import Any
 import torch
 
 import xstf
-from xstf._method import Method
+from xstf._method import Method, Task
 from xstf.methods.lookup import get_method, method_names
 
-NETWORKS = [r for r in (get_method("fuse", n) for n in method_names("fuse")) if r.net is not None]
 
-# Sizes small enough for tests; the methods' own are their papers'.
-SMALL: dict[str, dict[str, Any]] = {
-    "ctstfm": {"width": 8, "encoders": 1, "fusions": 1, "heads": 2},
-    "ecpwstfn": {"width": 8},
-    "edcstfn": {"widths": (4, 8, 8)},
-    "eststfm": {"width": 8, "depths": (1, 1), "heads": 2},
-    "ganstfm": {"widths": (4, 8)},
-    "mlffgan": {"widths": (4, 4, 8, 8, 8)},
-    "stf3dcnn": {"width": 8, "depth": 3},
-    "swinstfm": {"width": 8, "depths": (1, 1, 1)},
-}
+def of_task(task: Task) -> list[Method]:
+    """Return the records of a task that have a network."""
+    return [r for r in (get_method(task, n) for n in method_names(task)) if r.net is not None]
+
+
+NETWORKS = of_task("fuse")
+
+
+def sizes_of(record: Method) -> dict[str, Any]:
+    """Return what `build` is called with besides the bands: the record's sizes, made tiny."""
+    return {**record.net.sizes, **record.net.tiny}
+
+
+def module_of(record: Method) -> Any:
+    return importlib.import_module(f"xstf.nets.{record.net.module}")
+
+
+def build(record: Method, *, bands: int = 2, seed: int = 0, **more: Any) -> Any:
+    """Return a record's tiny network, untrained."""
+    torch.manual_seed(seed)
+    return module_of(record).build(bands=bands, **sizes_of(record), **more)
+
+
+def build_critic(record: Method, *, bands: int = 2) -> Any:
+    """Return a record's tiny critic, untrained."""
+    torch.manual_seed(0)
+    return module_of(record).build_critic(bands=bands, **record.net.tiny_critic)
+
+
+def shake(net: Any, noise: float = 0.03) -> Any:
+    """Return a network none of whose parameters is where it started."""
+    with torch.no_grad():
+        for parameter in net.parameters():
+            parameter += noise * torch.randn_like(parameter)
+    return net
 
 
 def checkpoint(
@@ -32,14 +55,9 @@ def checkpoint(
     patch: int = 64, base: str = "delta",
 ) -> Path:  # fmt: skip
     """Write a network whose weights were shaken, so that it answers with more than its base."""
-    torch.manual_seed(3)
-    sizes = SMALL[record.name]
-    net = importlib.import_module(f"xstf.nets.{record.net.module}").build(bands=len(bands), **sizes)
-    with torch.no_grad():
-        for parameter in net.parameters():
-            parameter += noise * torch.randn_like(parameter)
+    net = shake(build(record, bands=len(bands), seed=3), noise)
     manifest = xstf.weights.Manifest(
-        method=record.name, task="fuse", bands=tuple(bands), sizes=sizes,
+        method=record.name, task=record.task, bands=tuple(bands), sizes=sizes_of(record),
         low=(0.0,) * len(bands), high=(0.5,) * len(bands), base=base, ratio=float(ratio),
         patch=patch, extra={}, sensors="", data="random", licence="", scores={},
         version=xstf.__version__,

@@ -214,7 +214,8 @@ def test_halo_is_honest(record):
         for target, at in (("fine", (18, 16)), ("coarse", (6, 5))):
             fine, coarse = case.fine.copy(), case.coarse.copy()
             poked = fine if target == "fine" else coarse
-            poked[..., at[0], at[1]] += 0.05
+            # Each date by another value: what looks at changes alone must see one.
+            poked[..., at[0], at[1]] += 0.05 * np.arange(1, len(poked) + 1)[:, None]
             size = 1 if target == "fine" else 3
             after = runner(fine, coarse, **call)[0]
             changed = np.argwhere((before != after) & ~(np.isnan(before) & np.isnan(after)))[:, 1:]
@@ -329,6 +330,15 @@ def test_result_degraded_is_near_the_coarse_image(record):
 
     if record.name != "unchanged":
         check(record, "consistency", holds)
+
+
+@ENGINE
+def test_a_kernel_writes_to_nothing_that_it_is_given(record, engine):
+    case = make_case(pairs=record.pairs[1], missing=True)
+    fine, coarse = case.fine.copy(), case.coarse.copy()
+    case.run(record, engine)
+    np.testing.assert_array_equal(case.fine, fine)
+    np.testing.assert_array_equal(case.coarse, coarse)
 
 
 @METHOD

@@ -9,7 +9,7 @@ import pytest
 import xarray as xr
 
 import xstf
-from xstf._method import TASKS, Method
+from xstf._method import TASKS
 from xstf.cubes import words
 from xstf.methods import lookup
 from xstf.methods.lookup import get_method, method_names
@@ -254,15 +254,3 @@ def test_what_is_no_method_is_refused(scene):
 def test_a_record_that_cannot_work_is_refused(change, says):
     with pytest.raises(ValueError, match=says):
         dataclasses.replace(STARFM, **change)
-
-
-def test_the_page_on_adding_a_method_tells_the_truth():
-    """Its example is run as it stands."""
-    from pathlib import Path
-
-    page = (Path(__file__).parent.parent / "docs" / "add_a_method.md").read_text()
-    code = page.split("```python\n")[1].split("```")[0]
-    space: dict = {"__name__": "docs_example"}
-    exec(compile(code, "add_a_method.md", "exec"), space)
-    assert isinstance(space["METHOD"], Method)
-    assert space["fused"].sizes["time"] == 2

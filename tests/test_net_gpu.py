@@ -11,6 +11,7 @@ import xstf
 
 pytestmark = pytest.mark.gpu("torch")
 BANDS = ["green", "nir"]
+NETWORK = pytest.mark.parametrize("record", networks.NETWORKS, ids=lambda r: r.name)
 
 
 @pytest.fixture(scope="module")
@@ -19,7 +20,7 @@ def cubes():
     return scene.fine.sel(band=BANDS), scene.coarse.sel(band=BANDS)
 
 
-@pytest.mark.parametrize("record", networks.NETWORKS, ids=lambda r: r.name)
+@NETWORK
 def test_a_gpu_gives_what_the_processor_gives(record, cubes, tmp_path):
     """In bfloat16, whose eight bits are a few thousandths of reflectance."""
     path = networks.checkpoint(record, tmp_path / "w.safetensors", bands=BANDS, ratio=15)
@@ -29,19 +30,18 @@ def test_a_gpu_gives_what_the_processor_gives(record, cubes, tmp_path):
     assert float(abs(there - here).mean()) < 0.004
 
 
-@pytest.mark.parametrize("name", ["ctstfm", "ganstfm"])
-def test_training_runs_on_a_gpu(name, cubes):
-    call = {"epochs": 2, "steps": 2, "patch": 32, "batch": 2, "sizes": networks.SMALL[name]}
-    fitted = xstf.train.fit(name, *cubes, device="cuda", **call)
+@NETWORK
+def test_training_runs_on_a_gpu(record, cubes):
+    call = {"epochs": 2, "steps": 2, "patch": 32, "batch": 2, "sizes": networks.sizes_of(record)}
+    fitted = xstf.train.fit(record.name, *cubes, device="cuda", **call)
     assert np.isfinite(fitted.history[-1]["loss"])
 
 
-def test_memory_grows_with_pixels_and_not_with_their_square():
-    """Twice the side takes about four times the memory."""
-    import importlib
-
+@NETWORK
+def test_memory_grows_with_pixels_and_not_with_their_square(record):
+    """Twice the side takes about four times the memory, at the network's own size."""
     used = []
-    net = importlib.import_module("xstf.nets.ctstfm").build(bands=6).cuda().eval()
+    net = networks.module_of(record).build(bands=6, **record.net.sizes).cuda().eval()
     for side in (128, 256):
         torch.cuda.reset_peak_memory_stats()
         before = torch.cuda.memory_allocated()

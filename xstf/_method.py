@@ -386,6 +386,12 @@ class Net:
         a way with two pairs of its own, ``several(fine, coarse, coarse1)``, to be learned.
     full, small
         Recipes for a GPU and for a processor with a few minutes.
+    tiny, tiny_critic
+        Sizes with which tests build the network and its critic, in place of its own: as small as
+        they may be with every part of it in use.
+    blind
+        Which of ``fine0``, ``coarse0`` and ``coarse1`` a network of fusion does not look at; tests
+        hold it to that, and to looking at the others.
     """
 
     module: str
@@ -399,6 +405,9 @@ class Net:
     swap: bool = False
     multiple: int = 1
     learn_pairs: int = 1
+    tiny: Mapping[str, Any] = field(default_factory=dict)
+    tiny_critic: Mapping[str, Any] = field(default_factory=dict)
+    blind: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, kw_only=True)

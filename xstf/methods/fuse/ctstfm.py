@@ -67,6 +67,8 @@ METHOD = Method(
         loss=(("l1", 1.0),),
         full=Recipe(patch=256, batch=4, epochs=150, rate=1e-4, schedule="constant"),
         small=Recipe(patch=64, batch=2, epochs=20, steps=25, rate=1e-3, warmup=0.05),
+        tiny={"width": 8, "encoders": 1, "fusions": 1, "heads": 2},
+        blind=("coarse0",),
     ),
     exempt=EXEMPT,
 )

@@ -63,6 +63,8 @@ METHOD = Method(
         small=Recipe(patch=64, batch=4, epochs=10, steps=30, rate=1e-3),
         features=True,
         multiple=2,
+        tiny={"width": 8},
+        blind=("coarse0",),
     ),
     exempt=EXEMPT,
 )

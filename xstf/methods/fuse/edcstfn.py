@@ -65,6 +65,7 @@ METHOD = Method(
             patience=15,
         ),
         small=Recipe(patch=64, batch=4, epochs=12, steps=25, rate=1e-3, warmup=0.05),
+        tiny={"widths": (8, 12, 16)},
     ),
     exempt=EXEMPT,
 )

@@ -69,6 +69,7 @@ METHOD = Method(
         multiple=4,
         full=Recipe(patch=256, batch=8, epochs=100, rate=3e-4, decay=1e-4, warmup=0.02),
         small=Recipe(patch=64, batch=4, epochs=20, steps=20, rate=1e-3, warmup=0.05),
+        tiny={"width": 8, "depths": (1, 1, 1), "heads": 2},
     ),
     exempt=EXEMPT,
 )

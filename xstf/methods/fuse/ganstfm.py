@@ -65,6 +65,9 @@ METHOD = Method(
         # The authors' batch of 36 was that of two GPUs.
         full=Recipe(patch=256, batch=18, epochs=500, rate=2e-4, schedule="constant"),
         small=Recipe(patch=48, batch=4, epochs=10, steps=25, rate=5e-4, warmup=0.05),
+        tiny={"widths": (6, 8, 12)},
+        tiny_critic={"widths": ((6, 8), (8,))},
+        blind=("coarse0",),
     ),
     exempt=EXEMPT,
 )

@@ -64,6 +64,8 @@ METHOD = Method(
         multiple=16,
         full=Recipe(patch=256, batch=4, epochs=200, rate=2e-4, schedule="constant"),
         small=Recipe(patch=64, batch=4, epochs=12, steps=25, rate=3e-4, warmup=0.05),
+        tiny={"widths": (6, 8, 8, 8, 12), "dropout": 0.0},
+        tiny_critic={"widths": (8, 12, 16)},
     ),
     exempt=EXEMPT,
 )

@@ -53,6 +53,8 @@ METHOD = Method(
         learn_pairs=2,
         full=Recipe(patch=128, batch=32, epochs=40, rate=1e-3),
         small=Recipe(patch=48, batch=4, epochs=12, steps=25, rate=5e-4, warmup=0.05),
+        tiny={"width": 8, "depth": 3},
+        blind=("fine0",),
     ),
     exempt=EXEMPT,
 )

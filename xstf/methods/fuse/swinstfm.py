@@ -67,6 +67,7 @@ METHOD = Method(
         full=Recipe(patch=256, batch=8, epochs=60, rate=1e-4),
         small=Recipe(patch=64, batch=4, epochs=10, steps=20, rate=2e-4, warmup=0.1),
         multiple=32,
+        tiny={"width": 8, "depths": (1, 1, 2)},
     ),
     exempt=EXEMPT,
 )

@@ -76,6 +76,7 @@ METHOD = Method(
         multiple=5,
         full=FULL,
         small=SMALL,
+        tiny={"size": "tiny"},
     ),
     exempt=EXEMPT,
 )

@@ -227,6 +227,7 @@ METHOD = Method(
         base="none",
         full=Recipe(patch=32, batch=64, epochs=40, steps=50, rate=1e-3, warmup=0.05),
         small=Recipe(patch=16, batch=8, epochs=20, steps=40, rate=1e-3, warmup=0.05),
+        tiny={"widths": (8, 12)},
     ),
     exempt={
         "scale": "values are scaled as the checkpoint says, which was trained in one unit",

@@ -217,6 +217,7 @@ METHOD = Method(
         loss=(),
         full=Recipe(patch=32, batch=8, epochs=20, steps=60, rate=1e-3),
         small=Recipe(patch=32, batch=3, epochs=20, steps=60, rate=1e-3),
+        tiny={"width": 8, "depth": 1},
     ),
     exempt={
         "tiles": "that of sts_linear: seams are below 3e-4 of the range of values",

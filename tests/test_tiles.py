@@ -4,16 +4,22 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from functools import partial
+from math import lcm
 
 import dask.array as da
 import numpy as np
 import pytest
-from hypothesis import given
+import xarray as xr
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import xstf
 from xstf import testing
 from xstf.tiles import run as _tiles
 from xstf.tiles import samples as _samples
+from xstf.tiles import states as _states
+from xstf.tiles.geometry import Axis
 
 
 @given(st.integers(1, 5000), st.integers(1, 2000), st.integers(1, 40))
@@ -25,7 +31,124 @@ def test_planned_chunks_sum_to_the_size_and_are_whole(size, chunk, multiple):
     assert len(set(chunks[:-1])) <= 1
 
 
-def box_mean(blocks, rows, cols, states):
+@given(st.data())
+def test_edges_are_the_callers_and_farther_apart_than_the_halo(data):
+    size, cell = data.draw(st.integers(1, 400)), data.draw(st.integers(1, 24))
+    lattice = cell * data.draw(st.integers(0, 5))
+    before, halo = data.draw(st.integers(0, cell - 1)), data.draw(st.integers(0, 60))
+    axis = Axis(size, before, cell, halo, lattice)
+    wanted = _tiles.as_chunks(data.draw(st.integers(1, size)), size)
+    edges = axis.chunk_edges(wanted)
+    assert (edges[0], edges[-1]) == (0, size)
+    assert not lattice or all((e + before) % lattice == 0 for e in edges[1:-1])
+    if len(edges) > 2:
+        assert min(np.diff(edges)) >= axis.reach
+    if not lattice and min(wanted) >= axis.reach + 2 * cell:
+        assert edges == (0, *np.cumsum(wanted).tolist())
+
+
+# --- one tile function over inputs of several resolutions -----------------------------------------
+
+HALO = 5
+
+
+def what_is_seen(job_shape, steps, before, blocks, rows, cols, states):
+    """Say where each input's block begins and what is in it, without any rounding."""
+    out = np.zeros((2, rows.stop - rows.start, cols.stop - cols.start), np.float32)
+    cell = lcm(*steps)
+    at = [np.arange(part.start, part.stop) for part in (rows, cols)]
+    for block, step in zip(blocks, steps, strict=True):
+        offset = [0, 0] if step == 1 else before
+        # Where the block must begin if it was cut as every other tile cuts.
+        first = [
+            max(0, ((part.start + b - HALO) // cell * cell - b + o) // step)
+            for part, b, o in zip((rows, cols), before, offset, strict=True)
+        ]
+        for down in (-HALO, 0, HALO):
+            y = np.clip(at[0] + down, 0, job_shape[0] - 1)
+            x = np.clip(at[1] - down, 0, job_shape[1] - 1)
+            picked = block[
+                :, 0, ((y + offset[0]) // step - first[0])[:, None],
+                ((x + offset[1]) // step - first[1])[None],
+            ]  # fmt: skip
+            out[0] += np.nan_to_num(picked).sum(0)
+            out[1] += np.isnan(picked).sum(0)
+    return out * (states[0]() if states else 1)
+
+
+@st.composite
+def nested(draw):
+    """Draw inputs on one corner or nested grids, whole numbers with holes, and odd chunks."""
+    ratios = draw(st.sampled_from([(), (1,), (2,), (3,), (5,), (8,), (2, 3), (4, 6)]))
+    shape = tuple(draw(st.integers(1, 60)) for _ in range(2))
+    single = len(ratios) == 1
+    before = tuple(draw(st.integers(0, ratios[0] - 1)) if single else 0 for _ in range(2))
+    rng = np.random.default_rng(draw(st.integers(0, 99)))
+    arrays = []
+    for step in (1, *ratios):
+        size = [-(-(n + b) // step) for n, b in zip(shape, before if step > 1 else (0, 0),
+                                                    strict=True)]  # fmt: skip
+        array = rng.integers(0, 100, (3, 1, *size)).astype(np.float32)
+        array[rng.random(array.shape) < draw(st.sampled_from([0, 0.2, 1]))] = np.nan
+        arrays.append(array)
+    dates = draw(st.sampled_from([(0,), (2, 0), (1, 2), (2, 1, 0), (0, 2)]))
+    return (1, *ratios), shape, before, arrays, dates
+
+
+def nested_job(case, arrays):
+    steps, shape, before, _, dates = case
+    sources = tuple(
+        _tiles.Source(a, dates, step, before if step > 1 else (0, 0))
+        for a, step in zip(arrays, steps, strict=True)
+    )
+    function = partial(what_is_seen, shape, steps, before)
+    return _tiles.Job(function, sources, (2,), shape, halo=HALO)
+
+
+@given(nested(), st.data())
+@settings(max_examples=150)
+def test_any_chunks_of_any_nested_inputs_give_what_the_whole_gives(case, data):
+    """Chunks thinner than the halo, coarse grids that begin before the fine one, masks, dates."""
+    whole = _tiles.run_tiles([nested_job(case, case[3])], chunks=case[1], tile=100)
+    small = _tiles.run_tiles([nested_job(case, case[3])], chunks=case[1], tile=7)
+    np.testing.assert_array_equal(small, whole)
+    lazy = [
+        da.from_array(a, tuple(data.draw(st.integers(1, n)) for n in a.shape))
+        if data.draw(st.booleans()) or not i
+        else a
+        for i, a in enumerate(case[3])
+    ]
+    wanted = tuple(data.draw(st.integers(1, n)) for n in case[1])
+    got = _tiles.run_tiles([nested_job(case, lazy)], chunks=wanted, tile=1)
+    assert got.chunks[-2:] == tuple(_tiles.as_chunks(c, n) for c, n in zip(wanted, case[1],
+                                                                          strict=True))  # fmt: skip
+    np.testing.assert_array_equal(got.compute(scheduler="sync"), whole)
+
+
+def where_it_is(blocks, rows, cols, states):
+    """Say which tile a pixel was made in."""
+    return np.full((1, rows.stop - rows.start, cols.stop - cols.start),
+                   rows.start * 1000 + cols.start, np.float32)  # fmt: skip
+
+
+@given(st.integers(1, 60), st.integers(1, 60), st.sampled_from([4, 10, 12]))
+def test_a_lattice_makes_the_same_tiles_whatever_the_chunks(chunk, tile, lattice):
+    cube = np.zeros((1, 1, 50, 41), np.float32)
+    coarse = np.zeros((1, 1, 13, 11), np.float32)
+
+    def job(fine):
+        sources = (_tiles.Source(fine, (0,)), _tiles.Source(coarse, (0,), 4, (2, 1)))
+        return _tiles.Job(where_it_is, sources, (1,), (50, 41), halo=3, lattice=lattice)
+
+    whole = _tiles.run_tiles([job(cube)], chunks=(50, 41), tile=tile)
+    lazy = _tiles.run_tiles([job(da.from_array(cube, (1, 1, chunk, chunk)))], chunks=(chunk, 9),
+                            tile=1)  # fmt: skip
+    np.testing.assert_array_equal(lazy.compute(scheduler="sync"), whole)
+    side = lcm(4, lattice)
+    assert {int(v) // 1000 for v in np.unique(whole)} == {0, *range(side - 2, 50, side)}
+
+
+def box_sum(blocks, rows, cols, states):
     """Sum of a 5 × 5 window that shrinks at the edge, times the state."""
     (block,) = blocks
     top, left = max(rows.start - 2, 0), max(cols.start - 2, 0)
@@ -38,34 +161,12 @@ def box_mean(blocks, rows, cols, states):
     return out * (states[0]() if states else 1)
 
 
-def around(rows, cols):
-    return tuple(slice(max(s.start - 2, 0), min(s.stop + 2, 17)) for s in (rows, cols))
-
-
 def job(array, states=()):
-    source = _tiles.Source(array, (2, 0), around)
-    return _tiles.Job(box_mean, (source,), (2,), (17, 17), states)
+    source = _tiles.Source(array, (2, 0))
+    return _tiles.Job(box_sum, (source,), (2,), (17, 17), states, halo=2)
 
 
-CUBE = np.random.default_rng(0).random((3, 2, 17, 17)).astype(np.float32)
-
-
-@given(
-    st.tuples(*(st.integers(1, n) for n in CUBE.shape)),
-    st.tuples(st.integers(1, 17), st.integers(1, 17)),
-)
-def test_any_chunking_gives_what_the_whole_gives(chunks, out_chunks):
-    whole = _tiles.run_tiles([job(CUBE)], chunks=(17, 17), tile=17)
-    lazy = _tiles.run_tiles([job(da.from_array(CUBE, chunks))], chunks=out_chunks, tile=1)
-    assert lazy.chunks[-2:] == da.core.normalize_chunks(out_chunks, (17, 17))
-    np.testing.assert_allclose(lazy.compute(scheduler="sync"), whole, rtol=1e-6)
-
-
-def test_eager_tiles_give_what_the_whole_gives():
-    whole = _tiles.run_tiles([job(CUBE)], chunks=(17, 17), tile=17)
-    np.testing.assert_allclose(
-        _tiles.run_tiles([job(CUBE)], chunks=(1, 1), tile=4), whole, rtol=1e-6
-    )
+CUBE = np.random.default_rng(0).integers(0, 99, (3, 2, 17, 17)).astype(np.float32)
 
 
 def test_building_a_graph_computes_nothing_and_each_chunk_is_made_once():
@@ -76,35 +177,99 @@ def test_building_a_graph_computes_nothing_and_each_chunk_is_made_once():
         return np.ones((1, 2, 6, 6), np.float32)
 
     cube = da.map_blocks(chunk, chunks=((1,) * 3, (2,), (6,) * 3, (6,) * 3), dtype=np.float32)
-    assert cube.shape == (3, 2, 18, 18)
     made.clear()
+    source = _tiles.Source(cube, (2, 0))
     with testing.raise_if_dask_computes():
-        lazy = _tiles.run_tiles([job(cube)], chunks=(5, 4), tile=1)
+        made_of = _tiles.Job(box_sum, (source,), (2,), (18, 18), halo=2)
+        lazy = _tiles.run_tiles([made_of], chunks=(5, 4), tile=1)
     assert made == []
     lazy.compute(scheduler="sync")
     assert len(made) == len(set(made)) == 2 * 9
 
 
-def twice(samples):
-    return 2 * float(samples["first"].sum())
+# --- states ---------------------------------------------------------------------------------------
+
+SETTLED = []
 
 
-def test_states_are_settled_once_from_samples():
-    whole = _tiles.run_tiles([job(CUBE, ((twice, {"first": da.from_array(CUBE[0, 0])}),))],
-                       chunks=(17, 17), tile=6)  # fmt: skip
+def total(samples):
+    SETTLED.append(float(samples["first"].sum()))
+    return SETTLED[-1]
+
+
+def sample(array, dates=(0,)):
+    at = np.arange(17)
+    return _samples.Sample(array, dates, at, at)
+
+
+@pytest.mark.parametrize("scheduler", ["sync", "threads"])
+def test_states_are_settled_once_from_samples_also_for_parts(scheduler):
+    whole = _tiles.run_tiles(
+        [job(CUBE, (_tiles.State(total, {"first": sample(CUBE)}),))], chunks=(17, 17), tile=6
+    )
     plain = _tiles.run_tiles([job(CUBE)], chunks=(17, 17), tile=6)
-    np.testing.assert_allclose(whole, plain * 2 * CUBE[0, 0].sum(), rtol=1e-5)
+    np.testing.assert_array_equal(whole, plain * CUBE[0].sum())
+    SETTLED.clear()
+    _states._SETTLED.clear()
     cube = da.from_array(CUBE, (1, 1, 5, 4))
-    lazy = _tiles.run_tiles([job(cube, ((twice, {"first": cube[0, 0]}),))], chunks=(5, 5), tile=1)
-    np.testing.assert_allclose(lazy.compute(), whole, rtol=1e-5)
+    lazy = _tiles.run_tiles(
+        [job(cube, (_tiles.State(total, {"first": sample(cube)}),))], chunks=(5, 5), tile=1
+    )
+    parts = [lazy[..., :10].compute(scheduler=scheduler), lazy[..., 10:].compute(scheduler="sync")]
+    np.testing.assert_array_equal(np.concatenate(parts, axis=-1), whole)
+    assert len(SETTLED) == 1
 
 
-def test_a_state_that_no_tile_asks_for_is_not_settled():
-    def never(samples):
-        raise AssertionError("settled")
+def never(samples):
+    raise AssertionError("settled")
 
-    states = ((twice, {"first": da.from_array(CUBE[0, 0])}), (never, {}))
-    _tiles.run_tiles([job(CUBE, states)], chunks=(17, 17), tile=6)
+
+@pytest.mark.parametrize("lazy", [False, True])
+def test_a_state_that_no_tile_asks_for_is_not_settled(lazy):
+    cube = da.from_array(CUBE, (1, 2, 6, 6)) if lazy else CUBE
+    states = (
+        _tiles.State(total, {"first": sample(cube)}),
+        _tiles.State(never, {"first": sample(cube, (1,))}),
+    )
+    np.asarray(_tiles.run_tiles([job(cube, states)], chunks=(17, 17), tile=6))
+
+
+def test_each_chunk_of_an_image_is_sampled_by_one_task_whoever_looks_at_it():
+    """And by a task of its own: tiles make the chunk again, so that it need not be kept."""
+    made = []
+
+    def chunk(block_info=None):
+        made.append(block_info[None]["chunk-location"])
+        return np.ones((1, 2, 6, 6), np.float32)
+
+    cube = da.map_blocks(chunk, chunks=((1,) * 3, (2,), (6,) * 3, (6,) * 3), dtype=np.float32)
+    rows = np.array([0, 1, 7, 8])  # of two of the three rows of chunks
+    jobs = []
+    for _ in range(4):
+        states = tuple(
+            _tiles.State(total, {"first": _samples.Sample(cube, dates, rows, rows)})
+            for dates in ((0,), (2,), (0, 2))
+        )
+        jobs.append(
+            _tiles.Job(box_sum, (_tiles.Source(cube, (2, 0)),), (2,), (18, 18), states, halo=2)
+        )
+    lazy = _tiles.run_tiles(jobs, chunks=(6, 6), tile=1)
+    names = [str(key) for key in lazy.__dask_graph__()]
+    assert sum("xstf-sample-" in name for name in names) == 2 * 2 * 2
+    assert sum("xstf-state-" in name for name in names) == 3
+    made.clear()
+    lazy.compute(scheduler="sync")
+    assert len(made) == 2 * 9 + 2 * 2 * 2
+
+
+def test_samples_do_not_depend_on_chunks():
+    cube = np.random.default_rng(0).random((2, 3, 40, 30))
+    rows, cols = np.array([0, 3, 4, 17, 39]), np.arange(5, 30, 2)
+    want = _samples.take(cube, rows, cols)
+    np.testing.assert_array_equal(want, cube[:, :, rows][..., cols])
+    for chunks in ((1, 2, 7, 9), (2, 3, 40, 1), (2, 1, 1, 30)):
+        lazy = da.from_array(cube, chunks)[::-1].rechunk(chunks)[::-1]
+        np.testing.assert_array_equal(_samples.take(lazy, rows, cols).compute(), want)
 
 
 def test_infinite_and_absurd_values_are_missing():
@@ -141,7 +306,7 @@ def test_a_scene_thinner_than_a_coarse_pixel_is_filled_up():
     fine, coarse = np.zeros((1, 1, 3, 8)), np.zeros((1, 1, 2, 2))
     sharp, _ = _samples.whole_cells(fine, coarse, ratio=4, before=(2, 0))
     assert sharp.shape == (1, 1, 8, 8)
-    assert int(np.isnan(sharp.compute()).sum()) == 5 * 8
+    assert int(np.isnan(sharp).sum()) == 5 * 8
 
 
 FUSE_IN_THREADS = """
@@ -171,8 +336,6 @@ def test_threads_do_not_abort_the_interpreter(layer):
 @pytest.mark.filterwarnings("ignore")
 def test_a_cluster_gives_the_same(scene):
     distributed = pytest.importorskip("distributed", reason="needs dask.distributed")
-    import xstf
-
     fine, coarse = scene
     want = xstf.fuse(fine, coarse, method="fsdaf")
     lazy = xstf.fuse(fine.chunk(y=20, x=20), coarse.chunk(time=1), method="fsdaf")
@@ -188,7 +351,7 @@ def failing(blocks, rows, cols, states):
 @pytest.mark.parametrize("lazy", [False, True])
 def test_an_error_in_a_tile_says_which(lazy):
     cube = da.from_array(CUBE, (1, 2, 17, 17)) if lazy else CUBE
-    source = _tiles.Source(cube, (0,), around)
+    source = _tiles.Source(cube, (0,))
     made = _tiles.Job(failing, (source,), (2,), (17, 17))
     with pytest.raises(ValueError, match="no good") as caught:
         np.asarray(_tiles.run_tiles([made], chunks=(17, 17), tile=17))
@@ -198,10 +361,7 @@ def test_an_error_in_a_tile_says_which(lazy):
 @pytest.mark.slow
 def test_a_lazy_run_holds_a_part_of_the_scene_only():
     """Also with a method that looks at samples of the whole scene first."""
-    import xarray as xr
     from dask.callbacks import Callback
-
-    import xstf
 
     size, ratio = 3072, 16
     made = da.random.default_rng(0).random((2, 1, size, size), chunks=(1, 1, 192, 192))

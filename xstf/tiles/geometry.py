@@ -1,8 +1,8 @@
-"""Where tiles lie: on whole cells, the smallest squares that hold whole pixels of every input.
+"""Where tiles lie, and what they see: whole cells, that hold whole pixels of every input.
 
-With inputs of several resolutions a tile must end where a pixel of each of them ends. A cell is
-such a step: the least common multiple of the inputs' pixel sizes (in output pixels), and of the
-method's own lattice where it has one. Cells count from the corner of the coarse inputs.
+With inputs of several resolutions a tile with its halo must end where a pixel of each of them ends.
+A cell is such a step: the least common multiple of the inputs' pixel sizes (in output pixels).
+Cells count from the corner of the coarse inputs.
 """
 
 from __future__ import annotations
@@ -41,33 +41,31 @@ class Axis:
     lattice: int = 0
 
     @property
-    def step(self) -> int:
-        """What edges of tiles are whole in, from the corner of the cells."""
-        return self.lattice or self.cell
-
-    @property
     def reach(self) -> int:
         """The halo, rounded up to whole cells."""
         return -(-self.halo // self.cell) * self.cell
 
-    def snap(self, wanted: Iterable[int], least: int) -> tuple[int, ...]:
-        """Return edges on whole steps, near the wanted ones, at least so far from each other."""
+    def _snap(self, wanted: Iterable[int], least: int) -> tuple[int, ...]:
+        """Return the wanted edges, or lines of the lattice near them, not too near each other."""
         edges = [0]
         for edge in wanted:
-            near = round((edge + self.before) / self.step) * self.step - self.before
+            near = edge
+            if self.lattice:
+                near = round((edge + self.before) / self.lattice) * self.lattice - self.before
             if near - edges[-1] >= least and self.size - near >= least:
                 edges.append(near)
         return (*edges, self.size)
 
     def chunk_edges(self, wanted: Sequence[int]) -> tuple[int, ...]:
-        """Return the edges of chunks near the wanted chunks, none thinner than a tile's halo."""
-        least = self.reach + self.cell if self.reach else 1
-        return self.snap(np.cumsum(wanted).tolist()[:-1], least)
+        """Return the edges of the wanted chunks, or near them, none thinner than a tile's halo."""
+        least = self.reach + 2 * self.cell if self.reach or self.cell > 1 else 1
+        return self._snap(np.cumsum(wanted).tolist()[:-1], least)
 
     def tile_edges(self, side: int) -> tuple[int, ...]:
         """Return the edges of tiles of about one side; the last may be half as large again."""
-        tile = max(self.step, round(side / self.step) * self.step)
-        return self.snap(range(tile, self.size, tile), max(1, tile // 2))
+        step = self.lattice or 1
+        tile = max(step, round(side / step) * step)
+        return self._snap(range(tile, self.size, tile), max(1, tile // 2))
 
     def seen(self, wanted: slice) -> slice:
         """Return the cells that a tile and its halo touch, in output pixels, not cut at the end."""

@@ -1,10 +1,10 @@
 """Tiles of dask arrays: `dask.array.map_overlap` over inputs of several resolutions.
 
-All inputs are cut along the same lines, which lie on whole cells (`geometry`) nearest to the
-caller's chunks and are farther apart than the halo. Then depths are whole pixels of each input, in
-the exact ratio, and map_overlap never starts a rechunking of its own; with depths out of ratio it
-would give values of other pixels, silently. Chunks that lie so already are used as they are; the
-result gets the caller's chunks back.
+Each tile is a chunk of the caller's, if that is thicker than the halo. Every input is cut along the
+same lines, to its nearest pixel, with as much of its neighbours as any tile needs; a tile then
+takes its own whole cells out of its blocks (`geometry`), the very ones that an eager run cuts. So a
+fine cube is never rechunked because its chunks are no whole number of coarse pixels, and chunks are
+never thinner than a depth, at which map_overlap would start a rechunking of its own.
 """
 
 from __future__ import annotations
@@ -20,9 +20,10 @@ from dask.array.utils import meta_from_array
 
 from xstf.cubes.arrays import Array
 from xstf.tiles.blocks import clean_block
-from xstf.tiles.geometry import pieces
+from xstf.tiles.geometry import Window, pieces
 from xstf.tiles.job import Job, Source, States
 from xstf.tiles.states import Sampling
+from xstf.tiles.windows import shift
 
 Edges = tuple[tuple[int, ...], tuple[int, ...]]
 
@@ -63,28 +64,22 @@ def _warn_if_large(array: Array) -> None:
 def _lazy(
     job: Job, edges: Edges, sampling: Sampling, cut: dict[tuple[object, ...], da.Array]
 ) -> da.Array:
-    arrays = []
+    arrays, cuts = [], []
     for source in job.sources:
         dates = sorted(set(source.dates))
-        sizes = tuple(_sizes(source, edges, axis) for axis in (0, 1))
+        own = _Cut.of(job, source, edges)
+        sizes = tuple(tuple(np.diff(e).tolist()) for e in own.edges)
         key = (id(source.array), *dates, *sizes)
         if key not in cut:
-            cut[key] = _on_lattice(source.array, dates, sizes)
+            cut[key] = _in_chunks(source.array, dates, sizes)
         arrays.append(cut[key])
+        cuts.append(own)
     plain = tuple(replace(s, array=_Bare(s.array.shape)) for s in job.sources)
-    orders = tuple(_order(source.dates) for source in job.sources)
-    tile = _Tile(replace(job, sources=plain, states=()), edges, orders)
-    new = len(job.lead) - 1
-    depth = [
-        {
-            2 + axis: job.axes[axis].reach // source.step if len(edges[axis]) > 2 else 0
-            for axis in (0, 1)
-        }
-        for source in job.sources
-    ]
+    tile = _Tile(replace(job, sources=plain, states=()), edges, tuple(cuts))
     tiled: da.Array = da.map_overlap(
-        tile, *arrays, depth=depth, boundary="none", trim=False, align_arrays=False,
-        allow_rechunk=False, new_axis=list(range(new)) or None,
+        tile, *arrays, depth=[{2: own.depth[0], 3: own.depth[1]} for own in cuts],
+        boundary="none", trim=False, align_arrays=False, allow_rechunk=False,
+        new_axis=list(range(len(job.lead) - 1)) or None,
         chunks=((1,), *((n,) for n in job.lead), *(np.diff(e).tolist() for e in edges)),
         meta=meta_from_array(arrays[0], ndim=len(job.lead) + 3, dtype=np.float32),
         dtype=np.float32, token="xstf", states=sampling.of(job.states),
@@ -92,19 +87,52 @@ def _lazy(
     return tiled
 
 
-def _order(dates: Sequence[int]) -> tuple[int, ...]:
-    """Return where each date is among those that a tile gets, ascending."""
-    have = sorted(set(dates))
-    return tuple(have.index(date) for date in dates)
+@dataclass(frozen=True)
+class _Cut:
+    """How an input is cut into blocks.
+
+    Parameters
+    ----------
+    edges
+        Of its chunks along y and x, in its own pixels.
+    depth
+        What of its neighbours a block has besides, in its own pixels.
+    order
+        Which dates of a block the method sees, in order.
+    """
+
+    edges: Edges
+    depth: tuple[int, int]
+    order: tuple[int, ...]
+
+    @classmethod
+    def of(cls, job: Job, source: Source, edges: Edges) -> _Cut:
+        """Return how a source is cut for tiles with such edges: just deep enough for all of them.
+
+        Where edges are on whole cells the depths of all sources are in the ratio of their pixels.
+        """
+        found, depths = [], []
+        for number, (axis, lines) in enumerate(zip(job.axes, edges, strict=True)):
+            inner = [(e + source.before[number]) // source.step for e in lines[1:-1]]
+            seen = [source.along(axis.seen(part), number) for part in pieces(lines)]
+            before = [e - part.start for e, part in zip(inner, seen[1:], strict=True)]
+            after = [part.stop - e for e, part in zip(inner, seen[:-1], strict=True)]
+            found.append((0, *inner, source.array.shape[2 + number]))
+            depths.append(max((*before, *after), default=0))
+        have = sorted(set(source.dates))
+        order = tuple(have.index(date) for date in source.dates)
+        return cls((found[0], found[1]), (depths[0], depths[1]), order)
+
+    def inside(self, window: Window, at: tuple[int, ...]) -> Window:
+        """Return where a part of the input lies in the block of a position."""
+        y, x = (
+            shift(part, max(0, lines[k] - depth))
+            for part, lines, depth, k in zip(window, self.edges, self.depth, at, strict=True)
+        )
+        return y, x
 
 
-def _sizes(source: Source, edges: Edges, axis: int) -> tuple[int, ...]:
-    """Return the chunks of a source along y (0) or x (1), cut where the output is."""
-    inner = ((e + source.before[axis]) // source.step for e in edges[axis][1:-1])
-    return tuple(np.diff([0, *inner, source.array.shape[2 + axis]]).tolist())
-
-
-def _on_lattice(array: Array, dates: Sequence[int], sizes: Sequence[tuple[int, ...]]) -> da.Array:
+def _in_chunks(array: Array, dates: Sequence[int], sizes: Sequence[tuple[int, ...]]) -> da.Array:
     """Return some dates of an array, all in one chunk, cut along y and x as said."""
     picked: Any = pick_dates(array, dates)
     cut: da.Array = (
@@ -166,21 +194,22 @@ class _Tile:
         With sources that have a shape only.
     edges
         Of the tiles along y and x, in output pixels.
-    orders
-        Which dates of each block the method sees, in order.
+    cuts
+        How each source is cut.
     """
 
     job: Job
     edges: Edges
-    orders: tuple[tuple[int, ...], ...]
+    cuts: tuple[_Cut, ...]
 
     def __call__(
         self, *blocks: np.ndarray, block_id: tuple[int, ...], states: States | None = None
     ) -> np.ndarray:
         """Return the tile, with a first axis for the job."""
-        rows, cols = (pieces(e)[k] for e, k in zip(self.edges, block_id[-2:], strict=True))
-        clean = [
-            clean_block(pick_dates(block, order))
-            for block, order in zip(blocks, self.orders, strict=True)
-        ]
+        at = block_id[-2:]
+        rows, cols = (slice(e[k], e[k + 1]) for e, k in zip(self.edges, at, strict=True))
+        clean = []
+        for block, source, cut in zip(blocks, self.job.sources, self.cuts, strict=True):
+            inside = cut.inside(self.job.window(source, rows, cols), at)
+            clean.append(clean_block(pick_dates(block[(..., *inside)], cut.order)))
         return self.job.make(clean, rows, cols, states or ())[None]

@@ -26,8 +26,8 @@ from xstf.tiles.lazy import pick_dates, run_lazily
 from xstf.tiles.states import Once, State
 
 __all__ = [
-    "Job", "Source", "State", "clean_block", "compute_now", "cores", "is_lazy", "pick_dates",
-    "plan_chunks", "run_tiles", "settle_now",
+    "Job", "Source", "State", "as_chunks", "clean_block", "compute_now", "cores", "is_lazy",
+    "pick_dates", "plan_chunks", "run_tiles", "settle_now",
 ]  # fmt: skip
 
 Chunks: TypeAlias = int | Sequence[int]

@@ -259,7 +259,10 @@ def _on_a_cluster(array: da.Array) -> bool:
     distributed = sys.modules.get("distributed")
     if distributed is None:
         return False
-    return any(isinstance(v, distributed.Future) for v in dict(array.__dask_graph__()).values())
+    # Others, made of a rule, would be written out here task by task.
+    written = (layer for layer in array.dask.layers.values() if layer.is_materialized())
+    first = (next(iter(layer.values()), None) for layer in written)
+    return any(isinstance(value, distributed.Future) for value in first)
 
 
 def _together(

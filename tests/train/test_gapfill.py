@@ -299,7 +299,7 @@ def test_a_prior_is_settled_on_what_is_not_masked(scene):
     assert 0.02 < masked.mean() < 0.5
     spoiled = cube.copy(data=np.where(masked[:, None], 0.9 + cube.values, cube.values))
     again = sampler_of((spoiled,), prior="eof").versions[0]
-    same, moved = ((sampler.versions[0][n].state["mean"], again[n].state["mean"]) for n in (0, 1))
+    same, moved = ((sampler.versions[0][n].state.mean, again[n].state.mean) for n in (0, 1))
     np.testing.assert_array_equal(*same)
     assert np.abs(np.subtract(*moved)).max() > 0.01
 

@@ -77,15 +77,15 @@ class StsSamples(NamedTuple):
 
     Parameters
     ----------
-    spectral, dense, sharp
+    spectral, temporal, spatial
         ``(pair, band, Y, X)`` each on its own grid.
     times
         ``(pair,)``, days.
     """
 
     spectral: np.ndarray
-    dense: np.ndarray
-    sharp: np.ndarray
+    temporal: np.ndarray
+    spatial: np.ndarray
     times: np.ndarray
 
 
@@ -258,10 +258,10 @@ class StsKernel(Protocol[P_contra, S_contra]):
     ----------
     spectral
         ``(pair, band, y / r, x / r)``, float32, C order, NaN where missing.
-    dense
-        ``(pair + 1, dense_band, y / d, x / d)``, the last image being the target date.
-    sharp
-        ``(pair, sharp_band, y, x)``; sides are whole in both ratios.
+    temporal
+        ``(pair + 1, temporal_band, y / d, x / d)``, the last image being the target date.
+    spatial
+        ``(pair, spatial_band, y, x)``; sides are whole in both ratios.
     times, target
         ``(pair,)`` and a number, days.
     ratios
@@ -278,8 +278,8 @@ class StsKernel(Protocol[P_contra, S_contra]):
     def __call__(
         self,
         spectral: np.ndarray,
-        dense: np.ndarray,
-        sharp: np.ndarray,
+        temporal: np.ndarray,
+        spatial: np.ndarray,
         *,
         times: np.ndarray,
         target: float,

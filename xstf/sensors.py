@@ -18,10 +18,10 @@ import numpy as np
 import xarray as xr
 
 from xstf.cubes.words import meant, unknown
+from xstf.numerics.psf import sigma_of
 
 __all__ = ["Band", "names", "responses", "table"]
 
-_FWHM = 2 * np.sqrt(2 * np.log(2))  # of a Gaussian with standard deviation 1
 # A band that no wavelength comes near, in standard deviations, responds to nothing.
 _NEAR = 3.0
 
@@ -204,7 +204,7 @@ def responses(sensor: str, bands: Sequence[object], wavelengths: np.ndarray) -> 
                 f"{sensor} has no band {label!r}; it has {[b.name for b in known]} or "
                 f"{[b.common for b in known]}{meant(label, named)}"
             )
-        apart = (np.asarray(wavelengths, np.float64) - band.centre) / (band.width / _FWHM)
+        apart = (np.asarray(wavelengths, np.float64) - band.centre) / sigma_of(band.width)
         if not (np.abs(apart) <= _NEAR).any():
             raise ValueError(
                 f"{sensor}'s band {band.name} ({band.centre:g} nm) lies outside the wavelengths "

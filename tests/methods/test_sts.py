@@ -84,7 +84,7 @@ def test_a_change_that_the_dense_image_denies_is_taken_off():
         ratios=(3, 2),
     )
     seen = state.subspace.basis @ state.change.T @ np.full(8, 0.1)
-    bands = state.dense.response.T @ state.subspace.reader
+    bands = state.temporal.response.T @ state.subspace.reader
     unseen = np.linalg.svd(bands)[2][-1]
     left = [
         np.abs(
@@ -192,7 +192,7 @@ def test_a_checkpoint_holds_the_scaling(checkpoint):
     lost = rest[0] - scaling.spectra(z)
     assert (lost**2).mean() < 2e-3 * (rest**2).mean()
     np.testing.assert_allclose(
-        scaling.dense[0], SCENE.dense.values[PAIRED].mean((0, 2, 3)), rtol=1e-4
+        scaling.temporal[0], SCENE.dense.values[PAIRED].mean((0, 2, 3)), rtol=1e-4
     )
 
 

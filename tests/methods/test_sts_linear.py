@@ -108,7 +108,7 @@ def test_a_date_beyond_all_pairs_is_predicted_from_the_nearest(world):
 
 def _numbers(state):
     """Return all arrays and numbers of a scene's state."""
-    return [*state.subspace, *state.dense, state.change]
+    return [*state.subspace, *state.temporal, state.change]
 
 
 def test_the_order_of_pairs_and_the_unit_of_time_do_not_matter(world, state):
@@ -119,7 +119,7 @@ def test_the_order_of_pairs_and_the_unit_of_time_do_not_matter(world, state):
         np.datetime64("2021-01-01") + np.array([4, 0, 2]) * np.timedelta64(1, "D"),
     )  # fmt: skip
     images = DateImages(
-        samples.spectral, np.concatenate([samples.dense, world.dense[1:2]]), samples.sharp,
+        samples.spectral, np.concatenate([samples.temporal, world.dense[1:2]]), samples.spatial,
         samples.times, np.datetime64("2021-01-02"),
     )  # fmt: skip
     found = method.predict(images, ratios=RATIOS, state=method.settle(samples, ratios=RATIOS))

@@ -24,25 +24,25 @@ class StsCubes:
 
     Parameters
     ----------
-    spectral, dense, sharp
+    spectral, temporal, spatial
         As they were read.
     series
-        Their images on grids that nest in the sharp one, with their paired dates.
+        Their images on grids that nest in the spatial one, with their paired dates.
     times
-        Dates of the dense cube.
+        Dates of the temporal cube.
     grid_text
         How the cubes get to the nested grids, in words.
     """
 
     spectral: Cube
-    dense: Cube
-    sharp: Cube
+    temporal: Cube
+    spatial: Cube
     series: Series
     times: np.ndarray
     grid_text: str
 
     def targets(self, time: DateLike | None, tolerance: str) -> list[int]:
-        """Return positions of the dates wanted among the dense ones, in order of time."""
+        """Return positions of the dates wanted among the temporal ones, in order of time."""
         dates = read_dates(time)
         if dates is None:
             return [int(i) for i in np.argsort(self.times, kind="stable")]
@@ -53,22 +53,22 @@ class StsCubes:
 
 def align_sts(
     spectral: xr.DataArray | xr.Dataset,
-    dense: xr.DataArray | xr.Dataset,
-    sharp: xr.DataArray | xr.Dataset,
+    temporal: xr.DataArray | xr.Dataset,
+    spatial: xr.DataArray | xr.Dataset,
     *,
     mask: xr.DataArray | None = None,
-    dense_mask: xr.DataArray | None = None,
-    sharp_mask: xr.DataArray | None = None,
+    temporal_mask: xr.DataArray | None = None,
+    spatial_mask: xr.DataArray | None = None,
     pair_tolerance: str = "1D",
 ) -> StsCubes:
     """Return the three cubes as :func:`xstf.fuse` with ``spatial=`` and training read them.
 
-    They go by what they give: `spectral` is fuse's ``fine``, `dense` its ``coarse``, and `sharp`
-    its ``spatial``.
+    They go by what they give: `spectral` is fuse's ``fine``, `temporal` its ``coarse``, and
+    `spatial` its ``spatial``.
     """
     many = read_cube(spectral, what="fine", mask=mask)
-    often = read_cube(dense, what="coarse", mask=dense_mask)
-    small = read_cube(sharp, what="spatial", mask=sharp_mask)
+    often = read_cube(temporal, what="coarse", mask=temporal_mask)
+    small = read_cube(spatial, what="spatial", mask=spatial_mask)
     times = [cube.dates for cube in (many, often, small)]
     bands, band_ratio, band_text = _on_nested_grid(small, many)
     images, ratio, text = _on_nested_grid(small, often)
@@ -80,9 +80,9 @@ def align_sts(
     return StsCubes(many, often, small, series, times[1], f"{band_text}; {text}")
 
 
-def _on_nested_grid(sharp: Cube, cube: Cube) -> tuple[Array, int, str]:
-    """Return a cube's images on a grid nested in the sharp one, the ratio, and that in words."""
-    nesting = _at_corner(sharp, cube)
+def _on_nested_grid(spatial: Cube, cube: Cube) -> tuple[Array, int, str]:
+    """Return a cube's images on a grid nested in the spatial one, the ratio, and that in words."""
+    nesting = _at_corner(spatial, cube)
     text = f"{cube.what} {nesting.how}, ratio {nesting.ratio}"
     if nesting.how == "nested" and nesting.coarse == cube.grid:
         return cube.data, nesting.ratio, text
@@ -90,12 +90,12 @@ def _on_nested_grid(sharp: Cube, cube: Cube) -> tuple[Array, int, str]:
     return regrid_images(cube, nesting, dates), nesting.ratio, text
 
 
-def _at_corner(sharp: Cube, cube: Cube) -> Nesting:
-    """Return the grid nested in the sharp one, at its corner, to which a cube is brought."""
-    nesting = nesting_of(sharp.grid, cube.grid, what=("spatial", cube.what))
+def _at_corner(spatial: Cube, cube: Cube) -> Nesting:
+    """Return the grid nested in the spatial one, at its corner, to which a cube is brought."""
+    nesting = nesting_of(spatial.grid, cube.grid, what=("spatial", cube.what))
     if nesting.before == (0, 0):
         return nesting
-    grid, ratio = sharp.grid, nesting.ratio
+    grid, ratio = spatial.grid, nesting.ratio
     height, width = ceil(grid.height / ratio), ceil(grid.width / ratio)
     coarse = replace(grid, dy=grid.dy * ratio, dx=grid.dx * ratio, height=height, width=width)
     after = (height * ratio - grid.height, width * ratio - grid.width)

@@ -30,11 +30,11 @@ class StsTile:
     params
         The method's.
     ratios
-        Sharp pixels in a spectral and in a dense one.
+        Spatial pixels in a spectral and in a temporal one.
     halo
-        Of the method, in sharp pixels.
+        Of the method, in spatial pixels.
     shape
-        ``(y, x)`` of the sharp cube; all start at one corner.
+        ``(y, x)`` of the spatial cube; all start at one corner.
     times, target
         Days of the pairs, and of the date that is wanted.
     std
@@ -54,7 +54,7 @@ class StsTile:
         return (1, *self.ratios)[cube]
 
     def _block(self, rows: slice, cols: slice) -> tuple[slice, slice]:
-        """Return a tile with its halo in sharp pixels, whole in both ratios."""
+        """Return a tile with its halo in spatial pixels, whole in both ratios."""
         step = lcm(*self.ratios)
         y, x = (
             slice(
@@ -71,14 +71,14 @@ class StsTile:
         """Return ``(layer, band, rows, cols)``: the estimate, and if wanted its std and flag."""
         block = self._block(rows, cols)
         size = [part.stop - part.start for part in block]
-        sharp, spectral, dense = (
+        spatial, spectral, temporal = (
             _filled(images, [n // self._ratio(cube) for n in size])
             for cube, images in enumerate(blocks)
         )
         origin = (block[0].start, block[1].start)
         state = states[0]() if states else None
         estimate, std = self.runner(
-            spectral, dense, sharp, times=self.times, target=self.target, ratios=self.ratios,
+            spectral, temporal, spatial, times=self.times, target=self.target, ratios=self.ratios,
             params=self.params, state=state, std=self.std,
             inner=(shift(rows, origin[0]), shift(cols, origin[1])),
             **self.runner.network(origin, self.shape),
@@ -110,21 +110,21 @@ class Series:
 
     Parameters
     ----------
-    spectral, dense, sharp
+    spectral, temporal, spatial
         ``(date, band, y, x)``, numpy or dask.
     ratios
-        Sharp pixels in a spectral and in a dense one.
+        Spatial pixels in a spectral and in a temporal one.
     pairs
         ``(pair, 3)``: positions of each paired date in the three.
     pair_days, days
-        Of the pairs and of the dense dates, since the first dense one.
+        Of the pairs and of the temporal dates, since the first temporal one.
     """
 
     def __init__(
-        self, spectral: Any, dense: Any, sharp: Any, ratios: tuple[int, int], pairs: np.ndarray,
-        days: np.ndarray,
+        self, spectral: Any, temporal: Any, spatial: Any, ratios: tuple[int, int],
+        pairs: np.ndarray, days: np.ndarray,
     ) -> None:  # fmt: skip
-        self.spectral, self.dense, self.sharp = spectral, dense, sharp
+        self.spectral, self.temporal, self.spatial = spectral, temporal, spatial
         self.ratios, self.pairs = ratios, pairs
         self.days, self.pair_days = days, days[pairs[:, 1]]
 
@@ -134,7 +134,7 @@ class Series:
             return None
         step = lcm(*self.ratios)
         images = self.images(self.pairs)
-        sides = zip(("spectral", "dense", "sharp"), images, (*self.ratios, 1), strict=True)
+        sides = zip(("spectral", "temporal", "spatial"), images, (*self.ratios, 1), strict=True)
         samples: dict[str, Any] = dict(
             whole_blocks({n: (a, step // r) for n, a, r in sides}, side=step)
         )
@@ -144,11 +144,11 @@ class Series:
 
     def images(self, pairs: np.ndarray) -> tuple[Any, Any, Any]:
         """Return the three cubes on the dates of some pairs."""
-        spectral, dense, sharp = (
+        spectral, temporal, spatial = (
             pick_dates(array, pairs[:, cube].tolist())
-            for cube, array in enumerate((self.spectral, self.dense, self.sharp))
+            for cube, array in enumerate((self.spectral, self.temporal, self.spatial))
         )
-        return spectral, dense, sharp
+        return spectral, temporal, spatial
 
     def near(self, target: int) -> np.ndarray:
         """Return the pairs that a date is made of: its own, and some on either side."""
@@ -166,13 +166,13 @@ class Series:
         chosen = self.pairs[near]
         function = StsTile(
             runner=runner, params=options, ratios=self.ratios,
-            halo=record.halo(options, self.ratios), shape=self.sharp.shape[2:],
+            halo=record.halo(options, self.ratios), shape=self.spatial.shape[2:],
             times=self.pair_days[near], target=float(self.days[target]), std=std,
         )  # fmt: skip
         sources = (
-            Source(self.sharp, tuple(chosen[:, 2].tolist())),
+            Source(self.spatial, tuple(chosen[:, 2].tolist())),
             Source(self.spectral, tuple(chosen[:, 0].tolist()), self.ratios[0]),
-            Source(self.dense, (*chosen[:, 1].tolist(), target), self.ratios[1]),
+            Source(self.temporal, (*chosen[:, 1].tolist(), target), self.ratios[1]),
         )
         states = () if state is None else (State(*state),)
         lattice = record.lattice(options, self.ratios) if record.lattice else 0

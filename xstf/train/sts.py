@@ -79,8 +79,8 @@ def training_task(
         has few paired dates: with one less to learn from the network is another one.)
     """
     cubes = align_sts(
-        spectral, dense, spatial, mask=mask, dense_mask=options.coarse_mask,
-        sharp_mask=options.spatial_mask, pair_tolerance=options.pair_tolerance,
+        spectral, dense, spatial, mask=mask, temporal_mask=options.coarse_mask,
+        spatial_mask=options.spatial_mask, pair_tolerance=options.pair_tolerance,
     )  # fmt: skip
     series = cubes.series
     if len(series.pairs) < 2:
@@ -91,16 +91,16 @@ def training_task(
         )
     pairs, scaling = read(series, record, options.scale)
     made = split(pairs, scaling, cubes.times[series.pairs[:, 1]], validation)
-    low, spread = scaling.dense
+    low, spread = scaling.temporal
     return TrainingTask(
-        bands=tuple(str(b) for b in cubes.dense.bands),
-        build={"guide_bands": scaling.sharp.shape[1], "components": len(scaling.unit)},
+        bands=tuple(str(b) for b in cubes.temporal.bands),
+        build={"guide_bands": scaling.spatial.shape[1], "components": len(scaling.unit)},
         low=tuple(map(float, low)), high=tuple(map(float, low + spread)),
         ratio=float(series.ratios[0]), side=partial(_side, made.train),
         supervise=partial(_supervise, made, scaling), base="linear", held_out_text=made.text,
         extra={
             "fine_bands": [str(b) for b in cubes.spectral.bands],
-            "spatial_bands": [str(b) for b in cubes.sharp.bands], "scale": options.scale,
+            "spatial_bands": [str(b) for b in cubes.spatial.bands], "scale": options.scale,
             **scaling.written(),
         },
         finish=partial(_held_out_errors, made.held_out, scaling),
@@ -176,7 +176,7 @@ def _draw(examples: list[Example], side: int, count: int, rng: np.random.Generat
 def _sample(example: Example, window: tuple[slice, slice], turn: int) -> Patch:
     """Return a patch, turned and mirrored in one of eight ways."""
     images = {
-        **example.images, "truth": example.truth, "sharp": example.sharp,
+        **example.images, "truth": example.truth, "sharp": example.spatial,
         "valid": example.valid[None].astype(np.float32),
     }  # fmt: skip
     return {n: i if i.ndim == 1 else patches.turned(i[:, *window], turn) for n, i in images.items()}

@@ -69,7 +69,7 @@ class Example:
 
     images: Images
     truth: np.ndarray
-    sharp: np.ndarray
+    spatial: np.ndarray
     valid: np.ndarray
     state: Scene
     ratio: int
@@ -80,8 +80,9 @@ class Example:
         """Return some columns; a copy, so that the rest need not stay in memory."""
         images = {n: i if i.ndim == 1 else i[..., part].copy() for n, i in self.images.items()}
         return Example(
-            images=images, truth=self.truth[..., part].copy(), sharp=self.sharp[..., part].copy(),
-            valid=self.valid[:, part].copy(), state=self.state, ratio=self.ratio,
+            images=images, truth=self.truth[..., part].copy(),
+            spatial=self.spatial[..., part].copy(), valid=self.valid[:, part].copy(),
+            state=self.state, ratio=self.ratio,
             base=self.base[..., part].copy() if held_out else self.base[:0],
             label=self.label[..., part].copy() if held_out else self.label[:0],
         )  # fmt: skip
@@ -122,8 +123,8 @@ class Pairs:
     """
 
     spectral: np.ndarray
-    dense: np.ndarray
-    sharp: np.ndarray
+    temporal: np.ndarray
+    spatial: np.ndarray
     days: np.ndarray
     ratios: tuple[int, int]
     state: Scene
@@ -143,7 +144,7 @@ def read(series: Series, record: Method, scale: Scale) -> tuple[Pairs, Scaling]:
     if state is None:
         raise ValueError("the cubes have no contrast in common: there is nothing to learn")
     step = _step(series.ratios) * (series.ratios[0] if scale == "reduced" else 1)
-    parts = _middle(series.sharp.shape[2:], step)
+    parts = _middle(series.spatial.shape[2:], step)
     images = [
         clean_block(read_now(a[:, :, *(slice(p.start // r, p.stop // r) for p in parts)]))
         for a, r in zip(series.images(series.pairs), (*series.ratios, 1), strict=True)
@@ -173,7 +174,7 @@ def _pairs(
     labels: np.ndarray,
 ) -> Pairs:  # fmt: skip
     return Pairs(
-        spectral=images[0], dense=images[1], sharp=images[2], days=days, ratios=ratios,
+        spectral=images[0], temporal=images[1], spatial=images[2], days=days, ratios=ratios,
         state=state, labels=labels,
     )  # fmt: skip
 
@@ -199,7 +200,7 @@ def _middle(shape: Sequence[int], step: int) -> list[slice]:
 
 def split(pairs: Pairs, scaling: Scaling, dates: np.ndarray, validation: DateLike | None) -> Split:
     """Return what is trained on, what is held out, and that in words."""
-    width = pairs.sharp.shape[3]
+    width = pairs.spatial.shape[3]
     plans = _plans(pairs.days)
     nearest = _nearest(plans, pairs.days)
     whole = slice(0, width)
@@ -273,26 +274,26 @@ def _nearest(plans: list[Plan], days: np.ndarray) -> list[Plan]:
 def _example(pairs: Pairs, scaling: Scaling, plan: Plan) -> Example | None:
     """Return a date predicted from one or two pairs; None if it is never clear when they are."""
     near, target = sorted({plan.before, plan.after}), plan.target
-    whole = (slice(0, pairs.sharp.shape[2]), slice(0, pairs.sharp.shape[3]))
+    whole = (slice(0, pairs.spatial.shape[2]), slice(0, pairs.spatial.shape[3]))
     base, images, valid = look(
         DateImages(
-            pairs.spectral[near], pairs.dense[[*near, target]], pairs.sharp[near],
+            pairs.spectral[near], pairs.temporal[[*near, target]], pairs.spatial[near],
             pairs.days[near], float(pairs.days[target]),
         ),
         ratios=pairs.ratios, state=pairs.state, scaling=scaling, part=whole,
     )  # fmt: skip
-    label, sharp = pairs.labels[target], pairs.sharp[target]
-    valid = valid & steps.paired(pairs.spectral[target], sharp, pairs.ratios[0])
+    label, spatial = pairs.labels[target], pairs.spatial[target]
+    valid = valid & steps.paired(pairs.spectral[target], spatial, pairs.ratios[0])
     valid &= np.isfinite(label).all(axis=0)
     if images is None:
         return None
-    mean, spread = (v[:, None, None].astype(np.float32) for v in scaling.sharp)
+    mean, spread = (v[:, None, None].astype(np.float32) for v in scaling.spatial)
     components = scaling.components(np.where(valid, label, 0))
     truth = _lasting(components, images, valid)
     return Example(
         images=images, truth=truth, valid=valid, base=np.nan_to_num(base), state=pairs.state,
         ratio=pairs.ratios[1],
-        sharp=np.nan_to_num((sharp - mean) / spread).astype(np.float32),
+        spatial=np.nan_to_num((spatial - mean) / spread).astype(np.float32),
         label=np.nan_to_num(label + scaling.spectra(truth - components)),
     )  # fmt: skip
 

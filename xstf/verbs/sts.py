@@ -37,7 +37,7 @@ def fuse_three(
     """
     record = call.record
     cubes = align_sts(
-        fine, coarse, spatial, mask=mask, dense_mask=coarse_mask, sharp_mask=spatial_mask,
+        fine, coarse, spatial, mask=mask, temporal_mask=coarse_mask, spatial_mask=spatial_mask,
         pair_tolerance=pair_tolerance,
     )  # fmt: skip
     series = cubes.series
@@ -50,16 +50,16 @@ def fuse_three(
 
     def network() -> NetworkCubes:
         return NetworkCubes(
-            cubes=(fine, coarse), bands=cubes.dense.bands, ratio=series.ratios[0],
+            cubes=(fine, coarse), bands=cubes.temporal.bands, ratio=series.ratios[0],
             reading={
                 "spatial": spatial, "mask": mask, "coarse_mask": coarse_mask,
                 "spatial_mask": spatial_mask, "pair_tolerance": pair_tolerance, "device": device,
                 "progress": call.progress,
             },
-            others={"fine_bands": cubes.spectral.bands, "spatial_bands": cubes.sharp.bands},
+            others={"fine_bands": cubes.spectral.bands, "spatial_bands": cubes.spatial.bands},
         )  # fmt: skip
 
-    arrays = [cube.data for cube in (cubes.spectral, cubes.dense, cubes.sharp)]
+    arrays = [cube.data for cube in (cubes.spectral, cubes.temporal, cubes.spatial)]
     run = prepare(
         call, cubes.spectral, arrays, network, engine=engine, device=device, grid=cubes.grid_text
     )
@@ -67,8 +67,8 @@ def fuse_three(
     jobs = [
         series.job(t, run.runner, record, run.call.params, state, call.quality) for t in targets
     ]
-    layers, _ = compute(run, jobs, chunks=chunks_of(cubes.sharp, TILE), tile=TILE)
+    layers, _ = compute(run, jobs, chunks=chunks_of(cubes.spatial, TILE), tile=TILE)
     return assemble_on(
-        layers, cubes.spectral, cubes.sharp, run.attrs, call.quality, FLAG_MEANINGS,
+        layers, cubes.spectral, cubes.spatial, run.attrs, call.quality, FLAG_MEANINGS,
         times=cubes.times[targets],
     )  # fmt: skip

@@ -1,1 +1,1 @@
-"""Spatio-temporal-spectral fusion: many bands on few dates, some on many, few sharp ones on few."""
+"""Spatio-temporal-spectral fusion: many bands, many dates, small pixels from three cubes."""

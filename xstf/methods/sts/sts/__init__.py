@@ -1,6 +1,6 @@
 """STS: a network of three branches, trained together, that corrects the linear fusion of series.
 
-`sts_linear` predicts the spectra of a date from the dense image of the date and the pairs around
+`sts_linear` predicts the spectra of a date from the temporal image of the date and the pairs around
 it, by least squares. What it leaves has a form: clouds of points in the space of bands are bent,
 and errors follow what was there before and came after. The network learns it in principal
 components and adds it; its branches and how their losses are balanced are in `xstf.nets.sts`.
@@ -19,9 +19,9 @@ Our choices, besides those of the network:
 
 - Where ``a`` or ``b`` is missing or the date has a pair, the linear method has the say alone: on
   paired dates it is not a prediction but a measurement, and that is what the network learns from.
-- The linear prediction agrees with the dense image of the date, and so must the correction: what it
-  would change of the dense bands at their own scale is taken off again, with the spectra that the
-  linear method has for it. What a network has mistaken for a law is worst there.
+- The linear prediction agrees with the temporal image of the date, and so must the correction: what
+  it would change of the temporal bands at their own scale is taken off again, with the spectra that
+  the linear method has for it. What a network has mistaken for a law is worst there.
 - The network does not see further than a few pixels, and no tile shows.
 - The linear method's numbers are those of the cubes at hand, also with weights from another scene;
   components and scaling are the checkpoint's.
@@ -59,7 +59,7 @@ if TYPE_CHECKING:
 
     from xstf.weights import Manifest
 
-# The furthest that a network may look, in sharp pixels: that of kernels 1, 3 and 5.
+# The furthest that a network may look, in spatial pixels: that of kernels 1, 3 and 5.
 REACH = 28
 
 
@@ -74,7 +74,7 @@ class Params:
         ``"fit"`` to train on these cubes first, which computes even if they are lazy; or the name
         of a bundled checkpoint.
     tile : int
-        Side of what the network is given at a time in sharp pixels, besides what is around it. It
+        Side of what the network is given at a time in spatial pixels, besides what is around it. It
         decides about memory, the result is the same.
     """
 
@@ -92,7 +92,7 @@ class Params:
 
 
 def halo(params: Params, ratios: tuple[int, int]) -> int:
-    """Return how far a pixel's result may reach, in sharp pixels."""
+    """Return how far a pixel's result may reach, in spatial pixels."""
     return linear.halo(ratios) + REACH + (AROUND + 1) * ratios[1]
 
 
@@ -103,8 +103,8 @@ def settle(samples: StsSamples, *, ratios: tuple[int, int], params: Params) -> l
 
 def kernel(
     spectral: np.ndarray,
-    dense: np.ndarray,
-    sharp: np.ndarray,
+    temporal: np.ndarray,
+    spatial: np.ndarray,
     *,
     times: np.ndarray,
     target: float,
@@ -119,14 +119,14 @@ def kernel(
     call = require_call(network)
     net, manifest = load_once(call.weights, call.device)
     scaling = Scaling.read(manifest)
-    scaling.check(spectral, dense, sharp)
-    reach, ratio, size = _reach(manifest), ratios[1], sharp.shape[2:]
-    # Whole dense pixels, and what is around them.
+    scaling.check(spectral, temporal, spatial)
+    reach, ratio, size = _reach(manifest), ratios[1], spatial.shape[2:]
+    # Whole temporal pixels, and what is around them.
     rows, cols = (slice(s.start // ratio * ratio, -(-s.stop // ratio) * ratio) for s in inner)
     changed = _wider((rows, cols), AROUND * ratio, size)
     part = _wider(changed, reach, size)
     spectra, images, valid = look(
-        DateImages(spectral, dense, sharp, times, target), ratios=ratios, state=state,
+        DateImages(spectral, temporal, spatial, times, target), ratios=ratios, state=state,
         scaling=scaling, part=part,
     )  # fmt: skip
     y, x = _within(inner, part)

@@ -40,7 +40,7 @@ class Scaling:
 
     Parameters
     ----------
-    dense, sharp : ndarray (2, band)
+    temporal, spatial : ndarray (2, band)
         Means and standard deviations.
     mean : ndarray (band,)
         The mean spectrum.
@@ -52,8 +52,8 @@ class Scaling:
         What one unit of time is.
     """
 
-    dense: np.ndarray
-    sharp: np.ndarray
+    temporal: np.ndarray
+    spatial: np.ndarray
     mean: np.ndarray
     basis: np.ndarray
     unit: np.ndarray
@@ -61,7 +61,7 @@ class Scaling:
 
     @classmethod
     def of(
-        cls, spectral: np.ndarray, dense: np.ndarray, sharp: np.ndarray, days: np.ndarray
+        cls, spectral: np.ndarray, temporal: np.ndarray, spatial: np.ndarray, days: np.ndarray
     ) -> Scaling:
         """Return what the paired dates ``(pair, band, y, x)`` say."""
         spectra = np.moveaxis(spectral, 1, 0).reshape(spectral.shape[1], -1)
@@ -77,7 +77,7 @@ class Scaling:
         # In units of the first component's, whose scaled variance is 1.
         unit = np.sqrt(values[0]) * (values[:count] / values[0]) ** (POWER / 2)
         return cls(
-            _moments(dense), _moments(sharp), spectra.mean(axis=1), vectors[:, :count], unit,
+            _moments(temporal), _moments(spatial), spectra.mean(axis=1), vectors[:, :count], unit,
             max(float(np.ptp(days)), 1.0),
         )  # fmt: skip
 
@@ -85,12 +85,12 @@ class Scaling:
     def read(cls, manifest: Manifest) -> Scaling:
         """Return what a checkpoint says."""
         low, high = np.array(manifest.low), np.array(manifest.high)
-        found = {n: np.array(manifest.extra[n]) for n in ("sharp", "mean", "basis", "unit")}
-        return cls(dense=np.stack([low, high - low]), days=manifest.extra["days"], **found)
+        found = {n: np.array(manifest.extra[n]) for n in ("spatial", "mean", "basis", "unit")}
+        return cls(temporal=np.stack([low, high - low]), days=manifest.extra["days"], **found)
 
     def written(self) -> dict[str, Any]:
         """Return what a checkpoint's manifest has no field for, as JSON."""
-        lists = {n: getattr(self, n).tolist() for n in ("sharp", "mean", "basis", "unit")}
+        lists = {n: getattr(self, n).tolist() for n in ("spatial", "mean", "basis", "unit")}
         return {**lists, "days": self.days}
 
     def components(self, spectra: np.ndarray) -> np.ndarray:
@@ -102,24 +102,24 @@ class Scaling:
         """Return the change of spectra ``(band, y, x)`` that one of scaled components makes."""
         return np.tensordot((self.basis * self.unit).astype(np.float32), change, 1)
 
-    def check(self, spectral: np.ndarray, dense: np.ndarray, sharp: np.ndarray) -> None:
+    def check(self, spectral: np.ndarray, temporal: np.ndarray, spatial: np.ndarray) -> None:
         """Raise if images have other bands or units than those that were learned from."""
         for what, images, bands in (
-            ("fine", spectral, len(self.mean)), ("coarse", dense, self.dense.shape[1]),
-            ("spatial", sharp, self.sharp.shape[1]),
+            ("fine", spectral, len(self.mean)), ("coarse", temporal, self.temporal.shape[1]),
+            ("spatial", spatial, self.spatial.shape[1]),
         ):  # fmt: skip
             if images.shape[1] != bands:
                 raise ValueError(
                     f"the network was trained with {bands} bands of {what}, here are "
                     f"{images.shape[1]}; select the same ones"
                 )
-        off = np.abs(_standardised(dense[-1], self.dense))
+        off = np.abs(_standardised(temporal[-1], self.temporal))
         off = off[np.isfinite(off)]
         if off.size and np.median(off) > _OTHER_UNITS:
             raise ValueError(
                 "the cubes are in another unit than the network's training data: values around "
-                f"{np.nanmedian(dense[-1]):.4g}, trained on values around "
-                f"{np.median(self.dense[0]):.4g}"
+                f"{np.nanmedian(temporal[-1]):.4g}, trained on values around "
+                f"{np.median(self.temporal[0]):.4g}"
             )
 
 
@@ -153,7 +153,7 @@ def look(
     valid : ndarray (y, x), bool
         Where nothing was missing.
     """
-    _, dense, sharp, times, target = date
+    _, temporal, spatial, times, target = date
     target = float(target)
     made: dict[int, Pair] = {}
     spectra = predict(date, ratios=ratios, state=state, inner=part, made=made)
@@ -163,19 +163,19 @@ def look(
         return spectra, None, nothing
     share = _shares(times[list(around)], target)
     own = [spectra_of(made[n].values[:, *part], state.subspace) for n in around]
-    guides = [sharp[n][:, *part] for n in around]
-    # What the sharp bands follow from: see `xstf.numerics.subspace`.
+    guides = [spatial[n][:, *part] for n in around]
+    # What the spatial bands follow from: see `xstf.numerics.subspace`.
     follow = (state.subspace.response @ state.subspace.reader).astype(np.float32)
     moved = spectra - _weighed(own, share)
-    lifted = [upsample(dense[n], ratio=ratios[1])[:, *part] for n in (-1, *around)]
+    lifted = [upsample(temporal[n], ratio=ratios[1])[:, *part] for n in (-1, *around)]
     images: Images = {
-        **dict(zip(NAMES[:3], (_standardised(i, scaling.dense) for i in lifted), strict=True)),
-        **dict(zip(NAMES[3:5], (_standardised(i, scaling.sharp) for i in guides), strict=True)),
+        **dict(zip(NAMES[:3], (_standardised(i, scaling.temporal) for i in lifted), strict=True)),
+        **dict(zip(NAMES[3:5], (_standardised(i, scaling.spatial) for i in guides), strict=True)),
         "share": np.broadcast_to(share[:, None, None], (2, *nothing.shape)),
         "dt": ((target - times[list(around)]) / scaling.days).astype(np.float32),
         "linear": scaling.components(spectra),
         "sharp_linear": _standardised(
-            _weighed(guides, share) + np.tensordot(follow, moved, 1), scaling.sharp
+            _weighed(guides, share) + np.tensordot(follow, moved, 1), scaling.spatial
         ),
     }
     valid = np.logical_and.reduce([made[n].seen[part] for n in around])
@@ -188,14 +188,14 @@ def look(
 
 
 def agreeing(change: np.ndarray, scene: Scene, ratio: int) -> np.ndarray:
-    """Return a change of spectra ``(band, y, x)`` less what the dense image of the date denies.
+    """Return a change of spectra ``(band, y, x)`` less what the temporal image of the date denies.
 
-    The linear prediction agrees with the dense image. What a change makes of the dense bands at
-    their own scale is therefore seen not to be there, and the spectra that go with it are taken
+    The linear prediction agrees with the temporal image. What a change makes of the temporal bands
+    at their own scale is therefore seen not to be there, and the spectra that go with it are taken
     off: ``change - E D (T R change)^`` in the symbols of `sts_linear`.
     """
-    bands = (scene.dense.response.T @ scene.subspace.reader).astype(np.float32)
-    seen = degrade(np.tensordot(bands, change, 1), ratio=ratio, fwhm=scene.dense.fwhm)
+    bands = (scene.temporal.response.T @ scene.subspace.reader).astype(np.float32)
+    seen = degrade(np.tensordot(bands, change, 1), ratio=ratio, fwhm=scene.temporal.fwhm)
     spectra = (scene.subspace.basis @ scene.change.T).astype(np.float32)
     return np.asarray(change - np.tensordot(spectra, upsample(seen, ratio=ratio), 1))
 

@@ -1,8 +1,8 @@
-"""Linear spatio-temporal-spectral fusion: sharp, many-banded images on the dates of a dense cube.
+"""Linear spatio-temporal-spectral fusion: many bands on small pixels on the dates of a third cube.
 
 Everything is estimated from the three cubes, by least squares: a subspace of spectra, what they are
-on the dates that have them, how the dense bands follow from them, how these changed since, and what
-spectra follow from that change. The equations, their order and what was chosen are below.
+on the dates that have them, how the temporal bands follow from them, how these changed since, and
+what spectra follow from that change. The equations, their order and what was chosen are below.
 
 The problem is that of Peng, Li, Zhou and Li, "A long-time-series spatio-temporal-spectral fusion
 method via multi-task learning", which solves it by a network alone. A linear fusion below the
@@ -11,9 +11,10 @@ network was found to be worth far more than the network; this one is ours, and w
 
 1. Spectra are few coefficients of a subspace that is learned from all paired dates together; on a
    paired date they are the most probable ones given both cubes (`sharpen_spectral`'s `fuse`).
-2. The dense bands follow from them linearly, and what two sensors do not agree in is smooth.
-3. On the date wanted, the dense bands at the sharp grid are those of the dates around it,
-   interpolated in time, and what a local regression of the dense cube's departure from that says.
+2. The temporal bands follow from them linearly, and what two sensors do not agree in is smooth.
+3. On the date wanted, the temporal bands at the spatial grid are those of the dates around it,
+   interpolated in time, and what a local regression of the temporal cube's departure from that
+   says.
 4. Coefficients depart by ``D`` times that; ``D`` is learned by predicting each inner paired date
    from its neighbours as if it were none.
 """
@@ -28,7 +29,7 @@ from xstf._method import Method, StsSamples, check_at_least, lattice_side
 from xstf.methods.sts.sts_linear import estimate
 from xstf.methods.sts.sts_linear.steps import DateImages
 
-# Tiles lie on a lattice of the image, of a side of about so many sharp pixels.
+# Tiles lie on a lattice of the image, of a side of about so many spatial pixels.
 LATTICE = 256
 
 
@@ -50,7 +51,7 @@ class Params:
 
 
 def halo(params: Params, ratios: tuple[int, int]) -> int:
-    """Return how far a pixel's result may reach, in sharp pixels."""
+    """Return how far a pixel's result may reach, in spatial pixels."""
     return estimate.halo(ratios)
 
 
@@ -60,12 +61,12 @@ def settle(samples: StsSamples, *, ratios: tuple[int, int], params: Params) -> e
 
 
 def _numpy(
-    spectral: np.ndarray, dense: np.ndarray, sharp: np.ndarray, *, times: np.ndarray,
+    spectral: np.ndarray, temporal: np.ndarray, spatial: np.ndarray, *, times: np.ndarray,
     target: float, ratios: tuple[int, int], params: Params, state: estimate.State,
     inner: tuple[slice, slice], std: bool,
 ) -> tuple[np.ndarray, None]:  # fmt: skip
     """Run the steps one after the other; all are matrix products, which numpy does well."""
-    date = DateImages(spectral, dense, sharp, times, target)
+    date = DateImages(spectral, temporal, spatial, times, target)
     return estimate.predict(date, ratios=ratios, state=state, inner=inner), None
 
 

@@ -1,17 +1,17 @@
-"""Linear fusion of a series: many bands on few dates, some on all, few sharp ones on few dates.
+"""Linear fusion of a series: many bands on few dates, some on all, few spatial ones on few dates.
 
-With ``Y_e`` the spectral cube on a paired date ``e``, ``P_e`` the sharp one, ``M_t`` the dense one
-on the date ``t`` that is wanted, ``S`` and ``T`` what the spectral and the dense sensor's point
-spread and sampling make of the sharp grid, and ``^`` the interpolation back to it:
+With ``Y_e`` the spectral cube on a paired date ``e``, ``P_e`` the spatial one, ``M_t`` the temporal
+one on the date ``t`` that is wanted, ``S`` and ``T`` what the spectral and the temporal sensor's
+point spread and sampling make of the spatial grid, and ``^`` the interpolation back to it:
 
 1. Spectra are ``mean + E v`` with few coefficients ``v``. On paired dates ``v_e`` is the most
    probable one given ``Y_e`` and ``P_e``, in closed form: this is `sharpen_spectral`'s `fuse`, its
    subspace learnt from all paired dates together.
-2. The dense bands that follow, ``G_e = R v_e + c + o_e``: ``R, c`` by least squares from ``M_e`` on
-   ``T v_e``, pooled over the paired dates; ``o_e`` is what is left, smoothed: two sensors never
+2. The temporal bands that follow, ``G_e = R v_e + c + o_e``: ``R, c`` by least squares from ``M_e``
+   on ``T v_e``, pooled over the paired dates; ``o_e`` is what is left, smoothed: two sensors never
    agree entirely.
-3. The dense bands at the sharp grid on the date wanted. With time weights ``w_e`` of the bracketing
-   dates ``e``, in a window around each dense pixel
+3. The temporal bands at the spatial grid on the date wanted. With time weights ``w_e`` of the
+   bracketing dates ``e``, in a window around each temporal pixel
 
        M_t - sum_e w_e T G_e = sum_e a_e T G_e + b
 
@@ -20,10 +20,10 @@ spread and sampling make of the sharp grid, and ``^`` the interpolation back to 
    told apart by what they look like on both dates.
 4. Their spectra: ``v_t = sum_e w_e v_e + D (G_t - sum_e w_e G_e)``.
 
-``D`` decides how good the result is. A regression of spectra on dense bands on the coarse grid,
-where noise is averaged away, amplifies the noise of the sharp grid: on the embedded scene it costs
-5 dB. Here each paired date but the first and last is predicted (1-3) from its neighbours as if it
-were not one, and ``D`` is what predicts its ``v_e``: noise and errors of step 3 are in the
+``D`` decides how good the result is. A regression of spectra on temporal bands on the coarse grid,
+where noise is averaged away, amplifies the noise of the spatial grid: on the embedded scene it
+costs 5 dB. Here each paired date but the first and last is predicted (1-3) from its neighbours as
+if it were not one, and ``D`` is what predicts its ``v_e``: noise and errors of step 3 are in the
 regressors as they will be later. With two pairs, one is predicted from the other; a single pair has
 no change to learn from, and ``D`` is that of its ``v_e`` on ``M_e^``.
 
@@ -55,7 +55,7 @@ State: TypeAlias = Scene | None
 
 # The most directions of the subspace; those that noise could make are never taken.
 RANK = 20
-# How far what the sharp bands do not share with the spectral ones is white noise, as in `fuse`.
+# How far what the spatial bands do not share with the spectral ones is white noise, as in `fuse`.
 NOISE = Noise(whiteness=0.75, bounded=False)
 # Coarse pixels after which the influence of a pixel on step 1 is below what is stated above.
 REACH = 8
@@ -67,14 +67,14 @@ APART = 2 * PSF_REACH
 
 
 def halo(ratios: tuple[int, int]) -> int:
-    """Return how many sharp pixels around a pixel are looked at: 60 for ratios 3 and 2.
+    """Return how many spatial pixels around a pixel are looked at: 60 for ratios 3 and 2.
 
     Parameters
     ----------
     ratios : (int, int)
-        Sharp pixels in a spectral and in a dense one, along a side.
+        Spatial pixels in a spectral and in a temporal one, along a side.
     """
-    # Every map goes to the dense grid and back; a cubic with missing pixels fills them first.
+    # Every map goes to the temporal grid and back; a cubic with missing pixels fills them first.
     follow = PSF_REACH + steps.SMOOTH // 2 + 1
     regress = PSF_REACH + steps.WINDOW // 2 + 1
     put_back = PSF_REACH + 2 * UPSAMPLE_REACH
@@ -90,7 +90,7 @@ def settle(
     ratios: tuple[int, int],
     rank: int = RANK,
     fwhm: float | None = None,
-    dense_fwhm: float | None = None,
+    temporal_fwhm: float | None = None,
 ) -> State:
     """Return what `predict` needs to know of the scene.
 
@@ -99,36 +99,38 @@ def settle(
     samples : StsSamples
         The paired dates, NaN where missing; times may be datetime64.
     ratios : (int, int)
-        ``r, d``: sharp pixels in a spectral and in a dense one, along a side.
+        ``r, d``: spatial pixels in a spectral and in a temporal one, along a side.
     rank : int
         The most directions of the subspace.
     fwhm, dense_fwhm : float, optional
         Widths of the point spreads in pixels of their own sensor. Default: estimated from the date
         of which most is there.
     """
-    spectral, dense, sharp, times = samples
-    seen = [steps.paired(*images, ratios[0]) for images in zip(spectral, sharp, strict=True)]
+    spectral, temporal, spatial, times = samples
+    seen = [steps.paired(*images, ratios[0]) for images in zip(spectral, spatial, strict=True)]
     best = int(np.argmax([s.sum() for s in seen]))
     widths = [
-        estimate_fwhm(cube[best], sharp[best], ratio=ratio) if width is None else float(width)
-        for width, cube, ratio in zip((fwhm, dense_fwhm), (spectral, dense), ratios, strict=True)
+        estimate_fwhm(cube[best], spatial[best], ratio=ratio) if width is None else float(width)
+        for width, cube, ratio in zip(
+            (fwhm, temporal_fwhm), (spectral, temporal), ratios, strict=True
+        )
     ]
     subspace = learn(
-        _stacked(spectral, APART), _stacked(sharp, APART * ratios[0]), ratio=ratios[0], rank=rank,
+        _stacked(spectral, APART), _stacked(spatial, APART * ratios[0]), ratio=ratios[0], rank=rank,
         noise_model=NOISE, fwhm=widths[0],
     )  # fmt: skip
     if subspace is None:
         return None
     values = [
         steps.coefficients(*images, subspace, ratios[0])
-        for images in zip(spectral, sharp, strict=True)
+        for images in zip(spectral, spatial, strict=True)
     ]
-    response = _response(values, seen, dense, widths[1], ratios[1])
+    response = _response(values, seen, temporal, widths[1], ratios[1])
     if response is None:
         return None
-    parts = zip(_days(times), values, seen, dense, strict=True)
+    parts = zip(_days(times), values, seen, temporal, strict=True)
     pairs = [steps.follow(*part, response, ratios[1]) for part in parts]
-    return Scene(subspace, response, _change(pairs, dense, response, ratios[1]))
+    return Scene(subspace, response, _change(pairs, temporal, response, ratios[1]))
 
 
 def _stacked(images: np.ndarray, apart: int) -> np.ndarray:
@@ -142,13 +144,13 @@ def _stacked(images: np.ndarray, apart: int) -> np.ndarray:
 def _response(
     values: Sequence[np.ndarray],
     seen: Sequence[np.ndarray],
-    dense: np.ndarray,
+    temporal: np.ndarray,
     fwhm: float,
     ratio: int,
 ) -> DenseResponse | None:
-    """Return the response of the dense bands, None where the cubes have no pixel in common."""
+    """Return the response of the temporal bands, None where the cubes have no pixel in common."""
     low, high = [], []
-    for coefficients, there, images in zip(values, seen, dense, strict=True):
+    for coefficients, there, images in zip(values, seen, temporal, strict=True):
         valid = steps.mostly(there, ratio) & np.isfinite(images).all(axis=0)
         low.append(degrade(coefficients, ratio=ratio, fwhm=fwhm)[:, valid])
         high.append(images[:, valid])
@@ -161,18 +163,18 @@ def _response(
 
 
 def _change(
-    pairs: Sequence[steps.Pair], dense: np.ndarray, response: DenseResponse, ratio: int
+    pairs: Sequence[steps.Pair], temporal: np.ndarray, response: DenseResponse, ratio: int
 ) -> np.ndarray:
-    """Return how the coefficients change with the dense bands, (dense_band, k)."""
+    """Return how the coefficients change with the temporal bands, (temporal_band, k)."""
     order = [int(n) for n in np.argsort([p.day for p in pairs])]
     inside = [(here, [a, b]) for a, here, b in zip(order, order[1:], order[2:], strict=False)]
     beside = [t for a, b in zip(order, order[1:], strict=False) for t in ((b, [a]), (a, [b]))]
     for trials in (inside, beside):
-        found = [_trial(here, near, pairs, dense, response, ratio) for here, near in trials]
+        found = [_trial(here, near, pairs, temporal, response, ratio) for here, near in trials]
         if any(x.size for x, _ in found):
             break
     else:
-        found = [_levels(p, images, ratio) for p, images in zip(pairs, dense, strict=True)]
+        found = [_levels(p, images, ratio) for p, images in zip(pairs, temporal, strict=True)]
     x, y = (np.concatenate(parts, axis=1) for parts in zip(*found, strict=True))
     return steps.regression(x, y, CHANGE_RIDGE)
 
@@ -181,26 +183,26 @@ def _trial(
     here: int,
     near: Sequence[int],
     pairs: Sequence[steps.Pair],
-    dense: np.ndarray,
+    temporal: np.ndarray,
     response: DenseResponse,
     ratio: int,
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Return how dense bands (dense_band, n) and coefficients (k, n) of a pair depart from others'.
+    """Return how bands (temporal_band, n) and coefficients (k, n) of a pair depart from others'.
 
     The pair is predicted as if it were not one.
     """
     others, pair = [pairs[n] for n in near], pairs[here]
     valid = np.logical_and.reduce([p.seen for p in (pair, *others)])
-    valid &= steps.complete(dense[here], ratio)
-    moved = steps.departure(others, pair.day, dense[here], response, ratio)
+    valid &= steps.complete(temporal[here], ratio)
+    moved = steps.departure(others, pair.day, temporal[here], response, ratio)
     rest = pair.values - steps.between([p.values for p in others], others, pair.day)
     return moved[:, valid], rest[:, valid]
 
 
-def _levels(pair: steps.Pair, dense: np.ndarray, ratio: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return dense bands (dense_band, n) and coefficients (k, n) without their means."""
-    valid = pair.seen & steps.complete(dense, ratio)
-    x, y = upsample(dense, ratio=ratio)[:, valid], pair.values[:, valid]
+def _levels(pair: steps.Pair, temporal: np.ndarray, ratio: int) -> tuple[np.ndarray, np.ndarray]:
+    """Return temporal bands (temporal_band, n) and coefficients (k, n) without their means."""
+    valid = pair.seen & steps.complete(temporal, ratio)
+    x, y = upsample(temporal, ratio=ratio)[:, valid], pair.values[:, valid]
     if not x.size:
         return x, y
     return x - x.mean(axis=1, keepdims=True), y - y.mean(axis=1, keepdims=True)
@@ -217,7 +219,7 @@ def predict(
     inner: tuple[slice, slice] | None = None,
     made: dict[int, steps.Pair] | None = None,
 ) -> np.ndarray:
-    """Return the spectra of one date at the sharp grid.
+    """Return the spectra of one date at the spatial grid.
 
     Parameters
     ----------
@@ -227,20 +229,20 @@ def predict(
     state : Scene or None
         What `settle` returned.
     inner : (slice, slice), optional
-        The part wanted, in sharp pixels: what is around it is the `halo`. Default: all.
+        The part wanted, in spatial pixels: what is around it is the `halo`. Default: all.
     made : dict of int to Pair, optional
         Room for what was made of pairs on the way, by their positions; they are in full size.
 
     Returns
     -------
     ndarray (band, y, x), float32
-        NaN where no pair is there, and where a dense band is not, unless the date's own pair is.
+        NaN where no pair is there, and where a temporal band is not, unless the date's own pair is.
     """
-    spectral, dense, sharp, times, target = date
-    inner = inner or (slice(0, sharp.shape[2]), slice(0, sharp.shape[3]))
+    spectral, temporal, spatial, times, target = date
+    inner = inner or (slice(0, spatial.shape[2]), slice(0, spatial.shape[3]))
     days, day = _days(times), float(_days(np.asarray([target]))[0])
-    seen = [steps.paired(*images, ratios[0]) for images in zip(spectral, sharp, strict=True)]
-    clear = steps.complete(dense[-1], ratios[1])
+    seen = [steps.paired(*images, ratios[0]) for images in zip(spectral, spatial, strict=True)]
+    clear = steps.complete(temporal[-1], ratios[1])
     pairs = {} if made is None else made
     sizes = [s.stop - s.start for s in inner]
     todo = np.ones(sizes, bool)
@@ -259,9 +261,11 @@ def predict(
             found = steps.interpolated(blurred, [days[n] for n in attempt], day)
         else:
             for n in set(attempt) - set(pairs):
-                values = steps.coefficients(spectral[n], sharp[n], state.subspace, ratios[0])
-                pairs[n] = steps.follow(days[n], values, seen[n], dense[n], state.dense, ratios[1])
-            found = _found([pairs[n] for n in attempt], day, dense[-1], state, ratios[1])
+                values = steps.coefficients(spectral[n], spatial[n], state.subspace, ratios[0])
+                pairs[n] = steps.follow(
+                    days[n], values, seen[n], temporal[n], state.temporal, ratios[1]
+                )
+            found = _found([pairs[n] for n in attempt], day, temporal[-1], state, ratios[1])
         out[:, taken] = found[:, *inner][:, taken]
     return out if state is None else spectra_of(out, state.subspace)
 
@@ -269,14 +273,14 @@ def predict(
 def _found(
     pairs: Sequence[steps.Pair],
     day: float,
-    dense: np.ndarray,
+    temporal: np.ndarray,
     scene: Scene,
     ratio: int,
 ) -> np.ndarray:
     """Return the coefficients (k, y, x) on a day: those of its pair, or predicted ones."""
     if pairs[0].day == day:
         return pairs[0].values
-    return steps.changed(pairs, day, dense, scene, ratio)
+    return steps.changed(pairs, day, temporal, scene, ratio)
 
 
 def _attempts(days: np.ndarray, day: float) -> Iterable[tuple[int, ...]]:

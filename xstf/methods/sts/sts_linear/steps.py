@@ -1,4 +1,4 @@
-"""The steps of `sts_linear`: coefficients, the dense bands that follow, how both change."""
+"""The steps of `sts_linear`: coefficients, the temporal bands that follow, how both change."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from xstf.numerics.subspace import Subspace
 from xstf.numerics.subspace_solve import solve_gaussian, solve_mirrored
 from xstf.numerics.upsample import upsample as bilinear
 
-# Side, in dense pixels, of the window of step 3, and its ridge in units of the bands' variance.
+# Side, in temporal pixels, of the window of step 3, and its ridge in units of the bands' variance.
 WINDOW, RIDGE = 3, 0.05
-# Side, in dense pixels, of the window that smooths the difference between the sensors.
+# Side, in temporal pixels, of the window that smooths the difference between the sensors.
 SMOOTH = 5
-# Least share of a dense pixel that must be there.
+# Least share of a temporal pixel that must be there.
 LEAST = 0.5
 
 
@@ -29,9 +29,9 @@ class DateImages(NamedTuple):
     Parameters
     ----------
     spectral : ndarray (pair, band, y / r, x / r)
-    dense : ndarray (pair + 1, dense_band, y / d, x / d)
+    temporal : ndarray (pair + 1, temporal_band, y / d, x / d)
         On the paired dates, then on the one wanted.
-    sharp : ndarray (pair, sharp_band, y, x)
+    spatial : ndarray (pair, spatial_band, y, x)
     times : ndarray (pair,)
         datetime64 or days, in any order.
     target : datetime64 or float
@@ -39,24 +39,24 @@ class DateImages(NamedTuple):
     """
 
     spectral: np.ndarray
-    dense: np.ndarray
-    sharp: np.ndarray
+    temporal: np.ndarray
+    spatial: np.ndarray
     times: np.ndarray
     target: float | np.datetime64
 
 
 class DenseResponse(NamedTuple):
-    """How the dense bands follow from the coefficients, and what they are like.
+    """How the temporal bands follow from the coefficients, and what they are like.
 
     Parameters
     ----------
     fwhm : float
-        Of the dense sensor's point spread, in its own pixels.
-    response : ndarray (k, dense_band)
-    level : ndarray (dense_band,)
+        Of the temporal sensor's point spread, in its own pixels.
+    response : ndarray (k, temporal_band)
+    level : ndarray (temporal_band,)
         Step 2's ``R`` and ``c``.
-    centre, spread : ndarray (dense_band,)
-        Mean and variance of the dense bands.
+    centre, spread : ndarray (temporal_band,)
+        Mean and variance of the temporal bands.
     """
 
     fwhm: float
@@ -73,13 +73,13 @@ class Scene(NamedTuple):
     ----------
     subspace : Subspace
         Of all paired dates together.
-    dense : DenseResponse
-    change : ndarray (dense_band, k)
+    temporal : DenseResponse
+    change : ndarray (temporal_band, k)
         Step 4's ``D``.
     """
 
     subspace: Subspace
-    dense: DenseResponse
+    temporal: DenseResponse
     change: np.ndarray
 
 
@@ -94,10 +94,10 @@ class Pair:
         Coefficients, also where the pair is missing.
     seen : ndarray (y, x), bool
         Where the pair is there.
-    fine, low : ndarray (dense_band, y, x), (dense_band, y / d, x / d)
-        The dense bands that follow, ``G``, and as the dense sensor would see them, ``T G``.
+    fine, low : ndarray (temporal_band, y, x), (temporal_band, y / d, x / d)
+        The temporal bands that follow, ``G``, and as the temporal sensor would see them, ``T G``.
     dense_seen : ndarray (y / d, x / d), bool
-        Where the pair is there for most of a dense pixel.
+        Where the pair is there for most of a temporal pixel.
     """
 
     day: float
@@ -105,17 +105,17 @@ class Pair:
     seen: np.ndarray
     fine: np.ndarray
     low: np.ndarray
-    dense_seen: np.ndarray
+    temporal_seen: np.ndarray
 
 
 def coefficients(
-    spectral: np.ndarray, sharp: np.ndarray, subspace: Subspace, ratio: int
+    spectral: np.ndarray, spatial: np.ndarray, subspace: Subspace, ratio: int
 ) -> np.ndarray:
     """Return step 1's coefficients (k, y, x), also where an input is missing."""
     solver = partial(solve_gaussian, subspace=subspace, ratio=ratio, penalty=1.0)
-    whole = (slice(0, sharp.shape[1]), slice(0, sharp.shape[2]))
+    whole = (slice(0, spatial.shape[1]), slice(0, spatial.shape[2]))
     return np.ascontiguousarray(
-        solve_mirrored(spectral, sharp, subspace, ratio=ratio, inner=whole, solver=solver)
+        solve_mirrored(spectral, spatial, subspace, ratio=ratio, inner=whole, solver=solver)
     )
 
 
@@ -124,29 +124,29 @@ def follow(
     values: np.ndarray,
     seen: np.ndarray,
     images: np.ndarray,
-    dense: DenseResponse,
+    temporal: DenseResponse,
     ratio: int,
 ) -> Pair:
-    """Return a pair with step 2's dense bands.
+    """Return a pair with step 2's temporal bands.
 
     Parameters
     ----------
     day : float
     values : ndarray (k, y, x)
     seen : ndarray (y, x), bool
-    images : ndarray (dense_band, y / d, x / d)
+    images : ndarray (temporal_band, y / d, x / d)
         Of the paired date.
-    dense : DenseResponse
+    temporal : DenseResponse
     ratio : int
         ``d``.
     """
-    fine = np.tensordot(dense.response.T.astype(np.float32), values, 1)
-    fine += dense.level.astype(np.float32)[:, None, None]
-    dense_seen = mostly(seen, ratio)
-    left = images - degrade(fine, ratio=ratio, fwhm=dense.fwhm)
-    fine += bilinear(_smoothed(np.where(dense_seen, left, np.nan))[None], ratio)[0]
-    low = degrade(fine, ratio=ratio, fwhm=dense.fwhm)
-    return Pair(day, values, seen, fine, low, dense_seen)
+    fine = np.tensordot(temporal.response.T.astype(np.float32), values, 1)
+    fine += temporal.level.astype(np.float32)[:, None, None]
+    temporal_seen = mostly(seen, ratio)
+    left = images - degrade(fine, ratio=ratio, fwhm=temporal.fwhm)
+    fine += bilinear(_smoothed(np.where(temporal_seen, left, np.nan))[None], ratio)[0]
+    low = degrade(fine, ratio=ratio, fwhm=temporal.fwhm)
+    return Pair(day, values, seen, fine, low, temporal_seen)
 
 
 def _smoothed(images: np.ndarray) -> np.ndarray:
@@ -169,41 +169,43 @@ def _near(window: int) -> np.ndarray:
 
 
 def departure(
-    pairs: Sequence[Pair], day: float, images: np.ndarray, dense: DenseResponse, ratio: int
+    pairs: Sequence[Pair], day: float, images: np.ndarray, temporal: DenseResponse, ratio: int
 ) -> np.ndarray:
-    """Return step 3's dense bands (dense_band, y, x) on a day less their interpolation in time.
+    """Return step 3's bands (temporal_band, y, x) on a day less their interpolation in time.
 
     Parameters
     ----------
     pairs : sequence of Pair
         One or two.
     day : float
-    images : ndarray (dense_band, y / d, x / d)
+    images : ndarray (temporal_band, y / d, x / d)
         Of that day.
-    dense, ratio
+    temporal, ratio
         As in `follow`.
     """
     low = between([p.low for p in pairs], pairs, day)
-    valid = np.logical_and.reduce([np.isfinite(images).all(axis=0), *(p.dense_seen for p in pairs)])
+    valid = np.logical_and.reduce(
+        [np.isfinite(images).all(axis=0), *(p.temporal_seen for p in pairs)]
+    )
     # The level is interpolated apart from the slopes: about the mean the two hardly interact.
-    centre = np.tile(dense.centre, len(pairs)).astype(np.float32)[:, None, None]
+    centre = np.tile(temporal.centre, len(pairs)).astype(np.float32)[:, None, None]
     guides = np.concatenate([p.low for p in pairs]) - centre
     y, z = (
         np.ascontiguousarray(np.moveaxis(np.where(valid, v, 0), 0, -1), np.float64)
         for v in (images - low, guides)
     )
-    ridge = RIDGE * np.tile(dense.spread, len(pairs))
+    ridge = RIDGE * np.tile(temporal.spread, len(pairs))
     slopes, level, _ = fit(y, z, valid, _near(WINDOW), ridge, 1)
     out = _lifted(level, ratio)
     for guide, image in enumerate(np.concatenate([p.fine for p in pairs]) - centre):
         out += _lifted(slopes[:, :, guide], ratio) * image
-    left = images - low - degrade(out, ratio=ratio, fwhm=dense.fwhm)
+    left = images - low - degrade(out, ratio=ratio, fwhm=temporal.fwhm)
     out += np.nan_to_num(upsample(left, ratio=ratio), copy=False)
     return np.asarray(out)
 
 
 def _lifted(maps: np.ndarray, ratio: int) -> np.ndarray:
-    """Return maps (y, x, band) as (band, y, x) at the sharp grid."""
+    """Return maps (y, x, band) as (band, y, x) at the spatial grid."""
     images = np.ascontiguousarray(np.moveaxis(maps, -1, 0), np.float32)
     return np.asarray(bilinear(images[None], ratio)[0])
 
@@ -212,7 +214,7 @@ def changed(
     pairs: Sequence[Pair], day: float, images: np.ndarray, scene: Scene, ratio: int
 ) -> np.ndarray:
     """Return step 4's coefficients (k, y, x) on a day; parameters as in `departure`."""
-    moved = departure(pairs, day, images, scene.dense, ratio)
+    moved = departure(pairs, day, images, scene.temporal, ratio)
     change = np.tensordot(scene.change.T.astype(np.float32), moved, 1)
     return np.asarray(between([p.values for p in pairs], pairs, day) + change)
 
@@ -247,10 +249,10 @@ def regression(x: np.ndarray, y: np.ndarray, ridge: float) -> np.ndarray:
 # ---------------------------------------------------------------- what is missing
 
 
-def paired(spectral: np.ndarray, sharp: np.ndarray, ratio: int) -> np.ndarray:
-    """Return where a pair is there, (y, x): some spectral band and all sharp ones."""
+def paired(spectral: np.ndarray, spatial: np.ndarray, ratio: int) -> np.ndarray:
+    """Return where a pair is there, (y, x): some spectral band and all spatial ones."""
     some = spread(np.isfinite(spectral).any(axis=0), ratio=ratio)
-    return np.asarray(some & np.isfinite(sharp).all(axis=0))
+    return np.asarray(some & np.isfinite(spatial).all(axis=0))
 
 
 def mostly(seen: np.ndarray, ratio: int) -> np.ndarray:
@@ -260,6 +262,6 @@ def mostly(seen: np.ndarray, ratio: int) -> np.ndarray:
     return np.asarray(share >= LEAST)
 
 
-def complete(dense: np.ndarray, ratio: int) -> np.ndarray:
-    """Return the sharp pixels whose own dense pixel has all bands, (y, x)."""
-    return spread(np.isfinite(dense).all(axis=0), ratio=ratio)
+def complete(temporal: np.ndarray, ratio: int) -> np.ndarray:
+    """Return the spatial pixels whose own temporal pixel has all bands, (y, x)."""
+    return spread(np.isfinite(temporal).all(axis=0), ratio=ratio)

@@ -7,12 +7,14 @@ stale.
 from __future__ import annotations
 
 import dataclasses
+import pickle
 import warnings
 from collections.abc import Callable
 from typing import Any
 
 import numpy as np
 import pytest
+from dask.base import tokenize
 
 from xstf._method import GapfillSamples, Method
 from xstf.methods.lookup import get_method, method_names
@@ -227,6 +229,19 @@ def test_flips_and_turns_go_through(record, turn):
         same(turned, turns[turn](CASE.run(record, state=state)[0]), rtol=1e-3, atol=1e-4)
 
     law(record, "symmetry", check)
+
+
+@METHOD
+def test_a_state_travels_between_processes(record):
+    state = CASE.state(record, record.params())
+    again = pickle.loads(pickle.dumps(state))
+    assert tokenize(again) == tokenize(state)
+    for kept, now in zip(
+        CASE.run(record, std=record.std, state=state),
+        CASE.run(record, std=record.std, state=again),
+        strict=True,
+    ):
+        np.testing.assert_array_equal(kept, now)
 
 
 @METHOD

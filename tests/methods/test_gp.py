@@ -177,7 +177,7 @@ def test_elimination_solves_and_inverts(size):
 def test_what_a_guide_tells_is_the_conditional_of_the_joint_covariance():
     _, _, times, _ = scene(dates=5)
     state = made_up(times, 3, 2, 4)
-    shared = _gp_basis.basis(state.loading, state.noise, state.kernel, 3)
+    shared = _gp_basis.find_basis(state.loading, state.noise, state.kernel, 3)
     assert not shared.apart
     seen = np.arange(10) % 3 > 0
     spread, pull = _gp_basis.given(shared, 15, seen)

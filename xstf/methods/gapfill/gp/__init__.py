@@ -43,7 +43,7 @@ from typing import TypeAlias
 import numpy as np
 
 from xstf._method import GapfillSamples, Method, check_at_least, check_odd
-from xstf.methods.gapfill.gp.basis import Basis, basis, given, group, systems, tables
+from xstf.methods.gapfill.gp.basis import Basis, find_basis, given, group, systems, tables
 from xstf.methods.gapfill.gp.coregionalization import learn
 from xstf.methods.gapfill.gp.solve import (
     Given,
@@ -191,7 +191,7 @@ def _solve_numba(
     estimate = np.full(cube.shape, np.nan, np.float32)
     spread = np.full(cube.shape if std else (0, 0, 0, 0), np.nan, np.float32)
     out = Results(estimate, spread)
-    shared = basis(state.loading, state.noise, state.kernel, bands)
+    shared = find_basis(state.loading, state.noise, state.kernel, bands)
     weight = 1 / (np.sqrt(state.noise) * state.scale)
     pixels = np.isfinite(cube).reshape(dates * bands, cube[0, 0].size)
     some = np.flatnonzero(pixels.any(axis=0))

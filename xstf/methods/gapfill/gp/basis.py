@@ -58,7 +58,7 @@ def group(seen: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     return order, starts, np.ascontiguousarray(seen[:, first].T)
 
 
-def basis(loading: np.ndarray, noise: np.ndarray, kernel: np.ndarray, bands: int) -> Basis:
+def find_basis(loading: np.ndarray, noise: np.ndarray, kernel: np.ndarray, bands: int) -> Basis:
     """Return the numbers that say all a date's bands say, and their covariance.
 
     The arrays are those of the method's state; the first outputs are the bands.

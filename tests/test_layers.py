@@ -22,7 +22,7 @@ ROWS = (
     ("tiles", "methods"),
     ("weights", "store", "scenes", "metrics", "masks", "plot", "simulate", "sensors", "testing"),
     ("_method",),
-    ("cubes", "numerics", "nets", "files", "_version"),
+    ("cubes", "numerics", "nets", "files", "_version", "_checks", "_recipe"),
 )
 OPEN_ROWS = (ROWS[0], ROWS[1], ROWS[7])
 

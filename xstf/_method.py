@@ -5,12 +5,13 @@ from __future__ import annotations
 import dataclasses
 import math
 import textwrap
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import MISSING, dataclass, field
-from numbers import Real
 from typing import TYPE_CHECKING, Any, Literal, NamedTuple, Protocol, TypeAlias, TypeVar
 
 import numpy as np
+
+from xstf._recipe import Net
 
 if TYPE_CHECKING:  # it loads numba
     from xstf.numerics.seasonal import SceneSeason
@@ -18,7 +19,6 @@ if TYPE_CHECKING:  # it loads numba
 Task: TypeAlias = Literal["fuse", "gapfill", "sharpen_spectral", "sts"]
 Engine: TypeAlias = Literal["numba", "cupy", "torch", "numpy"]
 Inner: TypeAlias = tuple[slice, slice]
-Schedule: TypeAlias = Literal["constant", "cosine", "plateau"]
 
 TASKS: tuple[Task, ...] = ("fuse", "gapfill", "sharpen_spectral", "sts")
 
@@ -301,116 +301,6 @@ Kernel: TypeAlias = (
 
 
 @dataclass(frozen=True, kw_only=True)
-class Recipe:
-    """How a network is trained.
-
-    Parameters
-    ----------
-    patch
-        Side of the patches that are drawn, in pixels of the sharp grid.
-    batch
-        Patches a step.
-    epochs, steps
-        Rounds with a validation after each, and optimiser steps in one; 0: as many as cover
-        the images once.
-    rate, betas, decay
-        Adam's, with decoupled weight decay (AdamW) on weights that are matrices or kernels.
-    schedule
-        ``"cosine"`` to a hundredth of the rate, ``"plateau"`` (a tenth after `patience` / 3 epochs
-        without progress) or ``"constant"``.
-    warmup
-        Share of all steps over which the rate rises from 0.
-    clip
-        Largest norm of the gradient.
-    average
-        Decay of the running mean of weights (EMA) that is validated and kept; 0: none.
-    patience
-        Epochs without progress after which training stops; 0: never.
-    """
-
-    patch: int = 128
-    batch: int = 8
-    epochs: int = 60
-    steps: int = 0
-    rate: float = 1e-3
-    betas: tuple[float, float] = (0.9, 0.999)
-    decay: float = 0.0
-    schedule: Schedule = "cosine"
-    warmup: float = 0.0
-    clip: float = 1.0
-    average: float = 0.0
-    patience: int = 0
-
-    def __post_init__(self) -> None:
-        """Refuse what cannot be trained with."""
-        for name in ("patch", "batch", "epochs"):
-            if getattr(self, name) < 1:
-                raise ValueError(f"{name} must be 1 or more, not {getattr(self, name)}")
-        if self.rate <= 0 or self.clip <= 0:
-            raise ValueError(f"rate and clip must be above 0, not {self.rate} and {self.clip}")
-        if not 0 <= self.average < 1:
-            raise ValueError(f"average is a decay from 0 to below 1, not {self.average}")
-        if self.schedule not in ("constant", "cosine", "plateau"):
-            raise ValueError(
-                f"schedule must be 'constant', 'cosine' or 'plateau', not {self.schedule!r}"
-            )
-
-
-@dataclass(frozen=True, kw_only=True)
-class Net:
-    """A method's network, by where its file is: nothing here loads torch.
-
-    Parameters
-    ----------
-    module
-        File in ``xstf/nets``; it has ``build(*, bands, **sizes)`` and, if `adversarial`,
-        ``build_critic(*, bands)``.
-    sizes
-        What `build` is called with besides the bands, unless the caller of ``fit`` says otherwise.
-    loss
-        Terms and their weights, by the names of ``xstf/train/losses.py``.
-    adversarial
-        Weight of the least-squares adversarial term; 0: none.
-    features
-        Whether a term of the loss looks at the features of an autoencoder, which is then trained
-        first, on the sharp images.
-    base
-        What the network's output is added to: the fine image and the interpolated change of the
-        coarse ones (``"delta"``), the fine image (``"fine"``), or nothing (``"none"``).
-    swap
-        Whether training also runs time backwards.
-    multiple
-        Sides of the tiles that it takes are whole in this.
-    learn_pairs
-        Image pairs in an example, where there are enough dates: 2 for a network of fusion that has
-        a way with two pairs of its own, ``several(fine, coarse, coarse1)``, to be learned.
-    full, small
-        Recipes for a GPU and for a processor with a few minutes.
-    tiny, tiny_critic
-        Sizes with which tests build the network and its critic, in place of its own: as small as
-        they may be with every part of it in use.
-    blind
-        Which of ``fine0``, ``coarse0`` and ``coarse1`` a network of fusion does not look at; tests
-        hold it to that, and to looking at the others.
-    """
-
-    module: str
-    loss: tuple[tuple[str, float], ...]
-    full: Recipe
-    small: Recipe
-    sizes: Mapping[str, Any] = field(default_factory=dict)
-    adversarial: float = 0.0
-    features: bool = False
-    base: Literal["delta", "fine", "none"] = "delta"
-    swap: bool = False
-    multiple: int = 1
-    learn_pairs: int = 1
-    tiny: Mapping[str, Any] = field(default_factory=dict)
-    tiny_critic: Mapping[str, Any] = field(default_factory=dict)
-    blind: tuple[str, ...] = ()
-
-
-@dataclass(frozen=True, kw_only=True)
 class Method:
     """One way to do one task: what it needs, what it promises, and its kernels.
 
@@ -525,82 +415,3 @@ def lattice_side(near: int, *ratios: int) -> int:
     """
     step = math.lcm(*ratios)
     return max(1, round(near / step)) * step
-
-
-# --- checks of parameters ---------------------------------------------------------------------
-
-
-def check_at_least(params: object, **least: float) -> None:
-    """Raise ValueError unless each of a record's fields, named with its least value, reaches it.
-
-    A field whose least value is an int must be a whole number.
-
-    Examples
-    --------
-    >>> from types import SimpleNamespace
-    >>> check_at_least(SimpleNamespace(rank=0), rank=1)
-    Traceback (most recent call last):
-    ...
-    ValueError: rank=0: give a whole number of at least 1
-    """
-    for name, bound in least.items():
-        value = getattr(params, name)
-        whole = isinstance(bound, int)
-        fits = _is_number(value) and value >= bound and (not whole or value == int(value))
-        if not fits:
-            kind = "whole number" if whole else "number"
-            raise ValueError(f"{name}={value!r}: give a {kind} of at least {bound:g}")
-
-
-def check_above(params: object, **bounds: float) -> None:
-    """Raise ValueError unless each of a record's fields is a finite number above its bound."""
-    for name, bound in bounds.items():
-        value = getattr(params, name)
-        if not _is_number(value) or not value > bound:
-            raise ValueError(f"{name}={value!r}: give a finite number above {bound:g}")
-
-
-def check_below(params: object, **bounds: float) -> None:
-    """Raise ValueError unless each of a record's fields is a finite number below its bound."""
-    for name, bound in bounds.items():
-        value = getattr(params, name)
-        if not _is_number(value) or not value < bound:
-            raise ValueError(f"{name}={value!r}: give a finite number below {bound:g}")
-
-
-def check_between(params: object, **ranges: tuple[float, float]) -> None:
-    """Raise ValueError unless each of a record's fields lies in its range, both ends included."""
-    for name, (low, high) in ranges.items():
-        value = getattr(params, name)
-        if not _is_number(value) or not low <= value <= high:
-            raise ValueError(f"{name}={value!r}: give a number from {low:g} to {high:g}")
-
-
-def check_odd(params: object, **least: int) -> None:
-    """Raise ValueError unless each of a record's fields is odd and reaches its least value."""
-    for name, bound in least.items():
-        value = getattr(params, name)
-        if not _is_number(value) or value < bound or value % 2 != 1:
-            raise ValueError(f"{name}={value!r}: give an odd whole number of at least {bound}")
-
-
-def check_flags(params: object, *names: str) -> None:
-    """Raise ValueError unless each of a record's fields is True or False."""
-    for name in names:
-        value = getattr(params, name)
-        if not isinstance(value, bool):
-            raise ValueError(f"{name}={value!r}: give True or False")
-
-
-def check_one_of(params: object, **choices: Collection[object]) -> None:
-    """Raise ValueError unless each of a record's fields is one of its choices."""
-    for name, allowed in choices.items():
-        value = getattr(params, name)
-        if value not in allowed:
-            listed = ", ".join(repr(choice) for choice in allowed)
-            raise ValueError(f"{name}={value!r}: give one of {listed}")
-
-
-def _is_number(value: object) -> bool:
-    # Numbers of numpy are numbers too.
-    return isinstance(value, Real) and not isinstance(value, bool) and math.isfinite(value)

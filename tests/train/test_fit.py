@@ -10,7 +10,7 @@ import pytest
 import torch
 
 import xstf
-from xstf._method import Recipe
+from xstf._recipe import Recipe
 from xstf.methods.lookup import get_method
 from xstf.train import fuse as fusion
 from xstf.train import loop

@@ -8,7 +8,7 @@ import torch
 import xarray as xr
 
 import xstf
-from xstf._method import Recipe
+from xstf._recipe import Recipe
 from xstf.methods.lookup import get_method
 from xstf.train import gapfill as filling
 from xstf.train.patches import turned

@@ -11,7 +11,7 @@ import xarray as xr
 
 import xstf
 from xstf import weights
-from xstf._method import Recipe
+from xstf._recipe import Recipe
 from xstf.methods.lookup import get_method
 from xstf.numerics.degrade import degrade
 from xstf.train import loop, sts, sts_samples

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from xstf._method import Recipe
+from xstf._recipe import Recipe
 from xstf.train.fit import Fitted, fit
 
 __all__ = ["Fitted", "Recipe", "fit"]

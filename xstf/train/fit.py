@@ -15,7 +15,8 @@ import xarray as xr
 from torch import nn
 
 from xstf import weights
-from xstf._method import TASKS, Method, Net, Recipe, Task
+from xstf._method import TASKS, Method, Task
+from xstf._recipe import Net, Recipe
 from xstf._version import __version__
 from xstf.cubes.arrays import Labelled
 from xstf.cubes.pairs import DateLike

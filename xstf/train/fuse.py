@@ -12,7 +12,8 @@ import torch
 import xarray as xr
 from torch import Tensor, nn
 
-from xstf._method import Method, Net, Recipe, network
+from xstf._method import Method, network
+from xstf._recipe import Net, Recipe
 from xstf.align.fuse import align_fuse
 from xstf.cubes.arrays import Array, Labelled
 from xstf.cubes.pairs import DateLike, Pair

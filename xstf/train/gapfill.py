@@ -13,7 +13,8 @@ import torch
 import xarray as xr
 from torch import Tensor, nn
 
-from xstf._method import Method, Net, Recipe, network
+from xstf._method import Method, network
+from xstf._recipe import Net, Recipe
 from xstf.align.gapfill import GapfillCubes, align_gapfill
 from xstf.cubes.arrays import Labelled
 from xstf.cubes.pairs import DateLike

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from xstf import weights
-from xstf._method import Recipe
+from xstf._recipe import Recipe
 from xstf.train import losses
 from xstf.train.task import Batch, Supervision
 from xstf.weights.running import on_device

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import numpy as np
 import torch
 
-from xstf._method import Recipe
+from xstf._recipe import Recipe
 from xstf.cubes.arrays import Array
 from xstf.cubes.pairs import DateLike
 from xstf.tiles.engines import to_host

@@ -17,7 +17,8 @@ import torch
 import xarray as xr
 from torch import Tensor, nn
 
-from xstf._method import Method, Recipe
+from xstf._method import Method
+from xstf._recipe import Recipe
 from xstf.align.sts import align_sts
 from xstf.cubes.arrays import Labelled
 from xstf.cubes.pairs import DateLike

@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from xstf._method import Recipe
+from xstf._recipe import Recipe
 
 Batch: TypeAlias = dict[str, Tensor]
 

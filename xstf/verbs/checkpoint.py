@@ -12,7 +12,8 @@ from typing import Any, Protocol, TypeVar
 import xarray as xr
 
 from xstf import weights
-from xstf._method import Method, Net, Weights
+from xstf._method import Method, Weights
+from xstf._recipe import Net
 from xstf.tiles.engines import why_missing
 from xstf.weights import Manifest
 

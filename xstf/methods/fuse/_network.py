@@ -21,7 +21,8 @@ from typing import TYPE_CHECKING, Literal, Protocol
 
 import numpy as np
 
-from xstf._method import NetworkCall, check_at_least, check_one_of
+from xstf._checks import check_at_least, check_one_of
+from xstf._method import NetworkCall
 from xstf.numerics.lattice import Lattice, Window
 from xstf.numerics.upsample import upsample
 from xstf.weights.running import (

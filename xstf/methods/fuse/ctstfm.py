@@ -50,7 +50,8 @@ Sensing. doi:10.1109/JSTARS.2024.3435739
 
 from __future__ import annotations
 
-from xstf._method import Method, Net, Recipe
+from xstf._method import Method
+from xstf._recipe import Net, Recipe
 from xstf.methods.fuse._network import EXEMPT, NetworkParams, halo, kernel
 
 METHOD = Method(

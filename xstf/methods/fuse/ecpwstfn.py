@@ -40,7 +40,8 @@ doi:10.1016/j.isprsjprs.2024.04.016
 
 from __future__ import annotations
 
-from xstf._method import Method, Net, Recipe
+from xstf._method import Method
+from xstf._recipe import Net, Recipe
 from xstf.methods.fuse._network import EXEMPT, NetworkParams, halo, kernel
 
 METHOD = Method(

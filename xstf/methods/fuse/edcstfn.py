@@ -38,7 +38,8 @@ spatiotemporal image fusion. Remote Sensing 11(24), 2898. doi:10.3390/rs11242898
 
 from __future__ import annotations
 
-from xstf._method import Method, Net, Recipe
+from xstf._method import Method
+from xstf._recipe import Net, Recipe
 from xstf.methods.fuse._network import EXEMPT, NetworkParams, halo, kernel
 
 METHOD = Method(

@@ -52,7 +52,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from xstf._method import Method, check_above, check_at_least, check_odd
+from xstf._checks import check_above, check_at_least, check_odd
+from xstf._method import Method
 from xstf.numerics.degrade import block_means
 from xstf.numerics.jit import jit
 from xstf.numerics.patches import Samples, blend, pair_weights, patches_of, sample_patches

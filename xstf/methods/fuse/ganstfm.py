@@ -45,7 +45,8 @@ switchable normalization. ICLR. arXiv:1806.10779
 
 from __future__ import annotations
 
-from xstf._method import Method, Net, Recipe
+from xstf._method import Method
+from xstf._recipe import Net, Recipe
 from xstf.methods.fuse._network import EXEMPT, NetworkParams, halo, kernel
 
 METHOD = Method(

@@ -44,7 +44,8 @@ Geoscience and Remote Sensing 60, 4410816. doi:10.1109/TGRS.2022.3169916
 
 from __future__ import annotations
 
-from xstf._method import Method, Net, Recipe
+from xstf._method import Method
+from xstf._recipe import Net, Recipe
 from xstf.methods.fuse._network import EXEMPT, NetworkParams, halo, kernel
 
 METHOD = Method(

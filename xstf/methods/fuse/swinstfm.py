@@ -46,7 +46,8 @@ using Swin transformer. IEEE Trans. Geosci. Remote Sens. 60. doi:10.1109/TGRS.20
 
 from __future__ import annotations
 
-from xstf._method import Method, Net, Recipe
+from xstf._method import Method
+from xstf._recipe import Net, Recipe
 from xstf.methods.fuse._network import EXEMPT, NetworkParams, halo, kernel
 
 METHOD = Method(

@@ -17,7 +17,9 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from xstf._method import GapfillSamples, NetworkCall, Recipe, check_at_least, check_one_of
+from xstf._checks import check_at_least, check_one_of
+from xstf._method import GapfillSamples, NetworkCall
+from xstf._recipe import Recipe
 from xstf.methods.gapfill._prior import PRIORS, Prior, PriorState, prior_of, settle_prior
 from xstf.numerics.lattice import Lattice, Window
 from xstf.weights.manifest import Manifest

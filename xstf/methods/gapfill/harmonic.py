@@ -38,14 +38,8 @@ from typing import Literal, TypeAlias
 
 import numpy as np
 
-from xstf._method import (
-    GapfillSamples,
-    Method,
-    check_above,
-    check_at_least,
-    check_between,
-    check_one_of,
-)
+from xstf._checks import check_above, check_at_least, check_between, check_one_of
+from xstf._method import GapfillSamples, Method
 from xstf.numerics.normal import BISQUARE, MAD
 from xstf.numerics.seasonal import HARMONICS, SceneSeason, season_state, season_terms, seasonal
 from xstf.numerics.seasonal_blocks import PRIOR

@@ -43,7 +43,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from xstf._method import GapfillSamples, Method, check_at_least
+from xstf._checks import check_at_least
+from xstf._method import GapfillSamples, Method
 from xstf.methods.gapfill import mnspi
 from xstf.numerics.seasonal import SceneSeason, season_state, season_terms, seasonal
 from xstf.numerics.similar_pixels import hide, pixels_of

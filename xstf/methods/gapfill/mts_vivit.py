@@ -45,7 +45,8 @@ transformer. ICCV. doi:10.1109/ICCV48922.2021.00676
 
 from __future__ import annotations
 
-from xstf._method import Method, Net
+from xstf._method import Method
+from xstf._recipe import Net
 from xstf.methods.gapfill._video import (
     EXEMPT,
     FULL,

@@ -12,7 +12,8 @@ doi:10.48550/arXiv.2506.19591
 
 from __future__ import annotations
 
-from xstf._method import Method, Net
+from xstf._method import Method
+from xstf._recipe import Net
 from xstf.methods.gapfill._video import (
     EXEMPT,
     FULL,

@@ -16,7 +16,8 @@ Wang, Y., Li, L., Yue, M. & State, R. (2025). arXiv:2512.09471, doi:10.48550/arX
 
 from __future__ import annotations
 
-from xstf._method import Method, Net
+from xstf._method import Method
+from xstf._recipe import Net
 from xstf.methods.gapfill._video import (
     EXEMPT,
     FULL,

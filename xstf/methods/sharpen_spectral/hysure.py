@@ -41,14 +41,8 @@ from typing import TypeAlias
 
 import numpy as np
 
-from xstf._method import (
-    Method,
-    SharpenSamples,
-    check_above,
-    check_at_least,
-    check_between,
-    lattice_side,
-)
+from xstf._checks import check_above, check_at_least, check_between
+from xstf._method import Method, SharpenSamples, lattice_side
 from xstf.numerics.degrade import upsample
 from xstf.numerics.fourier import restore, solve, transform
 from xstf.numerics.injection import masked

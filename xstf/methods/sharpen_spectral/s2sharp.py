@@ -37,14 +37,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from xstf._method import (
-    Method,
-    SharpenSamples,
-    check_above,
-    check_at_least,
-    check_below,
-    lattice_side,
-)
+from xstf._checks import check_above, check_at_least, check_below
+from xstf._method import Method, SharpenSamples, lattice_side
 from xstf.methods.sharpen_spectral.local_regression import aligned, blur_widths
 from xstf.numerics import conjugate_gradients, subspace
 from xstf.numerics.degrade import SINC_REACH, degrade, fill, upsample

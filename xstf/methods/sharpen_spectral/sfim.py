@@ -25,7 +25,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from xstf._method import Method, SharpenSamples, check_above, check_flags
+from xstf._checks import check_above, check_flags
+from xstf._method import Method, SharpenSamples
 from xstf.numerics.degrade import degrade, register, upsample
 from xstf.numerics.injection import (
     Components,

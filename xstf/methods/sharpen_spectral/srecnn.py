@@ -40,16 +40,9 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from xstf._method import (
-    Method,
-    Net,
-    NetworkCall,
-    Recipe,
-    SharpenSamples,
-    check_at_least,
-    check_flags,
-    lattice_side,
-)
+from xstf._checks import check_at_least, check_flags
+from xstf._method import Method, NetworkCall, SharpenSamples, lattice_side
+from xstf._recipe import Net, Recipe
 from xstf.numerics.degrade import FILL_REACH, degrade, fill, upsample
 from xstf.numerics.injection import (
     Components,

@@ -50,7 +50,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from xstf._method import Method, check_above, check_at_least, check_between, check_odd
+from xstf._checks import check_above, check_at_least, check_between, check_odd
+from xstf._method import Method
 from xstf.methods.fuse.estarfm.conversion import conversion, regression_terms
 from xstf.methods.fuse.estarfm.similar import TOLERANCE, sum_similar
 from xstf.numerics.upsample import upsample, upsample_numpy

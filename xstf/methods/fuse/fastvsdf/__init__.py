@@ -64,7 +64,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from xstf._method import Method, check_above, check_at_least
+from xstf._checks import check_above, check_at_least
+from xstf._method import Method
 from xstf.methods.fuse.fastvsdf.classes import (
     ONE_WIDE,
     SOFT,

@@ -46,7 +46,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from xstf._method import Method, check_above, check_odd
+from xstf._checks import check_above, check_odd
+from xstf._method import Method
 from xstf.methods.fuse.fitfc.filtering import average, average_numpy
 from xstf.numerics.degrade import block_means
 from xstf.numerics.upsample import upsample, upsample_numpy

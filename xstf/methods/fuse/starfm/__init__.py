@@ -51,7 +51,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from numpy.lib.stride_tricks import sliding_window_view
 
-from xstf._method import Method, check_above, check_odd
+from xstf._checks import check_above, check_odd
+from xstf._method import Method
 from xstf.methods.fuse.starfm.cuda import launch
 from xstf.numerics.jit import jit
 from xstf.numerics.upsample import upsample, upsample_numpy

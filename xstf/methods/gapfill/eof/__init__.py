@@ -47,7 +47,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from xstf._method import GapfillSamples, Method, check_above, check_at_least, check_between
+from xstf._checks import check_above, check_at_least, check_between
+from xstf._method import GapfillSamples, Method
 from xstf.methods.gapfill.eof import modes
 from xstf.methods.gapfill.eof.modes import FREEDOM, PASSES
 from xstf.methods.gapfill.eof.scene import whitened

@@ -42,7 +42,8 @@ from typing import TypeAlias
 
 import numpy as np
 
-from xstf._method import GapfillSamples, Method, check_at_least, check_odd
+from xstf._checks import check_at_least, check_odd
+from xstf._method import GapfillSamples, Method
 from xstf.methods.gapfill.gp.basis import Basis, find_basis, given, group, systems, tables
 from xstf.methods.gapfill.gp.coregionalization import learn
 from xstf.methods.gapfill.gp.solve import (

@@ -53,7 +53,8 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from xstf._method import GapfillSamples, Method, check_at_least
+from xstf._checks import check_at_least
+from xstf._method import GapfillSamples, Method
 from xstf.methods.gapfill import linear
 from xstf.methods.gapfill.mnspi.loops import (
     FROM_FEW,

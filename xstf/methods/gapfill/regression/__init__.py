@@ -38,7 +38,8 @@ from typing import NamedTuple, TypeAlias
 
 import numpy as np
 
-from xstf._method import GapfillSamples, Method, check_at_least, check_odd
+from xstf._checks import check_at_least, check_odd
+from xstf._method import GapfillSamples, Method
 from xstf.methods.gapfill.regression.local_ridge import ENOUGH, Filled, View, fill_models, rings
 from xstf.methods.gapfill.regression.predictors import (
     FEWEST_ROWS,

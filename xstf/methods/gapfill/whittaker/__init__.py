@@ -57,14 +57,8 @@ from typing import Literal
 
 import numpy as np
 
-from xstf._method import (
-    GapfillSamples,
-    Method,
-    check_above,
-    check_at_least,
-    check_between,
-    check_one_of,
-)
+from xstf._checks import check_above, check_at_least, check_between, check_one_of
+from xstf._method import GapfillSamples, Method
 from xstf.methods.gapfill.whittaker.penalised import (
     BLOCK,
     PAD,

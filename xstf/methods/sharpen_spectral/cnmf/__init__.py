@@ -32,7 +32,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from xstf._method import Method, SharpenSamples, check_at_least
+from xstf._checks import check_at_least
+from xstf._method import Method, SharpenSamples
 from xstf.methods.sharpen_spectral.cnmf.endmembers import bundle, denoise
 from xstf.numerics.degrade import (
     FILL_REACH,

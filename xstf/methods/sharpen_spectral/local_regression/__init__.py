@@ -36,7 +36,8 @@ from typing import NamedTuple
 import numpy as np
 from scipy.interpolate import CubicSpline
 
-from xstf._method import Method, SharpenSamples, check_above, check_at_least, check_odd
+from xstf._checks import check_above, check_at_least, check_odd
+from xstf._method import Method, SharpenSamples
 from xstf.methods.sharpen_spectral.local_regression.residual import correlation, correlations
 from xstf.numerics.degrade import (
     SINC_REACH,

@@ -47,7 +47,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from xstf._method import Method, Net, NetworkCall, Recipe, StsSamples, check_at_least, lattice_side
+from xstf._checks import check_at_least
+from xstf._method import Method, NetworkCall, StsSamples, lattice_side
+from xstf._recipe import Net, Recipe
 from xstf.methods.sts.sts.network import AROUND, NAMES, Images, Scaling, agreeing, look
 from xstf.methods.sts.sts_linear import estimate as linear
 from xstf.methods.sts.sts_linear.steps import DateImages

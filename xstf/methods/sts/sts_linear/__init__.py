@@ -25,7 +25,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from xstf._method import Method, StsSamples, check_at_least, lattice_side
+from xstf._checks import check_at_least
+from xstf._method import Method, StsSamples, lattice_side
 from xstf.methods.sts.sts_linear import estimate
 from xstf.methods.sts.sts_linear.steps import DateImages
 

@@ -67,4 +67,5 @@ METHOD = Method(
         blind=("coarse0",),
     ),
     exempt=EXEMPT,
+    costly=True,
 )

@@ -72,4 +72,5 @@ METHOD = Method(
         tiny={"width": 8, "depths": (1, 1, 1), "heads": 2},
     ),
     exempt=EXEMPT,
+    costly=True,
 )

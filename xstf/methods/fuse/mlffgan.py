@@ -68,4 +68,5 @@ METHOD = Method(
         tiny_critic={"widths": (8, 12, 16)},
     ),
     exempt=EXEMPT,
+    costly=True,
 )

@@ -159,6 +159,7 @@ def test_debug_shows_the_traceback(paths, tmp_path):
         )
 
 
+@pytest.mark.slow
 def test_wrong_usage_is_status_2():
     done = subprocess.run([sys.executable, "-m", "xstf", "fuse"], capture_output=True, check=False)
     assert done.returncode == 2

@@ -15,18 +15,15 @@ from typing import Any
 import numpy as np
 import pytest
 from dask.base import tokenize
+from records import classical, each, each_engine
 
 from xstf._method import GapfillSamples, Method
-from xstf.methods.lookup import get_method, method_names
 from xstf.tiles import engines as _engines
 
-RECORDS = [r for r in (get_method("gapfill", n) for n in method_names("gapfill")) if r.net is None]
+RECORDS = classical("gapfill")
 # Networks have laws of their own: test_video_laws.py.
-METHOD = pytest.mark.parametrize("record", RECORDS, ids=lambda r: r.name)
-ENGINE = pytest.mark.parametrize(
-    ("record", "engine"),
-    [pytest.param(r, e, id=f"{r.name}-{e}") for r in RECORDS for e in r.kernels if e != "numpy"],
-)
+METHOD = each(RECORDS)
+ENGINE = each_engine(RECORDS, definition=False)
 RANGE = 0.6  # of the made values
 
 

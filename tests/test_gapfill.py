@@ -9,6 +9,7 @@ import numpy as np
 import pyproj
 import pytest
 import xarray as xr
+from records import each_name
 
 import xstf
 from xstf import testing
@@ -69,7 +70,7 @@ CUBE = make_cube()
 # --- what comes back ---------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("method", classical_names("gapfill"))
+@each_name("gapfill")
 def test_observed_pixels_come_back_bit_for_bit(method):
     filled = CUBE.stf.gapfill(method=method)
     seen = CUBE.notnull().values
@@ -198,6 +199,7 @@ def test_smooth_changes_observed_pixels():
     assert np.abs(smooth.values[seen] - CUBE.values[seen]).max() < 0.05
 
 
+@pytest.mark.slow
 def test_a_date_wholly_cloudy_is_filled():
     assert CUBE[5].isnull().all()
     for method in classical_names("gapfill"):
@@ -313,7 +315,7 @@ def test_sar_that_sees_nothing_changes_nothing():
 # --- lazy --------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("method", classical_names("gapfill"))
+@each_name("gapfill")
 @pytest.mark.parametrize("chunks", [{"y": 11, "x": 20}, {"y": 7, "x": 9}], ids=["strips", "blocks"])
 def test_chunks_do_not_matter_and_nothing_is_computed_before(method, chunks):
     lazy_cube = CUBE.chunk({"time": -1, "band": -1, **chunks})

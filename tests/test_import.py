@@ -61,6 +61,7 @@ def test_import_is_quick():
     assert min(float(run(code)) for _ in range(4)) < 0.7
 
 
+@pytest.mark.slow
 def test_import_survives_a_cache_that_cannot_be_written(tmp_path):
     """numba raises while decorating where it finds no place for its cache."""
     code = (

@@ -16,26 +16,19 @@ import pytest
 import xarray as xr
 from hypothesis import given
 from hypothesis import strategies as st
+from records import classical, each, each_engine
 
 import xstf
 from xstf import evaluate
 from xstf._method import Method
-from xstf.methods.lookup import get_method, method_names
 from xstf.tiles import engines as _engines
 
 RECORDS = [
-    *(r for r in (get_method("fuse", n) for n in method_names("fuse")) if r.net is None),
+    *classical("fuse"),
     *evaluate.BASELINES,
 ]  # networks have laws of their own: test_net_laws.py
-METHOD = pytest.mark.parametrize("record", RECORDS, ids=lambda r: r.name)
-ENGINE = pytest.mark.parametrize(
-    ("record", "engine"),
-    [
-        pytest.param(r, e, id=f"{r.name}-{e}", marks=[pytest.mark.gpu] if e == "cupy" else [])
-        for r in RECORDS
-        for e in r.kernels
-    ],
-)
+METHOD = each(RECORDS)
+ENGINE = each_engine(RECORDS)
 
 
 @dataclasses.dataclass(frozen=True)

@@ -6,12 +6,13 @@ import networks
 import numpy as np
 import pytest
 import torch
+from records import each
 
 import xstf
 
 pytestmark = pytest.mark.gpu("torch")
 BANDS = ["green", "nir"]
-NETWORK = pytest.mark.parametrize("record", networks.NETWORKS, ids=lambda r: r.name)
+NETWORK = each(networks.NETWORKS)
 
 
 @pytest.fixture(scope="module")

@@ -11,13 +11,14 @@ import networks
 import numpy as np
 import pytest
 import xarray as xr
+from records import each
 
 import xstf
 from xstf._method import TASKS
 from xstf.weights import running as _networks
 
 ALL = [r for task in TASKS for r in networks.of_task(task)]
-NETWORK = pytest.mark.parametrize("record", networks.NETWORKS, ids=lambda r: r.name)
+NETWORK = each(networks.NETWORKS)
 BANDS = ["green", "nir"]
 RATIO = 6
 

@@ -90,6 +90,7 @@ def test_error_is_at_most_that_of_the_best_peer_of_the_same_method(cases, case, 
     assert error(cases, case, method, pairs) <= PEERS[case][method, pairs]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", ["boreas", "cia50m", "ndvi_hubei"])
 def test_the_best_of_ours_beats_every_peer(cases, case):
     ours = [error(cases, case, method, 2) for method in classical_names("fuse")]
@@ -255,6 +256,7 @@ def sharpened(real_data):
     return scores
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("case", "method"), [(c, m) for c, rows in TOOLBOX.items() for m in rows])
 def test_sharpening_is_at_least_as_good_as_the_reference_implementation(sharpened, case, method):
     psnr, sam = sharpened(case, method)
@@ -263,6 +265,7 @@ def test_sharpening_is_at_least_as_good_as_the_reference_implementation(sharpene
         assert sam <= TOOLBOX[case][method][1]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("case", list(TOOLBOX))
 def test_the_best_sharpening_of_ours_beats_every_peer(sharpened, case):
     ours = [sharpened(case, method) for method in SHARPENERS]

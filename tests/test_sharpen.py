@@ -10,14 +10,14 @@ import numpy as np
 import pyproj
 import pytest
 import xarray as xr
+from records import each_name
 
 import xstf
 from xstf import scenes, sensors, simulate, testing
-from xstf.methods.lookup import classical_names
 
 SPECTRAL, SPATIAL, TRUTH = testing.bands()
 FAST = "mtf_glp_hs"
-METHODS = pytest.mark.parametrize("method", classical_names("sharpen_spectral"))
+METHODS = each_name("sharpen_spectral")
 UTM = pyproj.CRS.from_epsg(32633)
 
 
@@ -392,6 +392,7 @@ def test_a_lazy_date_series_is_lazy():
     np.testing.assert_allclose(lazy.compute(), sharpen(few, many), atol=1e-5)
 
 
+@pytest.mark.slow
 def test_a_large_scene_in_tiles_has_no_seams():
     """Larger than a tile: 256 fine pixels."""
     scene = scenes.hyperspectral(size=320, bands=40)
@@ -434,6 +435,7 @@ def test_evaluation_by_a_truth_is_that_of_the_metrics():
     assert (scores.seconds > 0).all()
 
 
+@pytest.mark.slow
 def test_evaluation_one_scale_down_needs_no_truth():
     scene = scenes.hyperspectral(size=192, bands=40)
     scores = scene.spectral.stf.evaluate_sharpen(scene.spatial, methods=[FAST])

@@ -15,20 +15,17 @@ from typing import Any
 
 import numpy as np
 import pytest
+from records import classical, each, each_engine
 
 from xstf import testing
 from xstf._method import Method, SharpenSamples
-from xstf.methods.lookup import classical_names, get_method
 from xstf.numerics.degrade import degrade, upsample
 from xstf.tiles import engines as _engines
 
 # Networks need weights and labels: test_srecnn.py.
-RECORDS = [get_method("sharpen_spectral", n) for n in classical_names("sharpen_spectral")]
-METHOD = pytest.mark.parametrize("record", RECORDS, ids=lambda r: r.name)
-ENGINE = pytest.mark.parametrize(
-    ("record", "engine"),
-    [pytest.param(r, e, id=f"{r.name}-{e}") for r in RECORDS for e in r.kernels if e != "numpy"],
-)
+RECORDS = classical("sharpen_spectral")
+METHOD = each(RECORDS)
+ENGINE = each_engine(RECORDS, definition=False)
 RATIO = 4
 RANGE = 0.6  # of the made values
 NOISE = 0.002  # of both made cubes

@@ -54,6 +54,7 @@ def test_it_beats_two_stages_and_interpolation():
     assert float(angle) < 0.5 * float(xstf.metrics.sam(two, SCENE.truth))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("chunk", [{"y": 20, "x": 31}, {"y": 96, "x": 13}, {"time": 1, "band": 7}])
 def test_lazy_cubes_give_the_same_and_compute_nothing_before(chunk):
     with xstf.testing.raise_if_dask_computes():

@@ -10,6 +10,7 @@ import networks
 import numpy as np
 import pytest
 import xarray as xr
+from records import each
 
 import xstf
 from xstf._method import Method
@@ -18,11 +19,9 @@ from xstf.tiles import flags as _flags
 from xstf.weights import running as _networks
 
 NETWORKS = networks.of_task("gapfill")
-NETWORK = pytest.mark.parametrize("record", NETWORKS, ids=lambda r: r.name)
-GUIDED = pytest.mark.parametrize("record", [r for r in NETWORKS if r.guided], ids=lambda r: r.name)
-ALONE = pytest.mark.parametrize(
-    "record", [r for r in NETWORKS if not r.guided], ids=lambda r: r.name
-)
+NETWORK = each(NETWORKS)
+GUIDED = each([r for r in NETWORKS if r.guided])
+ALONE = each([r for r in NETWORKS if not r.guided])
 BANDS = ["red", "nir"]
 DAYS = np.array([0, 7, 19, 24, 41, 47, 60, 77])  # irregular
 TILE = 20
@@ -342,7 +341,7 @@ def test_the_prior_takes_dates_twice():
     assert 0.1 <= found[1, 0, 0, 0] <= 0.4
 
 
-@pytest.mark.parametrize("record", NETWORKS[:1], ids=lambda r: r.name)
+@each(NETWORKS[:1])
 def test_changes_are_multiplied_by_what_training_found(record, weights, tmp_path):
     """Each date by the gain of what its tile has of it."""
     cube = make_cube(TILE, TILE)
@@ -355,8 +354,9 @@ def test_changes_are_multiplied_by_what_training_found(record, weights, tmp_path
     assert np.nanmean(np.abs(change[[LOST, HALF]])) > 1e-3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("base", _prior.PRIORS)
-@pytest.mark.parametrize("record", NETWORKS[:1], ids=lambda r: r.name)
+@each(NETWORKS[:1])
 def test_an_untrained_network_fills_as_its_prior(record, base, tmp_path):
     """In chunks, too; what is named besides must be what the weights were trained to correct."""
     untrained = checkpoint(record, tmp_path / "u.safetensors", noise=0, base=base)
@@ -374,7 +374,7 @@ def test_an_untrained_network_fills_as_its_prior(record, base, tmp_path):
 # --- what is refused ---------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("record", NETWORKS[:1], ids=lambda r: r.name)
+@each(NETWORKS[:1])
 @pytest.mark.parametrize(
     ("options", "words"),
     [
@@ -392,13 +392,13 @@ def test_bad_parameters_are_refused(record, weights, options, words):
         run(record, cube=make_cube(24, 31), **given)
 
 
-@pytest.mark.parametrize("record", NETWORKS[:1], ids=lambda r: r.name)
+@each(NETWORKS[:1])
 def test_weights_for_other_bands_are_refused(record, weights):
     with pytest.raises(ValueError, match="trained on bands"):
         run(record, weights, make_cube(24, 31).isel(band=[1, 0]))
 
 
-@pytest.mark.parametrize("record", NETWORKS[:1], ids=lambda r: r.name)
+@each(NETWORKS[:1])
 def test_a_cube_in_another_unit_is_refused(record, weights):
     with pytest.raises(ValueError, match="another unit"):
         run(record, weights, make_cube(24, 31) * 10000)

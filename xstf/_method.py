@@ -353,6 +353,8 @@ class Method:
         Citation with its DOI.
     exempt
         ``{law: reason}`` for the laws (``tests/test_laws.py``) that it does not obey.
+    costly
+        Whether the laws take over two seconds each for it: they are marked ``slow`` then.
     """
 
     name: str
@@ -373,6 +375,7 @@ class Method:
     net: Net | None = None
     lattice: Callable[[Any, Any], int] | None = None
     exempt: Mapping[str, str] = field(default_factory=dict)
+    costly: bool = False
 
     def __post_init__(self) -> None:
         """Check what every floor above relies on."""

@@ -182,6 +182,7 @@ def test_haze_in_a_fifth_of_a_dates_clear_pixels_does_not_rule_the_others(seed):
     assert (error <= 1.645 * std)[partly].mean() > 0.85
 
 
+@pytest.mark.slow
 def test_what_one_date_has_by_itself_is_noise_and_no_mode():
     cube, times, truth = series(modes=1, bands=3, noise=0.005)
     rng = np.random.default_rng(4)

@@ -163,6 +163,7 @@ def test_samples_turn_whole(scene):
 # --- training ----------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @BOTH
 def test_a_seed_gives_one_result(scene, method):
     first, second, other = (fit(scene, method, seed=seed) for seed in (0, 0, 1))
@@ -172,6 +173,7 @@ def test_a_seed_gives_one_result(scene, method):
     assert losses_of(first) != losses_of(other)
 
 
+@pytest.mark.slow
 def test_masked_pixels_teach_nothing(scene):
     cube = scene[0]
     mask = cube.isel(band=0, drop=True).isnull() | ((cube.x - cube.x[0]) < 60)
@@ -181,6 +183,7 @@ def test_masked_pixels_teach_nothing(scene):
     assert first.scores["mae"] == second.scores["mae"]
 
 
+@pytest.mark.slow
 def test_unsorted_dates_are_sorted(scene):
     cube = scene[0]
     mixed = cube.isel(time=np.random.default_rng(0).permutation(cube.sizes["time"]))
@@ -282,6 +285,7 @@ def test_a_gain_is_between_nothing_and_all():
 # --- the prior ---------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("prior", ["harmonic", "eof"])
 def test_other_priors_are_corrected(scene, prior):
     """The untrained error is the prior's own, which does not see the masked pixels."""
@@ -291,6 +295,7 @@ def test_other_priors_are_corrected(scene, prior):
     assert fitted.scores["mae_untrained"] < linear.scores["mae_untrained"]
 
 
+@pytest.mark.slow
 def test_a_prior_is_settled_on_what_is_not_masked(scene):
     """The masked pixels of one version of a scene move other versions and not that one."""
     cube = scene[0]
@@ -312,6 +317,7 @@ def test_a_prior_that_needs_more_dates_says_so(scene):
 # --- terms of the loss -------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_terms_of_the_loss_can_be_chosen(scene):
     """A term more is a loss more, whatever the seed draws."""
     plain, more = ({"mse": 1.0}, {"mse": 1.0, "ssim": 0.5})
@@ -324,6 +330,7 @@ def test_terms_of_the_loss_can_be_chosen(scene):
 # --- several cubes -----------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_several_cubes_are_learned_from(scene):
     """Of other sizes and numbers of dates, too; each with its own radar."""
     cube, sar = scene
@@ -389,6 +396,7 @@ def test_cubes_that_teach_nothing_are_refused(scene):
 # --- through the verb --------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @BOTH
 def test_fit_trains_on_the_cube_of_the_call(scene, method, monkeypatch):
     record = get_method("gapfill", method)
@@ -405,6 +413,7 @@ def test_fit_trains_on_the_cube_of_the_call(scene, method, monkeypatch):
     assert (out["reflectance_std"].values[missing] > 0).all()
 
 
+@pytest.mark.slow
 def test_a_guide_that_is_no_radar_is_learned_from(scene, monkeypatch):
     record = get_method("gapfill", "smts-vit")
     quick = Recipe(epochs=1, steps=1, patch=20, batch=1)

@@ -86,6 +86,7 @@ def angle(found, truth):
 # --- what comes of it ----------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 def test_it_learns_what_no_line_can(tmp_path):
     scene = curved()
     fitted = fit(

@@ -72,4 +72,5 @@ METHOD = Method(
         blind=("coarse0",),
     ),
     exempt=EXEMPT,
+    costly=True,
 )

@@ -68,4 +68,5 @@ METHOD = Method(
         blind=("coarse0",),
     ),
     exempt=EXEMPT,
+    costly=True,
 )

@@ -73,4 +73,5 @@ METHOD = Method(
         tiny={"width": 8, "depths": (1, 1, 1), "heads": 2},
     ),
     exempt=EXEMPT,
+    costly=True,
 )

@@ -69,4 +69,5 @@ METHOD = Method(
         tiny_critic={"widths": (8, 12, 16)},
     ),
     exempt=EXEMPT,
+    costly=True,
 )

@@ -71,4 +71,5 @@ METHOD = Method(
         tiny={"width": 8, "depths": (1, 1, 2)},
     ),
     exempt=EXEMPT,
+    costly=True,
 )

@@ -182,4 +182,5 @@ METHOD = Method(
     std=True,
     fewest=1,
     reference="Wang et al. (2023), doi:10.1080/15481603.2022.2160411",
+    costly=True,
 )

@@ -414,4 +414,5 @@ METHOD = Method(
     settle=_settle,
     reference="Ulfarsson, Palsson, Dalla Mura & Sveinsson (2019), doi:10.1109/TGRS.2019.2906048",
     exempt={"tiles": "far pixels matter little, but do: seams below 1e-3 of the range"},
+    costly=True,
 )

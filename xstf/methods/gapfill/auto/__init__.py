@@ -249,4 +249,5 @@ METHOD = Method(
     guided=True,
     fewest=1,
     reference="This library; the parts' own references.",
+    costly=True,
 )

@@ -355,4 +355,5 @@ METHOD = Method(
     exempt={
         "constant": "abundances sum to one in the mean only: a constant band varies with brightness"
     },
+    costly=True,
 )

@@ -1,0 +1,44 @@
+"""Methods to run tests over: those of a task, and what of them is marked slow."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Any
+
+import pytest
+
+from xstf._method import Method, Task
+from xstf.methods.lookup import get_method, method_names
+
+
+def classical(task: Task) -> list[Method]:
+    """Return the records of a task without a network."""
+    return [r for r in (get_method(task, n) for n in method_names(task)) if r.net is None]
+
+
+def each(records: Iterable[Method]) -> Any:
+    """Return the decorator that runs a test with each record as its `record`."""
+    return pytest.mark.parametrize(
+        "record", [pytest.param(r, id=r.name, marks=_marks(r)) for r in records]
+    )
+
+
+def each_engine(records: Iterable[Method], *, definition: bool = True) -> Any:
+    """Return the same for `record` and `engine`, with or without the definition, numpy."""
+    cases = [
+        pytest.param(r, e, id=f"{r.name}-{e}", marks=_marks(r) + [pytest.mark.gpu] * (e == "cupy"))
+        for r in records
+        for e in r.kernels
+        if definition or e != "numpy"
+    ]
+    return pytest.mark.parametrize(("record", "engine"), cases)
+
+
+def each_name(task: Task) -> Any:
+    """Return the same with the name of each classical method of a task as its `method`."""
+    cases = [pytest.param(r.name, id=r.name, marks=_marks(r)) for r in classical(task)]
+    return pytest.mark.parametrize("method", cases)
+
+
+def _marks(record: Method) -> list[Any]:
+    return [pytest.mark.slow] * record.costly

@@ -38,7 +38,7 @@ from xstf._method import (
     check_above,
     check_at_least,
     check_between,
-    lattice_side,
+    usual_lattice,
 )
 from xstf.numerics.degrade import upsample
 from xstf.numerics.injection import masked
@@ -48,8 +48,6 @@ from xstf.numerics.subspace_solve import solve_gaussian, solve_mirrored, spectra
 # Coarse pixels after which the influence of a pixel is below what the record states: tiles differ
 # from the whole by less than 3e-4 of the range of the values.
 REACH = 8
-# So tiles lie on a lattice of the image: a side of about so many fine pixels.
-LATTICE = 256
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -121,7 +119,7 @@ METHOD = Method(
     summary="Closed-form Gaussian estimate in a subspace: fast, any number of spatial bands.",
     params=Params,
     halo=_halo,
-    lattice=lambda params, ratio: lattice_side(LATTICE, ratio),
+    lattice=usual_lattice,
     kernels={"numpy": _numpy},
     settle=_settle,
     reference="Wei, Dobigeon & Tourneret (2015), doi:10.1109/TIP.2015.2458572",

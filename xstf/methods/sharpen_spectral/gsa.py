@@ -32,7 +32,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from xstf._method import Method, SharpenSamples, check_flags
+from xstf._method import Method, SharpenSamples, check_flags, usual_lattice
 from xstf.numerics.degrade import degrade, register, upsample
 from xstf.numerics.injection import (
     Components,
@@ -172,6 +172,7 @@ METHOD = Method(
     summary="Adds to groups of bands what one guide band has beyond their intensity.",
     params=Params,
     halo=_halo,
+    lattice=usual_lattice,
     kernels={"numpy": _numpy},
     settle=_settle,
     reference="Aiazzi et al. (2007), doi:10.1109/TGRS.2007.901007",

@@ -28,7 +28,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from xstf._method import Method, SharpenSamples, check_flags
+from xstf._method import Method, SharpenSamples, check_flags, usual_lattice
 from xstf.numerics.degrade import degrade, register, upsample
 from xstf.numerics.injection import (
     Components,
@@ -125,6 +125,7 @@ METHOD = Method(
     summary="Each band regressed on the guide bands, whose details it takes; any pair of sensors.",
     params=Params,
     halo=_halo,
+    lattice=usual_lattice,
     kernels={"numpy": _numpy},
     settle=_settle,
     reference="Selva et al. (2015), doi:10.1109/JSTARS.2015.2440092",

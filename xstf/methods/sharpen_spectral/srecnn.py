@@ -48,7 +48,7 @@ from xstf._method import (
     SharpenSamples,
     check_at_least,
     check_flags,
-    lattice_side,
+    usual_lattice,
 )
 from xstf.numerics.degrade import FILL_REACH, degrade, fill, upsample
 from xstf.numerics.injection import (
@@ -208,16 +208,13 @@ def _spectra(
     return out
 
 
-# Tiles lie on a lattice of the image, of a side of about so many fine pixels.
-LATTICE = 256
-
 METHOD = Method(
     name="srecnn",
     task="sharpen_spectral",
     summary="Small network from few bands to many, trained on the cubes, and a residual.",
     params=Params,
     halo=_halo,
-    lattice=lambda params, ratio: lattice_side(LATTICE, ratio),
+    lattice=usual_lattice,
     kernels={"torch": _torch},
     settle=_settle,
     reference="successor: Peng et al. (2022), doi:10.3390/rs14225890",

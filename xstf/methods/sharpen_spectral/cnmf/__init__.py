@@ -32,7 +32,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from xstf._method import Method, SharpenSamples, check_at_least
+from xstf._method import Method, SharpenSamples, check_at_least, usual_lattice
 from xstf.methods.sharpen_spectral.cnmf.endmembers import bundle, denoise
 from xstf.numerics.degrade import (
     FILL_REACH,
@@ -348,6 +348,7 @@ METHOD = Method(
     summary="Coupled non-negative factorisation: endmembers of the one, abundances of the other.",
     params=Params,
     halo=_halo,
+    lattice=usual_lattice,
     kernels={"numpy": _kernel},
     settle=_settle,
     reference="Yokoya, Yairi & Iwasaki (2012), doi:10.1109/TGRS.2011.2161320",

@@ -47,7 +47,15 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from xstf._method import Method, Net, NetworkCall, Recipe, StsSamples, check_at_least, lattice_side
+from xstf._method import (
+    Method,
+    Net,
+    NetworkCall,
+    Recipe,
+    StsSamples,
+    check_at_least,
+    usual_lattice,
+)
 from xstf.methods.sts.sts.network import AROUND, NAMES, Images, Scaling, agreeing, look
 from xstf.methods.sts.sts_linear import estimate as linear
 from xstf.methods.sts.sts_linear.steps import DateImages
@@ -197,16 +205,13 @@ def _change(
     return scaling.spectra(change)
 
 
-# Tiles lie on a lattice of the image, of a side of about so many fine pixels.
-LATTICE = 256
-
 METHOD = Method(
     name="sts",
     task="sts",
     summary="A multi-task network on top of sts_linear, trained on the scene itself.",
     params=Params,
     halo=halo,
-    lattice=lambda params, ratios: lattice_side(LATTICE, *ratios),
+    lattice=usual_lattice,
     kernels={"torch": kernel},
     settle=settle,
     reference="Peng, Li, Zhou & Li, A long-time-series spatio-temporal-spectral fusion method via "

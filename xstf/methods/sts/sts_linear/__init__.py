@@ -24,12 +24,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from xstf._method import Method, StsSamples, check_at_least, lattice_side
+from xstf._method import Method, StsSamples, check_at_least, usual_lattice
 from xstf.methods.sts.sts_linear import estimate
 from xstf.methods.sts.sts_linear.steps import DateImages
-
-# Tiles lie on a lattice of the image, of a side of about so many sharp pixels.
-LATTICE = 256
 
 
 @dataclass(frozen=True)
@@ -75,7 +72,7 @@ METHOD = Method(
     summary="Least squares in spectrum, time and space; the default of fuse(…, spatial=…).",
     params=Params,
     halo=halo,
-    lattice=lambda params, ratios: lattice_side(LATTICE, *ratios),
+    lattice=usual_lattice,
     kernels={"numpy": _numpy},
     settle=settle,
     fewest=1,

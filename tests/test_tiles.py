@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import ast
 import subprocess
 import sys
+import time
 from functools import partial
 from math import lcm
+from pathlib import Path
 
+import dask
 import dask.array as da
 import numpy as np
 import pytest
@@ -309,6 +313,104 @@ def test_a_scene_thinner_than_a_coarse_pixel_is_filled_up():
     assert int(np.isnan(sharp).sum()) == 5 * 8
 
 
+# --- graphs ---------------------------------------------------------------------------------------
+
+
+def scene_of(size, chunk, ratio=16):
+    """Return a lazy fine cube of two dates and a nested coarse one of three, all zero."""
+    times = np.array(["2020-01-01", "2020-01-09", "2020-01-17"], "M8[ns]")
+    dims, cells = ("time", "band", "y", "x"), size // ratio
+    made = [
+        da.zeros((n, 1, side, side), chunks=(1, 1, c, c), dtype=np.float32)
+        for n, side, c in ((2, size, chunk), (3, cells, max(1, chunk // ratio)))
+    ]
+    fine, coarse = (
+        xr.DataArray(
+            array, {"time": t, "y": -(np.arange(n) + 0.5) * s, "x": (np.arange(n) + 0.5) * s}, dims
+        )
+        for array, t, n, s in zip(made, (times[[0, 2]], times), (size, cells), (1, ratio),
+                                  strict=True)
+    )  # fmt: skip
+    return fine, coarse
+
+
+def tasks_a_tile(lazy, source):
+    """Return how many tasks of the optimised graph there are for each chunk of a result.
+
+    Those of the cubes themselves, named by `source`, are not counted.
+    """
+    (best,) = dask.optimize(lazy)
+    names = [key if isinstance(key, str) else key[0] for key in best.__dask_graph__()]
+    return sum(not name.startswith(source) for name in names) / best.data.npartitions
+
+
+@pytest.mark.parametrize("chunk", [160, 200])
+def test_a_fusion_of_two_pairs_has_few_tasks_a_tile(chunk):
+    """Also with chunks that are no whole number of coarse pixels."""
+    fine, coarse = scene_of(1600, chunk)
+    fused = xstf.fuse(fine, coarse.chunk(y=100, x=100), method="starfm", window=31)
+    assert fused.chunksizes["y"] == fine.chunksizes["y"]
+    assert tasks_a_tile(fused, "zeros") <= 32
+
+
+def test_a_filling_has_few_tasks_a_tile():
+    times = np.datetime64("2020-01-01") + np.arange(12) * np.timedelta64(9, "D")
+    array = da.zeros((12, 2, 800, 800), chunks=(12, 2, 80, 80), dtype=np.float32)
+    at = np.arange(800.0)
+    cube = xr.DataArray(array, {"time": times, "y": -at, "x": at}, ("time", "band", "y", "x"))
+    assert tasks_a_tile(cube.stf.gapfill(method="linear"), "zeros") <= 3
+    assert tasks_a_tile(cube.stf.gapfill(method="mnspi"), "zeros") <= 13
+
+
+def test_the_graph_of_a_large_scene_is_built_in_seconds():
+    """100 000 x 100 000 pixels; processor seconds, since others may be at work."""
+    fine, coarse = scene_of(100_000, 2000)
+    xstf.fuse(*scene_of(320, 160), method="starfm")
+    with testing.raise_if_dask_computes():
+        start = time.process_time()
+        fused = xstf.fuse(fine, coarse, method="starfm", window=31, time="2020-01-09")
+        seconds = time.process_time() - start
+    assert fused.shape == (1, 1, 100_000, 100_000)
+    assert seconds < 3
+
+
+def test_a_plain_cube_beside_a_lazy_one_goes_into_the_graph_in_pieces():
+    cube = np.ones((1, 1, 50, 40), np.float32)
+    sources = (_tiles.Source(cube, (0,)), _tiles.Source(da.zeros((1, 1, 5, 4)), (0,), 10))
+    made = _tiles.Job(where_it_is, sources, (1,), (50, 40))
+    tiled = _tiles.run_tiles([made], chunks=(20, 20), tile=1)
+    sizes = [v.size for v in dict(tiled.dask).values() if isinstance(v, np.ndarray)]
+    assert sorted(sizes) == [400, 400, 600, 600]  # a last row thinner than two cells joins
+
+
+def test_a_large_plain_cube_beside_a_lazy_one_is_warned_of():
+    array = np.broadcast_to(np.float32(0), (1, 1, 5200, 5200))
+    coarse = da.zeros((1, 1, 325, 325), dtype=np.float32)
+    sources = (_tiles.Source(array, (0,)), _tiles.Source(coarse, (0,), 16))
+    made = _tiles.Job(where_it_is, sources, (1,), (5200, 5200))
+    with pytest.warns(UserWarning, match=r"108 MB.*cube\.chunk"):
+        _tiles.run_tiles([made], chunks=(2600, 2600), tile=1)
+
+
+def test_only_public_names_of_dask_are_used():
+    """No module or name with an underscore, no graph that is written by hand."""
+    forbidden = {"dask.core", "dask.highlevelgraph", "dask.blockwise", "dask.layers"}
+    for path in Path(xstf.__file__).parent.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            names = []
+            if isinstance(node, ast.Import):
+                names = [alias.name for alias in node.names]
+            elif isinstance(node, ast.ImportFrom) and node.module:
+                names = [f"{node.module}.{alias.name}" for alias in node.names]
+            elif isinstance(node, ast.Attribute):
+                names = [ast.unparse(node).replace("da.", "dask.array.", 1)]
+            for name in names:
+                if name.split(".")[0] in ("dask", "distributed"):
+                    assert "._" not in name, f"{path.name} uses {name}"
+                    assert not any(name.startswith(f) for f in forbidden), f"{path.name}: {name}"
+                    assert name.split(".")[-1] != "HighLevelGraph", path.name
+
+
 FUSE_IN_THREADS = """
 import numba, numpy as np, xstf
 fine, coarse = xstf.testing.scene()
@@ -334,14 +436,27 @@ def test_threads_do_not_abort_the_interpreter(layer):
 
 @pytest.mark.slow
 @pytest.mark.filterwarnings("ignore")
-def test_a_cluster_gives_the_same(scene):
+def test_schedulers_and_a_cluster_give_the_same_bit_for_bit(scene):
     distributed = pytest.importorskip("distributed", reason="needs dask.distributed")
+
     fine, coarse = scene
-    want = xstf.fuse(fine, coarse, method="fsdaf")
-    lazy = xstf.fuse(fine.chunk(y=20, x=20), coarse.chunk(time=1), method="fsdaf")
+    small = {"y": 20, "x": 20}
+    want = {m: xstf.fuse(fine, coarse, method=m) for m in ("fsdaf", "estarfm")}
+    lazy = {
+        m: xstf.fuse(fine.chunk(small), coarse.chunk(time=1), method=m) for m in want
+    }  # fmt: skip
+    for scheduler in ("synchronous", "threads", "processes"):
+        with dask.config.set(scheduler=scheduler, num_workers=2):
+            for method, cube in lazy.items():
+                np.testing.assert_array_equal(cube.compute(), want[method])
     with distributed.Client(n_workers=2, threads_per_worker=2, processes=True,
                             dashboard_address=None):  # fmt: skip
-        np.testing.assert_allclose(lazy.compute(), want, rtol=1e-5, atol=1e-6)
+        for method, cube in lazy.items():
+            np.testing.assert_array_equal(cube.compute(), want[method])
+        # Chunks that lie in the cluster's memory already.
+        kept = xstf.fuse(fine.chunk(small).persist(), coarse.chunk(time=1).persist(),
+                         method="fsdaf")  # fmt: skip
+        np.testing.assert_array_equal(kept.compute(), want["fsdaf"])
 
 
 def failing(blocks, rows, cols, states):

@@ -348,7 +348,9 @@ class Method:
         ``lattice(params, ratio)``: the side of the tiles that the kernel is run on, in fine pixels,
         whole in the ratio (in both ratios for sts). For a method whose result depends on where its
         tile ends, as iterative solvers' do: its tiles then count from the image's corner, whatever
-        the chunks. None: the kernel gives the same numbers on any tile.
+        the chunks; `usual_lattice` is one. So does a method of products of matrices over a tile's
+        pixels, which round as the matrices are large. None: the kernel gives the same numbers, bit
+        for bit, on any tile.
     reference
         Citation with its DOI.
     exempt
@@ -408,13 +410,16 @@ def network(record: Method) -> Net:
     return record.net
 
 
-def lattice_side(near: int, *ratios: int) -> int:
-    """Return a side near a number of fine pixels, whole in all ratios, for a record's `lattice`.
+LATTICE = 256
+
+
+def usual_lattice(params: object, ratio: int | tuple[int, ...]) -> int:
+    """Return a side of about 256 fine pixels, whole in the ratio or ratios: a record's `lattice`.
 
     Examples
     --------
-    >>> lattice_side(256, 30)
-    270
+    >>> usual_lattice(None, 30), usual_lattice(None, (6, 4))
+    (270, 252)
     """
-    step = math.lcm(*ratios)
-    return max(1, round(near / step)) * step
+    step = math.lcm(*(ratio if isinstance(ratio, tuple) else (ratio,)))
+    return max(1, round(LATTICE / step)) * step

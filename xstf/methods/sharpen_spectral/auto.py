@@ -21,7 +21,7 @@ from typing import NamedTuple, cast
 
 import numpy as np
 
-from xstf._method import Method, SharpenKernel, SharpenSamples
+from xstf._method import Method, SharpenKernel, SharpenSamples, usual_lattice
 from xstf.methods.sharpen_spectral import hysure, local_regression, mtf_glp_hs
 from xstf.numerics.degrade import degrade
 from xstf.numerics.response import locate
@@ -136,6 +136,7 @@ METHOD = Method(
     summary="The method that does best on the cubes' own lower scale; the default.",
     params=Params,
     halo=_halo,
+    lattice=usual_lattice,
     kernels={"numpy": _numpy},
     settle=settle,
     reference="Wald et al. (1997), Photogramm. Eng. Remote Sens. 63(6), 691-699",

@@ -33,7 +33,7 @@ from typing import TypeAlias
 import numpy as np
 
 from xstf._checks import check_above, check_at_least, check_between
-from xstf._method import Method, SharpenSamples, lattice_side
+from xstf._method import Method, SharpenSamples, usual_lattice
 from xstf.numerics.degrade import upsample
 from xstf.numerics.injection import masked
 from xstf.numerics.subspace import Noise, Subspace, learn
@@ -42,8 +42,6 @@ from xstf.numerics.subspace_solve import solve_gaussian, solve_mirrored, spectra
 # Coarse pixels after which the influence of a pixel is below what the record states: tiles differ
 # from the whole by less than 3e-4 of the range of the values.
 REACH = 8
-# So tiles lie on a lattice of the image: a side of about so many fine pixels.
-LATTICE = 256
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -115,7 +113,7 @@ METHOD = Method(
     summary="Closed-form Gaussian estimate in a subspace: fast, any number of spatial bands.",
     params=Params,
     halo=_halo,
-    lattice=lambda params, ratio: lattice_side(LATTICE, ratio),
+    lattice=usual_lattice,
     kernels={"numpy": _numpy},
     settle=_settle,
     reference="Wei, Dobigeon & Tourneret (2015), doi:10.1109/TIP.2015.2458572",

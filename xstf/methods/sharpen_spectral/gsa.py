@@ -33,7 +33,7 @@ from typing import NamedTuple
 import numpy as np
 
 from xstf._checks import check_flags
-from xstf._method import Method, SharpenSamples
+from xstf._method import Method, SharpenSamples, usual_lattice
 from xstf.numerics.degrade import degrade, register, upsample
 from xstf.numerics.injection import (
     Components,
@@ -173,6 +173,7 @@ METHOD = Method(
     summary="Adds to groups of bands what one guide band has beyond their intensity.",
     params=Params,
     halo=_halo,
+    lattice=usual_lattice,
     kernels={"numpy": _numpy},
     settle=_settle,
     reference="Aiazzi et al. (2007), doi:10.1109/TGRS.2007.901007",

@@ -42,7 +42,7 @@ from typing import TypeAlias
 import numpy as np
 
 from xstf._checks import check_above, check_at_least, check_between
-from xstf._method import Method, SharpenSamples, lattice_side
+from xstf._method import Method, SharpenSamples, usual_lattice
 from xstf.numerics.degrade import upsample
 from xstf.numerics.fourier import restore, solve, transform
 from xstf.numerics.injection import masked
@@ -52,8 +52,6 @@ from xstf.numerics.subspace_solve import solve_mirrored, spectra_of, system_of
 # Coarse pixels after which the influence of a pixel is below what the record states: tiles differ
 # from the whole by less than 1e-3 of the range of the values.
 REACH = 8
-# So tiles lie on a lattice of the image: a side of about so many fine pixels.
-LATTICE = 256
 # What is added to a place's differences, in units of their mean, before they divide its weight.
 STABLE = 0.5
 # The penalty of the splitting, in units of strength per usual step. It changes the speed alone.
@@ -200,7 +198,7 @@ METHOD = Method(
     summary="Subspace and vector total variation: the most accurate on noisy cubes.",
     params=Params,
     halo=_halo,
-    lattice=lambda params, ratio: lattice_side(LATTICE, ratio),
+    lattice=usual_lattice,
     kernels={"numpy": _numpy},
     settle=_settle,
     reference="Simoes, Bioucas-Dias, Almeida & Chanussot (2015), doi:10.1109/TGRS.2014.2375320",

@@ -29,7 +29,7 @@ from typing import NamedTuple
 import numpy as np
 
 from xstf._checks import check_flags
-from xstf._method import Method, SharpenSamples
+from xstf._method import Method, SharpenSamples, usual_lattice
 from xstf.numerics.degrade import degrade, register, upsample
 from xstf.numerics.injection import (
     Components,
@@ -126,6 +126,7 @@ METHOD = Method(
     summary="Each band regressed on the guide bands, whose details it takes; any pair of sensors.",
     params=Params,
     halo=_halo,
+    lattice=usual_lattice,
     kernels={"numpy": _numpy},
     settle=_settle,
     reference="Selva et al. (2015), doi:10.1109/JSTARS.2015.2440092",

@@ -38,7 +38,7 @@ from typing import NamedTuple
 import numpy as np
 
 from xstf._checks import check_above, check_at_least, check_below
-from xstf._method import Method, SharpenSamples, lattice_side
+from xstf._method import Method, SharpenSamples, usual_lattice
 from xstf.methods.sharpen_spectral.local_regression import aligned, blur_widths
 from xstf.numerics import conjugate_gradients, subspace
 from xstf.numerics.degrade import SINC_REACH, degrade, fill, upsample
@@ -47,8 +47,6 @@ from xstf.numerics.response import common_pixels, locate
 
 # Coarse pixels after which the influence of a pixel is below what the record states.
 REACH = 10
-# So tiles lie on a lattice of the image: a side of about so many fine pixels.
-LATTICE = 256
 # Values that are tried, as shares of what the bands do not share: it bounds their noise from above.
 # One degree of freedom is the Cauchy law, the heaviest tail here.
 GRID: dict[str, tuple[float, ...]] = {
@@ -409,7 +407,7 @@ METHOD = Method(
     summary="All bands in one subspace, each with its own blur: accurate on any pair of cubes.",
     params=Params,
     halo=_halo,
-    lattice=lambda params, ratio: lattice_side(LATTICE, ratio),
+    lattice=usual_lattice,
     kernels={"numpy": _numpy},
     settle=_settle,
     reference="Ulfarsson, Palsson, Dalla Mura & Sveinsson (2019), doi:10.1109/TGRS.2019.2906048",

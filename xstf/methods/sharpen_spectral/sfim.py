@@ -26,7 +26,7 @@ from typing import NamedTuple
 import numpy as np
 
 from xstf._checks import check_above, check_flags
-from xstf._method import Method, SharpenSamples
+from xstf._method import Method, SharpenSamples, usual_lattice
 from xstf.numerics.degrade import degrade, register, upsample
 from xstf.numerics.injection import (
     Components,
@@ -156,6 +156,7 @@ METHOD = Method(
     summary="Each band times the contrast of its synthetic sharp image; shading is kept.",
     params=Params,
     halo=_halo,
+    lattice=usual_lattice,
     kernels={"numpy": _numpy},
     settle=_settle,
     reference="Liu (2000), doi:10.1080/014311600750037499",

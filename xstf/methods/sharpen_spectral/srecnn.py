@@ -41,7 +41,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from xstf._checks import check_at_least, check_flags
-from xstf._method import Method, NetworkCall, SharpenSamples, lattice_side
+from xstf._method import Method, NetworkCall, SharpenSamples, usual_lattice
 from xstf._recipe import Net, Recipe
 from xstf.numerics.degrade import FILL_REACH, degrade, fill, upsample
 from xstf.numerics.injection import (
@@ -201,16 +201,13 @@ def _spectra(
     return out
 
 
-# Tiles lie on a lattice of the image, of a side of about so many fine pixels.
-LATTICE = 256
-
 METHOD = Method(
     name="srecnn",
     task="sharpen_spectral",
     summary="Small network from few bands to many, trained on the cubes, and a residual.",
     params=Params,
     halo=_halo,
-    lattice=lambda params, ratio: lattice_side(LATTICE, ratio),
+    lattice=usual_lattice,
     kernels={"torch": _torch},
     settle=_settle,
     reference="successor: Peng et al. (2022), doi:10.3390/rs14225890",

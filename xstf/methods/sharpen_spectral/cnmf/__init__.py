@@ -33,7 +33,7 @@ from typing import NamedTuple
 import numpy as np
 
 from xstf._checks import check_at_least
-from xstf._method import Method, SharpenSamples
+from xstf._method import Method, SharpenSamples, usual_lattice
 from xstf.methods.sharpen_spectral.cnmf.endmembers import bundle, denoise
 from xstf.numerics.degrade import (
     FILL_REACH,
@@ -349,6 +349,7 @@ METHOD = Method(
     summary="Coupled non-negative factorisation: endmembers of the one, abundances of the other.",
     params=Params,
     halo=_halo,
+    lattice=usual_lattice,
     kernels={"numpy": _kernel},
     settle=_settle,
     reference="Yokoya, Yairi & Iwasaki (2012), doi:10.1109/TGRS.2011.2161320",

@@ -37,7 +37,7 @@ import numpy as np
 from scipy.interpolate import CubicSpline
 
 from xstf._checks import check_above, check_at_least, check_odd
-from xstf._method import Method, SharpenSamples
+from xstf._method import Method, SharpenSamples, usual_lattice
 from xstf.methods.sharpen_spectral.local_regression.residual import correlation, correlations
 from xstf.numerics.degrade import (
     SINC_REACH,
@@ -417,6 +417,7 @@ METHOD = Method(
     summary="Regression on the sharp bands around each pixel; for Sentinel-2's 20 and 60 m bands.",
     params=Params,
     halo=_halo,
+    lattice=usual_lattice,
     kernels={"numpy": _kernel},
     settle=_settle,
     reference="after Wang et al. (2016), doi:10.1016/j.rse.2016.10.030",

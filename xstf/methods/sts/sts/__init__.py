@@ -48,7 +48,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from xstf._checks import check_at_least
-from xstf._method import Method, NetworkCall, StsSamples, lattice_side
+from xstf._method import Method, NetworkCall, StsSamples, usual_lattice
 from xstf._recipe import Net, Recipe
 from xstf.methods.sts.sts.network import AROUND, NAMES, Images, Scaling, agreeing, look
 from xstf.methods.sts.sts_linear import estimate as linear
@@ -199,16 +199,13 @@ def _change(
     return scaling.spectra(change)
 
 
-# Tiles lie on a lattice of the image, of a side of about so many fine pixels.
-LATTICE = 256
-
 METHOD = Method(
     name="sts",
     task="sts",
     summary="A multi-task network on top of sts_linear, trained on the scene itself.",
     params=Params,
     halo=halo,
-    lattice=lambda params, ratios: lattice_side(LATTICE, *ratios),
+    lattice=usual_lattice,
     kernels={"torch": kernel},
     settle=settle,
     reference="Peng, Li, Zhou & Li, A long-time-series spatio-temporal-spectral fusion method via "

@@ -26,12 +26,9 @@ from dataclasses import dataclass
 import numpy as np
 
 from xstf._checks import check_at_least
-from xstf._method import Method, StsSamples, lattice_side
+from xstf._method import Method, StsSamples, usual_lattice
 from xstf.methods.sts.sts_linear import estimate
 from xstf.methods.sts.sts_linear.steps import DateImages
-
-# Tiles lie on a lattice of the image, of a side of about so many spatial pixels.
-LATTICE = 256
 
 
 @dataclass(frozen=True)
@@ -77,7 +74,7 @@ METHOD = Method(
     summary="Least squares in spectrum, time and space; the default of fuse(…, spatial=…).",
     params=Params,
     halo=halo,
-    lattice=lambda params, ratios: lattice_side(LATTICE, *ratios),
+    lattice=usual_lattice,
     kernels={"numpy": _numpy},
     settle=settle,
     fewest=1,

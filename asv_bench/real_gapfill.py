@@ -16,6 +16,7 @@ import xarray as xr
 
 import xstf
 from xstf.methods.lookup import classical_names
+from xstf.numerics.normal import Z90
 from xstf.tiles import run as _tiles
 
 FOLDER = Path(os.environ["XSTF_TEST_DATA"]) / "gapfill"
@@ -49,7 +50,7 @@ def run(cube, truth, sar, method):
     covered = np.nan
     if quality:
         std = filled[f"{cube.name}_std"].values[np.isfinite(truth.values)]
-        covered = float((np.abs(off) <= 1.645 * std)[np.isfinite(off)].mean())
+        covered = float((np.abs(off) <= Z90 * std)[np.isfinite(off)].mean())
     pixels = cube.sizes["y"] * cube.sizes["x"]
     return np.sqrt(np.nanmean(off**2)), np.isnan(off).mean(), covered, 1e3 * spent / pixels
 

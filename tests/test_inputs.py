@@ -8,6 +8,7 @@ import xarray as xr
 
 import xstf
 from xstf.cubes import read as _inputs
+from xstf.cubes.crs import crs_of
 
 
 def cube(**options):
@@ -276,13 +277,13 @@ def test_crs_is_found_where_writers_put_it(how):
         name = "projection" if how == "grid_mapping" else how
         made.coords[name] = xr.Variable((), 0, utm.to_cf())
         made.encoding["grid_mapping"] = name
-    assert _inputs.crs_of(made) == utm
-    assert _inputs.crs_of(cube()) is None
+    assert crs_of(made) == utm
+    assert crs_of(cube()) is None
 
 
 def test_a_crs_that_cannot_be_read():
     with pytest.raises(ValueError, match="CRS cannot be read"):
-        _inputs.crs_of(cube().assign_attrs(crs="EPSG:nonsense"))
+        crs_of(cube().assign_attrs(crs="EPSG:nonsense"))
 
 
 def test_bands_are_matched_by_label_in_any_order(scene):

@@ -10,8 +10,10 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from xstf.cubes.crs import crs_of, grid_mapping_name
+from xstf.cubes.decode import decode
 from xstf.cubes.grid import crs_name, same_crs
-from xstf.cubes.read import NAMES, crs_of, decode, find_dim, grid_mapping_name
+from xstf.cubes.read import NAMES, find_dim
 from xstf.cubes.words import listed
 
 Per: TypeAlias = str | Sequence[str] | None

@@ -10,9 +10,10 @@ import pyproj
 import xarray as xr
 
 from xstf.cubes.arrays import Labelled
+from xstf.cubes.decode import decode, nodata_of
 from xstf.cubes.grid import Grid, crs_name
 from xstf.cubes.limits import LARGEST
-from xstf.cubes.read import Labels, band_variables, decode, nodata_of, read_labels
+from xstf.cubes.read import Labels, band_variables, read_labels
 
 # Of a cube with more values every nth row and column is looked at: a repr is to be quick.
 _MOST_VALUES = 200_000_000

@@ -8,11 +8,11 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
-import pyproj
 import xarray as xr
-from pyproj.exceptions import CRSError
 
 from xstf.cubes.arrays import Labelled
+from xstf.cubes.crs import crs_of, grid_mapping_name
+from xstf.cubes.decode import PACKING, decode
 from xstf.cubes.grid import Grid, grid_of, require_same_grid
 from xstf.cubes.limits import LARGEST
 from xstf.cubes.words import listed
@@ -28,11 +28,6 @@ _CF_NAMES = {
     "x": ("projection_x_coordinate", "longitude", "grid_longitude"),
     "time": ("time",),
 }
-NODATA = ("_FillValue", "missing_value", "nodata")
-PACKING = (*NODATA, "scale_factor", "add_offset")
-# How much a stored code may differ from the one in the attrs, as a part of it: what text and
-# float32 round by.
-_SAME_CODE = 1e-6
 
 
 @dataclass(frozen=True)
@@ -285,96 +280,7 @@ def _times(array: xr.DataArray, dim: Hashable | None, what: str) -> np.ndarray |
     return np.asarray(values.astype("datetime64[ns]"))
 
 
-def crs_of(cube: Labelled) -> pyproj.CRS | None:
-    """Return the CRS that a cube carries: CF grid mapping, rioxarray's or odc's, or attrs."""
-    attrs = _grid_mapping_attrs(cube)
-    try:
-        if attrs:
-            text = attrs.get("crs_wkt") or attrs.get("spatial_ref")
-            return pyproj.CRS.from_user_input(text) if text else pyproj.CRS.from_cf(attrs)
-        plain = cube.attrs.get("crs")
-        if isinstance(plain, str | int) and str(plain).strip():
-            return pyproj.CRS.from_user_input(str(plain).removeprefix("+init=") if isinstance(
-                plain, str) else plain)  # fmt: skip
-    except CRSError as error:
-        raise ValueError(f"the cube's CRS cannot be read: {error}") from error
-    return None
-
-
-def _grid_mapping_attrs(cube: Labelled) -> dict[Hashable, Any]:
-    name = grid_mapping_name(cube)
-    if name is None:
-        return {}
-    return dict(cube[name].attrs)
-
-
-def grid_mapping_name(cube: Labelled) -> Hashable | None:
-    """Return the variable that holds the CRS."""
-    variables = dict(cube.coords)
-    if isinstance(cube, xr.Dataset):
-        variables |= dict(cube.data_vars)
-    of_first = next(iter(cube.data_vars.values()), cube) if isinstance(cube, xr.Dataset) else cube
-    named = [c.get("grid_mapping") for c in (of_first.encoding, of_first.attrs)]
-    for name in [*named, "spatial_ref", "crs", *variables]:
-        if name in variables and variables[name].ndim == 0:
-            attrs = variables[name].attrs
-            if any(key in attrs for key in ("crs_wkt", "spatial_ref", "grid_mapping_name")):
-                return name
-    return None
-
-
 # --- values -----------------------------------------------------------------------------------
-
-
-def decode(array: xr.DataArray, dtype: type[np.floating] = np.float32) -> xr.DataArray:
-    """Return numbers with NaN for what its attrs call missing, scaled as its attrs say.
-
-    Its encoding says what was done already when the file was read: a decoded value that happens to
-    equal the file's fill value is a measurement.
-
-    Parameters
-    ----------
-    array : DataArray of numbers
-    dtype
-        float32, in which images are read, or float64, in which they are compared.
-    """
-    nodata = nodata_of(array)
-    scale = float(array.attrs.get("scale_factor", 1.0))
-    offset = float(array.attrs.get("add_offset", 0.0))
-    if array.dtype.kind in "iu" or nodata or (scale, offset) != (1.0, 0.0):
-        missing = _is_one_of(array, nodata)
-        wide = array.astype(np.float64 if array.dtype.itemsize > 2 else dtype)
-        if (scale, offset) != (1.0, 0.0):
-            wide = wide * scale + offset
-        array = wide.where(~missing) if missing is not None else wide
-    if array.dtype != dtype:
-        with np.errstate(over="ignore"):
-            array = array.astype(dtype)
-    if not any(key in array.attrs for key in PACKING):
-        return array
-    # Whatever reads the result once more must not decode it once more.
-    left = {key: value for key, value in array.attrs.items() if key not in PACKING}
-    return array.drop_attrs(deep=False).assign_attrs(left)
-
-
-def nodata_of(array: xr.DataArray) -> list[float]:
-    """Return the numbers that stand for missing by a cube's attrs; words and NaN are none."""
-    found = (
-        _number(value) for key in NODATA for value in np.atleast_1d(array.attrs.get(key, np.nan))
-    )
-    return [number for number in found if number is not None and not np.isnan(number)]
-
-
-def _number(value: object) -> float | None:
-    """Return a number, also one that is written as text; whole ones as int, which keeps int64."""
-    if isinstance(value, bool | np.bool_) or value is None:
-        return None
-    if isinstance(value, int | np.integer):
-        return int(value)
-    try:
-        return float(value)  # type: ignore[arg-type]
-    except (TypeError, ValueError):
-        return None
 
 
 def _warn_of_absurd(array: xr.DataArray, what: str) -> None:
@@ -387,35 +293,6 @@ def _warn_of_absurd(array: xr.DataArray, what: str) -> None:
                 "taken as missing",
                 stacklevel=4,
             )
-
-
-def _is_one_of(array: xr.DataArray, values: list[float]) -> xr.DataArray | None:
-    """Return where the array is one of the values, to the precision of its dtype."""
-    found = None
-    for value in values:
-        here = _is_code(array, value)
-        if here is not None:
-            found = here if found is None else found | here
-    return found
-
-
-def _is_code(array: xr.DataArray, value: float) -> xr.DataArray | None:
-    """Return where the array is a value; None if its dtype cannot hold it."""
-    if array.dtype.kind in "iu":
-        info = np.iinfo(array.dtype)
-        if not info.min <= value <= info.max or value != int(value):
-            return None
-        whole: xr.DataArray = array == array.dtype.type(int(value))
-        return whole
-    if np.isinf(value):
-        return array == value
-    # A range, not a difference: that overflows beside the largest numbers of float32. What is
-    # beyond them is stored as the largest, as GDAL does.
-    real = np.finfo(array.dtype)
-    most = float(real.max)
-    near = max(_SAME_CODE, float(real.eps)) * abs(value)
-    low, high = (min(max(edge, -most), most) for edge in (value - near, value + near))
-    return (array >= low) & (array <= high)
 
 
 def _apply_mask(

@@ -11,7 +11,9 @@ import pyproj
 import xarray as xr
 
 from xstf.cubes.arrays import Array, Labelled
-from xstf.cubes.read import PACKING, Cube, band_variables, grid_mapping_name
+from xstf.cubes.crs import grid_mapping_name
+from xstf.cubes.decode import PACKING
+from xstf.cubes.read import Cube, band_variables
 
 # What described the stored numbers and would be wrong on a float cube with NaN.
 _PACKING = (*PACKING, "valid_range", "valid_min", "valid_max")

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import hashlib
+from collections.abc import Callable, Iterable
 from typing import Any
 
+import numpy as np
 import pytest
 
 from xstf._method import Method, Task
@@ -38,6 +40,21 @@ def each_name(task: Task) -> Any:
     """Return the same with the name of each classical method of a task as its `method`."""
     cases = [pytest.param(r.name, id=r.name, marks=_marks(r)) for r in classical(task)]
     return pytest.mark.parametrize("method", cases)
+
+
+_SETTLED: dict[Any, Any] = {}
+
+
+def settled_once(record: Method, params: Any, settle: Callable[[], Any], *cubes: Any) -> Any:
+    """Return what `settle` returns, made once for the same method, parameters and cubes.
+
+    Laws ask for the same few states again and again, and settling is most of what some take.
+    """
+    digests = (None if c is None else hashlib.sha1(np.ascontiguousarray(c)).digest() for c in cubes)
+    key = record.task, record.name, repr(params), *digests
+    if key not in _SETTLED:
+        _SETTLED[key] = settle()
+    return _SETTLED[key]
 
 
 def _marks(record: Method) -> list[Any]:

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 from dask.base import tokenize
-from records import classical, each, each_engine
+from records import classical, each, each_engine, settled_once
 
 from xstf._method import GapfillSamples, Method
 from xstf.tiles import engines as _engines
@@ -42,7 +42,10 @@ class Case:
         guided = self.guide is not None and record.guided
         guide = self.guide[None].copy() if guided else None
         samples = GapfillSamples(self.cube[None].copy(), guide)
-        return record.settle(samples, times=self.times, params=options)
+        return settled_once(
+            record, options, lambda: record.settle(samples, times=self.times, params=options),
+            self.cube, guide, self.times,
+        )  # fmt: skip
 
     def run(
         self, record: Method, engine: str = "", *, std: bool = False,

@@ -10,22 +10,29 @@ import numpy as np
 import torch
 
 import xstf
+from xstf._method import Weights
 from xstf.methods.lookup import get_method, method_names
 from xstf.weights import running as _networks
 
 from . import common
 
 TILE = 64 if common.SMALL else 256
-WHOLE = 192 if common.SMALL else 1024
+WHOLE = 96 if common.SMALL else 1024
 BANDS, RATIO = 6, 16
 NETWORKS = [n for n in method_names("fuse") if get_method("fuse", n).net is not None]
 
 
+def sizes_of(method):
+    """Return a network's sizes, its paper's or, to see that all runs, tiny ones."""
+    net = get_method("fuse", method).net
+    return {**net.sizes, **(net.tiny if common.SMALL else {})}
+
+
 def build(method, bands=BANDS):
-    """Return a network with random weights, of its paper's size."""
+    """Return a network with random weights."""
     torch.manual_seed(0)
     net = get_method("fuse", method).net
-    return importlib.import_module(f"xstf.nets.{net.module}").build(bands=bands, **net.sizes)
+    return importlib.import_module(f"xstf.nets.{net.module}").build(bands=bands, **sizes_of(method))
 
 
 def checkpoint(method, folder):
@@ -33,7 +40,7 @@ def checkpoint(method, folder):
     net = build(method)
     manifest = xstf.weights.Manifest(
         method=method, task="fuse", bands=tuple(f"b{i}" for i in range(BANDS)),
-        sizes=dict(get_method("fuse", method).net.sizes), low=(0.0,) * BANDS, high=(0.5,) * BANDS,
+        sizes=sizes_of(method), low=(0.0,) * BANDS, high=(0.5,) * BANDS,
         base="delta", ratio=float(RATIO), patch=TILE, extra={}, sensors="", data="random",
         licence="", scores={}, version=xstf.__version__,
     )  # fmt: skip
@@ -99,7 +106,7 @@ class Overhead:
 
     def _bare(self):
         """Run the network on as many tiles of that size as the verb does."""
-        net, _ = _networks.load_once(str(self.path), "ctstfm", "cpu")
+        net, _ = _networks.load_once(Weights(str(self.path), "ctstfm"), "cpu")
         stride = TILE - 32
         across = -(-(self.fine.sizes["x"] - 16) // stride)
         tile = torch.from_numpy(np.random.default_rng(0).random((1, BANDS, TILE, TILE), np.float32))

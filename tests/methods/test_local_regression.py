@@ -211,7 +211,7 @@ def test_rounding_of_a_constant_sharp_band_is_no_detail():
     flat += np.random.default_rng(2).choice([-1, 0, 1], flat.shape) * np.spacing(flat)
     up = upsample(spectral, ratio=RATIO)
     _, state = _settled(spectral, flat)
-    assert not state["slopes"].any()
+    assert not state.scene.slopes.any()
     out = _sharpened(spectral, flat)
     assert np.abs(out - up).max() < 0.2 * np.ptp(up)
     steady = _sharpened(spectral, np.full_like(flat, flat.mean()))

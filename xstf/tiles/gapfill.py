@@ -132,13 +132,18 @@ class GapTile:
         layers: np.ndarray = self._layers(cube[part], seen[part], *results)
         return layers if self.back is None else layers[:, self.back]
 
-    def _outliers(self, cube: Any, certain: Any, season: SceneSeason | None) -> np.ndarray | None:
+    def _outliers(
+        self, cube: np.ndarray, certain: np.ndarray | None, season: SceneSeason | None
+    ) -> np.ndarray | None:
         if season is None:
             return None
         sure = None if certain is None else to_host(certain)[:, 0] > 0
         return find_outliers(to_host(cube), self.times, state=season, certain=sure)
 
-    def _layers(self, cube: Any, seen: Any, estimate: Any, std: Any, in_space: Any) -> Any:
+    def _layers(
+        self, cube: np.ndarray, seen: np.ndarray, estimate: np.ndarray, std: np.ndarray,
+        in_space: np.ndarray | None,
+    ) -> np.ndarray:  # fmt: skip
         """Return the layers of the tile: what was observed, what was filled, what stays missing."""
         kept = ~np.isnan(seen if self.replace else cube)
         if not (self.std or self.smooth or self.max_gap):
@@ -160,14 +165,14 @@ class GapTile:
         return out
 
 
-def _without(cube: Any, outlier: np.ndarray) -> Any:
+def _without(cube: np.ndarray, outlier: np.ndarray) -> np.ndarray:
     """Return a copy of the cube in which outliers ``(time, y, x)`` are missing."""
     seen = cube.copy()
     seen[np.broadcast_to(outlier[:, None], seen.shape)] = np.nan
     return seen
 
 
-def gap_lengths(observed: Any, times: np.ndarray) -> Any:
+def gap_lengths(observed: np.ndarray, times: np.ndarray) -> np.ndarray:
     """Return for each cell the days between the observations on either side of it.
 
     Before the first and after the last observation a gap begins and ends with the series.
@@ -182,7 +187,7 @@ def gap_lengths(observed: Any, times: np.ndarray) -> Any:
 
 
 def gapfill_job(
-    record: Method, options: Any, cube: Cube, order: np.ndarray, certain: Any,
+    record: Method, options: object, cube: Cube, order: np.ndarray, certain: Array | None,
     guides: list[tuple[Cube, GuideTile]], function: GapTile,
 ) -> Job:  # fmt: skip
     """Return the filled cube as a job of the tiles."""

@@ -20,6 +20,8 @@ from hypothesis import strategies as st
 
 import xstf
 from xstf import testing
+from xstf._method import TASKS
+from xstf.methods.lookup import classical_names, get_method
 from xstf.tiles import run as _tiles
 from xstf.tiles import samples as _samples
 from xstf.tiles import states as _states
@@ -311,6 +313,76 @@ def test_a_scene_thinner_than_a_coarse_pixel_is_filled_up():
     sharp, _ = _samples.whole_cells(fine, coarse, ratio=4, before=(2, 0))
     assert sharp.shape == (1, 1, 8, 8)
     assert int(np.isnan(sharp).sum()) == 5 * 8
+
+
+# --- every method ---------------------------------------------------------------------------------
+
+
+def image(shape, step, days=None, seed=0):
+    """Return a cube ``([time,] band, y, x)`` of fields, with a hole."""
+    *lead, bands, height, width = shape
+    rng = np.random.default_rng(seed)
+    y, x = np.mgrid[:height, :width] * step
+    phase = np.arange(bands)[:, None, None]
+    values = 0.2 + 0.1 * np.sin(x / 37 + phase) + 0.1 * np.cos(y / 23 - phase)
+    values = values + 0.03 * ((x // 18 + y // 24) % 5) + rng.normal(0, 0.003, shape)
+    if lead:
+        values *= 1 + 0.02 * np.arange(lead[0])[:, None, None, None]
+    values[..., 5:7, 3:9] = np.nan
+    at = {
+        "band": [f"b{i}" for i in range(bands)], "y": -(np.arange(height) + 0.5) * step,
+        "x": (np.arange(width) + 0.5) * step,
+    }  # fmt: skip
+    dims = ("band", "y", "x")
+    if lead:
+        at["time"] = np.datetime64("2020-01-01", "ns") + np.array(days) * np.timedelta64(1, "D")
+        dims = ("time", *dims)
+    return xr.DataArray(values.astype(np.float32), at, dims)
+
+
+def clouded(cube, seed=1):
+    blocks = np.random.default_rng(seed).random((len(cube), 8, 8)) < 0.4
+    height, width = cube.sizes["y"], cube.sizes["x"]
+    rows, cols = np.arange(height) * 8 // height, np.arange(width) * 8 // width
+    return cube.where(~blocks[:, rows][:, :, cols][:, None])
+
+
+CLASSICAL = [(task, name) for task in TASKS for name in classical_names(task)]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("task", "method"), CLASSICAL)
+def test_results_do_not_depend_on_chunks_bit_for_bit(task, method):
+    """Nor on whether there are any; every classical method, deviation and flag too."""
+    quality = get_method(task, method).std
+    if task == "fuse":
+        cube = image((2, 2, 150, 130), 1, (0, 16))
+        coarse = image((3, 2, 19, 17), 8, (0, 8, 16))
+
+        def run(fine):
+            return xstf.fuse(fine, coarse, method=method, return_quality=quality)
+    elif task == "gapfill":
+        cube = clouded(image((14, 2, 80, 60), 1, np.arange(14) * 25))
+
+        def run(cube):
+            return xstf.gapfill(cube, method=method, return_quality=quality)
+    elif task == "sharpen_spectral":
+        cube, spectral = image((3, 330, 300), 1), image((6, 110, 100), 3)
+
+        def run(spatial):
+            return xstf.sharpen_spectral(spectral, spatial, method=method, return_quality=quality)
+    else:
+        cube = image((2, 3, 330, 300), 1, (0, 60))
+        spectral, dense = image((2, 8, 55, 50), 6, (0, 60)), image((3, 4, 83, 75), 4, (0, 30, 60))
+
+        def run(spatial):
+            return xstf.fuse(spectral, dense, spatial=spatial, method=method)
+
+    whole = run(cube)
+    height = cube.sizes["y"]
+    for chunks in ({"y": 47, "x": 50}, {"y": height // 2 + 7}):
+        tiled = run(cube.chunk(chunks)).compute()
+        xr.testing.assert_identical(tiled.drop_attrs(), whole.drop_attrs())
 
 
 # --- graphs ---------------------------------------------------------------------------------------

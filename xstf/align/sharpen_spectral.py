@@ -70,7 +70,7 @@ class SharpenCubes:
         return images
 
 
-def align_sharpen(
+def align_sharpen_spectral(
     spectral: xr.DataArray | xr.Dataset,
     spatial: xr.DataArray | xr.Dataset,
     *,

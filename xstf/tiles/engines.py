@@ -14,6 +14,7 @@ from typing import Any
 import numpy as np
 
 from xstf._method import Engine, Method, NetworkCall, Weights
+from xstf.cubes.arrays import Array
 from xstf.cubes.words import meant
 
 _EXTRAS: dict[str, str] = {"cupy": "cupy", "torch": "torch"}
@@ -21,7 +22,7 @@ _LOCKS: dict[int, threading.Lock] = {}
 _LOCKS_GUARD = threading.Lock()
 
 
-def is_cupy(array: Any) -> bool:
+def is_cupy(array: object) -> bool:
     """Return whether an array, or what a dask array's chunks are, is cupy's."""
     plain = getattr(array, "_meta", array)
     return type(plain).__module__.split(".")[0] == "cupy"
@@ -38,7 +39,7 @@ def why_missing(engine: Engine) -> str | None:
     return None
 
 
-def pick_engine(record: Method, engine: str | None, *arrays: Any) -> Engine:
+def pick_engine(record: Method, engine: str | None, *arrays: object) -> Engine:
     """Return the engine that will run, or raise; never another than the one asked for.
 
     Parameters
@@ -106,7 +107,7 @@ class Runner:
         call = NetworkCall(self.weights, origin, whole, self.device, first_day, bands)
         return {"network": call}
 
-    def __call__(self, *arrays: Any, **named: Any) -> tuple[Any, ...]:
+    def __call__(self, *arrays: Array | None, **named: object) -> tuple[Any, ...]:
         """Run the kernel; arrays from the host go to the device and come back."""
         back = to_device if any(is_cupy(array) for array in arrays) else to_host
         if self.engine == "cupy":
@@ -122,7 +123,7 @@ class Runner:
         return tuple(_there(back, result) for result in results)
 
 
-def _there(move: Callable[[Any], Any], array: Any) -> Any:
+def _there(move: Callable[[Array], Array], array: Array | None) -> Array | None:
     return None if array is None else move(array)
 
 
@@ -157,13 +158,14 @@ def _require_device(device: str | None) -> None:
         raise ImportError(f"device {device!r}: torch finds no GPU; use device='cpu'")
 
 
-def to_host(array: Any) -> np.ndarray:
+def to_host(array: Array) -> np.ndarray:
     """Return an array in host memory."""
-    host: np.ndarray = array.get() if is_cupy(array) else array
+    there: Any = array
+    host: np.ndarray = there.get() if is_cupy(array) else there
     return host
 
 
-def to_device(array: Any) -> Any:
+def to_device(array: Array) -> Any:
     """Return an array in the current GPU's memory."""
     return importlib.import_module("cupy").asarray(array)
 
@@ -205,7 +207,7 @@ class _OneBlasThread(AbstractContextManager[None]):
             if self.inside == 1:
                 self.limit = _blas().limit(limits=1, user_api="blas")
 
-    def __exit__(self, *error: Any) -> None:
+    def __exit__(self, *error: object) -> None:
         with self.lock:
             self.inside -= 1
             if self.inside == 0:
@@ -237,6 +239,6 @@ class _OnGpu(AbstractContextManager[None]):
         self.lock.acquire()
         self.device.__enter__()
 
-    def __exit__(self, *error: Any) -> None:
+    def __exit__(self, *error: object) -> None:
         self.device.__exit__(*error)
         self.lock.release()

@@ -90,8 +90,8 @@ class FuseTile(NestedWindows):
 
     def _run(
         self,
-        fine: Any,
-        coarse: Any,
+        fine: np.ndarray,
+        coarse: np.ndarray,
         attempt: tuple[tuple[int, int], ...],
         inner: tuple[slice, slice],
         states: States,
@@ -111,7 +111,7 @@ class FuseTile(NestedWindows):
             **self.runner.network(origin, self.fine_shape),
         )
 
-    def _at_fine(self, cells: Any, inner: tuple[slice, slice]) -> Any:
+    def _at_fine(self, cells: np.ndarray, inner: tuple[slice, slice]) -> np.ndarray:
         """Return values of coarse pixels at the fine pixels of the inner part."""
         for axis, wanted in zip((-2, -1), inner, strict=True):
             first, stop = wanted.start // self.ratio, -(-wanted.stop // self.ratio)
@@ -120,7 +120,7 @@ class FuseTile(NestedWindows):
         return cells
 
 
-def _along(array: Any, axis: int, part: slice) -> Any:
+def _along(array: np.ndarray, axis: int, part: slice) -> np.ndarray:
     """Return a part along y (-2) or x (-1)."""
     return array[..., part, :] if axis == -2 else array[..., part]
 
@@ -130,9 +130,9 @@ def _within(outer: tuple[slice, slice], box: tuple[slice, slice]) -> tuple[slice
     return y, x
 
 
-def _bounding_box(todo: Any) -> tuple[slice, slice] | None:
+def _bounding_box(todo: np.ndarray) -> tuple[slice, slice] | None:
     """Return the rows and columns that hold every True of ``(band, y, x)``."""
-    rows, cols = (todo.any(axis=axes).nonzero()[0] for axes in ((0, 2), (0, 1)))
+    rows, cols = (np.flatnonzero(todo.any(axis=axes)) for axes in ((0, 2), (0, 1)))
     if not len(rows):
         return None
     return slice(int(rows[0]), int(rows[-1]) + 1), slice(int(cols[0]), int(cols[-1]) + 1)
@@ -143,12 +143,12 @@ def _bounding_box(todo: Any) -> tuple[slice, slice] | None:
 
 def fuse_job(
     sharp: Cube,
-    coarse: Any,
+    coarse: Array,
     nesting: Nesting,
     plan: Plan,
     runner: Runner,
     record: Method,
-    options: Any,
+    options: object,
     std: bool,
 ) -> Job:
     """Return one date as a job of the tiles."""

@@ -26,7 +26,7 @@ from xstf.tiles.states import State
 
 
 @dataclass(frozen=True)
-class GapState:
+class GapfillState:
     """What tiles know of the whole scene.
 
     Parameters
@@ -45,7 +45,7 @@ class GapState:
 
 
 @dataclass(frozen=True)
-class GapTile:
+class GapfillTile:
     """Makes tiles of a filled cube; called as `Job` says.
 
     Parameters
@@ -115,7 +115,7 @@ class GapTile:
             for part, all_ in zip((rows, cols), window, strict=True)
         )
         certain = others.pop(0) if self.certain else None
-        state: GapState = states[0]() if states else GapState()
+        state: GapfillState = states[0]() if states else GapfillState()
         outlier = self._outliers(cube, certain, state.screen)
         seen = cube if outlier is None else _without(cube, outlier)
         guide = [
@@ -132,13 +132,18 @@ class GapTile:
         layers: np.ndarray = self._layers(cube[part], seen[part], *results)
         return layers if self.back is None else layers[:, self.back]
 
-    def _outliers(self, cube: Any, certain: Any, season: SceneSeason | None) -> np.ndarray | None:
+    def _outliers(
+        self, cube: np.ndarray, certain: np.ndarray | None, season: SceneSeason | None
+    ) -> np.ndarray | None:
         if season is None:
             return None
         sure = None if certain is None else to_host(certain)[:, 0] > 0
         return find_outliers(to_host(cube), self.times, state=season, certain=sure)
 
-    def _layers(self, cube: Any, seen: Any, estimate: Any, std: Any, in_space: Any) -> Any:
+    def _layers(
+        self, cube: np.ndarray, seen: np.ndarray, estimate: np.ndarray, std: np.ndarray,
+        in_space: np.ndarray | None,
+    ) -> np.ndarray:  # fmt: skip
         """Return the layers of the tile: what was observed, what was filled, what stays missing."""
         kept = ~np.isnan(seen if self.replace else cube)
         if not (self.std or self.smooth or self.max_gap):
@@ -160,14 +165,14 @@ class GapTile:
         return out
 
 
-def _without(cube: Any, outlier: np.ndarray) -> Any:
+def _without(cube: np.ndarray, outlier: np.ndarray) -> np.ndarray:
     """Return a copy of the cube in which outliers ``(time, y, x)`` are missing."""
     seen = cube.copy()
     seen[np.broadcast_to(outlier[:, None], seen.shape)] = np.nan
     return seen
 
 
-def gap_lengths(observed: Any, times: np.ndarray) -> Any:
+def gap_lengths(observed: np.ndarray, times: np.ndarray) -> np.ndarray:
     """Return for each cell the days between the observations on either side of it.
 
     Before the first and after the last observation a gap begins and ends with the series.
@@ -182,8 +187,8 @@ def gap_lengths(observed: Any, times: np.ndarray) -> Any:
 
 
 def gapfill_job(
-    record: Method, options: Any, cube: Cube, order: np.ndarray, certain: Any,
-    guides: list[tuple[Cube, GuideTile]], function: GapTile,
+    record: Method, options: object, cube: Cube, order: np.ndarray, certain: Array | None,
+    guides: list[tuple[Cube, GuideTile]], function: GapfillTile,
 ) -> Job:  # fmt: skip
     """Return the filled cube as a job of the tiles."""
     arrays: list[Array] = [guide.data for guide, _ in guides]
@@ -254,7 +259,7 @@ def _in_windows(shape: tuple[int, int], samples: dict[str, np.ndarray]) -> dict[
 class _Around:
     """The part of a guide that a tile with its halo needs."""
 
-    function: GapTile
+    function: GapfillTile
     tile: GuideTile
 
     def __call__(self, rows: slice, cols: slice) -> tuple[slice, slice]:
@@ -264,7 +269,7 @@ class _Around:
 def _settle(
     settle: Callable[..., Any] | None, samples: dict[str, Any], *, times: np.ndarray, params: Any,
     screens: bool,
-) -> GapState:  # fmt: skip
+) -> GapfillState:  # fmt: skip
     """Settle what screening and the method need: plain numpy, wherever the samples were.
 
     The method's settle sees no outliers, as its kernel sees none.
@@ -283,6 +288,6 @@ def _settle(
             window[np.broadcast_to(outlier[:, None], window.shape)] = np.nan
         screened = found / max(seen, 1)
     if settle is None:
-        return GapState(None, screen, screened)
+        return GapfillState(None, screen, screened)
     windows = GapfillSamples(cube, np.concatenate(guides, axis=2) if guides else None, screen)
-    return GapState(settle(windows, times=times, params=params), screen, screened)
+    return GapfillState(settle(windows, times=times, params=params), screen, screened)

@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from xstf._method import Method, SharpenSamples
+from xstf.cubes.arrays import Array
 from xstf.cubes.nesting import Nesting
 from xstf.numerics.degrade import register
 from xstf.numerics.response import locate, register_halo
@@ -85,7 +86,7 @@ class SharpenTile(NestedWindows):
             out[2] = np.where(np.isnan(out[0]), MISSING, FILLED_IN_SPACE)
         return out
 
-    def _moved(self, spatial: Any, state: SharpenState) -> Any:
+    def _moved(self, spatial: np.ndarray, state: SharpenState) -> np.ndarray:
         """Return the spatial image as the spectral one lies."""
         if not state.shift.any():
             return spatial
@@ -95,9 +96,9 @@ class SharpenTile(NestedWindows):
 # --- jobs -------------------------------------------------------------------------------------
 
 
-def sharpen_job(
-    spatial: Any, spectral: Any, at: tuple[int, int], nesting: Nesting,
-    runner: Runner, record: Method, options: Any, known: dict[str, np.ndarray],
+def sharpen_spectral_job(
+    spatial: Array, spectral: Array, at: tuple[int, int], nesting: Nesting,
+    runner: Runner, record: Method, options: object, known: dict[str, np.ndarray],
     register: bool, std: bool,
 ) -> Job:  # fmt: skip
     """Return one date as a job of the tiles."""
@@ -106,8 +107,8 @@ def sharpen_job(
         halo=record.halo(options, nesting.ratio)
         + (register_halo(nesting.ratio) if register else 0),
         before=nesting.before,
-        fine_shape=spatial.shape[2:],
-        coarse_shape=spectral.shape[2:],
+        fine_shape=(spatial.shape[2], spatial.shape[3]),
+        coarse_shape=(spectral.shape[2], spectral.shape[3]),
         runner=runner,
         params=options,
         std=std,

@@ -18,7 +18,7 @@ from __future__ import annotations
 import sys
 import threading
 from collections import OrderedDict
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
 import dask.array as da
@@ -34,6 +34,7 @@ from xstf.tiles.engines import to_host
 from xstf.tiles.samples import Sample, take
 
 Arrays: TypeAlias = Mapping[str, np.ndarray]
+Settle: TypeAlias = Callable[[dict[str, Any]], Any]
 # Settled states that are kept in the process; the states of one call's attempts are a few.
 KEPT = 32
 
@@ -51,7 +52,7 @@ class State(NamedTuple):
         ``prepare(samples)`` → smaller ones, which are what travels to tiles.
     """
 
-    settle: Callable[[dict[str, Any]], Any]
+    settle: Settle
     samples: Mapping[str, Array | Sample]
     prepare: Callable[[dict[str, np.ndarray]], dict[str, np.ndarray]] | None = None
 
@@ -64,8 +65,8 @@ class State(NamedTuple):
 class Once:
     """A state that the first to ask for it settles, the others waiting."""
 
-    def __init__(self, make: Callable[[], Any]) -> None:
-        self.make: Callable[[], Any] | None = make
+    def __init__(self, make: Callable[[], object]) -> None:
+        self.make: Callable[[], object] | None = make
         self.lock = threading.Lock()
         self.value: Any = None
 
@@ -99,7 +100,7 @@ _GUARD = threading.Lock()
 class Prepared:
     """Prepared samples that become the state at the first call, once in a process."""
 
-    def __init__(self, settle: Callable[[dict[str, Any]], Any], samples: Arrays) -> None:
+    def __init__(self, settle: Settle, samples: Arrays) -> None:
         self.settle = settle
         self.samples = samples
         self.token = tokenize(settle, samples)
@@ -121,7 +122,7 @@ class Prepared:
 class Known:
     """A state that is settled already."""
 
-    def __init__(self, value: Any) -> None:
+    def __init__(self, value: object) -> None:
         self.value = value
 
     def __call__(self) -> Any:
@@ -233,7 +234,7 @@ class Sampling:
 class _Apart:
     """A chunk that is made by itself, in whatever task calls this."""
 
-    def __init__(self, graph: Mapping[Any, Any], key: tuple[Any, ...]) -> None:
+    def __init__(self, graph: Mapping[Hashable, object], key: tuple[str | int, ...]) -> None:
         self.graph = graph
         self.key = key
 
@@ -274,7 +275,7 @@ def _together(
 
 
 def _prepare(
-    settle: Callable[[dict[str, Any]], Any],
+    settle: Settle,
     prepare: Callable[[dict[str, np.ndarray]], dict[str, np.ndarray]] | None,
     names: Sequence[str],
     parts: Sequence[Sequence[np.ndarray]],

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from math import lcm
@@ -10,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from xstf._method import Method, StsSamples
+from xstf.cubes.arrays import Array
 from xstf.tiles.engines import Runner, to_host
 from xstf.tiles.flags import FUSED_ONE_PAIR, FUSED_TWO_PAIRS, MISSING
 from xstf.tiles.job import Job, Source, States
@@ -90,7 +92,7 @@ class StsTile:
         return np.stack([estimate, std, np.where(np.isnan(estimate), MISSING, flag)])
 
 
-def _filled(images: Any, size: list[int]) -> Any:
+def _filled(images: np.ndarray, size: list[int]) -> np.ndarray:
     """Return images filled up with NaN to a size."""
     if list(images.shape[2:]) == size:
         return images
@@ -121,14 +123,14 @@ class Series:
     """
 
     def __init__(
-        self, spectral: Any, temporal: Any, spatial: Any, ratios: tuple[int, int],
+        self, spectral: Array, temporal: Array, spatial: Array, ratios: tuple[int, int],
         pairs: np.ndarray, days: np.ndarray,
     ) -> None:  # fmt: skip
         self.spectral, self.temporal, self.spatial = spectral, temporal, spatial
         self.ratios, self.pairs = ratios, pairs
         self.days, self.pair_days = days, days[pairs[:, 1]]
 
-    def state(self, record: Method, options: Any) -> tuple[Any, dict[str, Any]] | None:
+    def state(self, record: Method, options: object) -> tuple[Any, dict[str, Any]] | None:
         """Return the method's settle step and the samples that it wants, of all pairs."""
         if record.settle is None:
             return None
@@ -158,7 +160,7 @@ class Series:
         return np.sort([*(i for i in order if apart[i] == 0), *sides[0], *sides[1]])
 
     def job(
-        self, target: int, runner: Runner, record: Method, options: Any,
+        self, target: int, runner: Runner, record: Method, options: object,
         state: tuple[Any, dict[str, Any]] | None, std: bool,
     ) -> Job:  # fmt: skip
         """Return one date as a job of the tiles."""
@@ -166,7 +168,8 @@ class Series:
         chosen = self.pairs[near]
         function = StsTile(
             runner=runner, params=options, ratios=self.ratios,
-            halo=record.halo(options, self.ratios), shape=self.spatial.shape[2:],
+            halo=record.halo(options, self.ratios),
+            shape=(self.spatial.shape[2], self.spatial.shape[3]),
             times=self.pair_days[near], target=float(self.days[target]), std=std,
         )  # fmt: skip
         sources = (
@@ -180,5 +183,7 @@ class Series:
         return Job(function, sources, lead, function.shape, states, function.halo, lattice)
 
 
-def _settle_on_host(settle: Any, samples: dict[str, Any]) -> Any:
+def _settle_on_host(
+    settle: Callable[[StsSamples], object], samples: dict[str, np.ndarray]
+) -> object:
     return settle(StsSamples(**{name: to_host(value) for name, value in samples.items()}))

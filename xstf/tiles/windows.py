@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 
@@ -50,7 +49,7 @@ class NestedWindows:
         stop = cells.stop * self.ratio - self.before[axis]
         return slice(max(start, 0), min(stop, self.fine_shape[axis]))
 
-    def pad(self, fine: Any, rows: slice, cols: slice) -> tuple[tuple[int, int], Any]:
+    def pad(self, fine: np.ndarray, rows: slice, cols: slice) -> tuple[tuple[int, int], np.ndarray]:
         """Fill up to whole coarse pixels with NaN; return where the block begins, and it."""
         cells = self.coarse_window(rows, cols)
         windows = self.fine_window(rows, cols)

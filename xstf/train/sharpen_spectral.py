@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 from xstf._method import Method, network
 from xstf._recipe import Net, Recipe
-from xstf.align.sharpen_spectral import SharpenCubes, align_sharpen
+from xstf.align.sharpen_spectral import SharpenCubes, align_sharpen_spectral
 from xstf.cubes.arrays import Labelled
 from xstf.cubes.pairs import DateLike
 from xstf.numerics.degrade import degrade, register
@@ -105,7 +105,7 @@ def training_task(
         fifth of its rows.
     """
     net = network(record)
-    cubes = align_sharpen(
+    cubes = align_sharpen_spectral(
         spectral, spatial, psf=options.psf, mask=mask, spatial_mask=options.spatial_mask,
         time_tolerance=options.time_tolerance,
     )  # fmt: skip

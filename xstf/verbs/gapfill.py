@@ -19,7 +19,7 @@ from xstf.cubes.read import Cube
 from xstf.cubes.write import assemble
 from xstf.numerics.outliers import SCREEN_HALO
 from xstf.tiles.flags import FLAG_MEANINGS
-from xstf.tiles.gapfill import GapTile, gapfill_job
+from xstf.tiles.gapfill import GapfillTile, gapfill_job
 from xstf.tiles.run import cores, is_lazy, plan_chunks
 from xstf.verbs.checkpoint import NetworkCubes
 from xstf.verbs.pipeline import Chunks, choose, compute, methods_that, prepare
@@ -202,7 +202,7 @@ def gapfill(
 
     run = prepare(call, optical, (optical.data,), network, engine=engine, device=device)
     options, order = run.call.params, cubes.order
-    function = GapTile(
+    function = GapfillTile(
         runner=run.runner,
         params=options,
         times=cubes.times,

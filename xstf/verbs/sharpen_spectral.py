@@ -8,11 +8,11 @@ from typing import Any, Literal, overload
 import xarray as xr
 
 from xstf._method import Method
-from xstf.align.sharpen_spectral import align_sharpen
+from xstf.align.sharpen_spectral import align_sharpen_spectral
 from xstf.cubes.arrays import Labelled
 from xstf.cubes.write import assemble_on
 from xstf.tiles.flags import FLAG_MEANINGS
-from xstf.tiles.sharpen_spectral import sharpen_job
+from xstf.tiles.sharpen_spectral import sharpen_spectral_job
 from xstf.verbs.checkpoint import NetworkCubes
 from xstf.verbs.pipeline import choose, chunks_of, compute, prepare
 
@@ -132,7 +132,7 @@ def sharpen_spectral(
     >>> sharp.sizes["band"] == spectral.sizes["band"], sharp.sizes["y"] == spatial.sizes["y"]
     (True, True)
     """
-    cubes = align_sharpen(
+    cubes = align_sharpen_spectral(
         spectral, spatial, srf=srf, psf=psf, mask=mask, spatial_mask=spatial_mask,
         time_tolerance=time_tolerance,
     )  # fmt: skip
@@ -158,7 +158,7 @@ def sharpen_spectral(
     )  # fmt: skip
     coarse, known = cubes.on_nested_grid(), cubes.sensors.samples()
     jobs = [
-        sharpen_job(
+        sharpen_spectral_job(
             few.data, coarse, (image, date), cubes.nesting, run.runner, call.record,
             run.call.params, known, register, return_quality,
         )

@@ -22,7 +22,7 @@ from xstf.tiles.flags import FLAG_MEANINGS
 from xstf.tiles.gapfill import GapfillTile, gapfill_job
 from xstf.tiles.run import cores, is_lazy, plan_chunks
 from xstf.verbs.checkpoint import NetworkCubes
-from xstf.verbs.pipeline import Chunks, choose, compute, methods_that, prepare
+from xstf.verbs.pipeline import Chunks, choose, compute, named, prepare, records_of
 
 # Bytes of one tile with its halo, all dates and bands. Without a halo small ones are best, which
 # stay in a core's cache; with one, large ones, whose halo is the smaller part of them; kernels hold
@@ -234,14 +234,14 @@ def gapfill(
 def _check_can(record: Method, cube: Cube, *, smooth: bool, guided: bool) -> None:
     """Raise if a method cannot do what is asked of it."""
     if smooth and not record.smooth:
-        able = methods_that("gapfill", lambda m: m.smooth)
+        able = named(m for m in records_of("gapfill") if m.smooth)
         raise ValueError(f"{record.name} fills and does not smooth; {able} do")
     if guided and not record.guided:
-        able = methods_that("gapfill", lambda m: m.guided)
+        able = named(m for m in records_of("gapfill") if m.guided)
         raise ValueError(f"{record.name} makes no use of sar= or guide=; {able} do")
     dates = cube.data.shape[0]
     if dates < record.fewest:
-        able = methods_that("gapfill", lambda m: m.fewest <= dates)
+        able = named(m for m in records_of("gapfill") if m.fewest <= dates)
         raise ValueError(
             f"{record.name} needs {record.fewest} dates or more to fill one from the others, the "
             f"cube has {dates}; {able} work with so few"

@@ -7,7 +7,7 @@ import datetime
 import inspect
 import numbers
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeAlias
 
@@ -79,9 +79,8 @@ def choose(
     record = get_method(task, method)
     options = make_params(record, params, verb)
     if quality and not record.std:
-        raise ValueError(
-            f"{record.name} gives no standard deviation; {methods_that(record.task, _gives_std)} do"
-        )
+        able = named(m for m in records_of(record.task) if m.std)
+        raise ValueError(f"{record.name} gives no standard deviation; {able} do")
     return Call(verb=verb, record=record, params=options, quality=quality, progress=progress)
 
 
@@ -212,11 +211,11 @@ def listed(params: Any) -> str:
     return ", ".join(f"{f.name}={getattr(params, f.name)!r}" for f in dataclasses.fields(params))
 
 
-def methods_that(task: Task, can: Callable[[Method], bool]) -> str:
-    """Return the names of the methods of a task that can do something, for messages."""
-    names = [n for n in method_names(task) if can(get_method(task, n))]
-    return ", ".join(names) or "no methods of this task"
+def records_of(task: Task) -> list[Method]:
+    """Return all methods of a task; messages name those that can do what was asked for."""
+    return [get_method(task, name) for name in method_names(task)]
 
 
-def _gives_std(record: Method) -> bool:
-    return record.std
+def named(records: Iterable[Method]) -> str:
+    """Return the names of methods, for messages."""
+    return ", ".join(record.name for record in records) or "no methods of this task"

@@ -196,6 +196,7 @@ def test_repr_says_which_verbs_cannot_be_served_and_why(scene):
     assert row(one_band, "sharpen_spectral").startswith("yes, its one band; or it is spatial=")
 
 
+@pytest.mark.slow
 def test_what_repr_says_of_the_verbs_is_true():
     """A cube that it says no of is refused, one that it says yes of is not."""
     cube, _ = xstf.testing.holes()

@@ -82,6 +82,7 @@ def test_gapfill_writes_what_the_function_gives(tmp_path):
         assert f"{cube.name}_std" in back
 
 
+@pytest.mark.slow
 def test_evaluate_gapfill_prints_a_table(tmp_path, capsys):
     cube, _ = xstf.testing.holes()
     cube.to_netcdf(tmp_path / "cube.nc")
@@ -167,7 +168,7 @@ def test_wrong_usage_is_status_2():
 
 @pytest.mark.slow
 def test_demo_leaves_a_file_and_a_picture(tmp_path, capsys):
-    assert main(["demo", "--size", "90", "-o", str(tmp_path / "demo")]) == 0
+    assert main(["demo", "--size", "60", "-o", str(tmp_path / "demo")]) == 0
     printed = capsys.readouterr().out
     assert all(name in printed for name in ("RMSE", "unchanged", "delta", "starfm", "fsdaf"))
     assert (tmp_path / "demo" / "fused.png").read_bytes().startswith(b"\x89PNG")

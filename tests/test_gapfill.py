@@ -269,6 +269,7 @@ def test_sar_on_its_own_grid_and_dates_is_used(method):
     assert (filled != cube.stf.gapfill(method=method)).any()
 
 
+@pytest.mark.slow
 def test_sar_in_linear_power_is_the_same_as_in_db():
     sar = make_sar(CUBE)
     power = (10 ** (sar / 10)).assign_attrs(units="linear")

@@ -55,6 +55,7 @@ def test_import_loads_no_heavy_library():
     assert run(code) == "[]"
 
 
+@pytest.mark.slow
 def test_import_is_quick():
     """Seconds of CPU, which other work on the machine lengthens less than those of the clock."""
     code = "import time; t = time.process_time(); import xstf; print(time.process_time() - t)"

@@ -186,6 +186,7 @@ def test_what_is_decoded_is_not_decoded_once_more(make):
         np.testing.assert_array_equal(twice, read)
 
 
+@pytest.mark.slow
 def test_labels_are_read_without_the_values(tmp_path):
     """Those of a file that is open, and of a cube that is larger than any memory."""
     import dask.array

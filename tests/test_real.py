@@ -17,6 +17,8 @@ import xstf
 from xstf import evaluate
 from xstf.methods.lookup import classical_names
 
+pytestmark = pytest.mark.slow  # whole scenes
+
 METHODS = pytest.mark.parametrize("method", classical_names("fuse"))
 
 
@@ -90,7 +92,6 @@ def test_error_is_at_most_that_of_the_best_peer_of_the_same_method(cases, case, 
     assert error(cases, case, method, pairs) <= PEERS[case][method, pairs]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("case", ["boreas", "cia50m", "ndvi_hubei"])
 def test_the_best_of_ours_beats_every_peer(cases, case):
     ours = [error(cases, case, method, 2) for method in classical_names("fuse")]
@@ -256,7 +257,6 @@ def sharpened(real_data):
     return scores
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(("case", "method"), [(c, m) for c, rows in TOOLBOX.items() for m in rows])
 def test_sharpening_is_at_least_as_good_as_the_reference_implementation(sharpened, case, method):
     psnr, sam = sharpened(case, method)
@@ -265,7 +265,6 @@ def test_sharpening_is_at_least_as_good_as_the_reference_implementation(sharpene
         assert sam <= TOOLBOX[case][method][1]
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("case", list(TOOLBOX))
 def test_the_best_sharpening_of_ours_beats_every_peer(sharpened, case):
     ours = [sharpened(case, method) for method in SHARPENERS]
@@ -327,7 +326,6 @@ GAPS = {
 }  # fmt: skip
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(("name", "regime", "radar"), list(GAPS))
 def test_auto_fills_gaps_better_than_any_peer(real_data, name, regime, radar):
     folder = real_data / "gapfill"
@@ -344,7 +342,6 @@ def test_auto_fills_gaps_better_than_any_peer(real_data, name, regime, radar):
     assert float((off**2).mean() ** 0.5) <= GAPS[name, regime, radar]
 
 
-@pytest.mark.slow
 def test_a_network_that_learned_on_the_cube_takes_a_sixth_off_linear(real_data, tmp_path):
     """In sixty steps, a few seconds; it goes on to a third."""
     pytest.importorskip("torch")

@@ -111,6 +111,7 @@ def nested_job(case, arrays):
     return _tiles.Job(function, sources, (2,), shape, halo=HALO)
 
 
+@pytest.mark.slow
 @given(nested(), st.data())
 @settings(max_examples=150)
 def test_any_chunks_of_any_nested_inputs_give_what_the_whole_gives(case, data):

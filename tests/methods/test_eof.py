@@ -12,6 +12,8 @@ from xstf._method import GapfillSamples
 from xstf.methods.gapfill.eof import METHOD, Params, _hide, _pick, _standards
 from xstf.methods.gapfill.eof import modes as _modes
 
+pytestmark = pytest.mark.slow  # its loops compile for long
+
 ENGINES = ["numba", "numpy"]
 SMALL = Params(max_rank=4, rounds=12)
 
@@ -182,7 +184,6 @@ def test_haze_in_a_fifth_of_a_dates_clear_pixels_does_not_rule_the_others(seed):
     assert (error <= 1.645 * std)[partly].mean() > 0.85
 
 
-@pytest.mark.slow
 def test_what_one_date_has_by_itself_is_noise_and_no_mode():
     cube, times, truth = series(modes=1, bands=3, noise=0.005)
     rng = np.random.default_rng(4)

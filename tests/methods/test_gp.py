@@ -13,6 +13,8 @@ from xstf.methods.gapfill.gp import basis as _gp_basis
 from xstf.methods.gapfill.gp import coregionalization as _coregion
 from xstf.methods.gapfill.gp import linear_solve as _gp_linear
 
+pytestmark = pytest.mark.slow  # its loops compile for long
+
 ENGINES = ["numba", "numpy"]
 SHARP = Params(speckle=1)
 

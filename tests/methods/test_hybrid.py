@@ -10,6 +10,8 @@ from xstf._method import GapfillSamples
 from xstf.methods.gapfill import mnspi
 from xstf.methods.gapfill.hybrid import METHOD, Params
 
+pytestmark = pytest.mark.slow  # its loops compile for long
+
 SMALL = Params(reach=6, similar=8, classes=4, harmonics=1)
 
 

@@ -11,6 +11,8 @@ from xstf.methods.gapfill.regression.local_ridge import RING, rings
 from xstf.methods.gapfill.regression.predictors import correlation, nearest_dates
 from xstf.numerics.window_mean import window_mean
 
+pytestmark = pytest.mark.slow  # its loops compile for long
+
 PARAMS = Params(dates=2, reach=6)
 
 

@@ -102,6 +102,7 @@ def test_the_result_trains_every_branch_but_the_answers_of_two():
     assert untouched == tasks | {f"c.{task}" for task in sts.TASKS}
 
 
+@pytest.mark.slow
 def test_overfits_one_batch_in_all_tasks():
     net = small()
     optimiser = torch.optim.Adam(net.parameters(), lr=1e-2)

@@ -38,6 +38,7 @@ def fit(cubes, **options):
     return xstf.train.fit("edcstfn", *cubes, **QUICK | options)
 
 
+@pytest.mark.slow
 def test_a_seed_gives_one_result(cubes):
     first, second, other = fit(cubes), fit(cubes), fit(cubes, seed=1)
     have, want = (xstf.weights.load(f.checkpoint).tensors for f in (first, second))

@@ -36,7 +36,7 @@ def run_demo(out: Path, size: int) -> None:
     """Run the demo; leave cubes and pictures in a folder."""
     started = clock.perf_counter()
     out.mkdir(parents=True, exist_ok=True)
-    made = [*fusion(out, size), *gap_filling(out, max(60, size // 4))]
+    made = [*fusion(out, size), *gap_filling(out, max(40, size // 4))]
     print()
     for what, path in made:
         print(f"{what + ':':34} {path}")

@@ -80,4 +80,5 @@ METHOD = Method(
         tiny={"size": "tiny"},
     ),
     exempt=EXEMPT,
+    costly=True,
 )

@@ -47,4 +47,5 @@ METHOD = Method(
         tiny={"size": "tiny"},
     ),
     exempt=EXEMPT,
+    costly=True,
 )

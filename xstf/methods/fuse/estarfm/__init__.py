@@ -411,4 +411,5 @@ METHOD = Method(
     settle=_settle,
     std=True,
     exempt={"offset": "the temporal weights of the pairs depend on how much the image changed"},
+    costly=True,
 )

@@ -377,4 +377,5 @@ METHOD = Method(
     smooth=True,
     fewest=FEWEST,
     reference="Beckers & Rixen (2003), doi:10.1175/1520-0426(2003)020<1839:ECADFF>2.0.CO;2",
+    costly=True,
 )

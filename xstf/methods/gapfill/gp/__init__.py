@@ -269,4 +269,5 @@ METHOD = Method(
     smooth=True,
     guided=True,
     reference="Pipia et al. (2019), doi:10.1016/j.rse.2019.111452",
+    costly=True,
 )

@@ -428,4 +428,5 @@ METHOD = Method(
     guided=True,
     fewest=1,
     reference="Zeng, Shen & Zhang (2013), doi:10.1016/j.rse.2012.12.012",
+    costly=True,
 )

@@ -77,6 +77,7 @@ class Regridding:
                 da.from_delayed(
                     self._delayed(make, blocks, edges, rows, cols, f"xstf-regrid-{token}-{i}-{j}"),
                     (*self.lead, rows.stop - rows.start, cols.stop - cols.start), meta=meta,
+                    name=f"xstf-regridded-{token}-{i}-{j}",
                 )
                 for j, cols in enumerate(pieces(np.cumsum([0, *chunks[1]]).tolist()))
             ]
@@ -93,23 +94,33 @@ class Regridding:
         window = self.window(rows, cols)
         used = [_chunks_in(e, part) for e, part in zip(edges, window, strict=True)]
         needed = blocks[:, :, used[0], used[1]]
-        inside = tuple(
+        y, x = (
             shift(part, int(e[u.start])) for e, u, part in zip(edges, used, window, strict=True)
         )
-        tile: Delayed = make(
-            needed.ravel().tolist(), needed.shape, inside, rows, cols, dask_key_name=key
-        )
+        place = _Place(needed.shape, (y, x), rows, cols)
+        tile: Delayed = make(place, *needed.ravel(), dask_key_name=key)
         return tile
 
 
+class _Place:
+    """Where a tile lies; no tuple, since dask would look for arrays in all of its parts."""
+
+    def __init__(self, shape: tuple[int, ...], inside: Window, rows: slice, cols: slice) -> None:
+        self.shape, self.inside = shape, inside
+        self.rows, self.cols = rows, cols
+
+
 def _assemble(
-    function: Callable[[np.ndarray, slice, slice], np.ndarray], size: tuple[int, int],
-    chunks: list[np.ndarray], shape: tuple[int, ...], inside: Window, rows: slice, cols: slice,
-) -> np.ndarray:  # fmt: skip
+    function: Callable[[np.ndarray, slice, slice], np.ndarray],
+    size: tuple[int, int],
+    place: _Place,
+    *chunks: np.ndarray,
+) -> np.ndarray:
     """Put the chunks that a tile needs together and make the tile."""
     if not chunks:  # the tile lies beside the source
-        return function(np.empty((*size, 0, 0), np.float32), rows, cols)
-    return function(clean_block(join(chunks, shape)[(..., *inside)]), rows, cols)
+        return function(np.empty((*size, 0, 0), np.float32), place.rows, place.cols)
+    block = join(chunks, place.shape)[(..., *place.inside)]
+    return function(clean_block(block), place.rows, place.cols)
 
 
 def _chunks_in(edges: np.ndarray, wanted: slice) -> slice:

@@ -147,7 +147,7 @@ class Sampling:
             return None
         lazy = [self._state(s, ahead=len(states) == 1) for s in states if isinstance(s, State)]
         key = f"xstf-states-{tokenize([one.key for one in lazy])}"
-        together: Delayed = delayed(list)(lazy, dask_key_name=key)
+        together: Delayed = delayed(_listed)(*lazy, dask_key_name=key)
         return together
 
     def _state(self, state: State, *, ahead: bool) -> Delayed:
@@ -155,10 +155,12 @@ class Sampling:
         parts = {name: ([p.key for p in found], dates) for name, (found, dates) in values.items()}
         key = f"xstf-state-{tokenize(state.settle, state.prepare, parts, ahead)}"
         if key not in self.states:
+            # Each as an argument of its own: dask looks long at what is in lists.
+            places = _Places(tuple((n, len(p), d) for n, (p, d) in values.items()))
+            found = [part for parts_of, _ in values.values() for part in parts_of]
             self.states[key] = delayed(_prepare)(
-                state.settle, state.prepare, list(values), [found for found, _ in values.values()],
-                [dates for _, dates in values.values()], ahead, dask_key_name=key,
-            )  # fmt: skip
+                state.settle, state.prepare, places, ahead, *found, dask_key_name=key
+            )
         return self.states[key]
 
     def _sampled(self, sample: Array | Sample) -> tuple[list[Delayed], list[int] | None]:
@@ -202,7 +204,7 @@ class Sampling:
         key = f"xstf-sampled-{tokenize(array.name, k, dates)}"
         shape = array.numblocks[1:]
         chunks = [self.looks[array.name, (k, *at)] for at in np.ndindex(*shape)]
-        together: Delayed = delayed(_together)(chunks, shape, dates, dask_key_name=key)
+        together: Delayed = delayed(_together)(shape, dates, *chunks, dask_key_name=key)
         return together
 
     def _look(self, array: da.Array, blocks: list[int] | None) -> None:
@@ -267,26 +269,37 @@ def _on_a_cluster(array: da.Array) -> bool:
 
 
 def _together(
-    chunks: list[np.ndarray], shape: tuple[int, ...], dates: tuple[int, ...] | None
+    shape: tuple[int, ...], dates: tuple[int, ...] | None, *chunks: np.ndarray
 ) -> np.ndarray:
     """Return the chunks of a stretch along the first axis as one array, of some dates only."""
     picked = [to_host(c) if dates is None else to_host(c)[list(dates)] for c in chunks]
     return join(picked, (1, *shape))
 
 
+def _listed(*states: Callable[[], object]) -> list[Callable[[], object]]:
+    return list(states)
+
+
+class _Places:
+    """Which parts belong to each sample, and which dates of them it is."""
+
+    def __init__(self, samples: tuple[tuple[str, int, list[int] | None], ...]) -> None:
+        self.samples = samples
+
+
 def _prepare(
     settle: Settle,
     prepare: Callable[[dict[str, np.ndarray]], dict[str, np.ndarray]] | None,
-    names: Sequence[str],
-    parts: Sequence[Sequence[np.ndarray]],
-    orders: Sequence[Sequence[int] | None],
+    places: _Places,
     ahead: bool,
-) -> Callable[[], Any]:
+    *parts: np.ndarray,
+) -> Callable[[], object]:
     """Return prepared samples, or the state that is settled of them."""
-    samples = {}
-    for name, found, order in zip(names, parts, orders, strict=True):
-        whole = np.concatenate(found) if len(found) > 1 else found[0]
-        samples[name] = whole if order is None else whole[list(order)]
+    samples, left = {}, list(parts)
+    for name, count, order in places.samples:
+        found, left = left[:count], left[count:]
+        whole = np.concatenate(found) if count > 1 else found[0]
+        samples[name] = whole if order is None else whole[order]
     state = State(settle, {}, prepare)
     prepared = Prepared(settle, state.prepared(samples))
     return Known(prepared()) if ahead else prepared

@@ -246,7 +246,7 @@ def test_codes_for_missing_and_packed_integers_are_decoded(estimate, truth):
 
 @pytest.mark.parametrize("code", ["none", "nan", "", [-9999, -32768], "-9999"])
 def test_codes_are_read_as_the_verbs_read_them(estimate, truth, code):
-    """tests/test_inputs.py has every case; here metrics neither stop at words nor miss a list."""
+    """cubes/test_read.py has every case; here metrics neither stop at words nor miss a list."""
     given = estimate.assign_attrs(nodata=code)
     assert metrics.rmse(given, truth) == metrics.rmse(estimate, truth)
     filled = truth.where(truth > 0.3, -9999.0001).assign_attrs(nodata=code)

@@ -387,8 +387,10 @@ def seasonal(
         deviation of a new observation around the latter. NaN where a pixel has no observation.
     """
     out = Predictions(*(np.empty(cube.shape, np.float32) for _ in Predictions._fields))
+    # Contiguous, or numba compiles the loops once more for the other layout: ten seconds.
+    drift = np.ascontiguousarray(state.mean[:, -1])
     fill_rows(
         np.ascontiguousarray(cube, np.float32), _model(times, state, ridge), passes,
-        SIDES[reject], state.widen * state.sigma, state.mean[:, -1], out,
+        SIDES[reject], state.widen * state.sigma, drift, out,
     )  # fmt: skip
     return out

@@ -330,13 +330,13 @@ def _fill(
             bands=bands,
             unit=state.unit[bands],
             means=np.ascontiguousarray(state.means[..., bands]),
-            factor=state.factor[:, bands],
+            factor=np.ascontiguousarray(state.factor[:, bands]),
             lines=state.lines[bands],
         )
         fill_pixels(
             values,
             clear,
-            (wanted & ~clear)[:, *inner],
+            np.ascontiguousarray((wanted & ~clear)[:, *inner]),
             (inner[0].start, inner[1].start),
             np.asarray(times, np.float64),
             Surroundings(*pattern(params.reach), params.reach + 1.0, params.similar),

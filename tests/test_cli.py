@@ -67,6 +67,7 @@ def test_evaluate_prints_a_table(paths, capsys):
     assert all(name in printed for name in ("rmse", "starfm", "estarfm", "unchanged", "delta"))
 
 
+@pytest.mark.slow
 def test_gapfill_writes_what_the_function_gives(tmp_path):
     cube, sar = xstf.testing.holes()
     cube.to_netcdf(tmp_path / "cube.nc")

@@ -256,6 +256,7 @@ def test_certain_pixels_are_never_screened():
 # --- guides ------------------------------------------------------------------------------------
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "method",
     [n for n in classical_names("gapfill") if xstf.get_method("gapfill", n).guided],
@@ -291,6 +292,7 @@ def test_lazy_sar_must_say_its_units():
         CUBE.stf.gapfill(sar, method="gp")
 
 
+@pytest.mark.slow
 def test_orbits_are_kept_apart():
     sar = make_sar(CUBE)
     orbit = np.where(np.arange(sar.sizes["time"]) % 2, "ascending", "descending")
@@ -307,6 +309,7 @@ def test_sar_that_covers_a_part_is_used_there():
     assert filled.notnull().all()
 
 
+@pytest.mark.slow
 def test_sar_that_sees_nothing_changes_nothing():
     sar = make_sar(CUBE)
     blind = CUBE.stf.gapfill(sar.where(False).assign_attrs(units="dB"), method="gp")
@@ -328,6 +331,7 @@ def test_chunks_do_not_matter_and_nothing_is_computed_before(method, chunks):
     )
 
 
+@pytest.mark.slow
 def test_a_lazy_cube_with_sar_is_lazy():
     guided = CUBE.chunk({"y": 12}).stf.gapfill(make_sar(CUBE).chunk({"time": 3}), method="gp")
     assert isinstance(guided.data, da.Array)

@@ -356,7 +356,8 @@ class Method:
     exempt
         ``{law: reason}`` for the laws (``tests/test_laws.py``) that it does not obey.
     costly
-        Whether the laws take over two seconds each for it: they are marked ``slow`` then.
+        Whether the laws take over two seconds each for it, or numba many to compile its loops:
+        they are marked ``slow`` then.
     """
 
     name: str

@@ -9,6 +9,8 @@ from scipy import stats
 from xstf.methods.fuse.estarfm import METHOD, Params, State
 from xstf.methods.fuse.estarfm.conversion import conversion, regression_terms
 
+pytestmark = pytest.mark.slow  # its loops compile for long
+
 RATIO = 4
 SMALL = Params(window=9)
 

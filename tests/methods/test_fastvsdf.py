@@ -12,6 +12,8 @@ from xstf.methods.fuse.fastvsdf import classes as _fastvsdf_classes
 from xstf.methods.fuse.fastvsdf import smoothing as _fastvsdf_smooth
 from xstf.numerics import patches as _patches
 
+pytestmark = pytest.mark.slow  # its loops compile for long
+
 RATIO = 6
 SMALL = Params(covers=4, sigma=1.5)
 ENGINE = pytest.mark.parametrize("engine", list(METHOD.kernels))

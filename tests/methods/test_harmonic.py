@@ -11,6 +11,8 @@ from xstf._method import GapfillSamples
 from xstf.methods.gapfill.harmonic import METHOD, Params
 from xstf.numerics.seasonal import season_state, season_terms, seasonal
 
+pytestmark = pytest.mark.slow  # its loops compile for long
+
 ENGINES = ["numba", "numpy"]
 
 

@@ -10,6 +10,8 @@ from xstf._method import GapfillSamples
 from xstf.methods.gapfill.mnspi import METHOD, Params
 from xstf.numerics.similar_pixels import DENSE, group, pattern, weigh, weights_of
 
+pytestmark = pytest.mark.slow  # its loops compile for long
+
 SMALL = Params(reach=6, similar=8, classes=4)
 WHOLE = (slice(None), slice(None))
 

@@ -32,6 +32,7 @@ def dates_of(cube):
     return np.flatnonzero(np.isfinite(cube).any(axis=(1, 2, 3)))
 
 
+@pytest.mark.slow
 def test_a_clear_cube_stays_whole(clear):
     cube, times, state = clear
     outlier = find_outliers(cube, times, state=state)

@@ -62,6 +62,7 @@ def kill_after(epochs, monkeypatch):
     monkeypatch.setattr(loop._Trainer, "keep", die)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("extra", [{}, {"average": 0.9, "schedule": "plateau"}])
 def test_interrupted_and_resumed_is_as_unbroken(cubes, tmp_path, monkeypatch, extra):
     unbroken = fit(cubes, epochs=4, **extra)

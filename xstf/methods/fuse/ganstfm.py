@@ -71,4 +71,5 @@ METHOD = Method(
         blind=("coarse0",),
     ),
     exempt=EXEMPT,
+    costly=True,
 )

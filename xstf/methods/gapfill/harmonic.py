@@ -226,4 +226,5 @@ METHOD = Method(
     std=True,
     smooth=True,
     settle=settle,
+    costly=True,
 )

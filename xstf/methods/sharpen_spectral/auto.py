@@ -140,4 +140,5 @@ METHOD = Method(
     kernels={"numpy": _numpy},
     settle=settle,
     reference="Wald et al. (1997), Photogramm. Eng. Remote Sens. 63(6), 691-699",
+    costly=True,
 )

@@ -203,4 +203,5 @@ METHOD = Method(
     settle=_settle,
     reference="Simoes, Bioucas-Dias, Almeida & Chanussot (2015), doi:10.1109/TGRS.2014.2375320",
     exempt={"tiles": "far pixels matter little, but do: seams below 1e-3 of the range"},
+    costly=True,
 )

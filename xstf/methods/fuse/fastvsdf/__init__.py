@@ -235,4 +235,5 @@ METHOD = Method(
     pairs=(1, 2),
     prepare=sample_patches,
     settle=_settle,
+    costly=True,
 )

@@ -357,4 +357,5 @@ METHOD = Method(
     std=True,
     fewest=1,
     reference="Zhu et al. (2012), doi:10.1109/LGRS.2011.2173290",
+    costly=True,
 )

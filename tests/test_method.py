@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -41,13 +42,14 @@ def offered(monkeypatch):
         found.cache_clear()
 
 
-def test_the_folder_is_the_list():
-    classical = ["estarfm", "fastvsdf", "fitfc", "fsdaf", "starfm"]
-    networks = [
-        "ctstfm", "ecpwstfn", "edcstfn", "eststfm", "ganstfm", "mlffgan", "stf3dcnn", "swinstfm",
-    ]  # fmt: skip
-    assert method_names("fuse") == sorted(classical + networks)
-    assert list(xstf.list_methods("fuse").index) == method_names("fuse")
+@pytest.mark.parametrize("task", TASKS)
+def test_the_folder_is_the_list(task):
+    folder = Path(lookup.__file__).parent / task
+    places = [p for p in folder.iterdir() if not p.name.startswith("_")]
+    holds = {p.stem for p in places if p.suffix == ".py" or (p / "__init__.py").exists()}
+    assert holds
+    assert {name.replace("-", "_") for name in method_names(task)} == holds
+    assert list(xstf.list_methods(task).index) == method_names(task)
 
 
 def test_an_installed_package_offers_a_method(offered, scene):

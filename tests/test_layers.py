@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ast
 import re
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -33,6 +34,11 @@ BY_NAME = {"__init__", "methods.lookup", "weights.running", "train.fit"}
 FILES = sorted(PACKAGE.rglob("*.py"))
 
 
+@cache
+def tree_of(path: Path) -> ast.Module:
+    return ast.parse(path.read_text())
+
+
 def name_of(path: Path) -> str:
     return ".".join(path.relative_to(PACKAGE).with_suffix("").parts)
 
@@ -53,10 +59,11 @@ def file_of(dotted: str) -> str | None:
     return None
 
 
+@cache
 def imported(path: Path) -> set[str]:
     """Return the dotted names that a file imports: anywhere, in functions and in strings too."""
     names = set()
-    for node in ast.walk(ast.parse(path.read_text())):
+    for node in ast.walk(tree_of(path)):
         if isinstance(node, ast.Import):
             names |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom) and node.module:
@@ -108,7 +115,7 @@ def test_there_is_no_circle():
 def test_libraries_are_known_where_they_belong(name):
     """dask in tiles, torch in networks, xarray outside of kernels, cupy inside functions."""
     path, top = NAMES[name], name.split(".")[0]
-    tree = ast.parse(path.read_text())
+    tree = tree_of(path)
     first = [n for n in tree.body if isinstance(n, ast.Import | ast.ImportFrom)]
     at_top = {n.split(".")[0] for n in names_in(ast.Module(first, []))}
     anywhere = {n.split(".")[0] for n in names_in(tree)}
@@ -145,7 +152,7 @@ def names_in(tree: ast.AST) -> set[str]:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_no_numba_parallelism(name):
-    for node in ast.walk(ast.parse(NAMES[name].read_text())):
+    for node in ast.walk(tree_of(NAMES[name])):
         if isinstance(node, ast.keyword) and node.arg == "parallel":
             raise AssertionError(f"{name}: parallel= aborts the interpreter under dask threads")
         if isinstance(node, ast.Attribute) and node.attr in ("prange", "njit", "guvectorize"):

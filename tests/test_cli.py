@@ -62,6 +62,7 @@ def test_fuse_takes_a_third_cube(tmp_path):
         np.testing.assert_allclose(back, want, rtol=1e-3, atol=1e-4)
 
 
+@pytest.mark.slow
 def test_evaluate_prints_a_table(paths, capsys):
     assert main(["evaluate", *map(str, paths), "--methods", "starfm", "estarfm"]) == 0
     printed = capsys.readouterr().out

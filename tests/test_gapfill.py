@@ -106,6 +106,7 @@ def test_a_cube_without_bands_works():
     np.testing.assert_array_equal(filled, CUBE.stf.gapfill(method="linear").sel(band="red"))
 
 
+@pytest.mark.slow
 def test_a_dataset_of_bands_comes_back_as_one():
     bands = CUBE.to_dataset("band")
     filled = bands.stf.gapfill(method="harmonic", return_quality=True)
@@ -155,6 +156,7 @@ def test_a_mask_hides_what_it_marks():
     np.testing.assert_array_equal(filled, CUBE.stf.gapfill(method="linear"))
 
 
+@pytest.mark.slow
 def test_a_pixel_that_is_never_seen_stays_missing_and_is_flagged():
     blind = CUBE.copy()
     blind[:, :, 3, 4] = np.nan
@@ -163,6 +165,7 @@ def test_a_pixel_that_is_never_seen_stays_missing_and_is_flagged():
     assert (got.reflectance_flag[:, :, 3, 4] == _flags.MISSING).all()
 
 
+@pytest.mark.slow
 def test_flags_say_how_each_pixel_came_about():
     got = CUBE.stf.gapfill(method="harmonic", return_quality=True, screen=False)
     seen = CUBE.notnull()
@@ -224,6 +227,7 @@ def hazy() -> tuple[xr.DataArray, np.ndarray]:
     return cube, haze & cube.notnull().all("band").values
 
 
+@pytest.mark.slow
 def test_screening_keeps_outliers_flags_them_and_does_not_use_them():
     cube, haze = hazy()
     got = cube.stf.gapfill(method="linear", screen=True)
@@ -303,6 +307,7 @@ def test_orbits_are_kept_apart():
     np.testing.assert_allclose(apart, level, atol=2e-3)
 
 
+@pytest.mark.slow
 def test_sar_that_covers_a_part_is_used_there():
     sar = make_sar(CUBE).isel(x=slice(0, 6))
     filled = CUBE.stf.gapfill(sar, method="gp")
@@ -349,6 +354,7 @@ def test_a_cube_chunked_along_time_is_said_once_and_filled():
     np.testing.assert_array_equal(filled.compute(), CUBE.stf.gapfill(method="linear"))
 
 
+@pytest.mark.slow
 def test_results_write_to_netcdf(tmp_path):
     got = CUBE.stf.gapfill(method="harmonic", return_quality=True)
     xstf.files.save_cube(got, tmp_path / "filled.nc")
@@ -368,6 +374,7 @@ def test_a_cube_without_time_is_refused():
     fails("no time", cube=CUBE.isel(time=0, drop=True))
 
 
+@pytest.mark.slow
 def test_one_date_is_refused_by_methods_in_time_with_those_that_can():
     fails("mnspi", cube=CUBE.isel(time=[0]))
     filled = CUBE.isel(time=[0]).stf.gapfill(method="mnspi")

@@ -9,6 +9,8 @@ from xstf.numerics import outliers as _screen
 from xstf.numerics.outliers import SCREEN_HALO, find_outliers
 from xstf.numerics.seasonal import season_state
 
+pytestmark = pytest.mark.slow  # its loops compile for long
+
 DATES, SIZE = 50, (20, 24)
 
 
@@ -32,7 +34,6 @@ def dates_of(cube):
     return np.flatnonzero(np.isfinite(cube).any(axis=(1, 2, 3)))
 
 
-@pytest.mark.slow
 def test_a_clear_cube_stays_whole(clear):
     cube, times, state = clear
     outlier = find_outliers(cube, times, state=state)

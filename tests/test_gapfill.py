@@ -238,6 +238,7 @@ def test_screening_keeps_outliers_flags_them_and_does_not_use_them():
     assert (found & ~haze).mean() < 0.02
 
 
+@pytest.mark.slow
 def test_screening_can_replace_outliers():
     cube, haze = hazy()
     replaced = cube.stf.gapfill(method="linear", screen="replace")

@@ -16,13 +16,11 @@ import re
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeAlias, TypeVar, overload
 
-import numpy as np
-import pandas as pd
 import xarray as xr
 
 from xstf._method import Method
-from xstf.cubes.arrays import Labelled
-from xstf.cubes.pairs import DateLike
+from xstf.cubes.arrays import Guides, Labelled
+from xstf.cubes.pairs import CompositeLike, DateLike, LengthLike
 
 if TYPE_CHECKING:
     from xstf.cubes.describe import Described
@@ -97,7 +95,12 @@ class StfAccessor(Generic[C]):
         self: StfAccessor[xr.DataArray], coarse: Labelled, *, spatial: Labelled | None = ...,
         time: DateLike | None = ..., method: str | Method = ..., mask: xr.DataArray | None = ...,
         coarse_mask: xr.DataArray | None = ..., spatial_mask: xr.DataArray | None = ...,
-        pair_tolerance: str = ..., coarse_resolution: float | None = ..., engine: str | None = ...,
+        pair_tolerance: LengthLike = ..., coarse_resolution: float | None = ...,
+        composite: CompositeLike | None = ..., scale: float | None = ...,
+        coarse_scale: float | None = ..., spatial_scale: float | None = ...,
+        decoded: bool | None = ..., valid_range: tuple[float, float] | None = ...,
+        min_valid: float = ..., clip: bool | tuple[float | None, float | None] | None = ...,
+        engine: str | None = ...,
         device: str | None = ..., return_quality: Literal[False] = ..., progress: bool = ...,
         **params: object,
     ) -> xr.DataArray: ...
@@ -106,7 +109,12 @@ class StfAccessor(Generic[C]):
         self: StfAccessor[xr.DataArray], coarse: Labelled, *, spatial: Labelled | None = ...,
         time: DateLike | None = ..., method: str | Method = ..., mask: xr.DataArray | None = ...,
         coarse_mask: xr.DataArray | None = ..., spatial_mask: xr.DataArray | None = ...,
-        pair_tolerance: str = ..., coarse_resolution: float | None = ..., engine: str | None = ...,
+        pair_tolerance: LengthLike = ..., coarse_resolution: float | None = ...,
+        composite: CompositeLike | None = ..., scale: float | None = ...,
+        coarse_scale: float | None = ..., spatial_scale: float | None = ...,
+        decoded: bool | None = ..., valid_range: tuple[float, float] | None = ...,
+        min_valid: float = ..., clip: bool | tuple[float | None, float | None] | None = ...,
+        engine: str | None = ...,
         device: str | None = ..., return_quality: Literal[True], progress: bool = ...,
         **params: object,
     ) -> xr.Dataset: ...
@@ -115,7 +123,12 @@ class StfAccessor(Generic[C]):
         self: StfAccessor[xr.Dataset], coarse: Labelled, *, spatial: Labelled | None = ...,
         time: DateLike | None = ..., method: str | Method = ..., mask: xr.DataArray | None = ...,
         coarse_mask: xr.DataArray | None = ..., spatial_mask: xr.DataArray | None = ...,
-        pair_tolerance: str = ..., coarse_resolution: float | None = ..., engine: str | None = ...,
+        pair_tolerance: LengthLike = ..., coarse_resolution: float | None = ...,
+        composite: CompositeLike | None = ..., scale: float | None = ...,
+        coarse_scale: float | None = ..., spatial_scale: float | None = ...,
+        decoded: bool | None = ..., valid_range: tuple[float, float] | None = ...,
+        min_valid: float = ..., clip: bool | tuple[float | None, float | None] | None = ...,
+        engine: str | None = ...,
         device: str | None = ..., return_quality: bool = ..., progress: bool = ...,
         **params: object,
     ) -> xr.Dataset: ...
@@ -124,7 +137,12 @@ class StfAccessor(Generic[C]):
         self, coarse: Labelled, *, spatial: Labelled | None = ..., time: DateLike | None = ...,
         method: str | Method = ..., mask: xr.DataArray | None = ...,
         coarse_mask: xr.DataArray | None = ..., spatial_mask: xr.DataArray | None = ...,
-        pair_tolerance: str = ..., coarse_resolution: float | None = ..., engine: str | None = ...,
+        pair_tolerance: LengthLike = ..., coarse_resolution: float | None = ...,
+        composite: CompositeLike | None = ..., scale: float | None = ...,
+        coarse_scale: float | None = ..., spatial_scale: float | None = ...,
+        decoded: bool | None = ..., valid_range: tuple[float, float] | None = ...,
+        min_valid: float = ..., clip: bool | tuple[float | None, float | None] | None = ...,
+        engine: str | None = ...,
         device: str | None = ..., return_quality: bool = ..., progress: bool = ...,
         **params: object,
     ) -> Labelled: ...
@@ -140,8 +158,16 @@ class StfAccessor(Generic[C]):
         mask: xr.DataArray | None = None,
         coarse_mask: xr.DataArray | None = None,
         spatial_mask: xr.DataArray | None = None,
-        pair_tolerance: str = "1D",
+        pair_tolerance: LengthLike = "1D",
         coarse_resolution: float | None = None,
+        composite: CompositeLike | None = None,
+        scale: float | None = None,
+        coarse_scale: float | None = None,
+        spatial_scale: float | None = None,
+        decoded: bool | None = None,
+        valid_range: tuple[float, float] | None = None,
+        min_valid: float = 0.5,
+        clip: bool | tuple[float | None, float | None] | None = None,
         engine: str | None = None,
         device: str | None = None,
         return_quality: bool = False,
@@ -154,48 +180,63 @@ class StfAccessor(Generic[C]):
         return fuse(
             self._cube, coarse, spatial=spatial, time=time, method=method, mask=mask,
             coarse_mask=coarse_mask, spatial_mask=spatial_mask, pair_tolerance=pair_tolerance,
-            coarse_resolution=coarse_resolution, engine=engine, device=device,
+            coarse_resolution=coarse_resolution, composite=composite, scale=scale,
+            coarse_scale=coarse_scale, spatial_scale=spatial_scale, decoded=decoded,
+            valid_range=valid_range, min_valid=min_valid, clip=clip,
+            engine=engine, device=device,
             return_quality=return_quality, progress=progress, **params,
         )  # fmt: skip
 
     # fmt: off
     @overload
     def gapfill(
-        self: StfAccessor[xr.DataArray], sar: Labelled | None = ..., *,
-        mask: xr.DataArray | None = ..., method: str | Method = ..., guide: Labelled | None = ...,
-        max_gap: float | str | np.timedelta64 | pd.Timedelta | None = ..., smooth: bool = ...,
+        self: StfAccessor[xr.DataArray], sar: Guides | None = ..., *,
+        mask: xr.DataArray | None = ..., method: str | Method = ..., guide: Guides | None = ...,
+        max_gap: LengthLike | None = ..., smooth: bool = ...,
         screen: bool | Literal["replace"] | None = ..., certain: xr.DataArray | None = ...,
-        sar_units: Literal["dB", "linear"] | None = ..., guide_tolerance: str = ...,
+        sar_units: Literal["dB", "linear"] | None = ..., guide_tolerance: LengthLike = ...,
+        time: DateLike | None = ..., freq: str | None = ...,
+        edge: Literal["fill", "nearest", "nan"] = ..., scale: float | None = ...,
+        decoded: bool | None = ..., valid_range: tuple[float, float] | None = ...,
         engine: str | None = ..., device: str | None = ..., return_quality: Literal[False] = ...,
         progress: bool = ..., **params: object,
     ) -> xr.DataArray: ...
     @overload
     def gapfill(
-        self: StfAccessor[xr.DataArray], sar: Labelled | None = ..., *,
-        mask: xr.DataArray | None = ..., method: str | Method = ..., guide: Labelled | None = ...,
-        max_gap: float | str | np.timedelta64 | pd.Timedelta | None = ..., smooth: bool = ...,
+        self: StfAccessor[xr.DataArray], sar: Guides | None = ..., *,
+        mask: xr.DataArray | None = ..., method: str | Method = ..., guide: Guides | None = ...,
+        max_gap: LengthLike | None = ..., smooth: bool = ...,
         screen: bool | Literal["replace"] | None = ..., certain: xr.DataArray | None = ...,
-        sar_units: Literal["dB", "linear"] | None = ..., guide_tolerance: str = ...,
+        sar_units: Literal["dB", "linear"] | None = ..., guide_tolerance: LengthLike = ...,
+        time: DateLike | None = ..., freq: str | None = ...,
+        edge: Literal["fill", "nearest", "nan"] = ..., scale: float | None = ...,
+        decoded: bool | None = ..., valid_range: tuple[float, float] | None = ...,
         engine: str | None = ..., device: str | None = ..., return_quality: Literal[True],
         progress: bool = ..., **params: object,
     ) -> xr.Dataset: ...
     @overload
     def gapfill(
-        self: StfAccessor[xr.Dataset], sar: Labelled | None = ..., *,
-        mask: xr.DataArray | None = ..., method: str | Method = ..., guide: Labelled | None = ...,
-        max_gap: float | str | np.timedelta64 | pd.Timedelta | None = ..., smooth: bool = ...,
+        self: StfAccessor[xr.Dataset], sar: Guides | None = ..., *,
+        mask: xr.DataArray | None = ..., method: str | Method = ..., guide: Guides | None = ...,
+        max_gap: LengthLike | None = ..., smooth: bool = ...,
         screen: bool | Literal["replace"] | None = ..., certain: xr.DataArray | None = ...,
-        sar_units: Literal["dB", "linear"] | None = ..., guide_tolerance: str = ...,
+        sar_units: Literal["dB", "linear"] | None = ..., guide_tolerance: LengthLike = ...,
+        time: DateLike | None = ..., freq: str | None = ...,
+        edge: Literal["fill", "nearest", "nan"] = ..., scale: float | None = ...,
+        decoded: bool | None = ..., valid_range: tuple[float, float] | None = ...,
         engine: str | None = ..., device: str | None = ..., return_quality: bool = ...,
         progress: bool = ..., **params: object,
     ) -> xr.Dataset: ...
     @overload
     def gapfill(
-        self, sar: Labelled | None = ..., *, mask: xr.DataArray | None = ...,
-        method: str | Method = ..., guide: Labelled | None = ...,
-        max_gap: float | str | np.timedelta64 | pd.Timedelta | None = ..., smooth: bool = ...,
+        self, sar: Guides | None = ..., *, mask: xr.DataArray | None = ...,
+        method: str | Method = ..., guide: Guides | None = ...,
+        max_gap: LengthLike | None = ..., smooth: bool = ...,
         screen: bool | Literal["replace"] | None = ..., certain: xr.DataArray | None = ...,
-        sar_units: Literal["dB", "linear"] | None = ..., guide_tolerance: str = ...,
+        sar_units: Literal["dB", "linear"] | None = ..., guide_tolerance: LengthLike = ...,
+        time: DateLike | None = ..., freq: str | None = ...,
+        edge: Literal["fill", "nearest", "nan"] = ..., scale: float | None = ...,
+        decoded: bool | None = ..., valid_range: tuple[float, float] | None = ...,
         engine: str | None = ..., device: str | None = ..., return_quality: bool = ...,
         progress: bool = ..., **params: object,
     ) -> Labelled: ...
@@ -203,17 +244,23 @@ class StfAccessor(Generic[C]):
     @_documented_by("gapfill")
     def gapfill(
         self,
-        sar: Labelled | None = None,
+        sar: Guides | None = None,
         *,
         mask: xr.DataArray | None = None,
         method: str | Method = "auto",
-        guide: Labelled | None = None,
-        max_gap: float | str | np.timedelta64 | pd.Timedelta | None = None,
+        guide: Guides | None = None,
+        max_gap: LengthLike | None = None,
         smooth: bool = False,
         screen: bool | Literal["replace"] | None = None,
         certain: xr.DataArray | None = None,
         sar_units: Literal["dB", "linear"] | None = None,
-        guide_tolerance: str = "12D",
+        guide_tolerance: LengthLike = "12D",
+        time: DateLike | None = None,
+        freq: str | None = None,
+        edge: Literal["fill", "nearest", "nan"] = "fill",
+        scale: float | None = None,
+        decoded: bool | None = None,
+        valid_range: tuple[float, float] | None = None,
         engine: str | None = None,
         device: str | None = None,
         return_quality: bool = False,
@@ -226,6 +273,7 @@ class StfAccessor(Generic[C]):
         return gapfill(
             self._cube, sar, mask=mask, method=method, guide=guide, max_gap=max_gap, smooth=smooth,
             screen=screen, certain=certain, sar_units=sar_units, guide_tolerance=guide_tolerance,
+            time=time, freq=freq, edge=edge, scale=scale, decoded=decoded, valid_range=valid_range,
             engine=engine, device=device, return_quality=return_quality, progress=progress,
             **params,
         )  # fmt: skip
@@ -236,7 +284,10 @@ class StfAccessor(Generic[C]):
         self: StfAccessor[xr.DataArray], spatial: Labelled, *, method: str | Method = ...,
         srf: xr.DataArray | str | None = ..., psf: float | None = ..., register: bool = ...,
         mask: xr.DataArray | None = ..., spatial_mask: xr.DataArray | None = ...,
-        time_tolerance: str = ..., engine: str | None = ..., device: str | None = ...,
+        time_tolerance: LengthLike = ...,
+        scale: float | None = ..., spatial_scale: float | None = ..., decoded: bool | None = ...,
+        valid_range: tuple[float, float] | None = ...,
+        engine: str | None = ..., device: str | None = ...,
         return_quality: Literal[False] = ..., progress: bool = ..., **params: object,
     ) -> xr.DataArray: ...
     @overload
@@ -244,7 +295,10 @@ class StfAccessor(Generic[C]):
         self: StfAccessor[xr.DataArray], spatial: Labelled, *, method: str | Method = ...,
         srf: xr.DataArray | str | None = ..., psf: float | None = ..., register: bool = ...,
         mask: xr.DataArray | None = ..., spatial_mask: xr.DataArray | None = ...,
-        time_tolerance: str = ..., engine: str | None = ..., device: str | None = ...,
+        time_tolerance: LengthLike = ...,
+        scale: float | None = ..., spatial_scale: float | None = ..., decoded: bool | None = ...,
+        valid_range: tuple[float, float] | None = ...,
+        engine: str | None = ..., device: str | None = ...,
         return_quality: Literal[True], progress: bool = ..., **params: object,
     ) -> xr.Dataset: ...
     @overload
@@ -252,7 +306,10 @@ class StfAccessor(Generic[C]):
         self: StfAccessor[xr.Dataset], spatial: Labelled, *, method: str | Method = ...,
         srf: xr.DataArray | str | None = ..., psf: float | None = ..., register: bool = ...,
         mask: xr.DataArray | None = ..., spatial_mask: xr.DataArray | None = ...,
-        time_tolerance: str = ..., engine: str | None = ..., device: str | None = ...,
+        time_tolerance: LengthLike = ...,
+        scale: float | None = ..., spatial_scale: float | None = ..., decoded: bool | None = ...,
+        valid_range: tuple[float, float] | None = ...,
+        engine: str | None = ..., device: str | None = ...,
         return_quality: bool = ..., progress: bool = ..., **params: object,
     ) -> xr.Dataset: ...
     @overload
@@ -260,7 +317,10 @@ class StfAccessor(Generic[C]):
         self, spatial: Labelled, *, method: str | Method = ...,
         srf: xr.DataArray | str | None = ..., psf: float | None = ..., register: bool = ...,
         mask: xr.DataArray | None = ..., spatial_mask: xr.DataArray | None = ...,
-        time_tolerance: str = ..., engine: str | None = ..., device: str | None = ...,
+        time_tolerance: LengthLike = ...,
+        scale: float | None = ..., spatial_scale: float | None = ..., decoded: bool | None = ...,
+        valid_range: tuple[float, float] | None = ...,
+        engine: str | None = ..., device: str | None = ...,
         return_quality: bool = ..., progress: bool = ..., **params: object,
     ) -> Labelled: ...
     # fmt: on
@@ -275,7 +335,11 @@ class StfAccessor(Generic[C]):
         register: bool = True,
         mask: xr.DataArray | None = None,
         spatial_mask: xr.DataArray | None = None,
-        time_tolerance: str = "1D",
+        time_tolerance: LengthLike = "1D",
+        scale: float | None = None,
+        spatial_scale: float | None = None,
+        decoded: bool | None = None,
+        valid_range: tuple[float, float] | None = None,
         engine: str | None = None,
         device: str | None = None,
         return_quality: bool = False,
@@ -287,7 +351,9 @@ class StfAccessor(Generic[C]):
 
         return sharpen_spectral(
             self._cube, spatial, method=method, srf=srf, psf=psf, register=register,
-            mask=mask, spatial_mask=spatial_mask, time_tolerance=time_tolerance, engine=engine,
+            mask=mask, spatial_mask=spatial_mask, time_tolerance=time_tolerance, scale=scale,
+            spatial_scale=spatial_scale, decoded=decoded, valid_range=valid_range,
+            engine=engine,
             device=device, return_quality=return_quality, progress=progress, **params,
         )  # fmt: skip
 
@@ -300,7 +366,7 @@ class StfAccessor(Generic[C]):
         time: DateLike | None = None,
         truth: Labelled | None = None,
         baselines: bool = True,
-        pair_tolerance: str = "1D",
+        pair_tolerance: LengthLike = "1D",
         **options: object,
     ) -> xr.Dataset:
         """Call :func:`xstf.evaluate_fusion` with this cube as `fine`."""
@@ -314,7 +380,7 @@ class StfAccessor(Generic[C]):
     @_documented_by("evaluate_gapfill")
     def evaluate_gapfill(
         self,
-        sar: Labelled | None = None,
+        sar: Guides | None = None,
         *,
         methods: Sequence[Tried] | None = None,
         regimes: Sequence[Regime] = ("partial", "persistent", "full"),

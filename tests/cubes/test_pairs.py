@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import pytest
 
-from xstf.cubes.pairs import Pair, match_dates, plan_pairs
+from xstf.cubes.pairs import Pair, match_dates, plan_pairs, read_timedelta
 
 
 def days(*numbers: float) -> np.ndarray:
@@ -90,9 +91,15 @@ def test_a_tolerance_that_is_no_length_of_time(tolerance):
         make_plan(days(0), days(0, 8), tolerance=tolerance)
 
 
-def test_a_bare_number_is_no_length_of_time():
+@pytest.mark.parametrize("days", [60, 60.0, np.float32(60), "60", "60D", pd.Timedelta("60D")])
+def test_a_bare_number_is_days(days):
+    assert read_timedelta(days) == np.timedelta64(60, "D")
+
+
+@pytest.mark.parametrize("wrong", [True, None, [1]])
+def test_what_is_no_length_of_time_is_refused(wrong):
     with pytest.raises(TypeError, match="such as '1D'"):
-        make_plan(days(0), days(0, 8), tolerance=3)
+        read_timedelta(wrong)
 
 
 def test_the_same_image_twice():

@@ -12,7 +12,15 @@ from xstf._method import Method
 from xstf.align.regrid import regrid_images
 from xstf.cubes.arrays import Array
 from xstf.cubes.nesting import Nesting, estimate_resolution, nesting_of, same_resolution
-from xstf.cubes.pairs import DateLike, Pair, Plan, match_dates, plan_pairs, read_timedelta
+from xstf.cubes.pairs import (
+    DateLike,
+    LengthLike,
+    Pair,
+    Plan,
+    match_dates,
+    plan_pairs,
+    read_timedelta,
+)
 from xstf.cubes.read import Cube, read_cube, select_bands
 from xstf.tiles.engines import to_host
 from xstf.tiles.run import is_lazy
@@ -41,12 +49,12 @@ class FuseCubes:
     nesting: Nesting
     grid_text: str
 
-    def pairs(self, tolerance: str) -> list[Pair]:
+    def pairs(self, tolerance: LengthLike) -> list[Pair]:
         """Return the fine images with a coarse one of their date, in order of time."""
         found = match_dates(self.times, self.coarse_times, read_timedelta(tolerance))
         return sorted(found, key=lambda pair: self.times[pair.fine])
 
-    def plans(self, time: DateLike | None, tolerance: str, record: Method) -> list[Plan]:
+    def plans(self, time: DateLike | None, tolerance: LengthLike, record: Method) -> list[Plan]:
         """Return how each wanted date is predicted; raise where one cannot be."""
         return plan_pairs(
             self.times, self.coarse_times, read_dates(time), tolerance=tolerance,

@@ -9,6 +9,7 @@ import xarray as xr
 
 from xstf.align.guides import day_of_year, days_since, read_certain, read_guide
 from xstf.cubes.arrays import Array
+from xstf.cubes.pairs import LengthLike
 from xstf.cubes.read import Cube, read_cube
 from xstf.tiles.guide import GuideTile
 
@@ -62,7 +63,7 @@ def align_gapfill(
     mask: xr.DataArray | None = None,
     certain: xr.DataArray | None = None,
     sar_units: str | None = None,
-    guide_tolerance: str = "12D",
+    guide_tolerance: LengthLike = "12D",
 ) -> GapfillCubes:
     """Return the cubes as :func:`xstf.gapfill` and training read them; the arguments are theirs."""
     optical = read_cube(cube, what="cube", mask=mask)

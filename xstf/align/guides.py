@@ -8,7 +8,7 @@ import numpy as np
 import xarray as xr
 
 from xstf.cubes.grid import require_both_crs
-from xstf.cubes.pairs import read_timedelta
+from xstf.cubes.pairs import LengthLike, read_timedelta
 from xstf.cubes.read import Cube, as_array, read_cube, require_fits
 from xstf.tiles.engines import to_host
 from xstf.tiles.guide import GuideTile, time_weights
@@ -27,7 +27,7 @@ def read_guide(
     what: str,
     cube: Cube,
     order: np.ndarray,
-    tolerance: str,
+    tolerance: LengthLike,
     sar_units: str | None,
 ) -> tuple[Cube, GuideTile]:
     """Return a guide, and how its parts become ones on the cube's dates and grid.

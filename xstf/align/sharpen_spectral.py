@@ -12,7 +12,7 @@ from xstf import sensors as sensor_tables
 from xstf.align.regrid import regrid_images
 from xstf.cubes.arrays import Array
 from xstf.cubes.nesting import Nesting, nesting_of
-from xstf.cubes.pairs import read_timedelta
+from xstf.cubes.pairs import LengthLike, read_timedelta
 from xstf.cubes.read import Cube, read_cube
 
 
@@ -78,7 +78,7 @@ def align_sharpen_spectral(
     psf: float | None = None,
     mask: xr.DataArray | None = None,
     spatial_mask: xr.DataArray | None = None,
-    time_tolerance: str = "1D",
+    time_tolerance: LengthLike = "1D",
 ) -> SharpenCubes:
     """Return both cubes as :func:`xstf.sharpen_spectral` and training read them."""
     many = read_cube(spectral, what="spectral", mask=mask)
@@ -92,7 +92,7 @@ def align_sharpen_spectral(
     )
 
 
-def _match_images(spectral: Cube, spatial: Cube, tolerance: str) -> list[int]:
+def _match_images(spectral: Cube, spatial: Cube, tolerance: LengthLike) -> list[int]:
     """Return for each image of the spectral cube the one of the spatial cube that goes with it."""
     count = spectral.data.shape[0]
     if spatial.data.shape[0] == 1 and (spatial.times is None or spectral.times is None):

@@ -13,7 +13,7 @@ from xstf.align.guides import days_since
 from xstf.align.regrid import regrid_images
 from xstf.cubes.arrays import Array
 from xstf.cubes.nesting import Nesting, nesting_of
-from xstf.cubes.pairs import DateLike, nearest_date, read_timedelta
+from xstf.cubes.pairs import DateLike, LengthLike, nearest_date, read_timedelta
 from xstf.cubes.read import Cube, read_cube
 from xstf.tiles.sts import Series
 
@@ -41,7 +41,7 @@ class StsCubes:
     times: np.ndarray
     grid_text: str
 
-    def targets(self, time: DateLike | None, tolerance: str) -> list[int]:
+    def targets(self, time: DateLike | None, tolerance: LengthLike) -> list[int]:
         """Return positions of the dates wanted among the temporal ones, in order of time."""
         dates = read_dates(time)
         if dates is None:
@@ -59,7 +59,7 @@ def align_sts(
     mask: xr.DataArray | None = None,
     temporal_mask: xr.DataArray | None = None,
     spatial_mask: xr.DataArray | None = None,
-    pair_tolerance: str = "1D",
+    pair_tolerance: LengthLike = "1D",
 ) -> StsCubes:
     """Return the three cubes as :func:`xstf.fuse` with ``spatial=`` and training read them.
 
@@ -103,7 +103,7 @@ def _at_corner(spatial: Cube, cube: Cube) -> Nesting:
 
 
 def _paired_dates(
-    cubes: tuple[Cube, Cube, Cube], times: list[np.ndarray], tolerance: str
+    cubes: tuple[Cube, Cube, Cube], times: list[np.ndarray], tolerance: LengthLike
 ) -> np.ndarray:
     """Return the positions ``(pair, 3)`` of the dates that all three have, in order of time."""
     reach = read_timedelta(tolerance)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol, TypeAlias
 
 import numpy as np
@@ -9,6 +10,9 @@ import xarray as xr
 
 # What users pass as a cube: an array, or a Dataset whose variables are its bands.
 Labelled: TypeAlias = xr.DataArray | xr.Dataset
+
+# Cubes that see through clouds: one, or several on grids and dates of their own.
+Guides: TypeAlias = Labelled | Sequence[Labelled] | Mapping[str, Labelled]
 
 # What indexes an array: slices, positions, masks, several of them.
 Index: TypeAlias = Any

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import datetime
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date as Date
-from typing import TypeAlias
+from typing import Literal, TypeAlias
 
 import numpy as np
 import pandas as pd
@@ -21,6 +22,12 @@ DateLike: TypeAlias = (
     | pd.Index
     | xr.DataArray
 )
+
+# A length of time: days where it is a number, else as pandas reads it.
+LengthLike: TypeAlias = float | str | pd.Timedelta | np.timedelta64
+
+# How long a composite gathers, such as "16D"; False for images of one day each.
+CompositeLike: TypeAlias = str | pd.Timedelta | np.timedelta64 | Literal[False]
 
 # How many combinations of pairs are tried at a pixel before it stays missing: the nearest, then
 # up to three in which a cloudy base image gives way to the next one. Each costs reading an image.
@@ -91,7 +98,7 @@ def plan_pairs(
     coarse_times: np.ndarray,
     wanted: np.ndarray | None,
     *,
-    tolerance: str,
+    tolerance: LengthLike,
     fewest: int,
     most: int,
     method: str,
@@ -104,7 +111,7 @@ def plan_pairs(
         In any order, without duplicates.
     wanted : ndarray of datetime64 or None
         None: every coarse date that is no fine image's partner.
-    tolerance : str
+    tolerance : number of days or str
         Longest time between the images of a pair, as pandas reads it (``"1D"``).
     fewest, most : int
         How many pairs the method takes.
@@ -131,7 +138,7 @@ def _plan_one(
     pairs: Sequence[Pair],
     fine_times: np.ndarray,
     coarse_times: np.ndarray,
-    tolerance: str,
+    tolerance: LengthLike,
     fewest: int,
     most: int,
     method: str,
@@ -212,21 +219,34 @@ def nearest_date(date: np.datetime64, coarse_times: np.ndarray, limit: np.timede
     return nearest
 
 
-def read_timedelta(
-    tolerance: str | pd.Timedelta | np.timedelta64, what: str = "pair_tolerance"
-) -> np.timedelta64:
-    """Return a length of time; a bare number would be nanoseconds, so it is none."""
-    if not isinstance(tolerance, str | pd.Timedelta | np.timedelta64):
-        raise TypeError(f"{what} must be a length of time such as '1D' or '12h', not {tolerance!r}")
+def read_timedelta(tolerance: LengthLike, what: str = "pair_tolerance") -> np.timedelta64:
+    """Return a length of time; a bare number, also one written as text, is days."""
+    kinds = (str, int, float, np.integer, np.floating, np.timedelta64, datetime.timedelta)
+    if isinstance(tolerance, bool) or not isinstance(tolerance, kinds):
+        raise TypeError(
+            f"{what} must be a number of days or a length of time such as '1D' or '12h', not "
+            f"{tolerance!r}"
+        )
+    days = _number(tolerance)
     try:
-        value = pd.Timedelta(tolerance)
-    except ValueError as error:
+        value = pd.Timedelta(tolerance) if days is None else pd.Timedelta(days, "D")
+    except (ValueError, OverflowError) as error:
         raise ValueError(
             f"{what} {tolerance!r} is no length of time; write '1D' or '12h'"
         ) from error
     if pd.isna(value) or value < pd.Timedelta(0):
         raise ValueError(f"{what} must be a length of time, not {tolerance!r}")
     return np.timedelta64(value.value, "ns")
+
+
+def _number(length: object) -> float | None:
+    """Return a bare number, which pandas would take for nanoseconds; None for anything else."""
+    if isinstance(length, np.timedelta64 | datetime.timedelta):
+        return None
+    try:
+        return float(length)  # type: ignore[arg-type]
+    except (TypeError, ValueError):
+        return None
 
 
 def _days(times: np.ndarray) -> str:

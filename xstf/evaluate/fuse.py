@@ -9,7 +9,7 @@ import numpy as np
 import xarray as xr
 
 from xstf import metrics
-from xstf.cubes.pairs import DateLike, Pair, match_dates, read_timedelta
+from xstf.cubes.pairs import DateLike, LengthLike, Pair, match_dates, read_timedelta
 from xstf.cubes.read import as_array, read_cube
 from xstf.evaluate.baselines import BASELINES
 from xstf.methods.lookup import Trial, Tried, trials
@@ -26,7 +26,7 @@ def evaluate_fusion(
     time: DateLike | None = None,
     truth: xr.DataArray | xr.Dataset | None = None,
     baselines: bool = True,
-    pair_tolerance: str = "1D",
+    pair_tolerance: LengthLike = "1D",
     **options: object,
 ) -> xr.Dataset:
     """Return how well each method predicts a fine date that it has not seen.

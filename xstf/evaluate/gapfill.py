@@ -10,6 +10,7 @@ import numpy as np
 import xarray as xr
 
 from xstf import metrics, simulate
+from xstf.cubes.arrays import Guides
 from xstf.cubes.read import Cube, as_array, read_cube
 from xstf.methods.lookup import Trial, Tried, trials
 from xstf.numerics.normal import Z90
@@ -18,7 +19,7 @@ from xstf.verbs.gapfill import gapfill
 
 def evaluate_gapfill(
     cube: xr.DataArray | xr.Dataset,
-    sar: xr.DataArray | xr.Dataset | None = None,
+    sar: Guides | None = None,
     *,
     methods: Sequence[Tried] | None = None,
     regimes: Sequence[Literal["partial", "persistent", "full"]] = ("partial", "persistent", "full"),

@@ -13,7 +13,7 @@ import xarray as xr
 
 from xstf import metrics
 from xstf.align.sts import align_sts
-from xstf.cubes.pairs import DateLike
+from xstf.cubes.pairs import DateLike, LengthLike
 from xstf.cubes.read import read_cube
 from xstf.methods.lookup import get_method
 from xstf.verbs.fuse import fuse
@@ -39,7 +39,7 @@ def evaluate_sts(
     truth: xr.DataArray,
     ways: Sequence[Way] = WAYS,
     time: DateLike | None = None,
-    pair_tolerance: str = "1D",
+    pair_tolerance: LengthLike = "1D",
 ) -> xr.Dataset:
     """Return how well a series with many bands is made in one stage, and in two.
 

@@ -9,7 +9,7 @@ import xarray as xr
 from xstf._method import Method
 from xstf.align.fuse import align_fuse
 from xstf.cubes.arrays import Labelled
-from xstf.cubes.pairs import DateLike
+from xstf.cubes.pairs import CompositeLike, DateLike, LengthLike
 from xstf.cubes.read import Cube
 from xstf.cubes.write import assemble
 from xstf.tiles.flags import FLAG_MEANINGS
@@ -32,7 +32,12 @@ def fuse(
     fine: xr.DataArray, coarse: Labelled, *, spatial: Labelled | None = ...,
     time: DateLike | None = ..., method: str | Method = ..., mask: xr.DataArray | None = ...,
     coarse_mask: xr.DataArray | None = ..., spatial_mask: xr.DataArray | None = ...,
-    pair_tolerance: str = ..., coarse_resolution: float | None = ..., engine: str | None = ...,
+    pair_tolerance: LengthLike = ..., coarse_resolution: float | None = ...,
+    composite: CompositeLike | None = ..., scale: float | None = ...,
+    coarse_scale: float | None = ..., spatial_scale: float | None = ...,
+    decoded: bool | None = ..., valid_range: tuple[float, float] | None = ...,
+    min_valid: float = ..., clip: bool | tuple[float | None, float | None] | None = ...,
+    engine: str | None = ...,
     device: str | None = ..., return_quality: Literal[False] = ..., progress: bool = ...,
     **params: object,
 ) -> xr.DataArray: ...
@@ -41,7 +46,12 @@ def fuse(
     fine: xr.DataArray, coarse: Labelled, *, spatial: Labelled | None = ...,
     time: DateLike | None = ..., method: str | Method = ..., mask: xr.DataArray | None = ...,
     coarse_mask: xr.DataArray | None = ..., spatial_mask: xr.DataArray | None = ...,
-    pair_tolerance: str = ..., coarse_resolution: float | None = ..., engine: str | None = ...,
+    pair_tolerance: LengthLike = ..., coarse_resolution: float | None = ...,
+    composite: CompositeLike | None = ..., scale: float | None = ...,
+    coarse_scale: float | None = ..., spatial_scale: float | None = ...,
+    decoded: bool | None = ..., valid_range: tuple[float, float] | None = ...,
+    min_valid: float = ..., clip: bool | tuple[float | None, float | None] | None = ...,
+    engine: str | None = ...,
     device: str | None = ..., return_quality: Literal[True], progress: bool = ..., **params: object,
 ) -> xr.Dataset: ...
 @overload
@@ -49,7 +59,12 @@ def fuse(
     fine: xr.Dataset, coarse: Labelled, *, spatial: Labelled | None = ...,
     time: DateLike | None = ..., method: str | Method = ..., mask: xr.DataArray | None = ...,
     coarse_mask: xr.DataArray | None = ..., spatial_mask: xr.DataArray | None = ...,
-    pair_tolerance: str = ..., coarse_resolution: float | None = ..., engine: str | None = ...,
+    pair_tolerance: LengthLike = ..., coarse_resolution: float | None = ...,
+    composite: CompositeLike | None = ..., scale: float | None = ...,
+    coarse_scale: float | None = ..., spatial_scale: float | None = ...,
+    decoded: bool | None = ..., valid_range: tuple[float, float] | None = ...,
+    min_valid: float = ..., clip: bool | tuple[float | None, float | None] | None = ...,
+    engine: str | None = ...,
     device: str | None = ..., return_quality: bool = ..., progress: bool = ..., **params: object,
 ) -> xr.Dataset: ...
 @overload
@@ -57,7 +72,12 @@ def fuse(
     fine: Labelled, coarse: Labelled, *, spatial: Labelled | None = ...,
     time: DateLike | None = ..., method: str | Method = ..., mask: xr.DataArray | None = ...,
     coarse_mask: xr.DataArray | None = ..., spatial_mask: xr.DataArray | None = ...,
-    pair_tolerance: str = ..., coarse_resolution: float | None = ..., engine: str | None = ...,
+    pair_tolerance: LengthLike = ..., coarse_resolution: float | None = ...,
+    composite: CompositeLike | None = ..., scale: float | None = ...,
+    coarse_scale: float | None = ..., spatial_scale: float | None = ...,
+    decoded: bool | None = ..., valid_range: tuple[float, float] | None = ...,
+    min_valid: float = ..., clip: bool | tuple[float | None, float | None] | None = ...,
+    engine: str | None = ...,
     device: str | None = ..., return_quality: bool = ..., progress: bool = ..., **params: object,
 ) -> Labelled: ...
 # fmt: on
@@ -71,8 +91,16 @@ def fuse(
     mask: xr.DataArray | None = None,
     coarse_mask: xr.DataArray | None = None,
     spatial_mask: xr.DataArray | None = None,
-    pair_tolerance: str = "1D",
+    pair_tolerance: LengthLike = "1D",
     coarse_resolution: float | None = None,
+    composite: CompositeLike | None = None,
+    scale: float | None = None,
+    coarse_scale: float | None = None,
+    spatial_scale: float | None = None,
+    decoded: bool | None = None,
+    valid_range: tuple[float, float] | None = None,
+    min_valid: float = 0.5,
+    clip: bool | tuple[float | None, float | None] | None = None,
     engine: str | None = None,
     device: str | None = None,
     return_quality: bool = False,

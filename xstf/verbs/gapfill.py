@@ -8,13 +8,12 @@ from collections.abc import Sequence
 from typing import Any, Literal, overload
 
 import numpy as np
-import pandas as pd
 import xarray as xr
 
 from xstf._method import Method
 from xstf.align.gapfill import align_gapfill
-from xstf.cubes.arrays import Labelled
-from xstf.cubes.pairs import read_timedelta
+from xstf.cubes.arrays import Guides, Labelled
+from xstf.cubes.pairs import DateLike, LengthLike, read_timedelta
 from xstf.cubes.read import Cube
 from xstf.cubes.write import assemble
 from xstf.numerics.outliers import SCREEN_HALO
@@ -39,58 +38,76 @@ SCREEN_FEWEST = 12
 # fmt: off
 @overload
 def gapfill(
-    cube: xr.DataArray, sar: Labelled | None = ..., *, mask: xr.DataArray | None = ...,
-    method: str | Method = ..., guide: Labelled | None = ...,
-    max_gap: float | str | np.timedelta64 | pd.Timedelta | None = ..., smooth: bool = ...,
+    cube: xr.DataArray, sar: Guides | None = ..., *, mask: xr.DataArray | None = ...,
+    method: str | Method = ..., guide: Guides | None = ...,
+    max_gap: LengthLike | None = ..., smooth: bool = ...,
     screen: bool | Literal["replace"] | None = ..., certain: xr.DataArray | None = ...,
-    sar_units: Literal["dB", "linear"] | None = ..., guide_tolerance: str = ...,
+    sar_units: Literal["dB", "linear"] | None = ..., guide_tolerance: LengthLike = ...,
+    time: DateLike | None = ..., freq: str | None = ...,
+    edge: Literal["fill", "nearest", "nan"] = ..., scale: float | None = ...,
+    decoded: bool | None = ..., valid_range: tuple[float, float] | None = ...,
     engine: str | None = ..., device: str | None = ..., return_quality: Literal[False] = ...,
     progress: bool = ..., **params: object,
 ) -> xr.DataArray: ...
 @overload
 def gapfill(
-    cube: xr.DataArray, sar: Labelled | None = ..., *, mask: xr.DataArray | None = ...,
-    method: str | Method = ..., guide: Labelled | None = ...,
-    max_gap: float | str | np.timedelta64 | pd.Timedelta | None = ..., smooth: bool = ...,
+    cube: xr.DataArray, sar: Guides | None = ..., *, mask: xr.DataArray | None = ...,
+    method: str | Method = ..., guide: Guides | None = ...,
+    max_gap: LengthLike | None = ..., smooth: bool = ...,
     screen: bool | Literal["replace"] | None = ..., certain: xr.DataArray | None = ...,
-    sar_units: Literal["dB", "linear"] | None = ..., guide_tolerance: str = ...,
+    sar_units: Literal["dB", "linear"] | None = ..., guide_tolerance: LengthLike = ...,
+    time: DateLike | None = ..., freq: str | None = ...,
+    edge: Literal["fill", "nearest", "nan"] = ..., scale: float | None = ...,
+    decoded: bool | None = ..., valid_range: tuple[float, float] | None = ...,
     engine: str | None = ..., device: str | None = ..., return_quality: Literal[True],
     progress: bool = ..., **params: object,
 ) -> xr.Dataset: ...
 @overload
 def gapfill(
-    cube: xr.Dataset, sar: Labelled | None = ..., *, mask: xr.DataArray | None = ...,
-    method: str | Method = ..., guide: Labelled | None = ...,
-    max_gap: float | str | np.timedelta64 | pd.Timedelta | None = ..., smooth: bool = ...,
+    cube: xr.Dataset, sar: Guides | None = ..., *, mask: xr.DataArray | None = ...,
+    method: str | Method = ..., guide: Guides | None = ...,
+    max_gap: LengthLike | None = ..., smooth: bool = ...,
     screen: bool | Literal["replace"] | None = ..., certain: xr.DataArray | None = ...,
-    sar_units: Literal["dB", "linear"] | None = ..., guide_tolerance: str = ...,
+    sar_units: Literal["dB", "linear"] | None = ..., guide_tolerance: LengthLike = ...,
+    time: DateLike | None = ..., freq: str | None = ...,
+    edge: Literal["fill", "nearest", "nan"] = ..., scale: float | None = ...,
+    decoded: bool | None = ..., valid_range: tuple[float, float] | None = ...,
     engine: str | None = ..., device: str | None = ..., return_quality: bool = ...,
     progress: bool = ..., **params: object,
 ) -> xr.Dataset: ...
 @overload
 def gapfill(
-    cube: Labelled, sar: Labelled | None = ..., *, mask: xr.DataArray | None = ...,
-    method: str | Method = ..., guide: Labelled | None = ...,
-    max_gap: float | str | np.timedelta64 | pd.Timedelta | None = ..., smooth: bool = ...,
+    cube: Labelled, sar: Guides | None = ..., *, mask: xr.DataArray | None = ...,
+    method: str | Method = ..., guide: Guides | None = ...,
+    max_gap: LengthLike | None = ..., smooth: bool = ...,
     screen: bool | Literal["replace"] | None = ..., certain: xr.DataArray | None = ...,
-    sar_units: Literal["dB", "linear"] | None = ..., guide_tolerance: str = ...,
+    sar_units: Literal["dB", "linear"] | None = ..., guide_tolerance: LengthLike = ...,
+    time: DateLike | None = ..., freq: str | None = ...,
+    edge: Literal["fill", "nearest", "nan"] = ..., scale: float | None = ...,
+    decoded: bool | None = ..., valid_range: tuple[float, float] | None = ...,
     engine: str | None = ..., device: str | None = ..., return_quality: bool = ...,
     progress: bool = ..., **params: object,
 ) -> Labelled: ...
 # fmt: on
 def gapfill(
     cube: xr.DataArray | xr.Dataset,
-    sar: xr.DataArray | xr.Dataset | None = None,
+    sar: Guides | None = None,
     *,
     mask: xr.DataArray | None = None,
     method: str | Method = "auto",
-    guide: xr.DataArray | xr.Dataset | None = None,
-    max_gap: float | str | np.timedelta64 | pd.Timedelta | None = None,
+    guide: Guides | None = None,
+    max_gap: LengthLike | None = None,
     smooth: bool = False,
     screen: bool | Literal["replace"] | None = None,
     certain: xr.DataArray | None = None,
     sar_units: Literal["dB", "linear"] | None = None,
-    guide_tolerance: str = "12D",
+    guide_tolerance: LengthLike = "12D",
+    time: DateLike | None = None,
+    freq: str | None = None,
+    edge: Literal["fill", "nearest", "nan"] = "fill",
+    scale: float | None = None,
+    decoded: bool | None = None,
+    valid_range: tuple[float, float] | None = None,
     engine: str | None = None,
     device: str | None = None,
     return_quality: bool = False,
@@ -248,15 +265,10 @@ def _check_can(record: Method, cube: Cube, *, smooth: bool, guided: bool) -> Non
         )
 
 
-def _max_gap(given: float | str | np.timedelta64 | pd.Timedelta | None) -> float | None:
+def _max_gap(given: LengthLike | None) -> float | None:
     if given is None:
         return None
-    if isinstance(given, bool):
-        raise TypeError(f"max_gap must be a number of days or such as '30D', not {given}")
-    if isinstance(given, int | float):
-        days = float(given)
-    else:
-        days = float(read_timedelta(given, "max_gap") / np.timedelta64(1, "D"))
+    days = float(read_timedelta(given, "max_gap") / np.timedelta64(1, "D"))
     if not days > 0 or not math.isfinite(days):
         raise ValueError(f"max_gap must be a positive number of days or such as '30D', not {given}")
     return days

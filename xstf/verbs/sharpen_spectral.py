@@ -10,6 +10,7 @@ import xarray as xr
 from xstf._method import Method
 from xstf.align.sharpen_spectral import align_sharpen_spectral
 from xstf.cubes.arrays import Labelled
+from xstf.cubes.pairs import LengthLike
 from xstf.cubes.write import assemble_on
 from xstf.tiles.flags import FLAG_MEANINGS
 from xstf.tiles.sharpen_spectral import sharpen_spectral_job
@@ -27,7 +28,10 @@ def sharpen_spectral(
     spectral: xr.DataArray, spatial: Labelled, *, method: str | Method = ...,
     srf: xr.DataArray | str | None = ..., psf: float | None = ..., register: bool = ...,
     mask: xr.DataArray | None = ..., spatial_mask: xr.DataArray | None = ...,
-    time_tolerance: str = ..., engine: str | None = ..., device: str | None = ...,
+    time_tolerance: LengthLike = ...,
+    scale: float | None = ..., spatial_scale: float | None = ..., decoded: bool | None = ...,
+    valid_range: tuple[float, float] | None = ...,
+    engine: str | None = ..., device: str | None = ...,
     return_quality: Literal[False] = ..., progress: bool = ..., **params: object,
 ) -> xr.DataArray: ...
 @overload
@@ -35,7 +39,10 @@ def sharpen_spectral(
     spectral: xr.DataArray, spatial: Labelled, *, method: str | Method = ...,
     srf: xr.DataArray | str | None = ..., psf: float | None = ..., register: bool = ...,
     mask: xr.DataArray | None = ..., spatial_mask: xr.DataArray | None = ...,
-    time_tolerance: str = ..., engine: str | None = ..., device: str | None = ...,
+    time_tolerance: LengthLike = ...,
+    scale: float | None = ..., spatial_scale: float | None = ..., decoded: bool | None = ...,
+    valid_range: tuple[float, float] | None = ...,
+    engine: str | None = ..., device: str | None = ...,
     return_quality: Literal[True], progress: bool = ..., **params: object,
 ) -> xr.Dataset: ...
 @overload
@@ -43,7 +50,10 @@ def sharpen_spectral(
     spectral: xr.Dataset, spatial: Labelled, *, method: str | Method = ...,
     srf: xr.DataArray | str | None = ..., psf: float | None = ..., register: bool = ...,
     mask: xr.DataArray | None = ..., spatial_mask: xr.DataArray | None = ...,
-    time_tolerance: str = ..., engine: str | None = ..., device: str | None = ...,
+    time_tolerance: LengthLike = ...,
+    scale: float | None = ..., spatial_scale: float | None = ..., decoded: bool | None = ...,
+    valid_range: tuple[float, float] | None = ...,
+    engine: str | None = ..., device: str | None = ...,
     return_quality: bool = ..., progress: bool = ..., **params: object,
 ) -> xr.Dataset: ...
 @overload
@@ -51,7 +61,10 @@ def sharpen_spectral(
     spectral: Labelled, spatial: Labelled, *, method: str | Method = ...,
     srf: xr.DataArray | str | None = ..., psf: float | None = ..., register: bool = ...,
     mask: xr.DataArray | None = ..., spatial_mask: xr.DataArray | None = ...,
-    time_tolerance: str = ..., engine: str | None = ..., device: str | None = ...,
+    time_tolerance: LengthLike = ...,
+    scale: float | None = ..., spatial_scale: float | None = ..., decoded: bool | None = ...,
+    valid_range: tuple[float, float] | None = ...,
+    engine: str | None = ..., device: str | None = ...,
     return_quality: bool = ..., progress: bool = ..., **params: object,
 ) -> Labelled: ...
 # fmt: on
@@ -65,7 +78,11 @@ def sharpen_spectral(
     register: bool = True,
     mask: xr.DataArray | None = None,
     spatial_mask: xr.DataArray | None = None,
-    time_tolerance: str = "1D",
+    time_tolerance: LengthLike = "1D",
+    scale: float | None = None,
+    spatial_scale: float | None = None,
+    decoded: bool | None = None,
+    valid_range: tuple[float, float] | None = None,
     engine: str | None = None,
     device: str | None = None,
     return_quality: bool = False,

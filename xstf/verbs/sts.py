@@ -7,7 +7,7 @@ from typing import Any
 import xarray as xr
 
 from xstf.align.sts import align_sts
-from xstf.cubes.pairs import DateLike
+from xstf.cubes.pairs import DateLike, LengthLike
 from xstf.cubes.write import assemble_on
 from xstf.tiles.flags import FLAG_MEANINGS
 from xstf.verbs.checkpoint import NetworkCubes
@@ -27,7 +27,7 @@ def fuse_three(
     mask: xr.DataArray | None,
     coarse_mask: xr.DataArray | None,
     spatial_mask: xr.DataArray | None,
-    pair_tolerance: str,
+    pair_tolerance: LengthLike,
     engine: str | None,
     device: str | None,
 ) -> Any:

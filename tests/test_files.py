@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import datetime
-import warnings
 
 import numpy as np
 import pytest
@@ -406,9 +405,7 @@ def test_netcdf_files_on_two_grids_or_of_one_date_are_named(tmp_path):
 def test_baselines_with_and_without_an_offset_are_said(tmp_path):
     form, labels, _ = LAYOUTS["safe"]
     fill(tmp_path, form, labels, days=DAYS[:2])
-    with warnings.catch_warnings():
-        warnings.simplefilter("error")
-        open_cube(tmp_path)
+    assert open_cube(tmp_path).sizes["time"] == 2
     fill(tmp_path, form.replace("N0214", "N0400"), labels, days=DAYS[2:])
     with pytest.warns(UserWarning, match="before 04.00 .*larger numbers, by 1000"):
         open_cube(tmp_path)

@@ -108,9 +108,9 @@ def read_cube(
     _warn_of_absurd(array, what)
     if mask is not None:
         array = _apply_mask(array, mask, labels.dims, labels.grid, what)
-    return Cube(
-        _plain(array, labels.dims), labels.times, labels.bands, labels.grid, cube, labels.dims, what
-    )
+    data = _plain(array, labels.dims)
+    _warn_of_nothing(data, what)
+    return Cube(data, labels.times, labels.bands, labels.grid, cube, labels.dims, what)
 
 
 def read_labels(cube: Labelled, *, what: str, resolution: float | None = None) -> Labels:
@@ -293,6 +293,15 @@ def _warn_of_absurd(array: xr.DataArray, what: str) -> None:
                 "taken as missing",
                 stacklevel=4,
             )
+
+
+def _warn_of_nothing(data: Any, what: str) -> None:
+    """Warn of a cube in memory without a single value; the first image with one ends the search."""
+    if isinstance(data, np.ndarray) and not any((np.abs(i) < LARGEST).any() for i in data):
+        warnings.warn(
+            f"every value of {what} is missing; look at its mask, nodata value and valid range",
+            stacklevel=4,
+        )
 
 
 def _apply_mask(

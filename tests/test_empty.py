@@ -65,7 +65,8 @@ def test_three_cubes_name_the_one_without_a_value(empty):
     fused = nothing_of(
         name, lambda: xstf.fuse(cubes["spectral"], cubes["dense"], spatial=cubes["sharp"])
     )
-    assert fused.isnull().all()
+    # Dates on which all sensors look are made of the others alone.
+    assert (fused[1::2] if empty == "dense" else fused).isnull().all()
 
 
 # --- coarse cells that are seen in part -------------------------------------------------------

@@ -300,7 +300,7 @@ def _warn_of_nothing(data: Any, what: str) -> None:
     if isinstance(data, np.ndarray) and not any((np.abs(i) < LARGEST).any() for i in data):
         warnings.warn(
             f"every value of {what} is missing; look at its mask, nodata value and valid range",
-            stacklevel=4,
+            stacklevel=5,
         )
 
 

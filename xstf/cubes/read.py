@@ -5,11 +5,21 @@ from __future__ import annotations
 import warnings
 from collections.abc import Hashable
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
+from xstf.cubes.acquisitions import (
+    Dates,
+    dates_of,
+    first_valid,
+    group_looks,
+    longitude_of,
+    merged_text,
+    period_of,
+)
 from xstf.cubes.arrays import Labelled
 from xstf.cubes.crs import crs_of, grid_mapping_name
 from xstf.cubes.decode import PACKING, decode
@@ -50,6 +60,8 @@ class Cube:
         What its dimensions are called: time, band, y, x; None for one that it has not.
     what
         What to call it in messages.
+    looks
+        In words, that several images of one acquisition were merged; "" where none were.
     """
 
     data: Any
@@ -59,6 +71,12 @@ class Cube:
     source: Labelled
     dims: tuple[Hashable | None, Hashable | None, Hashable, Hashable]
     what: str
+    looks: str = ""
+
+    @cached_property
+    def when(self) -> Dates:
+        """When its images count, in local solar time; raise where the cube has no time."""
+        return dates_of(self.dates, longitude_of(self.grid, self.dims[3]), period_of(self.source))
 
     @property
     def dates(self) -> np.ndarray:
@@ -108,13 +126,37 @@ def read_cube(
     _warn_of_absurd(array, what)
     if mask is not None:
         array = _apply_mask(array, mask, labels.dims, labels.grid, what)
-    return Cube(
-        _plain(array, labels.dims), labels.times, labels.bands, labels.grid, cube, labels.dims, what
+    plain = _plain(array, labels.dims)
+    return merge_looks(
+        Cube(plain, labels.times, labels.bands, labels.grid, cube, labels.dims, what)
     )
 
 
-def read_labels(cube: Labelled, *, what: str, resolution: float | None = None) -> Labels:
-    """Return what a cube's labels say; raise as `read_cube` does. No value is read or computed."""
+def merge_looks(cube: Cube) -> Cube:
+    """Return a cube with one image an acquisition, first valid; itself where that is so."""
+    if cube.times is None or len(cube.times) < 2 or cube.dims[0] is None:
+        return cube
+    groups = group_looks(cube.when)
+    text = merged_text(len(cube.times), groups)
+    if not text:
+        return cube
+    first = [int(group[0]) for group in groups]
+    return replace(
+        cube,
+        data=first_valid(cube.data, groups, np.isnan(cube.data)),
+        times=cube.times[first],
+        source=cube.source.isel({cube.dims[0]: first}),
+        looks=text,
+    )
+
+
+def read_labels(
+    cube: Labelled, *, what: str, resolution: float | None = None, unique: bool = True
+) -> Labels:
+    """Return what a cube's labels say; raise as `read_cube` does. No value is read or computed.
+
+    Without `unique` a date may stand twice.
+    """
     array = _without_values(cube, what)
     dims = _find_dims(array, what)
     empty = [str(d) for d in array.dims if array.sizes[d] == 0]
@@ -128,7 +170,7 @@ def read_labels(cube: Labelled, *, what: str, resolution: float | None = None) -
         dims=(str(dims[2]), str(dims[3])),
         resolution=resolution,
     )
-    times = _times(array, dims[0], what)
+    times = _times(array, dims[0], what, unique)
     bands = _bands(array, dims[1])
     duplicated = sorted({str(b) for b in bands if bands.count(b) > 1})
     if duplicated:
@@ -259,7 +301,9 @@ def _coordinate(array: xr.DataArray, dim: Hashable, what: str) -> np.ndarray:
     return np.asarray(array[dim].values, dtype=np.float64)
 
 
-def _times(array: xr.DataArray, dim: Hashable | None, what: str) -> np.ndarray | None:
+def _times(
+    array: xr.DataArray, dim: Hashable | None, what: str, must_differ: bool
+) -> np.ndarray | None:
     name = dim if dim is not None else next((n for n in NAMES["time"] if n in array.coords), None)
     if name is None:
         return None
@@ -274,9 +318,12 @@ def _times(array: xr.DataArray, dim: Hashable | None, what: str) -> np.ndarray |
     if np.isnat(values).any():
         raise ValueError(f"{what}'s {name!r} is NaT at index {int(np.isnat(values).argmax())}")
     unique, counts = np.unique(values, return_counts=True)
-    if (counts > 1).any():
+    if must_differ and (counts > 1).any():
         twice = [str(t)[:16] for t in unique[counts > 1][:5]]
-        raise ValueError(f"{what} has dates twice: {twice}; drop or merge them (groupby(...).mean)")
+        raise ValueError(
+            f"{what} has dates twice: {twice}; if they are images of different places or looks of "
+            "one day, merge them, first valid: xstf.mosaic(cube, by='solar_day')"
+        )
     return np.asarray(values.astype("datetime64[ns]"))
 
 

@@ -217,7 +217,7 @@ def gapfill(
             },
         )  # fmt: skip
 
-    run = prepare(call, optical, (optical.data,), network, engine=engine, device=device)
+    run = prepare(call, (optical,), network, engine=engine, device=device)
     options, order = run.call.params, cubes.order
     function = GapfillTile(
         runner=run.runner,

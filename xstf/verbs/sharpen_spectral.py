@@ -170,7 +170,7 @@ def sharpen_spectral(
         )  # fmt: skip
 
     run = prepare(
-        call, many, (few.data, many.data), network, engine=engine, device=device,
+        call, (many, few), network, engine=engine, device=device,
         grid=cubes.grid_text,
     )  # fmt: skip
     coarse, known = cubes.on_nested_grid(), cubes.sensors.samples()

@@ -60,8 +60,8 @@ class Cube:
         What its dimensions are called: time, band, y, x; None for one that it has not.
     what
         What to call it in messages.
-    looks
-        In words, that several images of one acquisition were merged; "" where none were.
+    unmerged
+        The object and the positions of its images in each acquisition, where several were merged.
     """
 
     data: Any
@@ -71,12 +71,20 @@ class Cube:
     source: Labelled
     dims: tuple[Hashable | None, Hashable | None, Hashable, Hashable]
     what: str
-    looks: str = ""
+    unmerged: tuple[Labelled, list[np.ndarray]] | None = None
 
     @cached_property
     def when(self) -> Dates:
         """When its images count, in local solar time; raise where the cube has no time."""
         return dates_of(self.dates, longitude_of(self.grid, self.dims[3]), period_of(self.source))
+
+    @property
+    def looks(self) -> str:
+        """In words, that several images of one acquisition were merged; "" where none were."""
+        if self.unmerged is None:
+            return ""
+        groups = self.unmerged[1]
+        return merged_text(sum(len(group) for group in groups), groups)
 
     @property
     def dates(self) -> np.ndarray:
@@ -137,8 +145,7 @@ def merge_looks(cube: Cube) -> Cube:
     if cube.times is None or len(cube.times) < 2 or cube.dims[0] is None:
         return cube
     groups = group_looks(cube.when)
-    text = merged_text(len(cube.times), groups)
-    if not text:
+    if len(groups) == len(cube.times):
         return cube
     first = [int(group[0]) for group in groups]
     return replace(
@@ -146,7 +153,7 @@ def merge_looks(cube: Cube) -> Cube:
         data=first_valid(cube.data, groups, np.isnan(cube.data)),
         times=cube.times[first],
         source=cube.source.isel({cube.dims[0]: first}),
-        looks=text,
+        unmerged=(cube.source, groups),
     )
 
 

@@ -195,9 +195,10 @@ def _scene(aligned: GapfillCubes, validation: DateLike | None) -> Scene:
     none = np.empty((len(images), 0, *aligned.shape), np.float32)
     missing = np.isnan(images).all(axis=1)
     share = missing.mean(axis=(1, 2))
+    moments = aligned.cube.when.moments[aligned.order]
     return Scene(
         cube=images, guide=np.concatenate(guides, axis=1) if guides else none,
-        times=aligned.first_day + aligned.times, held_out=_held_out(aligned.cube.when[aligned.order].moments, validation),
+        times=aligned.first_day + aligned.times, held_out=_held_out(moments, validation),
         masks=missing[(share > 0.02) & (share < 0.9)][:_MASKS],
     )  # fmt: skip
 

@@ -21,7 +21,7 @@ ROWS = (
     ("train",),
     ("align",),
     ("tiles", "methods"),
-    ("weights", "store", "scenes", "metrics", "masks", "plot", "simulate", "sensors", "testing"),
+    ("weights", "store", "scenes", "metrics", "masks", "plot", "simulate", "sensors", "testing", "_inputs"),
     ("_method",),
     ("cubes", "numerics", "nets", "files", "_version", "_checks", "_recipe"),
 )

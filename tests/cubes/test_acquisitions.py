@@ -290,6 +290,14 @@ def test_the_period_of_a_composite_is_read(attrs):
     assert period_of(xr.DataArray(0.0, attrs=attrs)) == np.timedelta64(16, "D")
 
 
+@pytest.mark.parametrize(
+    ("text", "days"), [("8-day", 8), ("weekly", 7), ("month", 30), ("240h", 10), (8.0, 8)]
+)
+def test_periods_in_words(text, days):
+    attrs = {"compositing_period": text}
+    assert period_of(xr.DataArray(0.0, attrs=attrs)) == np.timedelta64(days, "D")
+
+
 @pytest.mark.parametrize("attrs", [{}, {"composite": "none"}, {"composite": False}])
 def test_no_period(attrs):
     assert period_of(xr.DataArray(0.0, attrs=attrs)) is None
@@ -328,6 +336,18 @@ def test_the_caller_may_say_that_images_count_at_their_stamp():
         fine.stf.fuse(stated, method="starfm", composite=False)
     with pytest.raises(TypeError, match="composite must be a length of time"):
         fine.stf.fuse(stated, method="starfm", composite=True)
+
+
+def test_bounds_of_time_say_how_long_an_image_gathers():
+    fine, coarse, _ = composites()
+    edges = coarse.time.values[:, None] + np.array([0, 16]) * np.timedelta64(1, "D")
+    bounded = coarse.to_dataset("band").assign(time_bnds=(("time", "nv"), edges))
+    bounded.time.attrs["bounds"] = "time_bnds"
+    got = fine.stf.fuse(bounded, method="starfm")
+    want = fine.stf.fuse(coarse, method="starfm", composite="16D")
+    np.testing.assert_array_equal(got.values, want.values)
+    stated = fine.stf.fuse(bounded, method="starfm", composite="16D")
+    np.testing.assert_array_equal(stated.values, want.values)
 
 
 def test_a_day_within_a_composite_asks_for_it():

@@ -13,7 +13,9 @@ import xarray as xr
 
 from xstf.cubes.acquisitions import (
     Dates,
+    bounds_of,
     dates_of,
+    dates_of_bounds,
     first_valid,
     group_looks,
     longitude_of,
@@ -76,7 +78,11 @@ class Cube:
     @cached_property
     def when(self) -> Dates:
         """When its images count, in local solar time; raise where the cube has no time."""
-        return dates_of(self.dates, longitude_of(self.grid, self.dims[3]), period_of(self.source))
+        longitude, period = longitude_of(self.grid, self.dims[3]), period_of(self.source)
+        bounds = bounds_of(self.source, self.dims[0])
+        if period is None and bounds is not None:
+            return dates_of_bounds(self.dates, bounds, longitude)
+        return dates_of(self.dates, longitude, period)
 
     @property
     def looks(self) -> str:

@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from xstf.cubes.acquisitions import first_valid
 from xstf.cubes.grid import require_both_crs
 from xstf.cubes.pairs import LengthLike, read_timedelta
 from xstf.cubes.read import Cube, as_array, read_cube, require_fits
@@ -128,9 +129,13 @@ def read_certain(given: xr.DataArray, cube: Cube) -> Any:
     extra = [d for d in given.dims if d not in (time, y, x)]
     if extra or y not in given.dims or x not in given.dims:
         raise ValueError(f"certain needs dims {[y, x]} and may have {time!r}; it has {given.dims}")
-    source = as_array(cube.source, what="cube")
+    labelled, groups = cube.unmerged or (cube.source, None)
+    source = as_array(labelled, what="cube")
     require_fits(given, source, (y, x), cube.grid, "certain", "cube")
     bare = given.drop_vars(list(given.coords)).astype(np.float32)
     if time not in given.dims:
         bare = bare.expand_dims({time: source.sizes[time]})
-    return bare.transpose(time, y, x).data[:, None]
+    images = bare.transpose(time, y, x).data
+    if groups is not None:  # sure only where every look of the acquisition is
+        images = first_valid(images, groups, images > 0)
+    return images[:, None]

@@ -17,7 +17,7 @@ from xstf._recipe import Net, Recipe
 from xstf.align.fuse import align_fuse
 from xstf.align.regrid import MIN_VALID
 from xstf.cubes.arrays import Array, Labelled
-from xstf.cubes.pairs import DateLike, Pair
+from xstf.cubes.pairs import DateLike, LengthLike, Pair
 from xstf.methods.fuse._network import Images
 from xstf.numerics.upsample import upsample
 from xstf.tiles.run import clean_block
@@ -52,7 +52,7 @@ class FuseOptions:
     """
 
     coarse_mask: xr.DataArray | None = None
-    pair_tolerance: str = "1D"
+    pair_tolerance: LengthLike = "1D"
     coarse_resolution: float | None = None
     min_valid: float = MIN_VALID
     cross: bool = True
@@ -150,7 +150,7 @@ def read(
     images, position = cubes.on_nested_grid([p.coarse for p in pairs])
     pairs = [Pair(p.fine, position[p.coarse]) for p in pairs]
     made = split(
-        pairs, cubes.times[[p.fine for p in pairs]], validation, cubes.fine.grid.width,
+        pairs, cubes.fine.when.moments[[p.fine for p in pairs]], validation, cubes.fine.grid.width,
         Combining(options.cross, net.swap, net.learn_pairs),
     )  # fmt: skip
     return TrainingCubes(

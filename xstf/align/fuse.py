@@ -142,7 +142,7 @@ def _estimated_resolution(coarse: Cube) -> float:
         raise ValueError(
             f"coarse has pixels ({coarse.grid.resolution:g}) as small as fine's, so it was "
             "resampled: give its true pixel size with coarse_resolution= (an estimate needs "
-            "computing, and the cube is lazy)"
+            "computing, which a lazy cube and a plan leave for later)"
         )
     images = to_host(coarse.data)
     return estimate_resolution(images, coarse.grid.resolution)

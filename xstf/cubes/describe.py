@@ -154,3 +154,8 @@ def _count_missing(array: xr.DataArray) -> tuple[int, int]:
         block = decode(array.isel({array.dims[0]: slice(start, start + step)}))
         missing += int((~(np.abs(block.data) < LARGEST)).sum())
     return missing, array.size
+
+
+def place_text(grid: Grid) -> str:
+    """Return a grid and its CRS in words."""
+    return f"{grid.height} × {grid.width} {_grid(grid)}, CRS {_crs(grid.crs)}"

@@ -20,6 +20,7 @@ from xstf.tiles.run import cores
 from xstf.verbs.checkpoint import NetworkCubes
 from xstf.verbs.pipeline import choose, chunks_of, compute, prepare
 from xstf.verbs.sts import fuse_three
+from xstf.verbs.watching import note
 
 # Side of an eager run's tile in fine pixels: a tile's arrays stay in a core's cache, and its halo
 # costs little, since kernels do their long loops on the inner part only.
@@ -229,6 +230,7 @@ def fuse(
     call = choose(fuse, "fuse", method, params, quality=return_quality, progress=progress)
     plans = cubes.plans(time, pair_tolerance, call.record)
     alone = _unpaired(cubes, pair_tolerance)
+    note(cubes=cubes, plans=plans, unpaired=alone.get("stf_unpaired", ""))
 
     def network() -> NetworkCubes:
         return NetworkCubes(

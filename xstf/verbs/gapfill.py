@@ -22,6 +22,7 @@ from xstf.tiles.gapfill import GapfillTile, gapfill_job
 from xstf.tiles.run import cores, is_lazy, plan_chunks
 from xstf.verbs.checkpoint import NetworkCubes
 from xstf.verbs.pipeline import Chunks, choose, compute, named, prepare, records_of
+from xstf.verbs.watching import note
 
 # Bytes of one tile with its halo, all dates and bands. Without a halo small ones are best, which
 # stay in a core's cache; with one, large ones, whose halo is the smaller part of them; kernels hold
@@ -206,6 +207,7 @@ def gapfill(
         guide_tolerance=guide_tolerance,
     )  # fmt: skip
     optical = cubes.cube
+    note(cubes=cubes)
     call = choose(gapfill, "gapfill", method, params, quality=return_quality, progress=progress)
     record = call.record
     _check_can(record, optical, smooth=smooth, guided=bool(cubes.guides))

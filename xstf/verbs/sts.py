@@ -12,6 +12,7 @@ from xstf.cubes.write import assemble_on
 from xstf.tiles.flags import FLAG_MEANINGS
 from xstf.verbs.checkpoint import NetworkCubes
 from xstf.verbs.pipeline import Call, chunks_of, compute, prepare
+from xstf.verbs.watching import note
 
 # Side of a tile of an eager run in pixels of the finest cube.
 TILE = 256
@@ -48,6 +49,7 @@ def fuse_three(
             f"{pair_tolerance}, found {len(series.pairs)}; widen pair_tolerance or add images"
         )
     targets = cubes.targets(time, pair_tolerance)
+    note(cubes=cubes, targets=targets)
 
     def network() -> NetworkCubes:
         return NetworkCubes(

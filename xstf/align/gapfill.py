@@ -7,8 +7,8 @@ from dataclasses import dataclass
 import numpy as np
 import xarray as xr
 
-from xstf.align.guides import day_of_year, days_since, read_certain, read_guide
-from xstf.cubes.arrays import Array
+from xstf.align.guides import day_of_year, days_since, listed_guides, read_certain, read_guide
+from xstf.cubes.arrays import Array, Guides
 from xstf.cubes.pairs import LengthLike
 from xstf.cubes.read import Cube, read_cube
 from xstf.tiles.guide import GuideTile
@@ -32,6 +32,8 @@ class GapfillCubes:
         Days from 1 January to the first date.
     guides
         Radar and other cubes, each with how its parts become ones on the cube's dates and grid.
+    guides_text
+        What was made of them, in words.
     certain
         ``(time, 1, y, x)``, 1 where a pixel is certainly clear, in the cube's order; or None.
     """
@@ -42,6 +44,7 @@ class GapfillCubes:
     times: np.ndarray
     first_day: float
     guides: tuple[tuple[Cube, GuideTile], ...]
+    guides_text: str
     certain: Array | None
 
     @property
@@ -57,8 +60,8 @@ class GapfillCubes:
 
 def align_gapfill(
     cube: xr.DataArray | xr.Dataset,
-    sar: xr.DataArray | xr.Dataset | None = None,
-    guide: xr.DataArray | xr.Dataset | None = None,
+    sar: Guides | None = None,
+    guide: Guides | None = None,
     *,
     mask: xr.DataArray | None = None,
     certain: xr.DataArray | None = None,
@@ -73,17 +76,17 @@ def align_gapfill(
     order = np.argsort(optical.times, kind="stable")
     dates = optical.times[order]
     times, first_day = days_since(dates, first), day_of_year(first)
-    guides = tuple(
-        read_guide(given, what, optical, order, guide_tolerance, sar_units)
-        for given, what in ((sar, "sar"), (guide, "guide"))
-        if given is not None
-    )
+    guides = [
+        read_guide(given, what, optical, dates, guide_tolerance, sar_units)
+        for what, given in (*listed_guides(sar, "sar"), *listed_guides(guide, "guide"))
+    ]
     return GapfillCubes(
         cube=optical,
         dates=dates,
         order=order,
         times=times,
         first_day=first_day,
-        guides=guides,
+        guides=tuple((each.cube, each.tile) for each in guides),
+        guides_text="; ".join(each.said for each in guides),
         certain=None if certain is None else read_certain(certain, optical),
     )

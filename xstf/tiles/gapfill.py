@@ -218,12 +218,10 @@ def gapfill_job(
         rows, cols = choose_windows(function.shape)
         samples: dict[str, Array | Sample] = {"cube": Sample(cube.data, dates, rows, cols)}
         if wanted and lazy:
-            samples |= {
-                f"guide{i}": Sample(array, every, rows, cols) for i, array in enumerate(arrays)
-            }
+            samples |= {_nth(i): Sample(array, every, rows, cols) for i, array in enumerate(arrays)}
         elif wanted:
             samples |= {
-                f"guide{i}": _guide_windows(guide.data, tile, function.shape)
+                _nth(i): _guide_windows(guide.data, tile, function.shape)
                 for i, (guide, tile) in enumerate(guides)
             }
         settle = partial(
@@ -234,6 +232,11 @@ def gapfill_job(
     lattice = record.lattice(options, 1) if record.lattice else 0
     lead = (3 if function.std else 1, len(dates), cube.data.shape[1])
     return Job(function, tuple(sources), lead, function.shape, states, function.halo, lattice)
+
+
+def _nth(guide: int) -> str:
+    """Return the name of a guide's sample: their order is that of the names."""
+    return f"guide{guide:06d}"
 
 
 def _chunks_near(cube: Array) -> tuple[Sequence[int], Sequence[int]] | None:

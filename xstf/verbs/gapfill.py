@@ -241,6 +241,8 @@ def gapfill(
         run, [job], chunks=chunks, tile=_tile(optical, function.halo), settled=True
     )
     attrs = run.attrs | _findings(states, cubes.dates)
+    if cubes.guides_text:
+        attrs["stf_guides"] = cubes.guides_text
     filled = layers[0].swapaxes(0, 1)
     return assemble(filled, optical, optical.dates, attrs, return_quality, FLAG_MEANINGS)
 

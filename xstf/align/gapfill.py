@@ -7,9 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 import xarray as xr
 
+from xstf.align.dates import Asked, ask
 from xstf.align.guides import day_of_year, days_since, listed_guides, read_certain, read_guide
 from xstf.cubes.arrays import Array, Guides
-from xstf.cubes.pairs import LengthLike
+from xstf.cubes.pairs import DateLike, LengthLike
 from xstf.cubes.read import Cube, read_cube
 from xstf.tiles.guide import GuideTile
 
@@ -23,13 +24,15 @@ class GapfillCubes:
     cube
         As it was read, dates in the caller's order.
     dates
-        datetime64[ns], ascending.
+        datetime64[ns], ascending: those of the images, and those that are asked for besides.
     order
-        Where each of these is in the cube.
+        Where the image of each date that has one is in the cube.
     times
-        Days since the first date, ascending.
+        Days from the first image to each date.
     first_day
-        Days from 1 January to the first date.
+        Days from 1 January to the first image.
+    asked
+        Which dates are the result's, and which have an image; None where nothing was asked for.
     guides
         Radar and other cubes, each with how its parts become ones on the cube's dates and grid.
     guides_text
@@ -43,6 +46,7 @@ class GapfillCubes:
     order: np.ndarray
     times: np.ndarray
     first_day: float
+    asked: Asked | None
     guides: tuple[tuple[Cube, GuideTile], ...]
     guides_text: str
     certain: Array | None
@@ -67,6 +71,8 @@ def align_gapfill(
     certain: xr.DataArray | None = None,
     sar_units: str | None = None,
     guide_tolerance: LengthLike = "12D",
+    time: DateLike | None = None,
+    freq: str | None = None,
 ) -> GapfillCubes:
     """Return the cubes as :func:`xstf.gapfill` and training read them; the arguments are theirs."""
     optical = read_cube(cube, what="cube", mask=mask)
@@ -75,6 +81,9 @@ def align_gapfill(
     first = optical.times.min()
     order = np.argsort(optical.times, kind="stable")
     dates = optical.times[order]
+    asked = ask(dates, time, freq)
+    if asked is not None:
+        dates = asked.every
     times, first_day = days_since(dates, first), day_of_year(first)
     guides = [
         read_guide(given, what, optical, dates, guide_tolerance, sar_units)
@@ -86,6 +95,7 @@ def align_gapfill(
         order=order,
         times=times,
         first_day=first_day,
+        asked=asked,
         guides=tuple((each.cube, each.tile) for each in guides),
         guides_text="; ".join(each.said for each in guides),
         certain=None if certain is None else read_certain(certain, optical),

@@ -171,7 +171,7 @@ def _of_each(given: object, several: bool, count: int, what: str) -> Sequence[ob
         return given
     have = f"a list of {len(given)}" if isinstance(given, Sequence) else type(given).__name__
     raise ValueError(
-        f"{count} cubes need {what}= as a list of {count}, one for each (itself a list where a "
+        f"{count} cubes need a sequence as long of {what}, one for each (itself a list where a "
         f"cube has several), not {have}"
     )
 

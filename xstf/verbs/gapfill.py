@@ -11,7 +11,8 @@ import numpy as np
 import xarray as xr
 
 from xstf._method import Method
-from xstf.align.gapfill import align_gapfill
+from xstf.align.dates import on_dates
+from xstf.align.gapfill import GapfillCubes, align_gapfill
 from xstf.cubes.arrays import Guides, Labelled
 from xstf.cubes.pairs import DateLike, LengthLike, read_timedelta
 from xstf.cubes.read import Cube
@@ -198,13 +199,15 @@ def gapfill(
     """
     cubes = align_gapfill(
         cube, sar, guide, mask=mask, certain=certain, sar_units=sar_units,
-        guide_tolerance=guide_tolerance,
+        guide_tolerance=guide_tolerance, time=time, freq=freq,
     )  # fmt: skip
-    optical = cubes.cube
+    optical, asked = cubes.cube, cubes.asked
     call = choose(gapfill, "gapfill", method, params, quality=return_quality, progress=progress)
     record = call.record
-    _check_can(record, optical, smooth=smooth, guided=bool(cubes.guides))
-    screens = _screens(screen, record, len(cubes.times))
+    _check_can(record, optical, smooth=smooth, guided=bool(cubes.guides), asked=asked is not None)
+    if edge not in ("fill", "nearest", "nan"):
+        raise ValueError(f"edge must be 'fill', 'nearest' or 'nan', not {edge!r}")
+    screens = _screens(screen, record, len(optical.dates))
     longest = _max_gap(max_gap)
 
     def network() -> NetworkCubes:
@@ -223,7 +226,8 @@ def gapfill(
         runner=run.runner,
         params=options,
         times=cubes.times,
-        back=None if (np.diff(order) > 0).all() else np.argsort(order),
+        images=None if asked is None or len(asked.images) == len(asked.every) else asked.images,
+        back=_back(cubes),
         shape=cubes.shape,
         halo=record.halo(options, 1) + (SCREEN_HALO if screens else 0),
         guides=tuple(tile for _, tile in cubes.guides),
@@ -232,26 +236,45 @@ def gapfill(
         replace=screen == "replace",
         smooth=smooth,
         max_gap=longest,
+        edge=edge,
         std=return_quality,
         first_day=cubes.first_day,
     )
     job = gapfill_job(record, options, optical, order, cubes.certain, list(cubes.guides), function)
-    chunks = _chunks(optical, 3 if return_quality else 1)
+    dates = len(cubes.times)
+    chunks = _chunks(optical, job.lead[1], 3 if return_quality else 1)
     layers, states = compute(
-        run, [job], chunks=chunks, tile=_tile(optical, function.halo), settled=True
+        run, [job], chunks=chunks, tile=_tile(optical, dates, function.halo), settled=True
     )
-    attrs = run.attrs | _findings(states, cubes.dates)
+    wanted = np.arange(dates) if asked is None else asked.wanted
+    attrs = run.attrs | _findings(states, cubes.dates, wanted)
     if cubes.guides_text:
         attrs["stf_guides"] = cubes.guides_text
     filled = layers[0].swapaxes(0, 1)
+    if asked is not None:
+        optical, lost = on_dates(optical, asked, order)
+        without = f"; without {', '.join(lost)}, which are of images" if lost else ""
+        attrs["stf_dates"] = asked.text + without
     return assemble(filled, optical, optical.dates, attrs, return_quality, FLAG_MEANINGS)
 
 
 # --- pieces -----------------------------------------------------------------------------------
 
 
-def _check_can(record: Method, cube: Cube, *, smooth: bool, guided: bool) -> None:
+def _back(cubes: GapfillCubes) -> np.ndarray | None:
+    """Return where the result's dates are among those that are filled; None for all, in order."""
+    back = np.argsort(cubes.order) if cubes.asked is None else cubes.asked.wanted
+    return None if np.array_equal(back, np.arange(len(cubes.times))) else back
+
+
+def _check_can(record: Method, cube: Cube, *, smooth: bool, guided: bool, asked: bool) -> None:
     """Raise if a method cannot do what is asked of it."""
+    if asked and record.net is not None:
+        able = named(m for m in records_of("gapfill") if m.net is None)
+        raise ValueError(
+            f"{record.name} is a network, which learned on dates of images, and fills no others: "
+            f"leave out time= and freq=, or take {able}"
+        )
     if smooth and not record.smooth:
         able = named(m for m in records_of("gapfill") if m.smooth)
         raise ValueError(f"{record.name} fills and does not smooth; {able} do")
@@ -285,7 +308,7 @@ def _screens(screen: bool | str | None, record: Method, dates: int) -> bool:
     return bool(screen)
 
 
-def _findings(states: Sequence[Any], dates: np.ndarray) -> dict[str, str]:
+def _findings(states: Sequence[Any], dates: np.ndarray, wanted: np.ndarray) -> dict[str, str]:
     """Return what the states of an eager run found: the screening, and what `auto` chose."""
     found = {}
     for state in states:
@@ -294,16 +317,16 @@ def _findings(states: Sequence[Any], dates: np.ndarray) -> dict[str, str]:
         by_date = getattr(state.method, "choice", ())
         if len(by_date):
             days = dates.astype("datetime64[D]")
-            found["stf_choice"] = "; ".join(f"{d} {t}" for d, t in zip(days, by_date, strict=True))
+            found["stf_choice"] = "; ".join(f"{days[i]} {by_date[i]}" for i in wanted)
     return found
 
 
-def _chunks(cube: Cube, layers: int) -> Chunks:
+def _chunks(cube: Cube, dates: int, layers: int) -> Chunks:
     """Return the chunks of a lazy result along y and x: the caller's, unless they were too large.
 
     All dates are in one chunk of the result, so images that were a chunk each are cut smaller.
     """
-    dates, bands, *size = cube.data.shape
+    _, bands, *size = cube.data.shape
     if not is_lazy(cube.data):
         return tuple(size)
     own = cube.data.chunks
@@ -323,9 +346,9 @@ def _chunks(cube: Cube, layers: int) -> Chunks:
     return rows, cols
 
 
-def _tile(cube: Cube, halo: int) -> int:
+def _tile(cube: Cube, dates: int, halo: int) -> int:
     """Return a tile side that memory allows and that gives every core some tiles."""
-    dates, bands, height, width = cube.data.shape
+    _, bands, height, width = cube.data.shape
     most = HALO_TILE_BYTES if halo else TILE_BYTES
     room = int((most / (4 * dates * bands)) ** 0.5) - 2 * halo
     fair = int((height * width / (2 * cores())) ** 0.5)

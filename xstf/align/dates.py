@@ -102,10 +102,9 @@ def ask(images: np.ndarray, time: DateLike | None, freq: str | None) -> Asked | 
 
 def _listed(time: DateLike | None) -> np.ndarray:
     """Return dates in order; raise where one is none, or comes twice."""
-    values = np.asarray(time.values if isinstance(time, xr.DataArray) else time)
-    if values.dtype.kind in "biufc" or any(
-        isinstance(v, numbers.Number) for v in np.ravel(values) if values.dtype.kind == "O"
-    ):
+    values = np.ravel(np.asarray(time.values if isinstance(time, xr.DataArray) else time))
+    # numpy would take a number for nanoseconds since 1970.
+    if values.size and (values.dtype.kind in "biufc" or isinstance(values[0], numbers.Number)):
         raise ValueError(f"time= must be dates such as '2020-07-01', not {time!r}")
     found = read_dates(time)
     dates = np.sort(np.ravel(found))  # type: ignore[arg-type]

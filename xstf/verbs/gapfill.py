@@ -122,20 +122,22 @@ def gapfill(
     cube : DataArray ``(time, band, y, x)`` or Dataset of bands
         Any dim order, irregular and unsorted dates; NaN or its nodata value where missing.
         ``band`` may be absent. Values may be anything: none is clipped.
-    sar : DataArray ``(time, band, y', x')`` or Dataset of bands, optional
-        Radar backscatter (Sentinel-1 VV, VH) on any grid, CRS and dates. It is used where it is;
-        what it does not cover is filled without it. A coordinate along its time named ``orbit``,
-        ``orbit_state`` or the like keeps the images of different orbits apart.
+    sar : DataArray ``(time, band, y', x')`` or Dataset of bands, or several, optional
+        Radar backscatter (Sentinel-1 VV, VH) on any grid, CRS and dates; a list of several sensors,
+        or a dict with their names, each on its own. It is used where it is; what it does not cover
+        is filled without it. Images of different orbits are kept apart; see Notes.
     mask : DataArray of bool, optional
         True where `cube` is not usable (clouds); on its grid, with any of its dims. See
         :mod:`xstf.masks`.
     method : str or Method
         A name from ``xstf.list_methods("gapfill")``, a record, or ``"auto"``.
-    guide : DataArray or Dataset of bands, optional
-        Any other cube that sees through clouds (a coarse sensor, an index), taken as `sar` is, its
-        values as they are.
+    guide : DataArray or Dataset of bands, or several, optional
+        Any other cube that sees through clouds (a coarse sensor, an index), or a list or dict of
+        such, taken as `sar` is, its values as they are.
     max_gap : number of days or timedelta-like, optional
-        Gaps longer than this, from one observation of a pixel to the next, stay missing.
+        Gaps longer than this, from one observation of a pixel to the next, stay missing. Before the
+        first and after the last one a gap reaches to the end of the record, or to a date asked for
+        outside of it.
     smooth : bool
         Return the method's smooth at observed pixels too. Default: each observed pixel is returned
         bit for bit.
@@ -147,10 +149,19 @@ def gapfill(
         True where a pixel is certainly clear: never screened. On the cube's grid, with any of its
         dims but the band.
     sar_units : {"dB", "linear"}, optional
-        Of `sar`, where its ``units`` attribute does not say.
-    guide_tolerance : str
-        How far in time an image of `sar` or `guide` may be from a date, as pandas reads it. Those
-        within are averaged, the nearer the more.
+        Of `sar`, where neither its ``units`` attribute nor its values say, or say it wrong.
+    guide_tolerance : number of days or timedelta-like
+        How far in time an image of `sar` or `guide` may be from a date. Those within are averaged,
+        the nearer the more.
+    time : date or sequence of dates, optional
+        Dates of the result, instead of the cube's; see Notes.
+    freq : str, optional
+        The same at regular steps, from the day of the first image to that of the last: a pandas
+        offset such as ``"5D"`` or ``"MS"`` (each month's first day); a bare number is days.
+    edge : {"fill", "nearest", "nan"}
+        What is before the first and after the last observation of a pixel and band: what the method
+        says; that observation, with the method's standard deviation; or NaN. With the last two a
+        pixel that is never observed in a band stays missing there.
     engine : {"numba", "numpy"}, optional
         Default: the method's first.
     device : str, optional
@@ -168,16 +179,36 @@ def gapfill(
     -------
     DataArray or Dataset
         As `cube`, float32, same dims, coords, attrs and CRS; lazy if an input is, with all dates in
-        one chunk. NaN where the method has nothing to say.
+        one chunk. NaN where the method has nothing to say. On the dates of `time` or `freq` if
+        either is given, ascending.
 
     Raises
     ------
     ValueError, TypeError
         Before any computing: no time, too few dates, a mask on another grid, SAR that nowhere
-        overlaps, bad parameters.
+        overlaps or whose units nothing tells, bad parameters.
 
     Notes
     -----
+    With `time` or `freq` a date asked for is an image's if both are of one day (UTC): observed
+    pixels come back bit for bit and are flagged so. Other dates are filled as a date wholly lost to
+    clouds is, at the instant asked for; their flag is ``filled_in_time``, or ``filled_in_space``
+    where ``"auto"`` and its like have a guide of that date. They are no evidence, and change
+    nothing on other dates (next to nothing for ``"whittaker"``, ``"eof"`` and ``"auto"``). Methods
+    that draw on the date's own clear pixels have their prediction in time alone. Networks take no
+    such dates. Coordinates along time are kept where all dates asked for are images; otherwise
+    ``attrs["stf_dates"]`` names those that were left out. The cost of ``"gp"``, and so of
+    ``"auto"``, grows with the cube of the number of dates.
+
+    Radar is in dB or linear power by its ``units`` (or by names such as ``VV_dB``), else by medians
+    of its values, of which a few negative ones decide nothing; a lazy cube must say. Exact zeros,
+    power below 0 or above 1000 and dB beyond 100 either way, so -32768 and -9999, are no echo,
+    declared or not. Bands of angles and masks are left out. Images are told apart by the number of
+    their relative orbit, else of their absolute one (of Sentinel-1, by its platform), else by the
+    direction of flight, in coordinates along time such as ``sat:relative_orbit``, ``orbit`` and
+    ``orbit_state``; tracks with one image are put together by direction.
+    ``attrs["stf_guides"]`` says what was made of each guide.
+
     Screening looks for observations that depart from the pixel's own season, and from what comes
     before and after, together with those around them; a change that lasts is kept. On simulated
     Sentinel-2 scenes with 1 % of missed haze it takes 1 to 2 % off the error of ``"auto"``, whose

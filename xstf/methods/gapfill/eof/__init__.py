@@ -182,9 +182,8 @@ def _pick(cube: np.ndarray, images: int | None = None) -> tuple[np.ndarray, np.n
     Fewer the more dates have an image. Both are the same when the scene is flipped or transposed.
     """
     windows, dates, bands, height, width = cube.shape
-    share = min(PIXELS, max(VALUES // ((images or dates) * bands), FEWEST)) / max(
-        windows * height * width, 1
-    )
+    most = min(PIXELS, max(VALUES // ((images or dates) * bands), FEWEST))
+    share = most / max(windows * height * width, 1)
     rows, cols = (_spaced(n, max(1, int(n * min(1.0, share) ** 0.5))) for n in (height, width))
     picked = cube[:, :, :, rows[:, None], cols]
     near_y, near_x = (

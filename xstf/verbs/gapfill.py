@@ -192,12 +192,11 @@ def gapfill(
     -----
     With `time` or `freq` a date asked for is an image's if both are of one day (UTC): observed
     pixels come back bit for bit and are flagged so. Other dates are filled as a date wholly lost to
-    clouds is, at the instant asked for; their flag is ``filled_in_time``, or ``filled_in_space``
-    where ``"auto"`` and its like have a guide of that date. They are no evidence, and change
-    nothing on other dates (next to nothing for ``"whittaker"``, ``"eof"`` and ``"auto"``). Methods
-    that draw on the date's own clear pixels have their prediction in time alone. Networks take no
-    such dates. Coordinates along time are kept where all dates asked for are images; otherwise
-    ``attrs["stf_dates"]`` names those that were left out. The cost of ``"gp"``, and so of
+    clouds is, at the instant asked for, and flagged ``filled_in_time``. They are no evidence, and
+    change nothing on other dates (next to nothing for ``"whittaker"``, ``"eof"`` and ``"auto"``).
+    Methods that draw on the date's own clear pixels have their prediction in time alone. Networks
+    take no such dates. Coordinates along time are kept where all dates asked for are images;
+    otherwise ``attrs["stf_dates"]`` names those that were left out. The cost of ``"gp"``, and so of
     ``"auto"``, grows with the cube of the number of dates.
 
     Radar is in dB or linear power by its ``units`` (or by names such as ``VV_dB``), else by medians

@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 import xstf
 from xstf import testing
 from xstf.align.dates import ask
+from xstf.cubes.acquisitions import dates_of
 from xstf.methods.lookup import classical_names
 from xstf.tiles import flags as _flags
 from xstf.tiles.gapfill import ends, gap_lengths
@@ -133,10 +134,10 @@ def test_evaluation_refuses_other_dates():
 def test_dates_and_images_of_one_day_meet_once(images, labels):
     start, half = np.datetime64("2021-01-01", "ns"), np.timedelta64(12, "h")
     own, wanted = (start + np.sort(v) * half for v in (images, labels))
-    asked = ask(own, wanted, None)
+    asked = ask(dates_of(own), wanted, None)
     np.testing.assert_array_equal(asked.every[asked.images], own)
     np.testing.assert_array_equal(asked.labels, wanted)
-    assert (np.diff(asked.every) > np.timedelta64(0)).all()
+    assert (np.diff(asked.moments) > np.timedelta64(0)).all()
     assert (np.diff(asked.wanted) > 0).all()
     stamps = asked.every[asked.wanted]
     same = stamps.astype("M8[D]") == wanted.astype("M8[D]")

@@ -210,6 +210,19 @@ def test_a_border_does_not_bleed_into_resampled_pixels():
     np.testing.assert_array_equal(guide(filled), guide(gone))
 
 
+def test_a_border_of_zeros_does_not_hide_the_other_slice_of_a_pass():
+    row = xr.DataArray(np.arange(SIZE), dims="y")
+    north = POWER.where(row < 5, 0)
+    south = POWER.where(row >= 3, -9999).assign_coords(time=POWER.time + np.timedelta64(25, "s"))
+    later = np.timedelta64(6, "h")  # not at midnight, which would name a day
+    sliced = xr.concat([north, south], "time").sortby("time")
+    sliced = sliced.assign_coords(time=sliced.time + later)
+    whole = POWER.assign_coords(time=POWER.time + later)
+    np.testing.assert_array_equal(guide(sliced), guide(whole))
+    lazy = sliced.chunk(time=3).assign_attrs(units="1")
+    np.testing.assert_array_equal(guide(lazy), guide(whole))
+
+
 def test_integer_radar_with_undeclared_fill_is_read():
     stored = (DB.round() - 1).astype(np.int16)
     stored[..., :2] = -32768

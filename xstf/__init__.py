@@ -20,6 +20,7 @@ if TYPE_CHECKING:
         weights,
     )
     from xstf._method import Method
+    from xstf.cubes.mosaic import mosaic
     from xstf.evaluate import (
         evaluate_fusion,
         evaluate_gapfill,
@@ -47,6 +48,7 @@ __all__ = [
     "list_methods",
     "masks",
     "metrics",
+    "mosaic",
     "plot",
     "scenes",
     "sensors",
@@ -70,6 +72,7 @@ _HOMES = {
     "gapfill": "verbs.gapfill",
     "get_method": "methods.lookup",
     "list_methods": "methods.lookup",
+    "mosaic": "cubes.mosaic",
     "sharpen_spectral": "verbs.sharpen_spectral",
 }
 _MODULES = {

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from xstf.cubes.acquisitions import dates_of
 from xstf.cubes.pairs import Pair, match_dates, plan_pairs, read_timedelta
 
 
@@ -16,12 +17,20 @@ def days(*numbers: float) -> np.ndarray:
 
 def make_plan(fine, coarse, wanted=None, fewest=1, most=2, tolerance="1D"):
     return plan_pairs(
-        fine, coarse, wanted, tolerance=tolerance, fewest=fewest, most=most, method="a method"
+        dates_of(fine),
+        dates_of(coarse),
+        wanted,
+        tolerance=tolerance,
+        fewest=fewest,
+        most=most,
+        method="a method",
     )
 
 
 def test_a_pair_is_a_fine_image_and_the_nearest_coarse_one():
-    found = match_dates(days(0.4, 10), days(0, 1, 8, 12), np.timedelta64(1, "D"))
+    found = match_dates(
+        dates_of(days(0.4, 10)), dates_of(days(0, 1, 8, 12)), np.timedelta64(1, "D")
+    )
     assert found == [Pair(0, 0)]
 
 

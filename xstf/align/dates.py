@@ -12,6 +12,7 @@ import pandas as pd
 import xarray as xr
 
 from xstf.align.fuse import read_dates
+from xstf.cubes.acquisitions import Dates
 from xstf.cubes.crs import grid_mapping_name
 from xstf.cubes.pairs import DateLike
 from xstf.cubes.read import Cube, band_variables
@@ -27,29 +28,26 @@ class Asked:
     Parameters
     ----------
     every
-        datetime64[ns], ascending: the dates of all images, and those asked for that have none.
+        datetime64[ns]: the dates of all images, and those asked for that have none, in the order of
+        their moments.
+    moments
+        When each counts, in local solar time, ascending.
     images
         Where the images are among them, ascending.
     wanted
-        Where the result's dates are among them, ascending.
+        Where the result's dates are among them.
     labels
-        The result's dates, as they were asked for.
+        The result's dates, as they were asked for, ascending.
     words
         How they were asked for.
     """
 
     every: np.ndarray
+    moments: np.ndarray
     images: np.ndarray
     wanted: np.ndarray
     labels: np.ndarray
     words: str
-
-    @property
-    def without_image(self) -> np.ndarray:
-        """Whether each date is only asked for."""
-        lone = np.ones(len(self.every), bool)
-        lone[self.images] = False
-        return lone
 
     @property
     def picks(self) -> np.ndarray:
@@ -65,16 +63,16 @@ class Asked:
         return f"{len(self.labels)} asked for by {self.words}, {observed} of them observed"
 
 
-def ask(images: np.ndarray, time: DateLike | None, freq: str | None) -> Asked | None:
+def ask(images: Dates, time: DateLike | None, freq: str | None) -> Asked | None:
     """Return the dates that are asked for, None where none are; raise where they are no dates.
 
-    A date and an image of one day are the same, those nearest to each other where there are several
-    of either.
+    A date and an image of one solar day are the same, those nearest to each other where there are
+    several of either.
 
     Parameters
     ----------
-    images : ndarray of datetime64[ns]
-        Ascending.
+    images : Dates
+        Of the images, their moments ascending.
     time
         Dates, in any order.
     freq
@@ -85,19 +83,40 @@ def ask(images: np.ndarray, time: DateLike | None, freq: str | None) -> Asked | 
     if time is not None and freq is not None:
         raise ValueError("time= and freq= both say which dates are wanted; give one of them")
     if freq is not None:
-        labels, words = _regular(images, freq), f"freq={freq!r}"
+        labels, words = _regular(images.days, freq), f"freq={freq!r}"
     else:
         labels, words = _listed(time), "time"
     own = _same_days(images, labels)
-    stamps = np.where(own >= 0, images[own], labels)
-    every = np.union1d(images, stamps)
+    new = labels[own < 0]
+    stamps = np.concatenate([images.stamps, new])
+    moments = np.concatenate([images.moments, _moments(images, new)])
+    order = np.argsort(moments, kind="stable")
+    place = np.argsort(order)
+    at = np.where(own >= 0, own, len(images.stamps) - 1 + np.cumsum(own < 0))
     return Asked(
-        every=every,
-        images=np.searchsorted(every, images),
-        wanted=np.searchsorted(every, stamps),
+        every=stamps[order],
+        moments=moments[order],
+        images=place[: len(images.stamps)],
+        wanted=place[at],
         labels=labels,
         words=words,
     )
+
+
+def _moments(images: Dates, labels: np.ndarray) -> np.ndarray:
+    """Return when new dates count: as instants, or days where the images' stamps name days.
+
+    None counts at the very moment of an image or of another one: no time would lie between.
+    """
+    taken = set(images.moments.tolist())
+    found = []
+    for label in labels:
+        moment = images.local(label)[0] if images.named else label + images.offset
+        while moment.astype(np.int64).item() in taken:
+            moment = moment + np.timedelta64(1, "m")
+        taken.add(moment.astype(np.int64).item())
+        found.append(moment)
+    return np.array(found, "M8[ns]")
 
 
 def _listed(time: DateLike | None) -> np.ndarray:
@@ -116,9 +135,9 @@ def _listed(time: DateLike | None) -> np.ndarray:
     return dates
 
 
-def _regular(images: np.ndarray, freq: Any) -> np.ndarray:
+def _regular(days: np.ndarray, freq: Any) -> np.ndarray:
     """Return regular dates from the first day to the last one; a bare number is days."""
-    first, last = (pd.Timestamp(day) for day in _days(images[[0, -1]]))
+    first, last = (pd.Timestamp(day) for day in days[[0, -1]])
     try:
         number = isinstance(freq, int | float) or str(freq).strip().replace(".", "", 1).isdigit()
         step = pd.tseries.frequencies.to_offset(f"{float(freq):g}D" if number else freq)
@@ -140,17 +159,20 @@ def _regular(images: np.ndarray, freq: Any) -> np.ndarray:
     return np.asarray(dates.values.astype("datetime64[ns]"))
 
 
-def _days(times: np.ndarray) -> np.ndarray:
-    return times.astype("datetime64[D]").astype("datetime64[ns]")
-
-
-def _same_days(images: np.ndarray, labels: np.ndarray) -> np.ndarray:
+def _same_days(images: Dates, labels: np.ndarray) -> np.ndarray:
     """Return the place of the image that each date asked for is, -1 where it is new."""
     found = np.full(len(labels), -1)
-    of_image, of_label = _days(images), _days(labels)
-    for day in np.intersect1d(of_image, of_label):
-        mine, theirs = np.flatnonzero(of_image == day), np.flatnonzero(of_label == day)
-        apart = np.abs(labels[theirs][:, None] - images[mine])
+    exact = {stamp: i for i, stamp in enumerate(images.stamps.tolist())}
+    for i, stamp in enumerate(labels.tolist()):
+        found[i] = exact.get(stamp, -1)
+    free = np.ones(len(images.stamps), bool)
+    free[found[found >= 0]] = False
+    moments = np.array([images.local(label)[0] for label in labels], "M8[ns]")
+    days = moments.astype("M8[D]")
+    for day in np.intersect1d(images.days[free], days[found < 0]):
+        mine = np.flatnonzero((images.days == day) & free)
+        theirs = np.flatnonzero((days == day) & (found < 0))
+        apart = np.abs(moments[theirs][:, None] - images.moments[mine])
         nearest = apart.argmin(axis=1)
         mutual = apart.argmin(axis=0)[nearest] == np.arange(len(theirs))
         found[theirs[mutual]] = mine[nearest[mutual]]

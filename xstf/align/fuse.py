@@ -19,7 +19,8 @@ from xstf.cubes.pairs import (
     Plan,
     match_dates,
     plan_pairs,
-    read_timedelta,
+    short_days,
+    unpaired,
 )
 from xstf.cubes.read import Cube, read_cube, select_bands
 from xstf.tiles.engines import to_host
@@ -51,13 +52,18 @@ class FuseCubes:
 
     def pairs(self, tolerance: LengthLike) -> list[Pair]:
         """Return the fine images with a coarse one of their date, in order of time."""
-        found = match_dates(self.times, self.coarse_times, read_timedelta(tolerance))
+        found = match_dates(self.fine.when, self.coarse.when, tolerance)
         return sorted(found, key=lambda pair: self.times[pair.fine])
+
+    def unpaired(self, tolerance: LengthLike) -> str:
+        """Return the fine dates without a coarse image, in words; "" where each has one."""
+        alone = unpaired(self.fine.when, match_dates(self.fine.when, self.coarse.when, tolerance))
+        return short_days(alone) if alone.size else ""
 
     def plans(self, time: DateLike | None, tolerance: LengthLike, record: Method) -> list[Plan]:
         """Return how each wanted date is predicted; raise where one cannot be."""
         return plan_pairs(
-            self.times, self.coarse_times, read_dates(time), tolerance=tolerance,
+            self.fine.when, self.coarse.when, read_dates(time), tolerance=tolerance,
             fewest=record.pairs[0], most=record.pairs[1], method=record.name,
         )  # fmt: skip
 

@@ -24,11 +24,11 @@ class GapfillCubes:
     cube
         As it was read, dates in the caller's order.
     dates
-        datetime64[ns], ascending: those of the images, and those that are asked for besides.
+        datetime64[ns], in order of time: those of the images, and those that are asked for besides.
     order
         Where the image of each date that has one is in the cube.
     times
-        Days from the first image to each date.
+        Days from the first image to each date, ascending; composites count at mid-period.
     first_day
         Days from 1 January to the first image.
     asked
@@ -78,15 +78,13 @@ def align_gapfill(
     optical = read_cube(cube, what="cube", mask=mask)
     if optical.times is None or optical.dims[0] is None:
         raise ValueError("cube has no time dim; stack its images along one with datetime64 dates")
-    first = optical.times.min()
-    order = np.argsort(optical.times, kind="stable")
-    dates = optical.times[order]
-    asked = ask(dates, time, freq)
-    if asked is not None:
-        dates = asked.every
-    times, first_day = days_since(dates, first), day_of_year(first)
+    order = np.argsort(optical.when.moments, kind="stable")
+    when = optical.when[order]
+    asked = ask(when, time, freq)
+    dates, moments = (when.stamps, when.moments) if asked is None else (asked.every, asked.moments)
+    times, first_day = days_since(moments, when.moments[0]), day_of_year(when.stamps[0])
     guides = [
-        read_guide(given, what, optical, dates, guide_tolerance, sar_units)
+        read_guide(given, what, optical, moments, guide_tolerance, sar_units)
         for what, given in (*listed_guides(sar, "sar"), *listed_guides(guide, "guide"))
     ]
     return GapfillCubes(

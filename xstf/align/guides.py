@@ -10,6 +10,7 @@ import xarray as xr
 
 from xstf.align.orbits import orbits_of
 from xstf.align.radar import backscatter, read_units
+from xstf.cubes.acquisitions import first_valid
 from xstf.cubes.arrays import Guides, Labelled
 from xstf.cubes.grid import require_both_crs
 from xstf.cubes.pairs import LengthLike, read_timedelta
@@ -58,7 +59,7 @@ def read_guide(
     given: Labelled,
     what: str,
     cube: Cube,
-    dates: np.ndarray,
+    moments: np.ndarray,
     tolerance: LengthLike,
     sar_units: str | None,
 ) -> Guide:
@@ -71,8 +72,8 @@ def read_guide(
         ``"sar"`` or ``"guide"``, or such as ``"sar[0]"``.
     cube : Cube
         The one to fill.
-    dates : ndarray of datetime64
-        Those that are filled, ascending.
+    moments : ndarray of datetime64
+        When the dates that are filled count, in local solar time, ascending.
     tolerance : number of days or str
         How far in time an image of the guide may be from a date.
     sar_units : {"dB", "linear"} or None
@@ -85,8 +86,7 @@ def read_guide(
     reach = read_timedelta(tolerance, "guide_tolerance") / np.timedelta64(1, "D")
     if not reach > 0:
         raise ValueError(f"guide_tolerance must be longer than nothing, not {tolerance!r}")
-    first = cube.dates.min()
-    theirs, own = (days_since(t, first) for t in (dates, guide.times))
+    theirs, own = (days_since(t, moments[0]) for t in (moments, guide.when.moments))
     orbits = orbits_of(guide)
     weights = tuple(time_weights(theirs, own, reach, used) for used in orbits.groups)
     if not any((w > 0).any() for w in weights):
@@ -130,9 +130,13 @@ def read_certain(given: xr.DataArray, cube: Cube) -> Any:
     extra = [d for d in given.dims if d not in (time, y, x)]
     if extra or y not in given.dims or x not in given.dims:
         raise ValueError(f"certain needs dims {[y, x]} and may have {time!r}; it has {given.dims}")
-    source = as_array(cube.source, what="cube")
+    labelled, groups = cube.unmerged or (cube.source, None)
+    source = as_array(labelled, what="cube")
     require_fits(given, source, (y, x), cube.grid, "certain", "cube")
     bare = given.drop_vars(list(given.coords)).astype(np.float32)
     if time not in given.dims:
         bare = bare.expand_dims({time: source.sizes[time]})
-    return bare.transpose(time, y, x).data[:, None]
+    images = bare.transpose(time, y, x).data
+    if groups is not None:  # sure only where every look of the acquisition is
+        images = first_valid(images, groups, images > 0)
+    return images[:, None]

@@ -38,6 +38,7 @@ _AMPLITUDE = {"amplitude", "amplitudes", "dn", "counts", "count", "digital"}
 _ANGLE = {"degree", "degrees", "deg", "radian", "radians", "rad"}
 _ONE = ("1", "1.0", "m2/m2", "m2m-2", "m2.m-2", "m2*m-2")
 _SILENT = ("", "-", "none", "nan", "null", "n/a", "na", "unknown")
+_PACKED = ("scale_factor", "add_offset", "scale", "offset", "scales", "offsets")
 # Names of what comes with backscatter and is none.
 _OTHER = re.compile(
     r"angle|incidence|(^|_)(inc|lia|eia|theta)($|_)|mask|shadow|layover|scattering_area|local_area"
@@ -81,25 +82,24 @@ def _is_other(name: Hashable, unit: str) -> bool:
 
 
 def _silent(given: Labelled) -> Labelled:
-    """Return a radar cube with NaN for minus infinity, the dB of no echo.
+    """Return a radar cube with NaN for codes that stand for no echo, among them the dB of none.
 
-    Chunked ones become so where their blocks are read.
+    That is before slices of a pass are merged: a border of zeros must not hide the other slice. Of
+    packed numbers the codes are not known yet; those are met where blocks are read.
     """
     if isinstance(given, xr.Dataset):
-        names = [n for n in band_variables(given) if _has_log_of_zero(given[n])]
-        return given.assign({n: _without_log_of_zero(given[n]) for n in names}) if names else given
-    return _without_log_of_zero(given) if _has_log_of_zero(given) else given
+        return given.assign({n: _without_codes(given[n]) for n in band_variables(given)})
+    return _without_codes(given)
 
 
-def _has_log_of_zero(array: xr.DataArray) -> bool:
-    plain = array.data
-    if not isinstance(plain, np.ndarray) or plain.dtype.kind != "f":
-        return False
-    return bool(np.isneginf(plain).any())
-
-
-def _without_log_of_zero(array: xr.DataArray) -> xr.DataArray:
-    return array.copy(data=np.where(np.isneginf(array.data), np.nan, array.data))
+def _without_codes(array: xr.DataArray) -> xr.DataArray:
+    if array.dtype.kind not in "fiu" or any(k in array.attrs for k in _PACKED):
+        return array
+    plain = array.drop_vars(list(array.coords))
+    codes = plain.isin(FILLS) | (plain == -np.inf)
+    if not is_lazy(array.data) and not bool(codes.any()):
+        return array
+    return array.copy(data=plain.where(~codes).data)
 
 
 # --- what is said of units ----------------------------------------------------------------------

@@ -12,7 +12,7 @@ from xstf import sensors as sensor_tables
 from xstf.align.regrid import regrid_images
 from xstf.cubes.arrays import Array
 from xstf.cubes.nesting import Nesting, nesting_of
-from xstf.cubes.pairs import LengthLike, read_timedelta
+from xstf.cubes.pairs import LengthLike, match_dates, read_timedelta
 from xstf.cubes.read import Cube, read_cube
 
 
@@ -102,13 +102,10 @@ def _match_images(spectral: Cube, spatial: Cube, tolerance: LengthLike) -> list[
             f"spatial has {spatial.data.shape[0]} dates and spectral has no time: select one date "
             "or give spectral a time coordinate"
         )
-    reach = read_timedelta(tolerance, "time_tolerance")
-    found, alone = [], []
-    for date in spectral.times:
-        apart = np.abs(spatial.times - date)
-        found.append(int(apart.argmin()))
-        if apart.min() > reach:
-            alone.append(str(date.astype("datetime64[D]")))
+    read_timedelta(tolerance, "time_tolerance")
+    pairs = {p.fine: p.coarse for p in match_dates(spectral.when, spatial.when, tolerance)}
+    found = [pairs.get(i, 0) for i in range(count)]
+    alone = [str(np.datetime64(d, "D")) for i, d in enumerate(spectral.times) if i not in pairs]
     if alone:
         raise ValueError(
             f"spectral's dates {alone[:6]} have no image of spatial within {tolerance}; select "

@@ -13,7 +13,7 @@ from xstf.align.guides import days_since
 from xstf.align.regrid import regrid_images
 from xstf.cubes.arrays import Array
 from xstf.cubes.nesting import Nesting, nesting_of
-from xstf.cubes.pairs import DateLike, LengthLike, nearest_date, read_timedelta
+from xstf.cubes.pairs import DateLike, LengthLike, match_dates, nearest_date, read_timedelta
 from xstf.cubes.read import Cube, read_cube
 from xstf.tiles.sts import Series
 
@@ -47,7 +47,7 @@ class StsCubes:
         if dates is None:
             return [int(i) for i in np.argsort(self.times, kind="stable")]
         reach = read_timedelta(tolerance)
-        found = {nearest_date(date, self.times, reach) for date in dates}
+        found = {nearest_date(date, self.temporal.when, reach) for date in dates}
         return sorted(found, key=lambda i: self.times[i])
 
 
@@ -106,12 +106,11 @@ def _paired_dates(
     cubes: tuple[Cube, Cube, Cube], times: list[np.ndarray], tolerance: LengthLike
 ) -> np.ndarray:
     """Return the positions ``(pair, 3)`` of the dates that all three have, in order of time."""
-    reach = read_timedelta(tolerance)
-    found = []
-    for i, date in enumerate(times[0]):
-        near = [int(np.abs(t - date).argmin()) for t in times[1:]]
-        if all(abs(t[n] - date) <= reach for t, n in zip(times[1:], near, strict=True)):
-            found.append((i, *near))
+    often, small = (
+        {p.fine: p.coarse for p in match_dates(cubes[0].when, cube.when, tolerance)}
+        for cube in cubes[1:]
+    )
+    found = [(i, often[i], small[i]) for i in range(len(times[0])) if i in often and i in small]
     if not found:
         spans = "; ".join(
             f"{c.what} {np.datetime64(t.min(), 'D')} to {np.datetime64(t.max(), 'D')}"

@@ -12,6 +12,8 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from xstf.cubes.acquisitions import DAY, Dates
+
 # What names one date or several.
 DateLike: TypeAlias = (
     str
@@ -80,22 +82,57 @@ class Plan:
         return replace(self, target=place[self.target], attempts=tuple(map(tuple, moved)))
 
 
-def match_dates(
-    fine_times: np.ndarray, coarse_times: np.ndarray, tolerance: np.timedelta64
-) -> list[Pair]:
-    """Return the pairs: each fine date with its nearest coarse date, if within the tolerance."""
+def match_dates(fine: Dates, coarse: Dates, tolerance: LengthLike) -> list[Pair]:
+    """Return the pairs: each fine date with its nearest coarse date, if within the tolerance.
+
+    Nearest in solar days first, then in hours. A composite is as far as the middle of its period,
+    and half of that is always within the tolerance.
+    """
+    limit = _reach(read_timedelta(tolerance), fine, coarse)
     pairs = []
-    for i, date in enumerate(fine_times):
-        distance = np.abs(coarse_times - date)
-        nearest = int(distance.argmin())
-        if distance[nearest] <= tolerance:
+    for i, moment in enumerate(fine.moments):
+        exact = not (fine.named or coarse.named)
+        nearest, near = _nearest(moment, coarse, exact=exact, limit=limit)
+        if near:
             pairs.append(Pair(i, nearest))
     return pairs
 
 
+def unpaired(fine: Dates, pairs: Sequence[Pair]) -> np.ndarray:
+    """Return the stamps of the fine images without a coarse one, in order of time."""
+    alone = np.setdiff1d(np.arange(len(fine.stamps)), [pair.fine for pair in pairs])
+    return np.asarray(np.sort(fine.stamps[alone]))
+
+
+def _reach(limit: np.timedelta64, *dates: Dates) -> np.timedelta64:
+    return max(limit, *(d.period // 2 for d in dates))
+
+
+def _nearest(
+    moment: np.datetime64, dates: Dates, *, exact: bool, limit: np.timedelta64
+) -> tuple[int, bool]:
+    """Return the position of the date nearest to a moment, and whether it is within the limit.
+
+    Parameters
+    ----------
+    moment, dates
+        In local solar time.
+    exact
+        Whether neither of them only names a day. A limit below a day then counts hours, else whole
+        days, and hours among images of one day.
+    """
+    apart = np.abs(dates.moments - moment)
+    if exact and limit < DAY:
+        nearest = int(apart.argmin())
+        return nearest, bool(apart[nearest] <= limit)
+    whole = np.abs(dates.days - moment.astype("M8[D]"))
+    nearest = int(np.lexsort((apart, whole))[0])
+    return nearest, bool(whole[nearest] <= limit)
+
+
 def plan_pairs(
-    fine_times: np.ndarray,
-    coarse_times: np.ndarray,
+    fine: Dates,
+    coarse: Dates,
     wanted: np.ndarray | None,
     *,
     tolerance: LengthLike,
@@ -107,7 +144,7 @@ def plan_pairs(
 
     Parameters
     ----------
-    fine_times, coarse_times : ndarray of datetime64
+    fine, coarse : Dates
         In any order, without duplicates.
     wanted : ndarray of datetime64 or None
         None: every coarse date that is no fine image's partner.
@@ -118,17 +155,16 @@ def plan_pairs(
     method : str
         Its name, for messages.
     """
-    limit = read_timedelta(tolerance)
-    pairs = match_dates(fine_times, coarse_times, limit)
+    pairs = match_dates(fine, coarse, tolerance)
     if not pairs:
         raise ValueError(
             f"no fine image has a coarse image within {tolerance} of its date; fine dates: "
-            f"{_days(fine_times)}; coarse dates: {_days(coarse_times)}; widen pair_tolerance or "
-            "add images"
+            f"{short_days(fine.stamps)}; coarse dates: {short_days(coarse.stamps)}; widen "
+            "pair_tolerance or add images"
         )
-    targets = _targets(coarse_times, wanted, pairs, limit)
+    targets = _targets(coarse, wanted, pairs, read_timedelta(tolerance))
     return [
-        _plan_one(target, pairs, fine_times, coarse_times, tolerance, fewest, most, method)
+        _plan_one(target, pairs, fine, coarse, tolerance, fewest, most, method)
         for target in targets
     ]
 
@@ -136,30 +172,32 @@ def plan_pairs(
 def _plan_one(
     target: int,
     pairs: Sequence[Pair],
-    fine_times: np.ndarray,
-    coarse_times: np.ndarray,
+    fine: Dates,
+    coarse: Dates,
     tolerance: LengthLike,
     fewest: int,
     most: int,
     method: str,
 ) -> Plan:
+    date = coarse.moments[target]
     observed = [pair.fine for pair in pairs if pair.coarse == target]
+    observed.sort(key=lambda image: abs(fine.moments[image] - date))
     others = [pair for pair in pairs if pair.coarse != target]
     if len(others) < fewest:
-        found = _days(fine_times[[pair.fine for pair in others]])
+        found = short_days(fine.stamps[[pair.fine for pair in others]])
         advice = "add a fine image"
         if len(others) == 1:
             advice += " or use method='starfm'"
         raise ValueError(
             f"{method} needs {fewest} pair{'s' * (fewest > 1)} within {tolerance} of a coarse date "
-            f"to predict {_days(coarse_times[[target]])}, found {len(others)} ({found}); {advice}"
+            f"to predict {short_days(coarse.stamps[[target]])}, found {len(others)} ({found}); "
+            f"{advice}"
         )
-    date = coarse_times[target]
-    before = [pair for pair in others if coarse_times[pair.coarse] < date]
-    after = [pair for pair in others if coarse_times[pair.coarse] >= date]
-    before.sort(key=lambda pair: date - coarse_times[pair.coarse])
-    after.sort(key=lambda pair: coarse_times[pair.coarse] - date)
-    nearest = sorted(others, key=lambda pair: abs(coarse_times[pair.coarse] - date))
+    before = [pair for pair in others if coarse.moments[pair.coarse] < date]
+    after = [pair for pair in others if coarse.moments[pair.coarse] >= date]
+    before.sort(key=lambda pair: date - coarse.moments[pair.coarse])
+    after.sort(key=lambda pair: coarse.moments[pair.coarse] - date)
+    nearest = sorted(others, key=lambda pair: abs(coarse.moments[pair.coarse] - date))
     return Plan(
         target=target,
         attempts=_attempts(before, after, nearest, fewest, most),
@@ -186,35 +224,41 @@ def _attempts(
 
 
 def _targets(
-    coarse_times: np.ndarray,
-    wanted: np.ndarray | None,
-    pairs: Sequence[Pair],
-    limit: np.timedelta64,
+    coarse: Dates, wanted: np.ndarray | None, pairs: Sequence[Pair], limit: np.timedelta64
 ) -> list[int]:
     """Return positions in the coarse cube of the wanted dates, in time order."""
     if wanted is None:
         partners = {pair.coarse for pair in pairs}
-        targets = [i for i in range(len(coarse_times)) if i not in partners]
+        targets = [i for i in range(len(coarse.stamps)) if i not in partners]
         if not targets:
             raise ValueError(
-                f"every coarse date ({_days(coarse_times)}) has a fine image: nothing to predict; "
-                "name dates with time="
+                f"every coarse date ({short_days(coarse.stamps)}) has a fine image: nothing to "
+                "predict; name dates with time="
             )
     else:
-        targets = [nearest_date(date, coarse_times, limit) for date in wanted]
+        targets = [nearest_date(date, coarse, limit) for date in wanted]
         if len(set(targets)) < len(targets):
-            raise ValueError(f"time= names a coarse image twice: {_days(np.asarray(wanted))}")
-    return sorted(targets, key=lambda i: coarse_times[i])
+            raise ValueError(f"time= names a coarse image twice: {short_days(np.asarray(wanted))}")
+    return sorted(targets, key=lambda i: coarse.moments[i])
 
 
-def nearest_date(date: np.datetime64, coarse_times: np.ndarray, limit: np.timedelta64) -> int:
-    """Return the position of the coarse date nearest to a date; raise past the limit."""
-    distance = np.abs(coarse_times - date)
-    nearest = int(distance.argmin())
-    if distance[nearest] > limit:
+def nearest_date(date: np.datetime64, coarse: Dates, limit: np.timedelta64) -> int:
+    """Return the position of the coarse date that a date means; raise past the limit.
+
+    A stamp means its own image, a day (midnight) the image of that day, and an instant in UTC the
+    nearest image.
+    """
+    same = np.flatnonzero(coarse.stamps == date)
+    if same.size:
+        return int(same[0])
+    moment, whole_day = coarse.local(date)
+    limit = _reach(limit, coarse)
+    exact = not (whole_day or coarse.named)
+    nearest, near = _nearest(moment, coarse, exact=exact, limit=limit)
+    if not near:
         raise ValueError(
-            f"time= asks for {_days(np.asarray([date]))}, and there is no coarse image within "
-            f"pair_tolerance of it; the nearest is {_days(coarse_times[[nearest]])}"
+            f"time= asks for {short_days(np.asarray([date]))}, and there is no coarse image within "
+            f"pair_tolerance of it; the nearest is {short_days(coarse.stamps[[nearest]])}"
         )
     return nearest
 
@@ -249,7 +293,7 @@ def _number(length: object) -> float | None:
         return None
 
 
-def _days(times: np.ndarray) -> str:
+def short_days(times: np.ndarray) -> str:
     """Write dates shortly, at most six of them."""
     text = [str(np.datetime64(t, "D")) for t in np.sort(times)]
     return ", ".join(text if len(text) <= 6 else [*text[:3], "…", *text[-2:]])

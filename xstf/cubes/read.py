@@ -5,11 +5,23 @@ from __future__ import annotations
 import warnings
 from collections.abc import Hashable
 from dataclasses import dataclass, replace
+from functools import cached_property
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
+from xstf.cubes.acquisitions import (
+    Dates,
+    bounds_of,
+    dates_of,
+    dates_of_bounds,
+    first_valid,
+    group_looks,
+    longitude_of,
+    merged_text,
+    period_of,
+)
 from xstf.cubes.arrays import Labelled
 from xstf.cubes.crs import crs_of, grid_mapping_name
 from xstf.cubes.decode import PACKING, decode
@@ -50,6 +62,8 @@ class Cube:
         What its dimensions are called: time, band, y, x; None for one that it has not.
     what
         What to call it in messages.
+    unmerged
+        The object and the positions of its images in each acquisition, where several were merged.
     """
 
     data: Any
@@ -59,6 +73,24 @@ class Cube:
     source: Labelled
     dims: tuple[Hashable | None, Hashable | None, Hashable, Hashable]
     what: str
+    unmerged: tuple[Labelled, list[np.ndarray]] | None = None
+
+    @cached_property
+    def when(self) -> Dates:
+        """When its images count, in local solar time; raise where the cube has no time."""
+        longitude, period = longitude_of(self.grid, self.dims[3]), period_of(self.source)
+        bounds = bounds_of(self.source, self.dims[0])
+        if period is None and bounds is not None:
+            return dates_of_bounds(self.dates, bounds, longitude)
+        return dates_of(self.dates, longitude, period)
+
+    @property
+    def looks(self) -> str:
+        """In words, that several images of one acquisition were merged; "" where none were."""
+        if self.unmerged is None:
+            return ""
+        groups = self.unmerged[1]
+        return merged_text(sum(len(group) for group in groups), groups)
 
     @property
     def dates(self) -> np.ndarray:
@@ -108,13 +140,36 @@ def read_cube(
     _warn_of_absurd(array, what)
     if mask is not None:
         array = _apply_mask(array, mask, labels.dims, labels.grid, what)
-    return Cube(
-        _plain(array, labels.dims), labels.times, labels.bands, labels.grid, cube, labels.dims, what
+    plain = _plain(array, labels.dims)
+    return merge_looks(
+        Cube(plain, labels.times, labels.bands, labels.grid, cube, labels.dims, what)
     )
 
 
-def read_labels(cube: Labelled, *, what: str, resolution: float | None = None) -> Labels:
-    """Return what a cube's labels say; raise as `read_cube` does. No value is read or computed."""
+def merge_looks(cube: Cube) -> Cube:
+    """Return a cube with one image an acquisition, first valid; itself where that is so."""
+    if cube.times is None or len(cube.times) < 2 or cube.dims[0] is None:
+        return cube
+    groups = group_looks(cube.when)
+    if len(groups) == len(cube.times):
+        return cube
+    first = [int(group[0]) for group in groups]
+    return replace(
+        cube,
+        data=first_valid(cube.data, groups, np.isnan(cube.data)),
+        times=cube.times[first],
+        source=cube.source.isel({cube.dims[0]: first}),
+        unmerged=(cube.source, groups),
+    )
+
+
+def read_labels(
+    cube: Labelled, *, what: str, resolution: float | None = None, unique: bool = True
+) -> Labels:
+    """Return what a cube's labels say; raise as `read_cube` does. No value is read or computed.
+
+    Without `unique` a date may stand twice.
+    """
     array = _without_values(cube, what)
     dims = _find_dims(array, what)
     empty = [str(d) for d in array.dims if array.sizes[d] == 0]
@@ -128,7 +183,7 @@ def read_labels(cube: Labelled, *, what: str, resolution: float | None = None) -
         dims=(str(dims[2]), str(dims[3])),
         resolution=resolution,
     )
-    times = _times(array, dims[0], what)
+    times = _times(array, dims[0], what, unique)
     bands = _bands(array, dims[1])
     duplicated = sorted({str(b) for b in bands if bands.count(b) > 1})
     if duplicated:
@@ -259,7 +314,9 @@ def _coordinate(array: xr.DataArray, dim: Hashable, what: str) -> np.ndarray:
     return np.asarray(array[dim].values, dtype=np.float64)
 
 
-def _times(array: xr.DataArray, dim: Hashable | None, what: str) -> np.ndarray | None:
+def _times(
+    array: xr.DataArray, dim: Hashable | None, what: str, must_differ: bool
+) -> np.ndarray | None:
     name = dim if dim is not None else next((n for n in NAMES["time"] if n in array.coords), None)
     if name is None:
         return None
@@ -274,9 +331,12 @@ def _times(array: xr.DataArray, dim: Hashable | None, what: str) -> np.ndarray |
     if np.isnat(values).any():
         raise ValueError(f"{what}'s {name!r} is NaT at index {int(np.isnat(values).argmax())}")
     unique, counts = np.unique(values, return_counts=True)
-    if (counts > 1).any():
+    if must_differ and (counts > 1).any():
         twice = [str(t)[:16] for t in unique[counts > 1][:5]]
-        raise ValueError(f"{what} has dates twice: {twice}; drop or merge them (groupby(...).mean)")
+        raise ValueError(
+            f"{what} has dates twice: {twice}; if they are images of different places or looks of "
+            "one day, merge them, first valid: xstf.mosaic(cube, by='solar_day')"
+        )
     return np.asarray(values.astype("datetime64[ns]"))
 
 

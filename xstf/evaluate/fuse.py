@@ -9,7 +9,9 @@ import numpy as np
 import xarray as xr
 
 from xstf import metrics
-from xstf.cubes.pairs import DateLike, LengthLike, Pair, match_dates, read_timedelta
+from xstf.cubes.acquisitions import Dates, same_day
+from xstf.cubes.mosaic import merge_acquisitions
+from xstf.cubes.pairs import DateLike, LengthLike, Pair, match_dates, nearest_date
 from xstf.cubes.read import as_array, read_cube
 from xstf.evaluate.baselines import BASELINES
 from xstf.methods.lookup import Trial, Tried, trials
@@ -31,7 +33,9 @@ def evaluate_fusion(
 ) -> xr.Dataset:
     """Return how well each method predicts a fine date that it has not seen.
 
-    Each date is taken out of `fine`, predicted from the others and compared where it is clear.
+    Each date is taken out of `fine`, with every other image of its solar day, predicted from the
+    others and compared where it is clear. Looks of one acquisition count as one image, as in
+    :func:`xstf.fuse`.
 
     Parameters
     ----------
@@ -73,7 +77,7 @@ def evaluate_fusion(
     >>> list(scores.method.values)
     ['unchanged', 'delta', 'starfm']
     """
-    fine = as_array(fine, what="fine")
+    fine = merge_acquisitions(as_array(fine, what="fine"))
     coarse = as_array(coarse, what="coarse")
     truth = None if truth is None else as_array(truth, what="truth")
     named = trials("fuse", methods or None)
@@ -81,16 +85,21 @@ def evaluate_fusion(
     if cubes[0].times is None or cubes[1].times is None or cubes[0].dims[0] is None:
         raise ValueError("evaluate needs cubes with a time dim")
     dim, band = str(cubes[0].dims[0]), cubes[0].dims[1]
-    tolerance = read_timedelta(pair_tolerance)
-    pairs = match_dates(cubes[0].times, cubes[1].times, tolerance)
-    dates = _dates_to_predict(cubes[0].times, cubes[1].times, pairs, time, truth is not None)
+    own = cubes[0].when
+    pairs = match_dates(own, cubes[1].when, pair_tolerance)
+    dates = _dates_to_predict(own, cubes[1].when, pairs, time, truth is not None)
     tried = [Trial(r.name, r, {}) for r in (BASELINES if baselines else ())] + named
     compiled: set[str] = set()
     by_date = []
     for date in dates:
         scores = []
-        given = fine if truth is not None else fine.drop_sel({dim: [date]})
-        left = sum(truth is not None or cubes[0].times[p.fine] != date for p in pairs)
+        hidden = (
+            np.zeros(len(own.stamps), bool)
+            if truth is not None
+            else same_day(np.array([date]), own)
+        )
+        given = fine.isel({dim: ~hidden})
+        left = sum(not hidden[p.fine] for p in pairs)
         for trial in tried:
             if methods is None and left < trial.record.pairs[0]:
                 continue
@@ -132,17 +141,20 @@ def _score(
 
 
 def _dates_to_predict(
-    fine: np.ndarray, coarse: np.ndarray, pairs: list[Pair], time: DateLike | None, has_truth: bool
+    fine: Dates, coarse: Dates, pairs: list[Pair], time: DateLike | None, has_truth: bool
 ) -> np.ndarray:
     """Return the dates to predict: those asked for, else all that have something to compare."""
     if time is not None:
-        return np.atleast_1d(np.asarray(getattr(time, "values", time), dtype="datetime64[ns]"))
+        asked = np.atleast_1d(np.asarray(getattr(time, "values", time), dtype="datetime64[ns]"))
+        own = coarse if has_truth else fine
+        return own.stamps[[nearest_date(date, own, np.timedelta64(0, "D")) for date in asked]]
     if has_truth:
-        return np.delete(coarse, sorted({p.coarse for p in pairs}))
-    dates = np.sort(fine[[p.fine for p in pairs]])
-    if len(dates) < 2:
+        return np.delete(coarse.stamps, sorted({p.coarse for p in pairs}))
+    dates = np.sort(fine.stamps[[p.fine for p in pairs]])
+    days = len(np.unique(fine.days[[p.fine for p in pairs]]))
+    if days < 2:
         raise ValueError(
-            "evaluate leaves out a fine date and needs another with a coarse image; found "
-            f"{len(dates)}"
+            "evaluate leaves out the fine images of a day and needs another day with a coarse "
+            f"image; found {days}"
         )
     return dates[1:-1] if len(dates) > 2 else dates

@@ -11,6 +11,7 @@ import xarray as xr
 
 from xstf import metrics, simulate
 from xstf.cubes.arrays import Guides
+from xstf.cubes.mosaic import merge_acquisitions
 from xstf.cubes.read import Cube, as_array, read_cube
 from xstf.methods.lookup import Trial, Tried, trials
 from xstf.numerics.normal import Z90
@@ -30,8 +31,9 @@ def evaluate_gapfill(
 ) -> xr.Dataset:
     """Return how well each method fills clear pixels that are masked for it.
 
-    Real gaps of some dates are moved to others (:func:`xstf.simulate.transplant_mask`), the
-    methods run, and their estimates are compared with the observations.
+    Looks of one acquisition are merged, as in :func:`xstf.gapfill`. Real gaps of some dates are
+    moved to others (:func:`xstf.simulate.transplant_mask`), the methods run, and their estimates
+    are compared with the observations.
 
     Parameters
     ----------
@@ -81,6 +83,7 @@ def evaluate_gapfill(
     array = as_array(cube, what="cube")
     if mask is not None:
         array = array.where(~mask)
+    array = merge_acquisitions(array)
     plain = read_cube(array, what="cube")
     dates = plain.data.shape[0]
     tried = trials("gapfill", methods or None)

@@ -113,7 +113,7 @@ class _Cubes(NamedTuple):
     spatial: xr.DataArray
 
 
-def _way(way: Way) -> tuple[str, Callable[[_Cubes, np.ndarray, str], xr.DataArray]]:
+def _way(way: Way) -> tuple[str, Callable[[_Cubes, np.ndarray, LengthLike], xr.DataArray]]:
     """Return the name of a way, and the function that makes a series that way."""
     if _is_stage(way):
         stage = _stage(way)
@@ -144,7 +144,9 @@ def _stage(stage: object) -> _Stage:
     return _Stage(*stage)
 
 
-def _one_stage(stage: _Stage, cubes: _Cubes, dates: np.ndarray, tolerance: str) -> xr.DataArray:
+def _one_stage(
+    stage: _Stage, cubes: _Cubes, dates: np.ndarray, tolerance: LengthLike
+) -> xr.DataArray:
     made: xr.DataArray = fuse(
         cubes.fine, cubes.coarse, spatial=cubes.spatial, time=dates, method=stage.method,
         pair_tolerance=tolerance, **stage.params,
@@ -153,7 +155,7 @@ def _one_stage(stage: _Stage, cubes: _Cubes, dates: np.ndarray, tolerance: str) 
 
 
 def _two_stages(
-    first: _Stage, second: _Stage, cubes: _Cubes, dates: np.ndarray, tolerance: str
+    first: _Stage, second: _Stage, cubes: _Cubes, dates: np.ndarray, tolerance: LengthLike
 ) -> xr.DataArray:
     """Fuse the sharp images onto the dates, then sharpen each date's nearest spectral image."""
     fine, coarse, spatial = cubes

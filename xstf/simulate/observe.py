@@ -13,9 +13,10 @@ import numpy as np
 import xarray as xr
 from scipy.ndimage import gaussian_filter
 
+from xstf.cubes.acquisitions import dates_of, longitude_of
 from xstf.cubes.decode import NODATA, nodata_of
 from xstf.cubes.pairs import DateLike
-from xstf.cubes.read import find_dim
+from xstf.cubes.read import find_dim, read_labels
 from xstf.cubes.words import listed
 from xstf.numerics.psf import sigma_of
 from xstf.simulate.parcels import smooth_noise
@@ -165,7 +166,8 @@ def transplant_mask(
         cube's own; they are not masked in the result.
     regime
         ``"partial"`` masks the shape on one date alone; ``"persistent"`` the same shape on all
-        dates within ``days`` of it; ``"full"`` all pixels of all dates within ``days``.
+        dates within ``days`` of it; ``"full"`` all pixels of all dates within ``days``. All images
+        of one solar day are masked alike: they show the same.
     days
         How long before and after a date the gap lasts, but for ``"partial"``.
     share
@@ -205,7 +207,9 @@ def transplant_mask(
     there = clear.values
     masked, held = np.zeros(there.shape, bool), np.zeros(there.shape, bool)
     when = cube[dims[0]].values
-    reach = np.eye(len(when), dtype=bool) if regime == "partial" else near(when, days)
+    reach = _one_day(cube, dims, when)
+    if regime != "partial":
+        reach = reach | near(when, days)
     counted = dates is None or isinstance(dates, (int, np.integer))
     wanted: Any = dates if counted else positions(when, np.atleast_1d(np.asarray(dates)))
     cover = None if regime == "full" else share
@@ -217,6 +221,16 @@ def transplant_mask(
     holed = cube.where(~bare.copy(data=masked)).transpose(*cube.dims)
     holed.encoding = {k: v for k, v in cube.encoding.items() if k == "grid_mapping"}
     return holed, bare.copy(data=held).rename("held")
+
+
+def _one_day(cube: xr.DataArray, dims: Sequence[Hashable], when: np.ndarray) -> np.ndarray:
+    """Return which dates are of the solar day of which, ``(date, date)``: they show the same."""
+    if when.dtype.kind != "M":
+        return np.eye(len(when), dtype=bool)
+    placed = all(dim in cube.coords for dim in dims[1:])
+    grid = read_labels(cube, what="cube", unique=False).grid if placed else None
+    days = dates_of(when, None if grid is None else longitude_of(grid, dims[2])).days
+    return np.asarray(days[:, None] == days)
 
 
 def _check_transplant(

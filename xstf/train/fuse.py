@@ -16,7 +16,7 @@ from xstf._method import Method, network
 from xstf._recipe import Net, Recipe
 from xstf.align.fuse import align_fuse
 from xstf.cubes.arrays import Array, Labelled
-from xstf.cubes.pairs import DateLike, Pair
+from xstf.cubes.pairs import DateLike, LengthLike, Pair
 from xstf.methods.fuse._network import Images
 from xstf.numerics.upsample import upsample
 from xstf.tiles.run import clean_block
@@ -51,7 +51,7 @@ class FuseOptions:
     """
 
     coarse_mask: xr.DataArray | None = None
-    pair_tolerance: str = "1D"
+    pair_tolerance: LengthLike = "1D"
     coarse_resolution: float | None = None
     cross: bool = True
     between: float = 0.5
@@ -148,7 +148,7 @@ def read(
     images, position = cubes.on_nested_grid([p.coarse for p in pairs])
     pairs = [Pair(p.fine, position[p.coarse]) for p in pairs]
     made = split(
-        pairs, cubes.times[[p.fine for p in pairs]], validation, cubes.fine.grid.width,
+        pairs, cubes.fine.when.moments[[p.fine for p in pairs]], validation, cubes.fine.grid.width,
         Combining(options.cross, net.swap, net.learn_pairs),
     )  # fmt: skip
     return TrainingCubes(

@@ -9,7 +9,7 @@ from typing import NamedTuple
 import numpy as np
 
 from xstf.cubes.pairs import DateLike, Pair
-from xstf.train.patches import days_of
+from xstf.train.patches import days_of, whole_days
 
 _STRIPE = 0.2  # of the columns, held out where there are too few dates to hold one out
 
@@ -69,7 +69,12 @@ def split(
     """Return the examples of image pairs in order of time.
 
     A held-out date is in no example to train on, neither as the target nor as what it is predicted
-    from.
+    from; nor is another image of its solar day.
+
+    Parameters
+    ----------
+    dates
+        ``(pair,)``, in local solar time.
     """
     together = combining.together
     # A date is held out where the others still make examples of as many pairs as all could.
@@ -100,7 +105,7 @@ def _held_out_pairs(days: np.ndarray, validation: DateLike | None) -> list[int]:
     if validation is None:
         count = len(days) // 4 or len(days) // 3
         found: list[int] = np.linspace(0, len(days) - 1, count + 2).round().astype(int).tolist()
-        return found[1:-1]
+        return whole_days(found[1:-1], days)
     wanted = days_of(validation)
     out = [i for i, day in enumerate(days) if day in wanted]
     if len(out) < len(set(wanted.tolist())):

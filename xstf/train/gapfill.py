@@ -25,7 +25,7 @@ from xstf.tiles.guide import guide_on_grid
 from xstf.tiles.run import clean_block
 from xstf.train import losses
 from xstf.train.gapfill_samples import Sampler, Scale, Scene, draw
-from xstf.train.patches import days_of, fitting_side, read_now, steps_to_cover
+from xstf.train.patches import days_of, fitting_side, read_now, steps_to_cover, whole_days
 from xstf.train.task import Batch, Supervision, TrainingTask
 
 _DATES = 6  # of a window that the network sees at once
@@ -195,20 +195,23 @@ def _scene(aligned: GapfillCubes, validation: DateLike | None) -> Scene:
     none = np.empty((len(images), 0, *aligned.shape), np.float32)
     missing = np.isnan(images).all(axis=1)
     share = missing.mean(axis=(1, 2))
+    moments = aligned.cube.when.moments[aligned.order]
     return Scene(
         cube=images, guide=np.concatenate(guides, axis=1) if guides else none,
-        times=aligned.first_day + aligned.times, held_out=_held_out(aligned.dates, validation),
+        times=aligned.first_day + aligned.times, held_out=_held_out(moments, validation),
         masks=missing[(share > 0.02) & (share < 0.9)][:_MASKS],
     )  # fmt: skip
 
 
 def _held_out(dates: np.ndarray, validation: DateLike | None) -> np.ndarray:
-    """Return which dates are held out."""
+    """Return which dates are held out, of dates in local solar time; always whole days."""
+    days = dates.astype("datetime64[D]")
     if validation is None:
         held_out = np.zeros(len(dates), bool)
-        held_out[min(_HELD_EVERY // 2, len(dates) - 1) :: _HELD_EVERY] = True
+        every = range(min(_HELD_EVERY // 2, len(dates) - 1), len(dates), _HELD_EVERY)
+        held_out[whole_days(every, days)] = True
         return held_out
-    days, wanted = dates.astype("datetime64[D]"), days_of(validation)
+    wanted = days_of(validation)
     if not np.isin(wanted, days).all() or np.isin(days, wanted).all():
         raise ValueError(
             "validation= must be some of the cube's dates and not all; it has "

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 import numpy as np
 import torch
@@ -67,3 +67,9 @@ def steps_to_cover(pixels: int, side: int, recipe: Recipe, *, dates: int = 1) ->
 def days_of(dates: DateLike) -> np.ndarray:
     """Return dates as an array of days."""
     return np.atleast_1d(np.asarray(dates, "datetime64[D]"))
+
+
+def whole_days(places: Iterable[int], days: np.ndarray) -> list[int]:
+    """Return places among dates, with all others of their days: those show the same."""
+    found: list[int] = np.flatnonzero(np.isin(days, days[list(places)])).tolist()
+    return found

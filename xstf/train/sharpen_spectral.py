@@ -16,14 +16,22 @@ from xstf._method import Method, network
 from xstf._recipe import Net, Recipe
 from xstf.align.sharpen_spectral import SharpenCubes, align_sharpen_spectral
 from xstf.cubes.arrays import Labelled
-from xstf.cubes.pairs import DateLike
+from xstf.cubes.pairs import DateLike, LengthLike
 from xstf.numerics.degrade import degrade, register
 from xstf.numerics.response import locate
 from xstf.tiles.engines import to_host
 from xstf.tiles.run import clean_block, compute_now
 from xstf.tiles.samples import whole_cells
 from xstf.train import losses, patches
-from xstf.train.patches import CLEAR, TRIES, Patch, days_of, fitting_side, steps_to_cover
+from xstf.train.patches import (
+    CLEAR,
+    TRIES,
+    Patch,
+    days_of,
+    fitting_side,
+    steps_to_cover,
+    whole_days,
+)
 from xstf.train.task import Batch, Supervision, TrainingTask
 
 _STRIPE = 0.2  # of the rows, held out where there is one date
@@ -39,7 +47,7 @@ class SharpenOptions:
     spatial_mask: xr.DataArray | None = None
     psf: float | None = None
     register: bool = True
-    time_tolerance: str = "1D"
+    time_tolerance: LengthLike = "1D"
 
 
 class Image(NamedTuple):
@@ -109,7 +117,11 @@ def training_task(
         spectral, spatial, psf=options.psf, mask=mask, spatial_mask=options.spatial_mask,
         time_tolerance=options.time_tolerance,
     )  # fmt: skip
-    made = _split(_read(cubes, options.register), cubes.spectral.times, validation)
+    made = _split(
+        _read(cubes, options.register),
+        None if cubes.spectral.times is None else cubes.spectral.when.moments,
+        validation,
+    )
     seen = np.any([np.isfinite(i.spectral).any(axis=(1, 2)) for i in made.train], axis=0)
     scale = _scale(made.train)
     linear = _least_squares(made.train, scale)
@@ -168,6 +180,8 @@ def _split(images: list[Image], times: np.ndarray | None, validation: DateLike |
         count = max(1, len(full) // 4) if len(full) > 1 else 0
         places = np.linspace(0, len(full) - 1, count + 2).round().astype(int)[1:-1]
         out = [full[i] for i in places]
+        if times is not None:
+            out = [i for i in whole_days(out, times.astype("datetime64[D]")) if i in full]
     else:
         out = _named_dates(full, times, validation)
     if not out:

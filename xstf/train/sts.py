@@ -21,7 +21,7 @@ from xstf._method import Method
 from xstf._recipe import Recipe
 from xstf.align.sts import align_sts
 from xstf.cubes.arrays import Labelled
-from xstf.cubes.pairs import DateLike
+from xstf.cubes.pairs import DateLike, LengthLike
 from xstf.methods.sts.sts.network import NAMES, Scaling, agreeing
 from xstf.nets.sts import Fused, balance
 from xstf.train import patches
@@ -46,7 +46,7 @@ class StsOptions:
 
     coarse_mask: xr.DataArray | None = None
     spatial_mask: xr.DataArray | None = None
-    pair_tolerance: str = "1D"
+    pair_tolerance: LengthLike = "1D"
     scale: Scale = "native"
 
     def __post_init__(self) -> None:
@@ -91,7 +91,7 @@ def training_task(
             "images"
         )
     pairs, scaling = read(series, record, options.scale)
-    made = split(pairs, scaling, cubes.times[series.pairs[:, 1]], validation)
+    made = split(pairs, scaling, cubes.temporal.when.moments[series.pairs[:, 1]], validation)
     low, spread = scaling.temporal
     return TrainingTask(
         bands=tuple(str(b) for b in cubes.temporal.bands),

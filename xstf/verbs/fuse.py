@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import warnings
 from typing import Any, Literal, overload
 
 import xarray as xr
 
 from xstf._method import Method
-from xstf.align.fuse import align_fuse
+from xstf.align.fuse import FuseCubes, align_fuse
+from xstf.cubes.acquisitions import with_period
 from xstf.cubes.arrays import Labelled
 from xstf.cubes.pairs import CompositeLike, DateLike, LengthLike
 from xstf.cubes.read import Cube
@@ -123,21 +125,29 @@ def fuse(
         grid; the result has `fine`'s bands on the grid of `spatial` on every date of `coarse`, its
         own dates included. Bands of `coarse` and `spatial` need not match any others.
     time : datetime-like or sequence of such, optional
-        The dates wanted, each within `pair_tolerance` of a coarse one. Default: every coarse date
-        that is not a fine image's partner. For a date that has a fine image, its clear pixels
-        are returned as they are and the rest is fused.
+        The dates wanted, each within `pair_tolerance` of a coarse one: a day such as
+        ``"2021-06-11"``, which is that of the scene, or a coarse image's own stamp. Default: every
+        coarse date that is not a fine image's partner. For a date that has a fine image, its clear
+        pixels are returned as they are and the rest is fused.
     method : str or Method
         A name from ``xstf.list_methods("fuse")``, a record, or ``"auto"``: see Notes. With
         `spatial` a name from ``xstf.list_methods("sts")``.
     mask, coarse_mask, spatial_mask : DataArray of bool, optional
         True where `fine`, `coarse`, `spatial` are not usable; on their grid, with any of their
         dims.
-    pair_tolerance : str
-        Longest time between the two images of a pair, as pandas reads it.
+    pair_tolerance : number of days or timedelta-like
+        Longest time between the two images of a pair: whole solar days apart, or hours where it is
+        below a day and both cubes have clock times. An image without a partner is not used, which
+        a warning and ``attrs["stf_unpaired"]`` say.
     coarse_resolution : float, optional
         True pixel size of `coarse`, in units of its coordinates, where its own spacing does not
         tell because it was resampled. Default: its attribute ``native_coarse_resolution``, else its
         spacing; if that is the fine grid's, an estimate from the images (numpy cubes only).
+    composite : timedelta-like or False, optional
+        How long an image of `coarse` gathers from its stamp on, such as ``"16D"``: it then counts
+        in the middle of that, and pairs with fine images up to half of it away. Default: its
+        attribute ``composite``, or what its product's name (``MOD13Q1``) tells; False for images
+        that count at their stamp.
     engine : {"numba", "cupy", "numpy"}, optional
         Default: the GPU's for cubes that live there, else the method's first.
     device : str, optional
@@ -165,9 +175,14 @@ def fuse(
 
     Notes
     -----
-    Pairs are fine images with a coarse one of their date. Two-pair methods take the nearest before
-    and after the date (or the nearest two), one-pair methods the nearest; a pixel that is cloudy
-    in a base image takes the next pair.
+    Images of one solar day (local time at the scene's longitude) that follow each other within
+    minutes, such as the granules of one pass, are one acquisition and are merged first, pixel by
+    pixel the first that is valid; ``attrs["stf_acquisitions"]`` says so. Stamps that are all
+    midnight (or all noon) name days; others are instants in UTC.
+
+    Pairs are fine images with a coarse one of their solar day. Two-pair methods take the nearest
+    before and after the date (or the nearest two), one-pair methods the nearest; a pixel that is
+    cloudy in a base image takes the next pair.
 
     ``method="auto"`` is ``"fsdaf"``; ``"fitfc"`` for a cube of one band or with `return_quality`;
     with `spatial` it is ``"sts_linear"``.
@@ -184,6 +199,7 @@ def fuse(
     >>> fused.sizes["time"], fused.dims == fine.dims
     (2, True)
     """
+    coarse = with_period(coarse, composite, "coarse")
     if spatial is not None:
         if coarse_resolution is not None:
             raise ValueError("coarse_resolution= does not go with spatial=")
@@ -204,6 +220,7 @@ def fuse(
         method = auto_method(len(cubes.fine.bands), return_quality)
     call = choose(fuse, "fuse", method, params, quality=return_quality, progress=progress)
     plans = cubes.plans(time, pair_tolerance, call.record)
+    alone = _unpaired(cubes, pair_tolerance)
 
     def network() -> NetworkCubes:
         return NetworkCubes(
@@ -215,8 +232,8 @@ def fuse(
         )  # fmt: skip
 
     run = prepare(
-        call, cubes.fine, (cubes.fine.data, cubes.coarse.data), network, engine=engine,
-        device=device, grid=cubes.grid_text,
+        call, (cubes.fine, cubes.coarse), network, engine=engine, device=device,
+        grid=cubes.grid_text,
     )  # fmt: skip
     coarse_images, place = cubes.on_nested_grid([d for plan in plans for d in plan.coarse_dates])
     jobs = [
@@ -230,7 +247,21 @@ def fuse(
         run, jobs, chunks=chunks_of(cubes.fine, 2 * TILE), tile=_tile(cubes.fine, len(jobs))
     )
     times = cubes.coarse_times[[plan.target for plan in plans]]
-    return assemble(layers, cubes.fine, times, run.attrs, return_quality, FLAG_MEANINGS)
+    attrs = run.attrs | alone
+    return assemble(layers, cubes.fine, times, attrs, return_quality, FLAG_MEANINGS)
+
+
+def _unpaired(cubes: FuseCubes, tolerance: LengthLike) -> dict[str, str]:
+    """Return an attribute that names the fine images without a coarse one, and warn of them."""
+    alone = cubes.unpaired(tolerance)
+    if not alone:
+        return {}
+    warnings.warn(
+        f"fine has images without a coarse one within {tolerance} of their date, which are not "
+        f"used: {alone}; widen pair_tolerance or add coarse images",
+        stacklevel=3,
+    )
+    return {"stf_unpaired": alone}
 
 
 def auto_method(bands: int, quality: bool) -> str:

@@ -190,7 +190,12 @@ def gapfill(
 
     Notes
     -----
-    With `time` or `freq` a date asked for is an image's if both are of one day (UTC): observed
+    Images of `cube` that are of one solar day (local time at the scene's longitude) and follow each
+    other within minutes, such as the granules of one pass, are one acquisition and are merged
+    first, pixel by pixel the first that is valid: the result has one date for them, and
+    ``attrs["stf_acquisitions"]`` says so.
+
+    With `time` or `freq` a date asked for is an image's if both are of one solar day: observed
     pixels come back bit for bit and are flagged so. Other dates are filled as a date wholly lost to
     clouds is, at the instant asked for, and flagged ``filled_in_time``. They are no evidence, and
     change nothing on other dates (next to nothing for ``"whittaker"``, ``"eof"`` and ``"auto"``).
@@ -250,7 +255,7 @@ def gapfill(
             },
         )  # fmt: skip
 
-    run = prepare(call, optical, (optical.data,), network, engine=engine, device=device)
+    run = prepare(call, (optical,), network, engine=engine, device=device)
     options, order = run.call.params, cubes.order
     function = GapfillTile(
         runner=run.runner,

@@ -13,7 +13,6 @@ from typing import Any, TypeAlias
 
 from xstf._method import Method, Task
 from xstf._version import __version__
-from xstf.cubes.arrays import Array
 from xstf.cubes.read import Cube
 from xstf.methods.lookup import get_method, method_names, unknown_parameters
 from xstf.tiles.engines import Runner, make_runner, pick_engine
@@ -86,8 +85,7 @@ def choose(
 
 def prepare(
     call: Call,
-    source: Cube,
-    arrays: Sequence[Array],
+    cubes: Sequence[Cube],
     network: Callable[[], NetworkCubes],
     *,
     engine: str | None,
@@ -100,10 +98,9 @@ def prepare(
     ----------
     call
         The method and its parameters.
-    source
-        The cube whose attributes the result keeps.
-    arrays
-        What the kernel will see: a GPU's arrays choose a GPU's engine.
+    cubes
+        Those that were read, first the one whose attributes the result keeps. A GPU's arrays choose
+        a GPU's engine.
     network
         Returns the cubes that a network is held against and trained on.
     engine, device
@@ -113,19 +110,26 @@ def prepare(
     """
     record, params = call.record, call.params
     written = f"{record.name}({listed(params)})"
-    previous = source.source.attrs.get("history")
+    previous = cubes[0].source.attrs.get("history")
     attrs = {
         "stf_method": f"{written}, xstf {__version__}",
         "history": _history(f"{call.verb.__name__}, {written}", previous),
     }
     if grid:
         attrs["stf_grid"] = grid
-    chosen = pick_engine(record, engine, *arrays)
+    if merged := merged_looks(cubes):
+        attrs["stf_acquisitions"] = merged
+    chosen = pick_engine(record, engine, *(cube.data for cube in cubes))
     runner = make_runner(record, chosen, device)
     if record.net is not None:
         params, weights, attrs["stf_weights"] = resolve_weights(record, params, network())
         runner = make_runner(record, chosen, device, weights)
     return Run(call=dataclasses.replace(call, params=params), runner=runner, attrs=attrs)
+
+
+def merged_looks(cubes: Iterable[Cube]) -> str:
+    """Return in words which cubes had several images of one acquisition merged; "" for none."""
+    return "; ".join(f"{cube.what}: {cube.looks}" for cube in cubes if cube.looks)
 
 
 def compute(

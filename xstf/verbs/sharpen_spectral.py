@@ -138,6 +138,11 @@ def sharpen_spectral(
 
     Notes
     -----
+    Images of either cube that are of one solar day (local time at the scene's longitude) and follow
+    each other within minutes, such as the granules of one pass, are one acquisition and are merged
+    first, pixel by pixel the first that is valid: the result has one date for them, and
+    ``attrs["stf_acquisitions"]`` says so.
+
     Grids that do not nest are brought to a nested grid as in :func:`xstf.fuse`;
     ``attrs["stf_grid"]`` says what was done.
 
@@ -170,7 +175,7 @@ def sharpen_spectral(
         )  # fmt: skip
 
     run = prepare(
-        call, many, (few.data, many.data), network, engine=engine, device=device,
+        call, (many, few), network, engine=engine, device=device,
         grid=cubes.grid_text,
     )  # fmt: skip
     coarse, known = cubes.on_nested_grid(), cubes.sensors.samples()

@@ -59,10 +59,8 @@ def fuse_three(
             others={"fine_bands": cubes.spectral.bands, "spatial_bands": cubes.spatial.bands},
         )  # fmt: skip
 
-    arrays = [cube.data for cube in (cubes.spectral, cubes.temporal, cubes.spatial)]
-    run = prepare(
-        call, cubes.spectral, arrays, network, engine=engine, device=device, grid=cubes.grid_text
-    )
+    read = (cubes.spectral, cubes.temporal, cubes.spatial)
+    run = prepare(call, read, network, engine=engine, device=device, grid=cubes.grid_text)
     state = series.state(record, run.call.params)
     jobs = [
         series.job(t, run.runner, record, run.call.params, state, call.quality) for t in targets

@@ -148,7 +148,7 @@ def trials(
     cube = samples.cube
     clear = ~missing_pixels(cube)
     kept = {n: state for n, state in states.items() if n in POOLED}
-    partly = _try(samples, times, hidden_gaps(cube), list(states), kept)
+    partly = _try(samples, times, hidden_gaps(cube, times), list(states), kept)
     wholes: list[Trial] = []
     for span in spans:
         hidden = (span > 0)[None, :, None, None] & clear

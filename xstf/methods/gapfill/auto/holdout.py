@@ -18,16 +18,22 @@ LOST = 1e-3
 MOST_DATES = 1 / 3
 
 
-def hidden_gaps(samples: np.ndarray) -> np.ndarray:
+def hidden_gaps(samples: np.ndarray, times: np.ndarray) -> np.ndarray:
     """Return what to hide (window, time, y, x), all of it clear in all bands that are seen.
 
     Parameters
     ----------
     samples : ndarray (window, time, band, y, x)
+    times : ndarray (time,)
+        Days, ascending. What is hidden on a date is hidden on all within half a day of it, which
+        show the same.
     """
     gaps = missing_pixels(samples)
     turned = gaps[..., ::-1, ::-1] if len(gaps) == 1 else np.roll(gaps, 1, axis=0)
     hidden: np.ndarray = turned & ~gaps
+    for date, near in enumerate(_one_day(times)):
+        if len(near) > 1:
+            hidden[:, date] = turned[:, near].any(axis=1) & ~gaps[:, date]
     return hidden
 
 
@@ -55,6 +61,7 @@ def hidden_dates(samples: np.ndarray, times: np.ndarray, rounds: int) -> list[np
         for number, centre in enumerate(inner[turn::rounds]):
             half = lengths[number % len(lengths)] / 2
             near = (np.abs(times - times[centre]) < half) & ~lost
+            near = np.array([near[beside].any() for beside in _one_day(times)]) & ~lost
             near[[0, -1]] = False
             beside = np.convolve(near, [1, 1, 1], "same") > 0
             share = ((span > 0) | near).mean()
@@ -62,6 +69,11 @@ def hidden_dates(samples: np.ndarray, times: np.ndarray, rounds: int) -> list[np
                 span[near] = number + 1
         out.append(span)
     return out
+
+
+def _one_day(times: np.ndarray) -> list[np.ndarray]:
+    """Return for each date those within half a day of it, itself among them."""
+    return [np.flatnonzero(np.abs(times - time) < 0.5) for time in times]
 
 
 def _lengths(lost: np.ndarray, times: np.ndarray) -> list[float]:

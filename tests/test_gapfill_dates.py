@@ -392,3 +392,48 @@ def test_guide_tolerance_takes_days():
     for tolerance in (2, "2", "2D"):
         with pytest.raises(ValueError, match="within 2D? of any date"):
             CUBE.stf.gapfill(guide=guide, method="gp", guide_tolerance=tolerance)
+
+
+# --- days --------------------------------------------------------------------------------------
+
+
+def test_a_date_names_the_local_day_of_its_place():
+    """In New Zealand 10 June at 22:20 UTC is 11 June, 10 in the morning."""
+    east = CUBE.drop_vars(["y", "x"]).assign_coords(
+        y=-43.5 - 1e-4 * np.arange(SIZE), x=172.0 + 1e-4 * np.arange(SIZE),
+        time=CUBE.time.values + np.timedelta64(710, "m"),
+    ).rename(y="lat", x="lon")  # fmt: skip
+    assert str(east.time.values[0])[:16] == "2021-04-01T22:20"
+    filled = east.stf.gapfill(method="linear", time=["2021-04-02", "2021-04-07"])
+    plain = east.stf.gapfill(method="linear")
+    np.testing.assert_array_equal(filled[0], plain[0])
+    np.testing.assert_array_equal(filled.time, np.array(["2021-04-02", "2021-04-07"], "M8[ns]"))
+
+
+def test_composites_count_at_the_middle_of_their_period():
+    whole = CUBE.fillna(0.3).assign_coords(time=CUBE.time.dt.floor("D"))
+    composites = whole.assign_attrs(composite="10D")
+    filled = composites.stf.gapfill(method="linear", time=["2021-04-15"])
+    # Half of it: the composites of 1 and 11 April count on 6 and 16 April at midnight.
+    share = (14.5 - 5) / 10
+    np.testing.assert_allclose(filled[0], whole[0] * (1 - share) + whole[1] * share, rtol=1e-4)
+
+
+def test_several_guides_learn_as_they_fill():
+    from xstf.train.gapfill import _of_each
+
+    assert _of_each([1, 2], False, 1, "sar") == [[1, 2]]
+    assert _of_each([[1, 2], 3], True, 2, "sar") == [[1, 2], 3]
+    assert _of_each(None, True, 2, "sar") == [None, None]
+    with pytest.raises(ValueError, match="2 cubes need a sequence as long of sar.*list of 1"):
+        _of_each([1], True, 2, "sar")
+
+
+def test_daily_products_are_interpolated_from_day_to_day():
+    daily = CUBE.assign_coords(time=CUBE.time.dt.floor("D"))
+    filled = daily.stf.gapfill(method="linear", freq="5D")
+    known = daily.interpolate_na("time", use_coordinate=True).interp(time=EVERY)
+    np.testing.assert_allclose(filled.where(known.notnull()), known, rtol=1e-5)
+    odd = daily.stf.gapfill(method="linear", time=["2021-05-02", "2021-05-04"])
+    want = daily.interpolate_na("time", use_coordinate=True).interp(time=odd.time)
+    np.testing.assert_allclose(odd.where(want.notnull()), want, rtol=1e-5)

@@ -141,6 +141,7 @@ def read_cube(
     if mask is not None:
         array = _apply_mask(array, mask, labels.dims, labels.grid, what)
     plain = _plain(array, labels.dims)
+    _warn_of_nothing(plain, what)
     return merge_looks(
         Cube(plain, labels.times, labels.bands, labels.grid, cube, labels.dims, what)
     )
@@ -353,6 +354,15 @@ def _warn_of_absurd(array: xr.DataArray, what: str) -> None:
                 "taken as missing",
                 stacklevel=4,
             )
+
+
+def _warn_of_nothing(data: Any, what: str) -> None:
+    """Warn of a cube in memory without a single value; the first image with one ends the search."""
+    if isinstance(data, np.ndarray) and not any((np.abs(i) < LARGEST).any() for i in data):
+        warnings.warn(
+            f"every value of {what} is missing; look at its mask, nodata value and valid range",
+            stacklevel=5,
+        )
 
 
 def _apply_mask(

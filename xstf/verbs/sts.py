@@ -28,6 +28,7 @@ def fuse_three(
     coarse_mask: xr.DataArray | None,
     spatial_mask: xr.DataArray | None,
     pair_tolerance: LengthLike,
+    min_valid: float,
     engine: str | None,
     device: str | None,
 ) -> Any:
@@ -38,7 +39,7 @@ def fuse_three(
     record = call.record
     cubes = align_sts(
         fine, coarse, spatial, mask=mask, temporal_mask=coarse_mask, spatial_mask=spatial_mask,
-        pair_tolerance=pair_tolerance,
+        pair_tolerance=pair_tolerance, min_valid=min_valid,
     )  # fmt: skip
     series = cubes.series
     if len(series.pairs) < record.fewest:
@@ -53,8 +54,8 @@ def fuse_three(
             cubes=(fine, coarse), bands=cubes.temporal.bands, ratio=series.ratios[0],
             reading={
                 "spatial": spatial, "mask": mask, "coarse_mask": coarse_mask,
-                "spatial_mask": spatial_mask, "pair_tolerance": pair_tolerance, "device": device,
-                "progress": call.progress,
+                "spatial_mask": spatial_mask, "pair_tolerance": pair_tolerance,
+                "min_valid": min_valid, "device": device, "progress": call.progress,
             },
             others={"fine_bands": cubes.spectral.bands, "spatial_bands": cubes.spatial.bands},
         )  # fmt: skip

@@ -22,7 +22,7 @@ from xstf.cubes.pairs import (
     short_days,
     unpaired,
 )
-from xstf.cubes.read import Cube, read_cube, select_bands
+from xstf.cubes.read import Cube, frame_text, read_cube, select_bands
 from xstf.tiles.engines import to_host
 from xstf.tiles.run import is_lazy
 
@@ -120,7 +120,8 @@ def _find_nesting(fine: Cube, coarse: Cube, given: float | None) -> tuple[Nestin
         resolution = _estimated_resolution(coarse)
         nesting = nesting_of(fine.grid, coarse.grid, coarse_resolution=resolution)
         estimated = f", true resolution estimated as {resolution:.4g}"
-    return nesting, f"{nesting.how}, ratio {nesting.ratio}{estimated}"
+    text = f"{nesting.how}, ratio {nesting.ratio}{estimated}"
+    return nesting, "; ".join(filter(None, (text, frame_text(fine, coarse))))
 
 
 def _stated_resolution(coarse: Cube) -> float | None:

@@ -10,7 +10,7 @@ import xarray as xr
 from xstf.align.guides import day_of_year, days_since, read_certain, read_guide
 from xstf.cubes.arrays import Array
 from xstf.cubes.pairs import LengthLike
-from xstf.cubes.read import Cube, read_cube
+from xstf.cubes.read import Cube, frame_text, read_cube
 from xstf.tiles.guide import GuideTile
 
 
@@ -45,6 +45,11 @@ class GapfillCubes:
     certain: Array | None
 
     @property
+    def grid_text(self) -> str:
+        """What was done to bring the cubes to one frame, in words; "" for nothing."""
+        return frame_text(self.cube, *(guide for guide, _ in self.guides))
+
+    @property
     def shape(self) -> tuple[int, int]:
         """Pixels along y and x."""
         return self.cube.grid.height, self.cube.grid.width
@@ -66,7 +71,7 @@ def align_gapfill(
     guide_tolerance: LengthLike = "12D",
 ) -> GapfillCubes:
     """Return the cubes as :func:`xstf.gapfill` and training read them; the arguments are theirs."""
-    optical = read_cube(cube, what="cube", mask=mask)
+    optical = read_cube(cube, what="cube", mask=mask, unsized=True, series=True)
     if optical.times is None or optical.dims[0] is None:
         raise ValueError("cube has no time dim; stack its images along one with datetime64 dates")
     first = optical.times.min()

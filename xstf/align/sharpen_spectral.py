@@ -13,7 +13,7 @@ from xstf.align.regrid import regrid_images
 from xstf.cubes.arrays import Array
 from xstf.cubes.nesting import Nesting, nesting_of
 from xstf.cubes.pairs import LengthLike, match_dates, read_timedelta
-from xstf.cubes.read import Cube, read_cube
+from xstf.cubes.read import Cube, frame_text, read_cube
 
 
 class Sensors(NamedTuple):
@@ -60,7 +60,8 @@ class SharpenCubes:
     @property
     def grid_text(self) -> str:
         """How the spectral cube gets to the nested grid, in words."""
-        return f"{self.nesting.how}, ratio {self.nesting.ratio}"
+        text = f"{self.nesting.how}, ratio {self.nesting.ratio}"
+        return "; ".join(filter(None, (text, frame_text(self.spatial, self.spectral))))
 
     def on_nested_grid(self) -> Array:
         """Return the spectral images ``(date, band, Y, X)`` on the nested grid, lazy or not."""

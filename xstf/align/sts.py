@@ -14,7 +14,7 @@ from xstf.align.regrid import regrid_images
 from xstf.cubes.arrays import Array
 from xstf.cubes.nesting import Nesting, nesting_of
 from xstf.cubes.pairs import DateLike, LengthLike, match_dates, nearest_date, read_timedelta
-from xstf.cubes.read import Cube, read_cube
+from xstf.cubes.read import Cube, frame_text, read_cube
 from xstf.tiles.sts import Series
 
 
@@ -77,7 +77,9 @@ def align_sts(
         bands, images, small.data, (band_ratio, ratio), pairs,
         days_since(times[1], times[1].min()),
     )  # fmt: skip
-    return StsCubes(many, often, small, series, times[1], f"{band_text}; {text}")
+    frame = frame_text(small, many, often)
+    text = "; ".join(filter(None, (band_text, text, frame)))
+    return StsCubes(many, often, small, series, times[1], text)
 
 
 def _on_nested_grid(spatial: Cube, cube: Cube) -> tuple[Array, int, str]:

@@ -147,7 +147,7 @@ def _read_all(cube: Labelled) -> _Read:
     read = _Read()
     variables = _variables(cube)
     named = [n for n in _named_mappings(cube) if n in variables]
-    usual = [n for n in _NAMES[:2] if n in variables]
+    usual: list[Hashable] = [n for n in _NAMES[:2] if n in variables]
     for name in dict.fromkeys(named or [*usual, *_mappings(variables)]):
         _read_mapping(read, name, variables[name], name in named)
     for name, variable in variables.items():
@@ -158,11 +158,18 @@ def _read_all(cube: Labelled) -> _Read:
                 read.add(read.stac, f"coordinate {name!r}", value)
         elif name in _NAMES and not says_crs(variable.attrs):
             _read_value(read, name, variable)
-        elif variable.dtype == object and variable.ndim == 0 and looks_like_crs(variable.item()):
-            read.add(read.plain, f"coordinate {name!r}", variable.item())
+        elif _is_object(variable):
+            read.add(read.plain, f"coordinate {name!r}", variable.values.item())
     for where, attrs in _holders(cube):
         _read_attrs(read, where, attrs)
     return read
+
+
+def _is_object(variable: xr.Variable) -> bool:
+    """Return whether a variable holds one object that is a CRS, as satpy's does."""
+    if variable.dtype != object or variable.ndim != 0:
+        return False
+    return looks_like_crs(variable.values.item())
 
 
 def _variables(cube: Labelled) -> dict[Hashable, xr.Variable]:
@@ -190,9 +197,9 @@ def _holders(cube: Labelled) -> Iterator[tuple[str, Mapping[Hashable, Any]]]:
             yield f"{image.name}.attrs", image.attrs
 
 
-def _named_mappings(cube: Labelled, *, in_attrs: bool = False) -> list[str]:
+def _named_mappings(cube: Labelled, *, in_attrs: bool = False) -> list[Hashable]:
     """Return the grid mapping variables that images name; CF's long form has one for each axis."""
-    found: list[str] = []
+    found: list[Hashable] = []
     for image in _images(cube):
         dims = {str(d) for d in image.dims}
         for store in (image.attrs,) if in_attrs else (image.encoding, image.attrs):
@@ -216,7 +223,7 @@ def _mapping_names(text: str, dims: set[str]) -> list[str]:
     return own[:1] or list(axes)[:1]
 
 
-def _missing_mapping(cube: Labelled, *, in_attrs: bool) -> str | None:
+def _missing_mapping(cube: Labelled, *, in_attrs: bool) -> Hashable | None:
     """Return the grid mapping variable that is named, by attributes or else, and not there."""
     present = _variables(cube)
     return next((n for n in _named_mappings(cube, in_attrs=in_attrs) if n not in present), None)
@@ -313,12 +320,7 @@ def with_plain_crs(cube: Labelled, crs: pyproj.CRS | None) -> Labelled:
         for n, c in cube.coords.items()
         if n != name and n in _NAMES and _contradicts(c.variable, crs)
     ]
-    objects = [
-        n
-        for n, c in cube.coords.items()
-        if n != name and c.dtype == object and c.ndim == 0 and looks_like_crs(c.item())
-        and not isinstance(c.item(), str)
-    ]  # fmt: skip
+    objects = [n for n, c in cube.coords.items() if n != name and _is_object(c.variable)]
     gone = list(dict.fromkeys([*wrong, *objects]))
     cube = cube.drop_vars(gone) if gone else cube
     return _with_plain_attrs(cube, crs)
@@ -333,7 +335,7 @@ def _with_scalar_mapping(cube: Labelled, name: Hashable, crs: pyproj.CRS) -> Lab
     value = variable.values.reshape(-1)[0] if variable.size else 0
     attrs |= {} if whole else {"crs_wkt": crs.to_wkt()}
     own = variable.dims
-    cube = cube.drop_vars(name)
+    cube = cube.drop_vars([name])
     if isinstance(cube, xr.DataArray) and variable.ndim == 1 and own[0] in cube.dims:
         cube = cube.isel({own[0]: 0})
     return cube.assign_coords({name: xr.Variable((), value, attrs)})

@@ -490,6 +490,16 @@ def _plain(
     return data[index]
 
 
+def frame_text(*cubes: Cube) -> str:
+    """Return what was done and assumed to bring cubes to one frame, in words; "" for nothing."""
+    said = [cube.said for cube in cubes if cube.said]
+    placed = [cube for cube in cubes if cube.series is None]
+    if len(placed) > 1 and all(cube.grid.crs is None for cube in placed):
+        names = " and ".join(dict.fromkeys(cube.what for cube in placed))
+        said.append(f"{names} have no CRS and were taken as one frame")
+    return "; ".join(said)
+
+
 def select_bands(coarse: Cube, bands: tuple[Hashable, ...], *, of: str) -> Cube:
     """Return a cube with another's bands, in its order; raise with both lists if one is missing."""
     if coarse.bands == bands or (len(bands) == 1 and coarse.bands in (("",), bands)):

@@ -144,8 +144,8 @@ def _folded(array: xr.DataArray, series: Series) -> xr.DataArray:
     coords: dict[Hashable, Any] = {
         name: c.variable for name, c in array.coords.items() if c.ndim and set(c.dims) <= set(lead)
     }
-    coords[ROW] = xr.Variable(ROW, [0.0])
-    coords[SAMPLE] = xr.Variable(SAMPLE, np.arange(plain.shape[-1], dtype=float))
+    coords[ROW] = xr.Variable(ROW, [-0.5])
+    coords[SAMPLE] = xr.Variable(SAMPLE, np.arange(plain.shape[-1]) + 0.5)
     return xr.DataArray(plain, coords, name=array.name)
 
 
@@ -167,7 +167,7 @@ def fold_like(array: xr.DataArray, series: Series, what: str) -> xr.DataArray:
             array = array.expand_dims({dim: size})
         elif array.sizes[dim] != size:
             raise ValueError(f"{what} has {array.sizes[dim]} along {dim!r}, the series {size}")
-    return _folded(array, series)
+    return _folded(array.drop_attrs(deep=False), series)
 
 
 def same_labels(a: np.ndarray, b: np.ndarray) -> bool:
@@ -203,7 +203,8 @@ def _original_of(name: Hashable, series: Series) -> xr.DataArray:
 def _unfolded(array: xr.DataArray, series: Series, original: xr.DataArray) -> xr.DataArray:
     variable = array.variable.isel({ROW: 0})
     if series.samples:
-        variable = variable.rename({SAMPLE: _SPARE}).unstack(
+        spare = [_SPARE if d == SAMPLE else d for d in variable.dims]
+        variable = xr.Variable(spare, variable.data, variable.attrs).unstack(
             {_SPARE: dict(zip(series.samples, series.sizes, strict=True))}
         )
     else:

@@ -71,7 +71,8 @@ def read_guide(
     tile = GuideTile(guide.grid, cube.grid, weights, linear)
     rows, cols = tile.window(slice(0, cube.grid.height), slice(0, cube.grid.width))
     if rows.start >= rows.stop or cols.start >= cols.stop:
-        raise ValueError(no_overlap(cube.grid, guide.grid, ("cube", what)))
+        spans = no_overlap(cube.grid, guide.grid, ("cube", what)).split(": ", 1)[1]
+        raise ValueError(f"{what} and cube do not overlap: {spans}")
     require_one_side(cube.grid, guide.grid, ("cube", what))
     return guide, tile
 

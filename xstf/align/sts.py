@@ -12,7 +12,7 @@ from xstf.align.fuse import read_dates
 from xstf.align.guides import days_since
 from xstf.align.regrid import regrid_images
 from xstf.cubes.arrays import Array
-from xstf.cubes.nesting import Nesting, nesting_of
+from xstf.cubes.nesting import Nesting, nesting_of, require_one_side
 from xstf.cubes.pairs import DateLike, LengthLike, match_dates, nearest_date, read_timedelta
 from xstf.cubes.read import Cube, frame_text, read_cube
 from xstf.tiles.sts import Series
@@ -94,7 +94,9 @@ def _on_nested_grid(spatial: Cube, cube: Cube) -> tuple[Array, int, str]:
 
 def _at_corner(spatial: Cube, cube: Cube) -> Nesting:
     """Return the grid nested in the spatial one, at its corner, to which a cube is brought."""
-    nesting = nesting_of(spatial.grid, cube.grid, what=("spatial", cube.what))
+    names = ("spatial", cube.what)
+    nesting = nesting_of(spatial.grid, cube.grid, what=names)
+    require_one_side(spatial.grid, cube.grid, names)
     if nesting.before == (0, 0):
         return nesting
     grid, ratio = spatial.grid, nesting.ratio

@@ -79,7 +79,7 @@ def crs_of(cube: Labelled, what: str = "the cube") -> pyproj.CRS | None:
         Something contradicts the grid mapping variable, or one of several cannot be read.
     """
     read = _read_all(cube)
-    missing = _missing_mapping(cube, in_attrs=True)
+    missing = _missing_mapping(cube)
     for group in (read.of_mapping, read.plain, read.stac):
         if group:
             _agree(group, what)
@@ -95,12 +95,6 @@ def crs_of(cube: Labelled, what: str = "the cube") -> pyproj.CRS | None:
                 f"{what}'s attrs name the grid mapping variable {missing!r}, which it does not "
                 "have: open the file with xr.open_dataset(…, decode_coords='all'), "
                 f"{REMEDY}, or drop the attribute 'grid_mapping'"
-            )
-        lost = _missing_mapping(cube, in_attrs=False)
-        if lost is not None:
-            warn_user(
-                f"{what} came with the grid mapping variable {lost!r}, which it has lost: it is "
-                f"taken to have no CRS; {REMEDY}, or say so with drop_encoding()"
             )
         return None
     taken = group[0]
@@ -223,10 +217,13 @@ def _mapping_names(text: str, dims: set[str]) -> list[str]:
     return own[:1] or list(axes)[:1]
 
 
-def _missing_mapping(cube: Labelled, *, in_attrs: bool) -> Hashable | None:
-    """Return the grid mapping variable that is named, by attributes or else, and not there."""
+def _missing_mapping(cube: Labelled) -> Hashable | None:
+    """Return the grid mapping variable that attributes name and that is not there.
+
+    An encoding that names one is what is left of a CRS that was dropped.
+    """
     present = _variables(cube)
-    return next((n for n in _named_mappings(cube, in_attrs=in_attrs) if n not in present), None)
+    return next((n for n in _named_mappings(cube, in_attrs=True) if n not in present), None)
 
 
 def _mappings(variables: Mapping[Hashable, xr.Variable]) -> list[Hashable]:
@@ -244,14 +241,18 @@ def _read_mapping(read: _Read, name: Hashable, variable: xr.Variable, named: boo
         read.mapping = name if read.mapping is None else read.mapping
         read.of_mapping.append(Statement(f"variable {name!r}", crs))
     elif named:
-        _read_value(read, name, variable)
+        _read_value(read, name, variable, named=True)
 
 
-def _read_value(read: _Read, name: Hashable, variable: xr.Variable) -> None:
-    """Read what a variable of such a name holds; one that only places pixels says no CRS."""
+def _read_value(read: _Read, name: Hashable, variable: xr.Variable, *, named: bool = False) -> None:
+    """Read what a variable of such a name holds.
+
+    A number from 0 down is the usual value of a grid mapping variable, whose attributes speak. One
+    that has none is bare of a CRS, as one that only places pixels is, unless images refer to it.
+    """
     for value in _values(variable):
         placeholder = isinstance(value, int | float) and value <= 0
-        if placeholder and set(variable.attrs) & {"GeoTransform", "i_offset"}:
+        if placeholder and ("GeoTransform" in variable.attrs or not (named or variable.attrs)):
             continue
         read.add(read.plain, f"coordinate {name!r}", value)
 

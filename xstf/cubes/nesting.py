@@ -82,7 +82,6 @@ def nesting_of(
     if coarse_resolution is not None and not 0 < coarse_resolution < float("inf"):
         raise ValueError(f"coarse_resolution must be a positive length, not {coarse_resolution}")
     size = _pixel_size(fine, coarse, what)
-    require_one_side(fine, coarse, what)
     oversampled = (
         coarse_resolution is not None and coarse.resolution * OVERSAMPLED < coarse_resolution
     )

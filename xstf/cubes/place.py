@@ -262,6 +262,20 @@ def at_centres(cube: Labelled, dims: tuple[Hashable | None, Hashable | None]) ->
     return place_of(cube, (y, x), what="cube", unsized=True, warns=False).source
 
 
+def moved_along(mask: xr.DataArray, cube: Labelled, at_centres: Labelled) -> xr.DataArray:
+    """Return a mask with the coordinates of centres, where it has those that the cube came with."""
+    new = {
+        dim: at_centres[dim].variable
+        for dim in mask.dims
+        if dim in mask.coords
+        and dim in cube.coords
+        and dim in at_centres.coords
+        and mask[dim].shape == cube[dim].shape
+        and bool((mask[dim].values == cube[dim].values).all())
+    }
+    return mask.assign_coords(new)
+
+
 def _says_transform(cube: Labelled) -> bool:
     stores = [
         cube.attrs,

@@ -147,10 +147,11 @@ def read_cube(
         A cube may have no space: dims without y and x are samples, read as a row of pixels.
     """
     folded = None
-    if series and _is_series(cube, what):
-        cube, folded = fold(cube, find_dim, NAMES["band"], what)
-        mask = mask if mask is None else fold_like(mask, folded, f"{what}'s mask")
-    elif isinstance(cube, xr.Dataset | xr.DataArray):
+    if series:
+        cube, folded = without_space(cube, what)
+    if folded is not None and mask is not None:
+        mask = fold_like(mask, folded, f"{what}'s mask")
+    if isinstance(cube, xr.Dataset | xr.DataArray):
         cube = without_mapping_dim(cube)
     labels = read_labels(cube, what=what, resolution=resolution, unsized=unsized, series=folded)
     array = _stack_bands(cube, what) if isinstance(cube, xr.Dataset) else decode(cube)
@@ -167,12 +168,15 @@ def read_cube(
     )  # fmt: skip
 
 
-def _is_series(cube: Labelled, what: str) -> bool:
-    """Return whether a cube has no space; raise for a swath, whose space is in 2-D coordinates."""
+def without_space(cube: Labelled, what: str) -> tuple[Labelled, Series | None]:
+    """Return a cube that has time and no y and x as a row of pixels, and how to get back.
+
+    Any other cube as it is; raise for a swath, whose space is in 2-D coordinates.
+    """
     if not isinstance(cube, xr.Dataset | xr.DataArray) or not is_series(cube, find_dim):
-        return False
+        return cube, None
     refuse_swath(cube, what)
-    return True
+    return fold(cube, find_dim, NAMES["band"], what)
 
 
 def merge_looks(cube: Cube) -> Cube:
@@ -318,9 +322,10 @@ def _find_dims(
     if y is None and x is None and time is not None:
         refuse_swath(array, what)
         raise ValueError(
-            f"{what} has no y and x: its dims are {listed(array.dims)}. Series without space can "
-            "only be filled in time, by gapfill; all else looks at pixels around, and needs dims "
-            f"such as {list(NAMES['y'])} and {list(NAMES['x'])}"
+            f"{what} has no y and x, its dims are {listed(array.dims)}: this looks at pixels "
+            f"around, and needs two spatial dims, one of {list(NAMES['y'])} and one of "
+            f"{list(NAMES['x'])}; series without space can only be filled in time, by "
+            "gapfill, and need dates: a datetime64 coordinate along time"
         )
     if y is None or x is None:
         refuse_swath(array, what)

@@ -64,10 +64,11 @@ class Series:
 
 
 def is_series(cube: Labelled, find_dim: FindDim) -> bool:
-    """Return whether a cube has time and neither y nor x."""
+    """Return whether a cube has dates and neither y nor x."""
     arrays = _arrays(cube, find_dim)
     return bool(arrays) and all(
-        find_dim(a, "y") is None and find_dim(a, "x") is None for a in arrays
+        find_dim(a, "time") in a.coords and find_dim(a, "y") is None and find_dim(a, "x") is None
+        for a in arrays
     )
 
 

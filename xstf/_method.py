@@ -351,6 +351,10 @@ class Method:
         Whether a gapfill kernel's estimate at observed pixels is its own smooth of them.
     guided
         Whether a gapfill kernel makes use of a guide (SAR, a coarse sensor).
+    alone
+        ``alone(params)``: the parameters with which a gapfill method looks at no other pixels of
+        the image, for series without space; None for a method that never does (its halo is 0) or
+        that cannot do without them.
     fewest
         The fewest dates that a gapfill kernel takes; the fewest pairs that an sts kernel takes.
     std
@@ -387,6 +391,7 @@ class Method:
     state_for_std: bool = False
     smooth: bool = False
     guided: bool = False
+    alone: Callable[[Any], Any] | None = None
     fewest: int = 2
     net: Net | None = None
     lattice: Callable[[Any, Any], int] | None = None
@@ -406,6 +411,13 @@ class Method:
                 raise ValueError(f"method {self.name!r}: {self.task} methods have settle alone")
         elif (self.prepare is None) != (self.settle is None):
             raise ValueError(f"method {self.name!r} needs both prepare and settle, or neither")
+
+    def in_time(self, params: Any) -> Any | None:
+        """Return the parameters for series without space; None for a method that needs space."""
+        if self.task != "gapfill" or self.net is not None:
+            return None
+        own = params if self.alone is None else self.alone(params)
+        return own if self.halo(own, 1) == 0 else None
 
     def __repr__(self) -> str:
         """Show what a user chooses by: the task, the engines, the parameters' defaults."""

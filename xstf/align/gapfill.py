@@ -11,7 +11,7 @@ from xstf.align.dates import Asked, ask
 from xstf.align.guides import day_of_year, days_since, listed_guides, read_certain, read_guide
 from xstf.cubes.arrays import Array, Guides
 from xstf.cubes.pairs import DateLike, LengthLike
-from xstf.cubes.read import Cube, read_cube
+from xstf.cubes.read import Cube, frame_text, read_cube
 from xstf.tiles.guide import GuideTile
 
 
@@ -52,6 +52,11 @@ class GapfillCubes:
     certain: Array | None
 
     @property
+    def grid_text(self) -> str:
+        """What was done to bring the cubes to one frame, in words; "" for nothing."""
+        return frame_text(self.cube, *(guide for guide, _ in self.guides))
+
+    @property
     def shape(self) -> tuple[int, int]:
         """Pixels along y and x."""
         return self.cube.grid.height, self.cube.grid.width
@@ -75,7 +80,7 @@ def align_gapfill(
     freq: str | None = None,
 ) -> GapfillCubes:
     """Return the cubes as :func:`xstf.gapfill` and training read them; the arguments are theirs."""
-    optical = read_cube(cube, what="cube", mask=mask)
+    optical = read_cube(cube, what="cube", mask=mask, unsized=True, series=True)
     if optical.times is None or optical.dims[0] is None:
         raise ValueError("cube has no time dim; stack its images along one with datetime64 dates")
     order = np.argsort(optical.when.moments, kind="stable")

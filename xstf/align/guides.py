@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Hashable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -13,8 +14,10 @@ from xstf.align.radar import backscatter, read_units
 from xstf.cubes.acquisitions import first_valid
 from xstf.cubes.arrays import Guides, Labelled
 from xstf.cubes.grid import require_both_crs
+from xstf.cubes.nesting import no_overlap, require_one_side
 from xstf.cubes.pairs import LengthLike, read_timedelta
 from xstf.cubes.read import Cube, as_array, read_cube, require_fits
+from xstf.cubes.series import fold_like
 from xstf.tiles.guide import GuideTile, time_weights
 
 
@@ -80,7 +83,11 @@ def read_guide(
     """
     radar = what.startswith("sar")
     given, left_out = backscatter(given, what) if radar else (given, [])
-    guide = read_cube(given, what=what)
+    guide = read_cube(given, what=what, unsized=True, series=cube.series is not None)
+    if cube.series is not None:
+        guide = as_samples(guide, cube)
+    elif not (cube.sized and guide.sized) and guide.grid != cube.grid:
+        guide = _of_one_pixel(guide, cube)
     if guide.times is None:
         raise ValueError(f"{what} has no time; add a time dim or a scalar time coordinate")
     reach = read_timedelta(tolerance, "guide_tolerance") / np.timedelta64(1, "D")
@@ -100,15 +107,74 @@ def read_guide(
     tile = GuideTile(guide.grid, cube.grid, weights, linear, radar)
     rows, cols = tile.window(slice(0, cube.grid.height), slice(0, cube.grid.width))
     if rows.start >= rows.stop or cols.start >= cols.stop:
-        raise ValueError(
-            f"{what} and cube do not overlap: {what} covers {guide.grid.extent}, cube "
-            f"{cube.grid.extent}, each in its own CRS"
-        )
+        spans = no_overlap(cube.grid, guide.grid, ("cube", what)).split(": ", 1)[1]
+        raise ValueError(f"{what} and cube do not overlap: {spans}")
+    require_one_side(cube.grid, guide.grid, ("cube", what))
     count = len(guide.times)
     parts = [f"{count} image{'s' * (count > 1)}", units, orbits.said]
     if left_out:
         parts.append(f"without {', '.join(left_out)}")
     return Guide(guide, tile, f"{what}: {', '.join(part for part in parts if part)}")
+
+
+def as_samples(guide: Cube, cube: Cube) -> Cube:
+    """Return a guide of series with one for each series of the cube: the same labels, or one."""
+    if guide.series is None:
+        raise ValueError(
+            f"cube is series without y and x, {guide.what} is an image: give its series at their "
+            f"places, as {guide.what}.sel(x=…, y=…, method='nearest') returns"
+        )
+    ours, theirs = cube.series, guide.series
+    if ours is None or not theirs.samples:  # one for all
+        width = cube.grid.width
+        rows = guide.data[..., np.zeros(width, int)]
+        return replace(guide, data=rows, grid=cube.grid)
+    if set(theirs.samples) != set(ours.samples):
+        raise ValueError(
+            f"{guide.what} has series along {list(theirs.samples)}, cube along "
+            f"{list(ours.samples)}; give those of the cube, or one series for all"
+        )
+    place = [
+        _label_places(guide, dim, ours.labels.get(dim), size)
+        for dim, size in zip(ours.samples, ours.sizes, strict=True)
+    ]
+    whole = np.arange(guide.data.shape[3]).reshape(theirs.sizes)
+    whole = whole.transpose([theirs.samples.index(d) for d in ours.samples])
+    at = whole[np.ix_(*place)].ravel()
+    return replace(guide, data=guide.data[..., at], grid=cube.grid)
+
+
+def _label_places(guide: Cube, dim: Hashable, labels: np.ndarray | None, size: int) -> np.ndarray:
+    """Return where a guide has the cube's labels along a dim of series."""
+    own = None if guide.series is None else guide.series.labels.get(dim)
+    length = 0 if guide.series is None else dict(
+        zip(guide.series.samples, guide.series.sizes, strict=True)
+    )[dim]  # fmt: skip
+    if labels is None or own is None:
+        if length != size:
+            raise ValueError(f"{guide.what} has {length} series along {dim!r}, cube {size}")
+        return np.arange(size)
+    known = {label: i for i, label in enumerate(own.tolist())}
+    missing = [label for label in labels.tolist() if label not in known]
+    if missing:
+        raise ValueError(
+            f"{guide.what} has no series for {dim}={missing[:5]}; it has {list(known)[:5]}; select "
+            "those that both have"
+        )
+    return np.array([known[label] for label in labels.tolist()])
+
+
+def _of_one_pixel(guide: Cube, cube: Cube) -> Cube:
+    """Return a guide on a single pixel of unknown size, which it must share."""
+    (y, x), (v, u) = ((c.grid.y, c.grid.x) for c in (cube, guide))
+    if not cube.sized and not guide.sized and y[0] == v[0] and x[0] == u[0]:
+        return replace(guide, grid=cube.grid)
+    one, other = (cube, guide) if not cube.sized else (guide, cube)
+    raise ValueError(
+        f"{one.what} is one pixel of unknown size and {other.what} has another grid: say the size, "
+        f"{one.what}.assign_attrs(resolution=…) in units of its coordinates, or select "
+        f"{other.what}'s pixel and give it the same y and x"
+    )
 
 
 def days_since(times: np.ndarray, first: np.datetime64) -> np.ndarray:
@@ -127,12 +193,14 @@ def read_certain(given: xr.DataArray, cube: Cube) -> Any:
     time, _, y, x = cube.dims
     if not isinstance(given, xr.DataArray) or given.dtype != bool:
         raise TypeError("certain must be a boolean DataArray (True = certainly clear)")
+    if cube.series is not None:
+        given = fold_like(given, cube.series, "certain")
     extra = [d for d in given.dims if d not in (time, y, x)]
     if extra or y not in given.dims or x not in given.dims:
         raise ValueError(f"certain needs dims {[y, x]} and may have {time!r}; it has {given.dims}")
     labelled, groups = cube.unmerged or (cube.source, None)
     source = as_array(labelled, what="cube")
-    require_fits(given, source, (y, x), cube.grid, "certain", "cube")
+    require_fits(given, source, (y, x), cube.grid, "certain", "cube", cube.shift)
     bare = given.drop_vars(list(given.coords)).astype(np.float32)
     if time not in given.dims:
         bare = bare.expand_dims({time: source.sizes[time]})

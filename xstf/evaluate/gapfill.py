@@ -12,6 +12,7 @@ import xarray as xr
 from xstf import metrics, simulate
 from xstf.cubes.arrays import Guides
 from xstf.cubes.mosaic import merge_acquisitions
+from xstf.cubes.place import moved_along
 from xstf.cubes.read import Cube, as_array, read_cube
 from xstf.methods.lookup import Trial, Tried, trials
 from xstf.numerics.normal import Z90
@@ -82,7 +83,7 @@ def evaluate_gapfill(
             )
     array = as_array(cube, what="cube")
     if mask is not None:
-        array = array.where(~mask)
+        array = array.where(~moved_along(mask, cube, array))
     array = merge_acquisitions(array)
     plain = read_cube(array, what="cube")
     dates = plain.data.shape[0]

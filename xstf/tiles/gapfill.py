@@ -86,6 +86,8 @@ class GapfillTile:
         Whether the standard deviation and the flag are wanted.
     first_day
         Days from 1 January to the first date.
+    alone
+        Whether the pixels are no neighbours, but series without space.
     """
 
     runner: Runner
@@ -104,6 +106,7 @@ class GapfillTile:
     edge: Edge
     std: bool
     first_day: float = 0.0
+    alone: bool = False
 
     @property
     def image_times(self) -> np.ndarray:
@@ -155,7 +158,9 @@ class GapfillTile:
         if season is None:
             return None
         sure = None if certain is None else to_host(certain)[:, 0] > 0
-        return find_outliers(to_host(cube), self.image_times, state=season, certain=sure)
+        return find_outliers(
+            to_host(cube), self.image_times, state=season, certain=sure, alone=self.alone
+        )
 
     def _layers(
         self, cube: np.ndarray, seen: np.ndarray, estimate: np.ndarray, std: np.ndarray,
@@ -289,7 +294,7 @@ def gapfill_job(
             }
         settle = partial(
             _settle, record.settle if wanted else None, times=function.times,
-            images=function.images, params=options, screens=function.screens,
+            images=function.images, params=options, screens=function.screens, alone=function.alone,
         )  # fmt: skip
         states = (State(settle, samples, partial(_in_windows, function.shape)),)
     lattice = record.lattice(options, 1) if record.lattice else 0
@@ -335,7 +340,7 @@ class _Around:
 
 def _settle(
     settle: Callable[..., Any] | None, samples: dict[str, Any], *, times: np.ndarray,
-    images: np.ndarray | None, params: Any, screens: bool,
+    images: np.ndarray | None, params: Any, screens: bool, alone: bool,
 ) -> GapfillState:  # fmt: skip
     """Settle what screening and the method need: plain numpy, wherever the samples were.
 
@@ -350,7 +355,7 @@ def _settle(
         screen = season_state(cube, days)  # robust, so good enough for the method, too
         found = seen = 0
         for window in cube:
-            outlier = find_outliers(window, days, state=screen)
+            outlier = find_outliers(window, days, state=screen, alone=alone)
             found += int(outlier.sum())
             seen += int((~np.isnan(window).all(axis=1)).sum())
             window[np.broadcast_to(outlier[:, None], window.shape)] = np.nan

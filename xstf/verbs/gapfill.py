@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import warnings
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import Any, Literal, overload
 
 import numpy as np
@@ -16,6 +17,7 @@ from xstf.align.gapfill import GapfillCubes, align_gapfill
 from xstf.cubes.arrays import Guides, Labelled
 from xstf.cubes.pairs import DateLike, LengthLike, read_timedelta
 from xstf.cubes.read import Cube
+from xstf.cubes.series import unfold
 from xstf.cubes.write import assemble
 from xstf.numerics.outliers import SCREEN_HALO
 from xstf.tiles.flags import FLAG_MEANINGS
@@ -32,6 +34,8 @@ TILE_BYTES, HALO_TILE_BYTES = 6e6, 96e6
 LARGEST_TILE, SMALLEST_TILE = 512, 32
 # Bytes of a chunk of a lazy result at most, where the cube was chunked along time.
 CHUNK_BYTES = 128e6
+# Without space a date is filled from others.
+FEWEST_IN_TIME = 2
 # Series of fewer dates say too little of what is usual to call anything an outlier.
 SCREEN_FEWEST = 12
 
@@ -122,7 +126,10 @@ def gapfill(
     ----------
     cube : DataArray ``(time, band, y, x)`` or Dataset of bands
         Any dim order, irregular and unsorted dates; NaN or its nodata value where missing.
-        ``band`` may be absent. Values may be anything: none is clipped.
+        ``band`` may be absent. Values may be anything: none is clipped. ``y`` and ``x`` may be of
+        one pixel or absent: series ``(time)``, ``(time, field)``, ``(time, band, field)``, of any
+        dims, are filled each for itself by every method in time; ``sar``, ``guide`` and masks are
+        then series, too, with the same labels, or one for all.
     sar : DataArray ``(time, band, y', x')`` or Dataset of bands, or several, optional
         Radar backscatter (Sentinel-1 VV, VH) on any grid, CRS and dates; a list of several sensors,
         or a dict with their names, each on its own. It is used where it is; what it does not cover
@@ -241,7 +248,10 @@ def gapfill(
     note(cubes=cubes)
     call = choose(gapfill, "gapfill", method, params, quality=return_quality, progress=progress)
     record = call.record
+    alone = optical.series is not None
     _check_can(record, optical, smooth=smooth, guided=bool(cubes.guides), asked=asked is not None)
+    if alone:
+        call = replace(call, params=_in_time(record, call.params, optical))
     if edge not in ("fill", "nearest", "nan"):
         raise ValueError(f"edge must be 'fill', 'nearest' or 'nan', not {edge!r}")
     screens = _screens(screen, record, len(optical.dates))
@@ -257,7 +267,7 @@ def gapfill(
             },
         )  # fmt: skip
 
-    run = prepare(call, (optical,), network, engine=engine, device=device)
+    run = prepare(call, (optical,), network, engine=engine, device=device, grid=cubes.grid_text)
     options, order = run.call.params, cubes.order
     function = GapfillTile(
         runner=run.runner,
@@ -266,7 +276,7 @@ def gapfill(
         images=None if asked is None or len(asked.images) == len(asked.every) else asked.images,
         back=_back(cubes),
         shape=cubes.shape,
-        halo=record.halo(options, 1) + (SCREEN_HALO if screens else 0),
+        halo=record.halo(options, 1) + (SCREEN_HALO if screens and not alone else 0),
         guides=tuple(tile for _, tile in cubes.guides),
         screens=screens,
         certain=certain is not None,
@@ -276,6 +286,7 @@ def gapfill(
         edge=edge,
         std=return_quality,
         first_day=cubes.first_day,
+        alone=alone,
     )
     job = gapfill_job(record, options, optical, order, cubes.certain, list(cubes.guides), function)
     dates = len(cubes.times)
@@ -292,7 +303,8 @@ def gapfill(
         optical, lost = on_dates(optical, asked, order)
         without = f"; without {', '.join(lost)}, which are of images" if lost else ""
         attrs["stf_dates"] = asked.text + without
-    return assemble(filled, optical, optical.dates, attrs, return_quality, FLAG_MEANINGS)
+    out = assemble(filled, optical, optical.dates, attrs, return_quality, FLAG_MEANINGS)
+    return out if optical.series is None else unfold(out, optical.series)
 
 
 # --- pieces -----------------------------------------------------------------------------------
@@ -325,6 +337,24 @@ def _check_can(record: Method, cube: Cube, *, smooth: bool, guided: bool, asked:
             f"{record.name} needs {record.fewest} dates or more to fill one from the others, the "
             f"cube has {dates}; {able} work with so few"
         )
+
+
+def _in_time(record: Method, params: Any, cube: Cube) -> Any:
+    """Return the parameters of a method for series without space; raise where it needs space."""
+    able = [m for m in records_of("gapfill") if m.in_time(m.params()) is not None]
+    own = record.in_time(params)
+    dims = list(cube.series.original.dims) if cube.series is not None else []
+    if own is None:
+        raise ValueError(
+            f"{record.name} fills a pixel from those around it, and {cube.what} has no y and x "
+            f"(its dims are {dims}); {named(able)} fill series in time alone"
+        )
+    if cube.data.shape[0] < FEWEST_IN_TIME:
+        raise ValueError(
+            f"{cube.what} has {cube.data.shape[0]} date and no y and x (its dims are {dims}): "
+            f"a series is filled from its other dates, and needs {FEWEST_IN_TIME} or more"
+        )
+    return own
 
 
 def _max_gap(given: LengthLike | None) -> float | None:

@@ -36,7 +36,7 @@ missing.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import TypeAlias
 
@@ -272,6 +272,7 @@ METHOD = Method(
     std=True,
     smooth=True,
     guided=True,
+    alone=lambda params: replace(params, speckle=1),
     reference="Pipia et al. (2019), doi:10.1016/j.rse.2019.111452",
     costly=True,
 )

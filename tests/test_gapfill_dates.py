@@ -360,6 +360,21 @@ def test_max_gap_on_the_command_line_is_days(tmp_path):
         np.testing.assert_array_equal(back.r, CUBE.stf.gapfill(method="linear", max_gap="25D"))
 
 
+def test_dates_and_edges_on_the_command_line(tmp_path):
+    from xstf.cli.main import main
+
+    xstf.files.save_cube(CUBE.drop_vars(["platform", "tile"]), tmp_path / "cube.nc")
+    out = tmp_path / "filled.nc"
+    call = ["gapfill", str(tmp_path / "cube.nc"), "-o", str(out), "--method", "linear"]
+    assert main([*call, "--freq", "5D", "--edge", "nan"]) in (0, None)
+    with xr.open_dataset(out) as back:
+        want = CUBE.stf.gapfill(method="linear", freq="5D", edge="nan")
+        np.testing.assert_array_equal(back.r, want)
+    assert main([*call, "--time", "2021-05-03", "2021-05-07"]) in (0, None)
+    with xr.open_dataset(out) as back:
+        assert back.sizes["time"] == 2
+
+
 def test_max_gap_of_new_dates_is_between_observations():
     cube = CUBE.fillna(0.3)
     cube[4:8, :, 0, 0] = np.nan

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import xarray as xr
@@ -78,6 +78,11 @@ def align_gapfill(
         for given, what in ((sar, "sar"), (guide, "guide"))
         if given is not None
     )
+    sure = None
+    if certain is not None:
+        sure, brought = read_certain(certain, optical)
+        texts = [optical.masked, f"certain {brought}" if brought else ""]
+        optical = replace(optical, masked="; ".join(t for t in texts if t))
     return GapfillCubes(
         cube=optical,
         dates=dates,
@@ -85,5 +90,5 @@ def align_gapfill(
         times=times,
         first_day=first_day,
         guides=guides,
-        certain=None if certain is None else read_certain(certain, optical),
+        certain=sure,
     )

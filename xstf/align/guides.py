@@ -8,8 +8,10 @@ import numpy as np
 import xarray as xr
 
 from xstf.cubes.grid import require_both_crs
+from xstf.cubes.masking import fit_mask
 from xstf.cubes.pairs import LengthLike, read_timedelta
-from xstf.cubes.read import Cube, as_array, read_cube, require_fits
+from xstf.cubes.read import Cube, read_cube
+from xstf.cubes.variables import first_band
 from xstf.tiles.engines import to_host
 from xstf.tiles.guide import GuideTile, time_weights
 from xstf.tiles.run import is_lazy
@@ -115,22 +117,27 @@ def _is_linear(sar: Cube, given: str | None) -> bool:
 def _stated_units(sar: Cube) -> str:
     units = sar.source.attrs.get("units")
     if units is None and isinstance(sar.source, xr.Dataset):
-        first = next(v for v in sar.source.data_vars.values() if v.ndim >= 2)
-        units = first.attrs.get("units")
+        first = first_band(sar.source)
+        units = None if first is None else first.attrs.get("units")
     return str(units or "").strip().lower()
 
 
-def read_certain(given: xr.DataArray, cube: Cube) -> Any:
-    """Return where pixels are certainly clear, as 0 and 1 ``(time, 1, y, x)``."""
+def read_certain(given: xr.DataArray, cube: Cube) -> tuple[Any, str]:
+    """Return where pixels are certainly clear, 0 and 1 ``(time, 1, y, x)``, and how it got there.
+
+    The text is "" for one on the cube's grid.
+    """
     time, _, y, x = cube.dims
     if not isinstance(given, xr.DataArray) or given.dtype != bool:
         raise TypeError("certain must be a boolean DataArray (True = certainly clear)")
-    extra = [d for d in given.dims if d not in (time, y, x)]
-    if extra or y not in given.dims or x not in given.dims:
-        raise ValueError(f"certain needs dims {[y, x]} and may have {time!r}; it has {given.dims}")
-    source = as_array(cube.source, what="cube")
-    require_fits(given, source, (y, x), cube.grid, "certain", "cube")
-    bare = given.drop_vars(list(given.coords)).astype(np.float32)
+    source = first_band(cube.source)
+    if time is None or source is None:
+        raise ValueError("certain needs a cube with a time dim")
+    still = source.isel({d: 0 for d in source.dims if d not in (time, y, x)}, drop=True)
+    bare, text = fit_mask(
+        given, still, (time, None, y, x), cube.grid, what="certain", of="cube", outside=False
+    )
+    bare = bare.astype(np.float32)
     if time not in given.dims:
         bare = bare.expand_dims({time: source.sizes[time]})
-    return bare.transpose(time, y, x).data[:, None]
+    return bare.transpose(time, y, x).data[:, None], text

@@ -13,21 +13,12 @@ import xarray as xr
 from xstf.cubes.arrays import Labelled
 from xstf.cubes.crs import crs_of, grid_mapping_name
 from xstf.cubes.decode import PACKING, decode
-from xstf.cubes.grid import Grid, grid_of, require_same_grid
+from xstf.cubes.dims import NAMES, find_dim
+from xstf.cubes.grid import Grid, grid_of
 from xstf.cubes.limits import LARGEST
+from xstf.cubes.masking import apply_mask
+from xstf.cubes.variables import require_bands, require_measurements, tell_of_layers
 from xstf.cubes.words import listed
-
-NAMES = {
-    "y": ("y", "lat", "latitude", "northing"),
-    "x": ("x", "lon", "longitude", "easting"),
-    "time": ("time", "t", "date"),
-    "band": ("band", "wavelength", "bands", "variable"),
-}
-_CF_NAMES = {
-    "y": ("projection_y_coordinate", "latitude", "grid_latitude"),
-    "x": ("projection_x_coordinate", "longitude", "grid_longitude"),
-    "time": ("time",),
-}
 
 
 @dataclass(frozen=True)
@@ -50,6 +41,8 @@ class Cube:
         What its dimensions are called: time, band, y, x; None for one that it has not.
     what
         What to call it in messages.
+    masked
+        In words, how a mask on another grid was brought to its own; "" where none was.
     """
 
     data: Any
@@ -59,6 +52,7 @@ class Cube:
     source: Labelled
     dims: tuple[Hashable | None, Hashable | None, Hashable, Hashable]
     what: str
+    masked: str = ""
 
     @property
     def dates(self) -> np.ndarray:
@@ -99,18 +93,22 @@ def read_cube(
     what : str
         What to call it in messages (``"fine"``).
     mask : DataArray of bool, optional
-        True where the cube is not usable; on its grid, with any of its dims.
+        True where the cube is not usable; on its grid or another of the same CRS, with any of its
+        dims.
     resolution : float, optional
         Pixel size for a cube that is one pixel wide.
     """
     labels = read_labels(cube, what=what, resolution=resolution)
     array = _stack_bands(cube, what) if isinstance(cube, xr.Dataset) else decode(cube)
     _warn_of_absurd(array, what)
+    tell_of_layers(cube, what, masked=mask is not None)
+    masked = ""
     if mask is not None:
-        array = _apply_mask(array, mask, labels.dims, labels.grid, what)
+        array, masked = apply_mask(array, mask, labels.dims, labels.grid, what)
     return Cube(
-        _plain(array, labels.dims), labels.times, labels.bands, labels.grid, cube, labels.dims, what
-    )
+        _plain(array, labels.dims), labels.times, labels.bands, labels.grid, cube, labels.dims,
+        what, masked=masked,
+    )  # fmt: skip
 
 
 def read_labels(cube: Labelled, *, what: str, resolution: float | None = None) -> Labels:
@@ -148,6 +146,7 @@ def _without_values(cube: Labelled, what: str) -> xr.DataArray:
     if not isinstance(cube, xr.DataArray):
         raise TypeError(f"{what} must be an xarray DataArray or Dataset, not {type(cube).__name__}")
     _check_dtype(cube, what)
+    require_measurements(cube, _find_dims(cube, what)[1], what)
     return _blank(cube)
 
 
@@ -187,30 +186,25 @@ def _stack_bands(dataset: xr.Dataset, what: str) -> xr.DataArray:
 
 def _stackable(dataset: xr.Dataset, what: str) -> tuple[list[Hashable], bool]:
     """Return the variables that are a Dataset's bands, and whether its one variable has them."""
-    names = band_variables(dataset)
-    if not names:
-        raise ValueError(
-            f"{what} has no data variable with y and x; it has {listed(dataset.data_vars)}"
-        )
+    names = require_bands(dataset, what)
     dims = {n: frozenset(dataset[n].dims) for n in names}
     if len(set(dims.values())) > 1:
         each = {str(n): dataset[n].dims for n in names}
-        raise ValueError(f"{what}'s variables must share their dims to be its bands: {each}")
+        raise ValueError(
+            f"{what}'s variables must share their dims to be its bands: {each}; select those that "
+            f"do, {what}[[...]]"
+        )
     stacked = any(d in ("band", "wavelength", "bands") for d in dims[names[0]])
     if stacked and len(names) > 1:
         raise ValueError(f"{what} has a band dimension and several variables {names}; pass one")
     return names, stacked
 
 
-def band_variables(dataset: xr.Dataset) -> list[Hashable]:
-    """Return the variables that are images; a scalar one holds the CRS."""
-    return [n for n, v in dataset.data_vars.items() if v.ndim >= 2]
-
-
 def _check_dtype(array: xr.DataArray, what: str) -> None:
     if array.dtype.kind not in "fiu":
+        mask = "; if it is a mask, give it as mask=" if array.dtype.kind == "b" else ""
         raise TypeError(
-            f"{what} has dtype {array.dtype}; xstf needs real numbers (float or integer)"
+            f"{what} has dtype {array.dtype}; xstf needs real numbers (float or integer){mask}"
         )
 
 
@@ -233,22 +227,6 @@ def _find_dims(
             f"{what} has dims that are neither time, band, y nor x: {others}; select or stack them"
         )
     return time, band, y, x
-
-
-def find_dim(array: xr.DataArray, role: str) -> Hashable | None:
-    """Return the dim that is y, x or time: by its name, else by CF attributes or dtype."""
-    for dim in array.dims:
-        if str(dim).lower() in NAMES[role]:
-            return dim
-    for dim in array.dims:
-        coordinate = array.coords.get(dim)
-        if coordinate is not None and (
-            coordinate.attrs.get("axis") == role[0].upper()
-            or coordinate.attrs.get("standard_name") in _CF_NAMES[role]
-            or (role == "time" and coordinate.dtype.kind == "M")
-        ):
-            return dim
-    return None
 
 
 def _coordinate(array: xr.DataArray, dim: Hashable, what: str) -> np.ndarray:
@@ -292,55 +270,6 @@ def _warn_of_absurd(array: xr.DataArray, what: str) -> None:
                 f"{what} has {count} values that are infinite or beyond {LARGEST:g}; they are "
                 "taken as missing",
                 stacklevel=4,
-            )
-
-
-def _apply_mask(
-    array: xr.DataArray,
-    mask: xr.DataArray,
-    dims: tuple[Hashable | None, Hashable | None, Hashable, Hashable],
-    grid: Grid,
-    what: str,
-) -> xr.DataArray:
-    if not isinstance(mask, xr.DataArray) or mask.dtype != bool:
-        kind = f"a {type(mask).__name__}"
-        kind += f" of {mask.dtype}" if hasattr(mask, "dtype") else ""
-        raise TypeError(
-            f"{what}'s mask must be a boolean DataArray (True = not usable), not {kind}"
-        )
-    extra = [d for d in mask.dims if d not in array.dims]
-    if extra:
-        raise ValueError(
-            f"{what}'s mask has dims {extra} that {what} has not: {listed(array.dims)}"
-        )
-    y, x = dims[2], dims[3]
-    if y not in mask.dims or x not in mask.dims:
-        raise ValueError(f"{what}'s mask needs dims {[y, x]}; it has {listed(mask.dims)}")
-    require_fits(mask, array, (y, x), grid, f"{what}'s mask", what)
-    bare = mask.drop_vars(list(mask.coords))
-    return array.where(~bare)
-
-
-def require_fits(
-    mask: xr.DataArray,
-    array: xr.DataArray,
-    spatial: tuple[Hashable, Hashable],
-    grid: Grid,
-    what: str,
-    of: str,
-) -> None:
-    """Raise if a mask is not on an array's grid, or differs from it along another of its dims."""
-    y, x = spatial
-    own = grid_of(
-        _coordinate(mask, y, what), _coordinate(mask, x, what), crs_of(mask) or grid.crs,
-        what=what, resolution=abs(grid.dy),
-    )  # fmt: skip
-    require_same_grid(grid, own, what_a=of, what_b=what)
-    for dim in set(mask.dims) - {y, x}:
-        if not np.array_equal(mask[dim].values, array[dim].values):
-            raise ValueError(
-                f"{what} and {of} differ along {dim!r}: {mask[dim].values[:3]}… and "
-                f"{array[dim].values[:3]}…"
             )
 
 

@@ -14,8 +14,8 @@ import xarray as xr
 from scipy.ndimage import gaussian_filter
 
 from xstf.cubes.decode import NODATA, nodata_of
+from xstf.cubes.dims import find_dim
 from xstf.cubes.pairs import DateLike
-from xstf.cubes.read import find_dim
 from xstf.cubes.words import listed
 from xstf.numerics.psf import sigma_of
 from xstf.simulate.parcels import smooth_noise

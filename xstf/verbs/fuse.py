@@ -16,7 +16,7 @@ from xstf.tiles.flags import FLAG_MEANINGS
 from xstf.tiles.fuse import fuse_job
 from xstf.tiles.run import cores
 from xstf.verbs.checkpoint import NetworkCubes
-from xstf.verbs.pipeline import choose, chunks_of, compute, prepare
+from xstf.verbs.pipeline import choose, chunks_of, compute, prepare, said_of_masks
 from xstf.verbs.sts import fuse_three
 
 # Side of an eager run's tile in fine pixels: a tile's arrays stay in a core's cache, and its halo
@@ -230,7 +230,10 @@ def fuse(
         run, jobs, chunks=chunks_of(cubes.fine, 2 * TILE), tile=_tile(cubes.fine, len(jobs))
     )
     times = cubes.coarse_times[[plan.target for plan in plans]]
-    return assemble(layers, cubes.fine, times, run.attrs, return_quality, FLAG_MEANINGS)
+    attrs = run.attrs | said_of_masks(cubes.fine, cubes.coarse)
+    return assemble(
+        layers, cubes.fine, times, attrs, return_quality, FLAG_MEANINGS, own_dates=False
+    )
 
 
 def auto_method(bands: int, quality: bool) -> str:

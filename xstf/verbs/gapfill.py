@@ -17,11 +17,19 @@ from xstf.cubes.pairs import DateLike, LengthLike, read_timedelta
 from xstf.cubes.read import Cube
 from xstf.cubes.write import assemble
 from xstf.numerics.outliers import SCREEN_HALO
-from xstf.tiles.flags import FLAG_MEANINGS
+from xstf.tiles.flags import FLAG_MEANINGS, LAYERS
 from xstf.tiles.gapfill import GapfillTile, gapfill_job
 from xstf.tiles.run import cores, is_lazy, plan_chunks
 from xstf.verbs.checkpoint import NetworkCubes
-from xstf.verbs.pipeline import Chunks, choose, compute, named, prepare, records_of
+from xstf.verbs.pipeline import (
+    Chunks,
+    choose,
+    compute,
+    named,
+    prepare,
+    records_of,
+    said_of_masks,
+)
 
 # Bytes of one tile with its halo, all dates and bands. Without a halo small ones are best, which
 # stay in a core's cache; with one, large ones, whose halo is the smaller part of them; kernels hold
@@ -236,11 +244,11 @@ def gapfill(
         first_day=cubes.first_day,
     )
     job = gapfill_job(record, options, optical, order, cubes.certain, list(cubes.guides), function)
-    chunks = _chunks(optical, 3 if return_quality else 1)
+    chunks = _chunks(optical, LAYERS if return_quality else 1)
     layers, states = compute(
         run, [job], chunks=chunks, tile=_tile(optical, function.halo), settled=True
     )
-    attrs = run.attrs | _findings(states, cubes.dates)
+    attrs = run.attrs | _findings(states, cubes.dates) | said_of_masks(optical)
     filled = layers[0].swapaxes(0, 1)
     return assemble(filled, optical, optical.dates, attrs, return_quality, FLAG_MEANINGS)
 

@@ -128,6 +128,12 @@ def prepare(
     return Run(call=dataclasses.replace(call, params=params), runner=runner, attrs=attrs)
 
 
+def said_of_masks(*cubes: Cube) -> dict[str, str]:
+    """Return what the result says of masks that came on another grid than their cube."""
+    said = "; ".join(f"{cube.what}: {cube.masked}" for cube in cubes if cube.masked)
+    return {"stf_mask": said} if said else {}
+
+
 def compute(
     run: Run, jobs: Sequence[Job], *, chunks: Chunks, tile: int, settled: bool = False
 ) -> tuple[Any, list[Any]]:

@@ -15,7 +15,7 @@ from xstf.cubes.write import assemble_on
 from xstf.tiles.flags import FLAG_MEANINGS
 from xstf.tiles.sharpen_spectral import sharpen_spectral_job
 from xstf.verbs.checkpoint import NetworkCubes
-from xstf.verbs.pipeline import choose, chunks_of, compute, prepare
+from xstf.verbs.pipeline import choose, chunks_of, compute, prepare, said_of_masks
 
 # Side of a tile in fine pixels: there are hundreds of bands in it, and a halo around it.
 TILE = 256
@@ -182,7 +182,7 @@ def sharpen_spectral(
         for date, image in enumerate(cubes.images)
     ]  # fmt: skip
     layers, states = compute(run, jobs, chunks=chunks_of(few, TILE), tile=TILE, settled=True)
-    attrs = run.attrs | _findings(states)
+    attrs = run.attrs | _findings(states) | said_of_masks(many, few)
     return assemble_on(layers, many, few, attrs, return_quality, FLAG_MEANINGS)
 
 

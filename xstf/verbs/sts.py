@@ -11,7 +11,7 @@ from xstf.cubes.pairs import DateLike, LengthLike
 from xstf.cubes.write import assemble_on
 from xstf.tiles.flags import FLAG_MEANINGS
 from xstf.verbs.checkpoint import NetworkCubes
-from xstf.verbs.pipeline import Call, chunks_of, compute, prepare
+from xstf.verbs.pipeline import Call, chunks_of, compute, prepare, said_of_masks
 
 # Side of a tile of an eager run in pixels of the finest cube.
 TILE = 256
@@ -68,7 +68,8 @@ def fuse_three(
         series.job(t, run.runner, record, run.call.params, state, call.quality) for t in targets
     ]
     layers, _ = compute(run, jobs, chunks=chunks_of(cubes.spatial, TILE), tile=TILE)
+    attrs = run.attrs | said_of_masks(cubes.spectral, cubes.temporal, cubes.spatial)
     return assemble_on(
-        layers, cubes.spectral, cubes.spatial, run.attrs, call.quality, FLAG_MEANINGS,
+        layers, cubes.spectral, cubes.spatial, attrs, call.quality, FLAG_MEANINGS,
         times=cubes.times[targets],
     )  # fmt: skip

@@ -255,21 +255,17 @@ def _write_crs(coords: dict[Hashable, xr.Variable], like: Cube) -> Hashable | No
 
 
 def _name_axes(coords: dict[Hashable, xr.Variable], like: Cube, crs: pyproj.CRS) -> None:
-    """Say which coordinate is y and which x where their names do not: GDAL and rioxarray ask."""
-    kind = ("projection_{}_coordinate", "m") if crs.is_projected else None
-    for dim, axis, place in ((like.dims[2], "Y", "latitude"), (like.dims[3], "X", "longitude")):
-        if str(dim) in ("y", "x", "latitude", "longitude"):
-            continue
+    """Say which coordinate is y and which x, where they do not: GDAL places nothing without."""
+    unit = crs.axis_info[0].unit_name if crs.axis_info else "metre"
+    for dim, axis, place, way in (
+        (like.dims[2], "y", "latitude", "north"),
+        (like.dims[3], "x", "longitude", "east"),
+    ):
         attrs = coords[dim].attrs
-        attrs.setdefault("axis", axis)
-        if kind is not None:
-            attrs.setdefault("standard_name", kind[0].format(axis.lower()))
-            attrs.setdefault("units", _unit(crs, kind[1]))
-        elif crs.is_geographic:
+        attrs.setdefault("axis", axis.upper())
+        if crs.is_geographic:
             attrs.setdefault("standard_name", place)
-            attrs.setdefault("units", f"degrees_{'north' if axis == 'Y' else 'east'}")
-
-
-def _unit(crs: pyproj.CRS, usual: str) -> str:
-    name = crs.axis_info[0].unit_name if crs.axis_info else "metre"
-    return usual if name == "metre" else name
+            attrs.setdefault("units", f"degrees_{way}")
+        elif crs.is_projected:
+            attrs.setdefault("standard_name", f"projection_{axis}_coordinate")
+            attrs.setdefault("units", {"metre": "m"}.get(unit, unit))

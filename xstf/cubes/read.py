@@ -142,7 +142,7 @@ def _without_values(cube: Labelled, what: str) -> xr.DataArray:
     if isinstance(cube, xr.Dataset):
         names, stacked = _stackable(cube, what)
         array = _blank(cube[names[0]])
-        return array if stacked else array.reset_coords(drop=True).expand_dims(band=names)
+        return array if stacked else _bare(array).expand_dims(band=names)
     if not isinstance(cube, xr.DataArray):
         raise TypeError(f"{what} must be an xarray DataArray or Dataset, not {type(cube).__name__}")
     _check_dtype(cube, what)
@@ -179,9 +179,15 @@ def _stack_bands(dataset: xr.Dataset, what: str) -> xr.DataArray:
     if stacked:
         return decoded[0]
     return xr.concat(
-        [d.reset_coords(drop=True) for d in decoded], dim=xr.Variable("band", names),
-        combine_attrs="drop",
+        [_bare(d) for d in decoded], dim=xr.Variable("band", names), combine_attrs="drop",
+        coords="minimal", compat="override",
     )  # fmt: skip
+
+
+def _bare(array: xr.DataArray) -> xr.DataArray:
+    """Return a band without coordinates, but for those of its dims and a single date."""
+    date = next((n for n in NAMES["time"] if n in array.coords and array[n].ndim == 0), None)
+    return array.drop_vars([n for n in array.coords if n not in (*array.dims, date)])
 
 
 def _stackable(dataset: xr.Dataset, what: str) -> tuple[list[Hashable], bool]:

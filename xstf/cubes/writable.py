@@ -112,10 +112,17 @@ def _names(names: list[Hashable], said: _Said) -> dict[Hashable, Hashable]:
 
 
 def _name(name: Hashable, said: _Said) -> str:
-    text = _BAD_IN_NAMES.sub("_", str(name)).strip()
+    text = _legal(str(name)) or "_"
     if text != name:
         said.turned[f"the name {name!r} to {text!r}"] = None
-    return text or "_"
+    return text
+
+
+def _legal(name: str) -> str:
+    """Return a name as NetCDF allows them: no slash, no blank around it, no sign at its start."""
+    text = _text(_BAD_IN_NAMES.sub("_", name)).strip()
+    starts = text[:1].isalnum() or text[:1] == "_" or not text[:1].isascii()
+    return text if starts or not text else f"_{text}"
 
 
 def _variable(
@@ -145,9 +152,10 @@ def _attrs(
     """Return attributes that files can hold."""
     kept: dict[str, Any] = {}
     for key, value in attrs.items():
-        if key in _WRITTEN_BY_XARRAY or (key in _NAMING and not _is_there(value, there)):
+        names_none = key in _NAMING and isinstance(value, str) and not _is_there(value, there)
+        if key in _WRITTEN_BY_XARRAY or names_none:
             continue
-        text = _BAD_IN_NAMES.sub("_", str(key)).strip()
+        text = _legal(str(key))
         called = f"{where}.{text}" if where != "" else text
         new = None if not text or key in _RESERVED else written(value)
         if new is None:

@@ -106,11 +106,14 @@ def assemble_on(
 # --- the result -------------------------------------------------------------------------------
 
 
-def _layer_attrs(meanings: str) -> dict[str, dict[str, Any]]:
+def _layer_attrs(meanings: str) -> dict[str, dict[Hashable, Any]]:
     """Return the layers of quality by their ending, each with what it says of itself."""
     values = np.arange(len(meanings.split()), dtype=np.uint8)
-    counted = {"long_name": "observations that the estimate rests on", "units": "1"}
-    own: tuple[dict[str, Any], ...] = (
+    counted: dict[Hashable, Any] = {
+        "long_name": "observations that the estimate rests on",
+        "units": "1",
+    }
+    own: tuple[dict[Hashable, Any], ...] = (
         {}, {"flag_values": values, "flag_meanings": meanings}, counted,
     )  # fmt: skip
     return dict(zip(QUALITY, own, strict=True))
@@ -125,7 +128,7 @@ def _typed(layers: Any, layer: int) -> Any:
 
 def _bands(
     layers: Any, source: xr.Dataset, like: Cube, frame: Frame, attrs: Mapping[str, object],
-    kinds: Mapping[str, dict[str, Any]],
+    kinds: Mapping[str, dict[Hashable, Any]],
 ) -> xr.Dataset:  # fmt: skip
     """Return the layers as a Dataset of bands, as the cube came."""
     parts: dict[Hashable, xr.DataArray] = {}
@@ -133,8 +136,10 @@ def _bands(
     for layer, (ending, own) in enumerate({"": {}, **kinds}.items()):
         for i, name in enumerate(band_variables(source)):
             band = slice(None) if frame.axes[1] is not None else slice(i, i + 1)
-            of_band = kept_attrs(source[name].attrs, like.grid) if ending in ("", "_std") else own
-            said = {**(shared if ending == "" else {}), **of_band}
+            of_band: dict[Hashable, Any] = (
+                kept_attrs(source[name].attrs, like.grid) if ending in ("", "_std") else {**own}
+            )
+            said = shared | of_band if ending == "" else of_band
             full = f"{name}{ending}" if ending else name
             parts[full] = frame.fill(_typed(layers, layer)[:, band], None, said)
     return xr.Dataset(parts, attrs=shared)

@@ -128,14 +128,18 @@ def gapfill(
     ----------
     cube : DataArray ``(time, band, y, x)`` or Dataset of bands
         Any dim order, irregular and unsorted dates; NaN or its nodata value where missing.
-        ``band`` may be absent. Values may be anything: none is clipped.
+        ``band`` may be absent. Values may be anything: none is clipped. Of a Dataset, the variables
+        that hold measurements are the bands; classes, masks, angles and the like come back
+        untouched.
     sar : DataArray ``(time, band, y', x')`` or Dataset of bands, optional
         Radar backscatter (Sentinel-1 VV, VH) on any grid, CRS and dates. It is used where it is;
         what it does not cover is filled without it. A coordinate along its time named ``orbit``,
         ``orbit_state`` or the like keeps the images of different orbits apart.
     mask : DataArray of bool, optional
-        True where `cube` is not usable (clouds); on its grid, with any of its dims. See
-        :mod:`xstf.masks`.
+        True where `cube` is not usable (clouds); with any of its dims. See :mod:`xstf.masks`. One
+        on another grid of the same CRS (scene classes at 20 m) is brought to the cube's by nearest
+        neighbour (``attrs["stf_mask"]`` says so); what it does not cover is not usable. Dates are
+        taken by label.
     method : str or Method
         A name from ``xstf.list_methods("gapfill")``, a record, or ``"auto"``.
     guide : DataArray or Dataset of bands, optional
@@ -151,8 +155,8 @@ def gapfill(
         stay in the result as they are, with their own flag; ``"replace"`` fills them like missing
         ones. Default: for ``method="auto"`` alone; see Notes.
     certain : DataArray of bool, optional
-        True where a pixel is certainly clear: never screened. On the cube's grid, with any of its
-        dims but the band.
+        True where a pixel is certainly clear: never screened. With any of the cube's dims but the
+        band, on its grid or another as `mask`; where it does not reach nothing is certain.
     sar_units : {"dB", "linear"}, optional
         Of `sar`, where its ``units`` attribute does not say.
     guide_tolerance : str
@@ -164,8 +168,9 @@ def gapfill(
         For GPU engines.
     return_quality : bool
         Return a Dataset of the filled cube, ``<name>_std`` (one standard deviation of an
-        observation, same units) and ``<name>_flag`` instead; for a Dataset of bands each has its
-        two.
+        observation, same units), ``<name>_flag`` and ``<name>_n_obs`` instead; for a Dataset of
+        bands each has its three. ``n_obs`` is how many clear observations the pixel's own series
+        has in this band, on all dates, outliers left out.
     progress : bool
         Show a bar on stderr (numpy cubes; for dask ones use dask's own).
     **params
@@ -175,7 +180,8 @@ def gapfill(
     -------
     DataArray or Dataset
         As `cube`, float32, same dims, coords, attrs and CRS; lazy if an input is, with all dates in
-        one chunk. NaN where the method has nothing to say.
+        one chunk. NaN where the method has nothing to say. What is along time is kept where the
+        dates are the cube's. Labels that files cannot hold become text or numbers, which is said.
 
     Raises
     ------

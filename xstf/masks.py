@@ -14,7 +14,7 @@ import numpy as np
 import xarray as xr
 from scipy.ndimage import distance_transform_edt
 
-from xstf.cubes.decode import nodata_of
+from xstf.cubes.packing import nodata_of
 from xstf.cubes.read import find_dim
 from xstf.cubes.words import listed
 

@@ -12,9 +12,11 @@ import xarray as xr
 
 from xstf.cubes.arrays import Labelled
 from xstf.cubes.crs import crs_of, grid_mapping_name
-from xstf.cubes.decode import PACKING, decode
+from xstf.cubes.decode import decode
+from xstf.cubes.extremes import warn_of_extremes
 from xstf.cubes.grid import Grid, grid_of, require_same_grid
 from xstf.cubes.limits import LARGEST
+from xstf.cubes.packing import PACKING
 from xstf.cubes.words import listed
 
 NAMES = {
@@ -104,13 +106,25 @@ def read_cube(
         Pixel size for a cube that is one pixel wide.
     """
     labels = read_labels(cube, what=what, resolution=resolution)
-    array = _stack_bands(cube, what) if isinstance(cube, xr.Dataset) else decode(cube)
+    if isinstance(cube, xr.Dataset):
+        array = _stack_bands(cube, what)
+    else:
+        array = decode(cube, band=labels.dims[1], what=what)
     _warn_of_absurd(array, what)
+    if what != "sar":  # radar has borders of its own, see align/guides
+        for plain in _arrays(cube):
+            warn_of_extremes(plain, mask, what)
     if mask is not None:
         array = _apply_mask(array, mask, labels.dims, labels.grid, what)
     return Cube(
         _plain(array, labels.dims), labels.times, labels.bands, labels.grid, cube, labels.dims, what
     )
+
+
+def _arrays(cube: Labelled) -> list[xr.DataArray]:
+    if isinstance(cube, xr.DataArray):
+        return [cube]
+    return [cube[name] for name in band_variables(cube)]
 
 
 def read_labels(cube: Labelled, *, what: str, resolution: float | None = None) -> Labels:
@@ -176,7 +190,7 @@ def as_array(cube: Labelled, *, what: str) -> xr.DataArray:
 
 def _stack_bands(dataset: xr.Dataset, what: str) -> xr.DataArray:
     names, stacked = _stackable(dataset, what)
-    decoded = [decode(dataset[n]) for n in names]
+    decoded = [decode(dataset[n], band=band_dim(dataset[n]), what=f"{what}'s {n}") for n in names]
     if stacked:
         return decoded[0]
     return xr.concat(
@@ -233,6 +247,14 @@ def _find_dims(
             f"{what} has dims that are neither time, band, y nor x: {others}; select or stack them"
         )
     return time, band, y, x
+
+
+def band_dim(array: xr.DataArray) -> Hashable | None:
+    """Return the dim along which an array has bands: by its name, else the one that is left."""
+    others = {find_dim(array, role) for role in ("y", "x", "time")}
+    left = [d for d in array.dims if d not in others]
+    named = next((d for d in left if d in NAMES["band"]), None)
+    return left[0] if named is None and len(left) == 1 else named
 
 
 def find_dim(array: xr.DataArray, role: str) -> Hashable | None:

@@ -12,7 +12,7 @@ import xarray as xr
 
 from xstf.cubes.arrays import Array, Labelled
 from xstf.cubes.crs import grid_mapping_name
-from xstf.cubes.decode import PACKING
+from xstf.cubes.packing import PACKING
 from xstf.cubes.read import Cube, band_variables
 
 # What described the stored numbers and would be wrong on a float cube with NaN.

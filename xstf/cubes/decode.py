@@ -7,7 +7,7 @@ floats the encoding, or the values, tell whether they were scaled already.
 from __future__ import annotations
 
 import warnings
-from collections.abc import Hashable
+from collections.abc import Hashable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -184,12 +184,16 @@ def apply(reading: Reading, array: xr.DataArray, dtype: type[np.floating]) -> xr
     if array.dtype != dtype:
         with np.errstate(over="ignore"):
             array = array.astype(dtype)
-    # Whatever reads the result once more must not decode it once more.
-    gone = (*PACKING, *FLAGS) if reading.flags else PACKING
-    left = {key: value for key, value in array.attrs.items() if key not in gone}
+    left = left_attrs(reading, array.attrs)
     if len(left) < len(array.attrs):
         array = array.drop_attrs(deep=False).assign_attrs(left)
     return array
+
+
+def left_attrs(reading: Reading, attrs: Mapping[Any, Any]) -> dict[Any, Any]:
+    """Return attrs without what was done: whatever reads the result must not do it once more."""
+    gone = (*PACKING, *FLAGS) if reading.flags else PACKING
+    return {key: value for key, value in attrs.items() if key not in gone}
 
 
 def without_packing(encoding: dict[Any, Any]) -> dict[Any, Any]:

@@ -15,6 +15,7 @@ from xstf.align.gapfill import align_gapfill
 from xstf.cubes.arrays import Guides, Labelled
 from xstf.cubes.pairs import DateLike, LengthLike, read_timedelta
 from xstf.cubes.read import Cube
+from xstf.cubes.values import as_values
 from xstf.cubes.write import assemble
 from xstf.numerics.outliers import SCREEN_HALO
 from xstf.tiles.flags import FLAG_MEANINGS
@@ -150,6 +151,15 @@ def gapfill(
     guide_tolerance : str
         How far in time an image of `sar` or `guide` may be from a date, as pandas reads it. Those
         within are averaged, the nearer the more.
+    scale : float, optional
+        What the values of `cube` are multiplied by first, after the scale and offset that its
+        attributes say.
+    decoded : bool, optional
+        Whether the floating values of `cube` are scaled already, where ``scale_factor`` and the
+        like are still in its attributes. Default: found out of the values, and said in a warning;
+        a lazy cube's are taken as they are.
+    valid_range : (float, float), optional
+        Values of `cube` outside this are missing; in units of the values, after `scale`.
     engine : {"numba", "numpy"}, optional
         Default: the method's first.
     device : str, optional
@@ -196,6 +206,7 @@ def gapfill(
     >>> bool(cube.isnull().any()), bool(filled.isnull().any())
     (True, False)
     """
+    cube = as_values(cube, what="cube", scale=scale, decoded=decoded, valid_range=valid_range)
     cubes = align_gapfill(
         cube, sar, guide, mask=mask, certain=certain, sar_units=sar_units,
         guide_tolerance=guide_tolerance,

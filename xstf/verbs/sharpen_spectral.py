@@ -11,9 +11,12 @@ from xstf._method import Method
 from xstf.align.sharpen_spectral import align_sharpen_spectral
 from xstf.cubes.arrays import Labelled
 from xstf.cubes.pairs import LengthLike
+from xstf.cubes.units import Side
+from xstf.cubes.values import as_values
 from xstf.cubes.write import assemble_on
 from xstf.tiles.flags import FLAG_MEANINGS
 from xstf.tiles.sharpen_spectral import sharpen_spectral_job
+from xstf.tiles.units import check_units
 from xstf.verbs.checkpoint import NetworkCubes
 from xstf.verbs.pipeline import choose, chunks_of, compute, prepare
 
@@ -115,6 +118,14 @@ def sharpen_spectral(
         True where a cube is not usable.
     time_tolerance : str
         How far apart in time images of the two cubes may be, as pandas reads it.
+    scale, spatial_scale : float, optional
+        What the values of `spectral` and `spatial` are multiplied by first, after the scale and
+        offset that their attributes say.
+    decoded : bool, optional
+        Whether floating values are scaled already, where attributes still say how; see
+        :func:`xstf.fuse`.
+    valid_range : (float, float), optional
+        Values of both cubes outside this are missing; in units of the values, after scaling.
     engine, device : str, optional
         See :func:`xstf.fuse`.
     return_quality : bool
@@ -134,7 +145,9 @@ def sharpen_spectral(
     ------
     ValueError, TypeError
         Before any computing: no overlap, a spatial cube that is the coarser one, dates without
-        partners, a response that does not fit the bands.
+        partners, a response that does not fit the bands, attributes that cannot be read. Cubes
+        whose medians differ more than 20 times where both see, which are not in the same units: of
+        lazy cubes raised when they are computed.
 
     Notes
     -----
@@ -149,6 +162,16 @@ def sharpen_spectral(
     >>> sharp.sizes["band"] == spectral.sizes["band"], sharp.sizes["y"] == spatial.sizes["y"]
     (True, True)
     """
+    spectral, spatial = (
+        as_values(
+            cube, what=what, scale=factor, scale_name=name, decoded=decoded,
+            valid_range=valid_range,
+        )
+        for cube, what, factor, name in (
+            (spectral, "spectral", scale, "scale"), (spatial, "spatial", spatial_scale,
+                                                     "spatial_scale"),
+        )
+    )  # fmt: skip
     cubes = align_sharpen_spectral(
         spectral, spatial, srf=srf, psf=psf, mask=mask, spatial_mask=spatial_mask,
         time_tolerance=time_tolerance,
@@ -174,6 +197,11 @@ def sharpen_spectral(
         grid=cubes.grid_text,
     )  # fmt: skip
     coarse, known = cubes.on_nested_grid(), cubes.sensors.samples()
+    checks = check_units(
+        (Side("spatial", "spatial_scale", few.bands), Side("spectral", "scale", many.bands)),
+        (few.data, coarse), [(image, date) for date, image in enumerate(cubes.images)],
+        ratio=cubes.nesting.ratio, before=cubes.nesting.before, sampled=True,
+    )  # fmt: skip
     jobs = [
         sharpen_spectral_job(
             few.data, coarse, (image, date), cubes.nesting, run.runner, call.record,
@@ -181,7 +209,9 @@ def sharpen_spectral(
         )
         for date, image in enumerate(cubes.images)
     ]  # fmt: skip
-    layers, states = compute(run, jobs, chunks=chunks_of(few, TILE), tile=TILE, settled=True)
+    layers, states = compute(
+        run, jobs, chunks=chunks_of(few, TILE), tile=TILE, settled=True, checks=checks
+    )  # fmt: skip
     attrs = run.attrs | _findings(states)
     return assemble_on(layers, many, few, attrs, return_quality, FLAG_MEANINGS)
 

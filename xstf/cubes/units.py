@@ -105,6 +105,6 @@ def _hint(medians: tuple[float, float]) -> str:
     if not (low < _REFLECTANCE and _NUMBERS[0] < high < _NUMBERS[1]):
         return ""
     return (
-        ". If those are digital numbers of Sentinel-2 of baseline 04.00 or later, 1000 was added to "
-        "them (BOA_ADD_OFFSET = -1000): unless your reader did, take it off first (cube - 1000)"
+        ". If those are digital numbers of Sentinel-2 of baseline 04.00 or later, 1000 was added "
+        "to them (BOA_ADD_OFFSET = -1000): unless your reader did, take it off first (cube - 1000)"
     )

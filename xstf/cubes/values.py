@@ -6,6 +6,7 @@ import math
 import warnings
 from collections.abc import Hashable
 from numbers import Real
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -60,6 +61,27 @@ def as_values(
         for name in band_variables(cube)
     }
     return cube.assign(bands)
+
+
+def take_values(options: dict[str, Any], *cubes: tuple[Any, str, str]) -> tuple[Any, ...]:
+    """Return cubes with what a verb's options say of their values, and take it out of the options.
+
+    Scores compare with the cubes themselves, which must then be in the units of the results.
+
+    Parameters
+    ----------
+    options
+        Of a verb; changed.
+    *cubes
+        A cube or None, what to call it, and the name of the argument that scales it.
+    """
+    said = {name: options.pop(name, None) for name in ("decoded", "valid_range")}
+    scales = {name: options.pop(name, None) for name in dict.fromkeys(c[2] for c in cubes)}
+    return tuple(
+        None if cube is None
+        else as_values(cube, what=what, scale=scales[name], scale_name=name, **said)
+        for cube, what, name in cubes
+    )  # fmt: skip
 
 
 def _converted(

@@ -11,6 +11,7 @@ import xarray as xr
 from xstf import metrics
 from xstf.cubes.pairs import DateLike, LengthLike, Pair, match_dates, read_timedelta
 from xstf.cubes.read import as_array, read_cube
+from xstf.cubes.values import take_values
 from xstf.evaluate.baselines import BASELINES
 from xstf.methods.lookup import Trial, Tried, trials
 from xstf.verbs.fuse import fuse
@@ -73,6 +74,10 @@ def evaluate_fusion(
     >>> list(scores.method.values)
     ['unchanged', 'delta', 'starfm']
     """
+    fine, coarse, truth = take_values(
+        options, (fine, "fine", "scale"), (coarse, "coarse", "coarse_scale"),
+        (truth, "truth", "scale"),
+    )  # fmt: skip
     fine = as_array(fine, what="fine")
     coarse = as_array(coarse, what="coarse")
     truth = None if truth is None else as_array(truth, what="truth")

@@ -12,6 +12,7 @@ import xarray as xr
 from xstf import metrics, simulate
 from xstf.cubes.arrays import Guides
 from xstf.cubes.read import Cube, as_array, read_cube
+from xstf.cubes.values import take_values
 from xstf.methods.lookup import Trial, Tried, trials
 from xstf.numerics.normal import Z90
 from xstf.verbs.gapfill import gapfill
@@ -70,6 +71,7 @@ def evaluate_gapfill(
     >>> bool(scores.rmse.sel({"method": "linear"}).mean() < 0.1)
     True
     """
+    (cube,) = take_values(options, (cube, "cube", "scale"))
     array = as_array(cube, what="cube")
     if mask is not None:
         array = array.where(~mask)

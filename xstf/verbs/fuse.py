@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 from typing import Any, Literal, overload
 
 import xarray as xr
@@ -239,7 +240,16 @@ def fuse(
     call = choose(fuse, "fuse", method, params, quality=return_quality, progress=progress)
     plans = cubes.plans(time, pair_tolerance, call.record)
 
+    @cache
+    def images() -> tuple[Array, dict[int, int]]:
+        return cubes.on_nested_grid([d for plan in plans for d in plan.coarse_dates])
+
+    @cache
+    def checks() -> tuple[State, ...]:
+        return _check_units(cubes, *images(), plans, call.record)
+
     def network() -> NetworkCubes:
+        checks()  # before any training
         return NetworkCubes(
             cubes=(fine, coarse), bands=cubes.fine.bands, ratio=cubes.nesting.ratio,
             reading={
@@ -252,8 +262,7 @@ def fuse(
         call, cubes.fine, (cubes.fine.data, cubes.coarse.data), network, engine=engine,
         device=device, grid=cubes.grid_text,
     )  # fmt: skip
-    coarse_images, place = cubes.on_nested_grid([d for plan in plans for d in plan.coarse_dates])
-    checks = _check_units(cubes, coarse_images, place, plans, call.record)
+    ahead, (coarse_images, place) = checks(), images()
     jobs = [
         fuse_job(
             cubes.fine, coarse_images, cubes.nesting, plan.at(place), run.runner, call.record,
@@ -263,7 +272,7 @@ def fuse(
     ]  # fmt: skip
     layers, _ = compute(
         run, jobs, chunks=chunks_of(cubes.fine, 2 * TILE), tile=_tile(cubes.fine, len(jobs)),
-        checks=checks,
+        checks=ahead,
     )  # fmt: skip
     times = cubes.coarse_times[[plan.target for plan in plans]]
     return assemble(layers, cubes.fine, times, run.attrs, return_quality, FLAG_MEANINGS)

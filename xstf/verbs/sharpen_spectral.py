@@ -3,18 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 from typing import Any, Literal, overload
 
 import xarray as xr
 
 from xstf._method import Method
-from xstf.align.sharpen_spectral import align_sharpen_spectral
-from xstf.cubes.arrays import Labelled
+from xstf.align.sharpen_spectral import SharpenCubes, align_sharpen_spectral
+from xstf.cubes.arrays import Array, Labelled
 from xstf.cubes.pairs import LengthLike
 from xstf.cubes.units import Side
 from xstf.cubes.values import as_values
 from xstf.cubes.write import assemble_on
 from xstf.tiles.flags import FLAG_MEANINGS
+from xstf.tiles.run import State
 from xstf.tiles.sharpen_spectral import sharpen_spectral_job
 from xstf.tiles.units import check_units
 from xstf.verbs.checkpoint import NetworkCubes
@@ -182,7 +184,13 @@ def sharpen_spectral(
         progress=progress,
     )  # fmt: skip
 
+    @cache
+    def checked() -> tuple[Array, tuple[State, ...]]:
+        coarse = cubes.on_nested_grid()
+        return coarse, _check_units(cubes, coarse)
+
     def network() -> NetworkCubes:
+        checked()  # before any training
         return NetworkCubes(
             cubes=(spectral, spatial), bands=many.bands, ratio=cubes.nesting.ratio,
             guides=few.bands,
@@ -196,12 +204,7 @@ def sharpen_spectral(
         call, many, (few.data, many.data), network, engine=engine, device=device,
         grid=cubes.grid_text,
     )  # fmt: skip
-    coarse, known = cubes.on_nested_grid(), cubes.sensors.samples()
-    checks = check_units(
-        (Side("spatial", "spatial_scale", few.bands), Side("spectral", "scale", many.bands)),
-        (few.data, coarse), [(image, date) for date, image in enumerate(cubes.images)],
-        ratio=cubes.nesting.ratio, before=cubes.nesting.before, sampled=True,
-    )  # fmt: skip
+    (coarse, checks), known = checked(), cubes.sensors.samples()
     jobs = [
         sharpen_spectral_job(
             few.data, coarse, (image, date), cubes.nesting, run.runner, call.record,
@@ -214,6 +217,16 @@ def sharpen_spectral(
     )  # fmt: skip
     attrs = run.attrs | _findings(states)
     return assemble_on(layers, many, few, attrs, return_quality, FLAG_MEANINGS)
+
+
+def _check_units(cubes: SharpenCubes, coarse: Array) -> tuple[State, ...]:
+    """Raise if the cubes are not in the same units; of lazy ones return what checks it."""
+    few, many = cubes.spatial, cubes.spectral
+    sides = (Side("spatial", "spatial_scale", few.bands), Side("spectral", "scale", many.bands))
+    return check_units(
+        sides, (few.data, coarse), [(image, date) for date, image in enumerate(cubes.images)],
+        ratio=cubes.nesting.ratio, before=cubes.nesting.before, sampled=True,
+    )  # fmt: skip
 
 
 def _findings(states: Sequence[Any]) -> dict[str, str]:

@@ -48,7 +48,8 @@ class Reading:
     flags
         Whether flag values were among the codes.
     state
-        What was found, in words: "" for plain numbers, "packed" or "already decoded".
+        What was found, in words: "" for plain numbers, "packed", "already decoded", or
+        "taken as decoded already" where nothing could be looked at.
     notes
         What the user should be told.
     range_note
@@ -121,22 +122,20 @@ def read_values(
     name, notes = what or "the cube", list(said.notes)
     is_float = array.dtype.kind == "f"
     scaled = bool(decoded) and said.is_scaled
+    state = "already decoded"
     if decoded is None and said.is_scaled and is_float:
         packed, sure = looks_packed(array, said, looked)
         scaled = not packed
         if not (packed and sure):
             notes.append(how_taken(name, said, packed=packed, looked=looked is not None))
+        if looked is None:
+            state = "taken as decoded already"
     taken_off = encoded_packing(array, band, what) if is_float else Packing()
     packing = said if said.is_scaled else taken_off
     is_values = scaled or (is_float and not said.is_scaled)
+    state = state if is_values else "packed"
     view = _meant_dtype(array, said)
-    low: PerBand = -np.inf
-    high: PerBand = np.inf
-    note = ""
-    if said.valid is not None:
-        low, high, note = bounds_of(
-            array, said.valid, packing, is_values=is_values, looked=looked, view=view
-        )
+    low, high, note = bounds_of(array, said, packing, is_values=is_values, looked=looked, view=view)
     return Reading(
         codes=_codes(said, packing, view, scaled=scaled, is_values=is_values),
         low=low,
@@ -145,7 +144,7 @@ def read_values(
         offset=0.0 if scaled else said.offset,
         view=view,
         flags=bool(said.flags) and packing.is_scaled,
-        state="" if not packing.is_scaled else "already decoded" if is_values else "packed",
+        state="" if not packing.is_scaled else state,
         notes=tuple(notes),
         range_note=note and f"{name}'s {note}",
     )

@@ -96,8 +96,8 @@ def _values(array: xr.DataArray, reading: Reading) -> str:
     if len(codes) < len(reading.codes) and "nodatavals" in array.attrs:
         parts.append("nodata by band")
     parts += _ends(reading)
-    if reading.state == "already decoded":
-        return ", ".join([*parts, "already decoded"])
+    if "decoded" in reading.state:
+        return ", ".join([*parts, reading.state])
     for name, number, plain in (
         ("scale_factor", reading.scale, 1.0), ("add_offset", reading.offset, 0.0)
     ):  # fmt: skip

@@ -16,7 +16,7 @@ _FILLS_OF_INTEGERS = (-999, -99, 0, 255, 65535)
 _SHARE = 0.01
 
 
-def warn_of_extremes(array: xr.DataArray, mask: xr.DataArray | None, what: str) -> None:
+def warn_of_extremes(array: xr.DataArray, what: str, *masks: xr.DataArray | None) -> None:
     """Warn of a cube's own least or greatest value if it is a usual fill and many pixels have it.
 
     Nothing lazy is computed: only what is in memory is looked at.
@@ -28,12 +28,12 @@ def warn_of_extremes(array: xr.DataArray, mask: xr.DataArray | None, what: str) 
         return
     data = array.values
     for value in _extremes(data):
-        share = _share(array, data == value, mask)
+        share = _share(array, data == value, masks)
         if share >= _SHARE:
-            words = " or ".join(f"attrs[{key!r}]" for key in NODATA[::2])
             warnings.warn(
                 f"{share:.1%} of {what} are {value}, its {_end(data, value)} and a usual fill: if "
-                f"these are no measurements say so with {words} = {value}, or give valid_range=",
+                f"these are no measurements set its attrs['nodata'] = {value}, or give "
+                "valid_range=(low, high); if they are, attrs['nodata'] = None says so",
                 stacklevel=5,
             )
 
@@ -51,14 +51,14 @@ def _extremes(data: np.ndarray) -> list[int]:
     return sorted(ends & fills)
 
 
-def _share(array: xr.DataArray, here: np.ndarray, mask: xr.DataArray | None) -> float:
+def _share(array: xr.DataArray, here: np.ndarray, masks: tuple[xr.DataArray | None, ...]) -> float:
     """Return the share of values that are one, of those that no mask takes away."""
     found = array.drop_vars(list(array.coords)).copy(data=here)
-    if isinstance(mask, xr.DataArray) and mask.dtype == bool and mask.chunks is None:
+    for mask in masks:
+        if not isinstance(mask, xr.DataArray) or mask.dtype != bool or mask.chunks is not None:
+            continue
         bare = mask.drop_vars(list(mask.coords))
-        if set(bare.dims) <= set(found.dims) and all(
-            bare.sizes[d] == found.sizes[d] for d in bare.dims
-        ):
+        if bare.sizes.items() <= found.sizes.items():  # what does not fit, reading says
             found = found.where(~bare)
     return float(found.mean())
 

@@ -44,8 +44,7 @@ class Valid:
     low, high
         Infinite where an end is open.
     typed
-        The dtype that it is written in, which is to be that of the packed numbers; None for plain
-        numbers and text.
+        The dtype that it is written in; None for plain numbers and text.
     whole
         Whether it is written as integers.
     """
@@ -70,6 +69,8 @@ class Packing:
         The valid range, or None.
     scale, offset
         Of packed numbers: value = number * scale + offset.
+    typed
+        The dtype of integers that codes or range are written in: that of the packed numbers.
     unsigned
         Whether signed integers hold unsigned ones (True), or the other way round (False).
     notes
@@ -81,6 +82,7 @@ class Packing:
     valid: Valid | None = None
     scale: PerBand = 1.0
     offset: PerBand = 0.0
+    typed: np.dtype | None = None
     unsigned: bool | None = None
     notes: tuple[str, ...] = field(default=(), compare=False)
 
@@ -117,6 +119,7 @@ def packing_of(array: xr.DataArray, *, band: Hashable | None = None, what: str =
         valid=reader.valid(),
         scale=scale,
         offset=offset,
+        typed=reader.typed(),
         unsigned=reader.unsigned(),
         notes=notes,
     )
@@ -285,6 +288,11 @@ class _Reader:
                 f"{has}; give one for each band or one for all with assign_attrs({name}=…)"
             )
         return xr.DataArray(np.asarray(numbers, dtype=np.float64), dims=(self.band,))
+
+    def typed(self) -> np.dtype | None:
+        """Return the dtype of integers that codes or range are written in, None for plain ones."""
+        found = (_typed(self.attrs.get(name)) for name in (*NODATA, *RANGE))
+        return next((dtype for dtype in found if dtype is not None and dtype.kind in "iu"), None)
 
     def unsigned(self) -> bool | None:
         """Return whether the sign of the dtype is not meant (NetCDF's ``_Unsigned``)."""

@@ -113,7 +113,7 @@ def read_cube(
     _warn_of_absurd(array, what)
     if what != "sar":  # radar has borders of its own, see align/guides
         for plain in _arrays(cube):
-            warn_of_extremes(plain, mask, what)
+            warn_of_extremes(plain, what, mask)
     if mask is not None:
         array = _apply_mask(array, mask, labels.dims, labels.grid, what)
     return Cube(

@@ -87,7 +87,9 @@ def looks_packed(
         real &= ~np.isclose(values, np.asarray(_spread(code, looked)), rtol=1e-6, atol=0)
     if not real.any():
         return masked, masked
-    limit = _MOST_PACKED * size_of(said.scale) + size_of(said.offset)
+    # A fill value or a valid range that is written in bytes is that of packed bytes.
+    most = _BYTE if said.typed is not None and said.typed.itemsize == 1 else _MOST_PACKED
+    limit = most * size_of(said.scale) + size_of(said.offset)
     beyond = bool(((np.abs(values) > np.asarray(_spread(limit, looked))) & real).mean() >= _SOME)
     if not is_whole(values[real]):
         return beyond, beyond
@@ -124,13 +126,14 @@ def how_taken(name: str, said: Packing, *, packed: bool, looked: bool) -> str:
     begin = f"{name} has {' and '.join(parts)} in its attrs and floating values"
     if packed:
         return (
-            f"{begin}, which are whole numbers: they are taken as packed ones and scaled; "
+            f"{begin}, which are whole numbers: they are taken as packed ones and scaled; a verb's "
             "decoded=False says that this is right, decoded=True leaves them as they are"
         )
     why = "look scaled already" if looked else "are lazy, so that nothing is computed to tell"
     return (
-        f"{begin}, which {why}: they are taken as they are, not scaled again; decoded=True says "
-        "that this is right, decoded=False scales them (or take the attributes out: drop_attrs)"
+        f"{begin}, which {why}: they are taken as they are, not scaled again; a verb's "
+        "decoded=True says that this is right, decoded=False scales them (or take the attributes "
+        "out of the cube: drop_attrs)"
     )
 
 

@@ -22,7 +22,7 @@ _SHORT = (-32768.0, 65535.0)
 
 
 def bounds_of(
-    array: xr.DataArray, valid: Valid, packing: Packing, *, is_values: bool,
+    array: xr.DataArray, said: Packing, packing: Packing, *, is_values: bool,
     looked: xr.DataArray | None, view: np.dtype | None,
 ) -> tuple[PerBand, PerBand, str]:  # fmt: skip
     """Return the ends of what is valid, as the array has its numbers, and what there is to say.
@@ -32,6 +32,8 @@ def bounds_of(
 
     Parameters
     ----------
+    said
+        What the attrs say.
     packing
         What stands, or stood, between packed numbers and values.
     is_values
@@ -41,11 +43,14 @@ def bounds_of(
     view
         The dtype that its integers are meant to have, None for their own.
     """
+    valid = said.valid
+    if valid is None:
+        return -np.inf, np.inf, ""
     low, high = (as_meant(end, view) for end in (valid.low, valid.high))
     if not packing.is_scaled:
         return _plain_bounds(array, valid, low, high, is_values, looked)
     ends = replace(valid, low=low, high=high)
-    if _is_packed_range(ends, packing, view or _packed_dtype(array, valid)):
+    if _is_packed_range(ends, packing, view or _packed_dtype(array, said.typed)):
         if not is_values:
             return low, high, ""
         # Half a step: values were rounded when they were scaled.
@@ -112,14 +117,12 @@ def _rounding(end: PerBand) -> PerBand:
     return abs(end) * _ROUNDED if np.isfinite(end) else 0.0
 
 
-def _packed_dtype(array: xr.DataArray, valid: Valid) -> np.dtype | None:
+def _packed_dtype(array: xr.DataArray, typed: np.dtype | None) -> np.dtype | None:
     """Return the dtype of the packed numbers, where anything says it."""
     if array.dtype.kind in "iu":
         return array.dtype
     found = file_dtype(array)
-    if found is None and valid.typed is not None and valid.typed.kind in "iu":
-        found = valid.typed
-    return found
+    return typed if found is None else found
 
 
 def _is_packed_range(valid: Valid, packing: Packing, dtype: np.dtype | None) -> bool:

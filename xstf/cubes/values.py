@@ -13,6 +13,7 @@ import xarray as xr
 
 from xstf.cubes.arrays import Labelled
 from xstf.cubes.decode import apply, left_attrs, read_values, without_packing
+from xstf.cubes.extremes import warn_of_extremes
 from xstf.cubes.read import band_dim, band_variables
 
 
@@ -24,6 +25,7 @@ def as_values(
     decoded: bool | None = None,
     valid_range: tuple[float, float] | None = None,
     scale_name: str = "scale",
+    mask: xr.DataArray | None = None,
 ) -> Labelled:
     """Return a cube with what a call says of its values written into it; itself for nothing.
 
@@ -45,6 +47,8 @@ def as_values(
         Values outside are missing; in units of the values, after `scale`.
     scale_name
         What the argument for `scale` is called in the call.
+    mask : DataArray of bool, optional
+        True where the cube is not usable: no warning goes by what is there.
     """
     factor = _check_scale(scale, scale_name)
     ends = _check_range(valid_range)
@@ -53,11 +57,11 @@ def as_values(
     if factor is None and ends is None and decoded is None:
         return cube
     if isinstance(cube, xr.DataArray):
-        return _converted(cube, what, factor, decoded, ends)
+        return _converted(cube, what, factor, decoded, ends, mask)
     if not isinstance(cube, xr.Dataset):
         return cube  # reading it says what it must be
     bands: dict[Hashable, xr.DataArray] = {
-        name: _converted(cube[name], f"{what}'s {name}", factor, decoded, ends)
+        name: _converted(cube[name], f"{what}'s {name}", factor, decoded, ends, mask)
         for name in band_variables(cube)
     }
     return cube.assign(bands)
@@ -90,6 +94,7 @@ def _converted(
     scale: float | None,
     decoded: bool | None,
     ends: tuple[float, float] | None,
+    mask: xr.DataArray | None,
 ) -> xr.DataArray:
     if array.dtype.kind not in "fiu":
         return array
@@ -102,6 +107,8 @@ def _converted(
         values = values * np.float32(scale)
     if ends is not None:
         values = values.where((values >= ends[0]) & (values <= ends[1]))
+    if array.chunks is None:
+        warn_of_extremes(array, what, mask, values.isnull())
     # Arithmetic keeps attrs or not by an option of the user's; the encoding has the grid mapping.
     out = values.drop_attrs(deep=False).assign_attrs(left_attrs(reading, array.attrs))
     out.name, out.encoding = array.name, without_packing(array.encoding)

@@ -24,7 +24,7 @@ from xstf.tiles.states import Once, State
 # stretches of so many.
 _DATES, _WHOLE, _STRETCH = 4, 512, 64
 # Coarse pixels of a date that are compared, along an axis.
-_MOST_CELLS = 128
+_MOST_CELLS = 100
 
 
 def check_units(
@@ -123,10 +123,15 @@ def _mean(images: np.ndarray, pixels: int) -> np.ndarray:
         *lead, height, pixels, width, pixels
     )
     every = [max(1, -(-n // _MOST_CELLS)) for n in (height, width)]
-    some = np.asarray(cells[:, :, :: every[0], :, :: every[1]], dtype=np.float64)
-    there = np.abs(some) < LARGEST
-    total, count = np.where(there, some, 0).sum(axis=(3, 5)), there.sum(axis=(3, 5))
-    return np.where(count > 0, total / np.maximum(count, 1), np.nan)
+    some = cells[:, :, :: every[0], :, :: every[1]]
+    means = np.full((*lead, some.shape[2], some.shape[4]), np.nan)
+    for at in np.ndindex(lead):  # one image at a time: a sample of a whole scene is large
+        image = some[at].astype(np.float64)
+        there = np.abs(image) < LARGEST
+        count = there.sum(axis=(1, 3))
+        total = np.where(there, image, 0).sum(axis=(1, 3))
+        means[at][count > 0] = total[count > 0] / count[count > 0]
+    return means
 
 
 def _require(sides: tuple[Side, ...], samples: dict[str, np.ndarray]) -> None:

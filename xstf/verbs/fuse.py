@@ -208,14 +208,20 @@ def fuse(
     (2, True)
     """
     said: dict[str, Any] = {"decoded": decoded, "valid_range": valid_range}
-    fine = as_values(fine, what="fine", scale=scale, **said)
+    fine = as_values(fine, what="fine", scale=scale, mask=mask, **said)
     coarse = as_values(
-        coarse, what="coarse", scale=coarse_scale, scale_name="coarse_scale", **said
+        coarse, what="coarse", scale=coarse_scale, scale_name="coarse_scale", mask=coarse_mask,
+        **said,
     )  # fmt: skip
     bounds = Clip.of(clip)
     if spatial is not None:
         spatial = as_values(
-            spatial, what="spatial", scale=spatial_scale, scale_name="spatial_scale", **said
+            spatial,
+            what="spatial",
+            scale=spatial_scale,
+            scale_name="spatial_scale",
+            mask=spatial_mask,
+            **said,
         )
         if coarse_resolution is not None:
             raise ValueError("coarse_resolution= does not go with spatial=")

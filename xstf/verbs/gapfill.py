@@ -206,7 +206,9 @@ def gapfill(
     >>> bool(cube.isnull().any()), bool(filled.isnull().any())
     (True, False)
     """
-    cube = as_values(cube, what="cube", scale=scale, decoded=decoded, valid_range=valid_range)
+    cube = as_values(
+        cube, what="cube", scale=scale, decoded=decoded, valid_range=valid_range, mask=mask
+    )
     cubes = align_gapfill(
         cube, sar, guide, mask=mask, certain=certain, sar_units=sar_units,
         guide_tolerance=guide_tolerance,

@@ -164,15 +164,11 @@ def sharpen_spectral(
     >>> sharp.sizes["band"] == spectral.sizes["band"], sharp.sizes["y"] == spatial.sizes["y"]
     (True, True)
     """
-    spectral, spatial = (
-        as_values(
-            cube, what=what, scale=factor, scale_name=name, decoded=decoded,
-            valid_range=valid_range,
-        )
-        for cube, what, factor, name in (
-            (spectral, "spectral", scale, "scale"), (spatial, "spatial", spatial_scale,
-                                                     "spatial_scale"),
-        )
+    said: dict[str, Any] = {"decoded": decoded, "valid_range": valid_range}
+    spectral = as_values(spectral, what="spectral", scale=scale, mask=mask, **said)
+    spatial = as_values(
+        spatial, what="spatial", scale=spatial_scale, scale_name="spatial_scale",
+        mask=spatial_mask, **said,
     )  # fmt: skip
     cubes = align_sharpen_spectral(
         spectral, spatial, srf=srf, psf=psf, mask=mask, spatial_mask=spatial_mask,

@@ -14,6 +14,7 @@ from xstf.cubes.arrays import Guides
 from xstf.cubes.mosaic import merge_acquisitions
 from xstf.cubes.place import moved_along
 from xstf.cubes.read import Cube, as_array, read_cube
+from xstf.cubes.values import take_values
 from xstf.methods.lookup import Trial, Tried, trials
 from xstf.numerics.normal import Z90
 from xstf.verbs.gapfill import gapfill
@@ -81,6 +82,7 @@ def evaluate_gapfill(
                 f"evaluate_gapfill compares with what was observed, on the cube's own dates; leave "
                 f"out {name}="
             )
+    (cube,) = take_values(options, (cube, "cube", "scale"))
     array = as_array(cube, what="cube")
     if mask is not None:
         array = array.where(~moved_along(mask, cube, array))

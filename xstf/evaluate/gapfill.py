@@ -11,7 +11,9 @@ import xarray as xr
 
 from xstf import metrics, simulate
 from xstf.cubes.arrays import Guides
-from xstf.cubes.read import Cube, as_array, read_cube
+from xstf.cubes.masking import apply_mask
+from xstf.cubes.read import Cube, as_array, read_cube, read_labels
+from xstf.cubes.variables import tell_of_layers
 from xstf.methods.lookup import Trial, Tried, trials
 from xstf.numerics.normal import Z90
 from xstf.verbs.gapfill import gapfill
@@ -70,9 +72,11 @@ def evaluate_gapfill(
     >>> bool(scores.rmse.sel({"method": "linear"}).mean() < 0.1)
     True
     """
+    tell_of_layers(cube, "cube", masked=mask is not None)
     array = as_array(cube, what="cube")
     if mask is not None:
-        array = array.where(~mask)
+        labels = read_labels(array, what="cube")
+        array, _ = apply_mask(array, mask, labels.dims, labels.grid, "cube")
     plain = read_cube(array, what="cube")
     dates = plain.data.shape[0]
     tried = trials("gapfill", methods or None)

@@ -474,6 +474,11 @@ def test_evaluation_takes_masks_on_other_grids_and_tells_of_classes():
     got = xstf.evaluate_gapfill(cube, mask=mask, **options)
     want = xstf.evaluate_gapfill(cube, mask=here, **options)
     xr.testing.assert_equal(got.rmse, want.rmse)
-    data = cube.to_dataset("band").assign_coords(spatial_ref=UTM).assign(SCL=classes(cube))
+    data = (
+        cube.where(~here)
+        .to_dataset("band")
+        .assign_coords(spatial_ref=UTM)
+        .assign(SCL=classes(cube))
+    )
     with pytest.warns(UserWarning, match=r"mask=xstf\.masks\.scl"):
         xstf.evaluate_gapfill(data, **options)

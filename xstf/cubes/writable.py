@@ -32,7 +32,8 @@ _RESERVED = frozenset((
 # They name other variables: readers warn where those are not there.
 _NAMING = (
     "grid_mapping", "bounds", "climatology", "ancillary_variables", "cell_measures",
-    "formula_terms", "geometry", "node_coordinates", "node_count", "part_node_count", "interior_ring",
+    "formula_terms", "geometry", "node_coordinates", "node_count", "part_node_count",
+    "interior_ring",
 )  # fmt: skip
 _OF_NUMBERS = ("_FillValue", "missing_value", "scale_factor", "add_offset", "_Unsigned")
 _OF_TIMES = (*_OF_NUMBERS, "units", "calendar", "dtype")

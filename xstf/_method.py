@@ -41,11 +41,24 @@ class GapfillSamples(NamedTuple):
     season
         What `xstf.numerics.seasonal.season_state` learned from the windows, where it was needed
         before; None: not yet.
+    asked
+        ``(time,)`` bool: dates without an image, which a caller only asks for; None if there are
+        none. They are no evidence: a method settles as if they were not, and gives its state an
+        entry for them where it has one a date.
     """
 
     cube: np.ndarray
     guide: np.ndarray | None = None
     season: SceneSeason | None = None
+    asked: np.ndarray | None = None
+
+    def images(self, times: np.ndarray) -> tuple[GapfillSamples, np.ndarray]:
+        """Return the samples and the days of the dates that have an image."""
+        if self.asked is None:
+            return self, times
+        there = ~self.asked
+        guide = None if self.guide is None else self.guide[:, there]
+        return GapfillSamples(self.cube[:, there], guide, self.season), times[there]
 
 
 class SharpenSamples(NamedTuple):
@@ -338,6 +351,10 @@ class Method:
         Whether a gapfill kernel's estimate at observed pixels is its own smooth of them.
     guided
         Whether a gapfill kernel makes use of a guide (SAR, a coarse sensor).
+    alone
+        ``alone(params)``: the parameters with which a gapfill method looks at no other pixels of
+        the image, for series without space; None for a method that never does (its halo is 0) or
+        that cannot do without them.
     fewest
         The fewest dates that a gapfill kernel takes; the fewest pairs that an sts kernel takes.
     std
@@ -374,6 +391,7 @@ class Method:
     state_for_std: bool = False
     smooth: bool = False
     guided: bool = False
+    alone: Callable[[Any], Any] | None = None
     fewest: int = 2
     net: Net | None = None
     lattice: Callable[[Any, Any], int] | None = None
@@ -393,6 +411,13 @@ class Method:
                 raise ValueError(f"method {self.name!r}: {self.task} methods have settle alone")
         elif (self.prepare is None) != (self.settle is None):
             raise ValueError(f"method {self.name!r} needs both prepare and settle, or neither")
+
+    def in_time(self, params: Any) -> Any | None:
+        """Return the parameters for series without space; None for a method that needs space."""
+        if self.task != "gapfill" or self.net is not None:
+            return None
+        own = params if self.alone is None else self.alone(params)
+        return own if self.halo(own, 1) == 0 else None
 
     def __repr__(self) -> str:
         """Show what a user chooses by: the task, the engines, the parameters' defaults."""

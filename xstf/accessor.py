@@ -455,7 +455,9 @@ def _can_serve(cube: Described) -> list[tuple[str, str]]:
         gapfill = "yes, but nothing is missing"
     elif cube.dates == 1:
         gapfill = "yes, from the pixels of its one date"
-    if cube.bands == 1:
+    if not cube.has_space:
+        fuse = sharpen = "no: it has no y and x"
+    elif cube.bands == 1:
         sharpen = "yes, its one band; or it is spatial= for a cube of more bands"
     return [("fuse", fuse), ("gapfill", gapfill), ("sharpen_spectral", sharpen)]
 

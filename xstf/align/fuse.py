@@ -11,7 +11,16 @@ import xarray as xr
 from xstf._method import Method
 from xstf.align.regrid import MIN_VALID, check_min_valid, regrid_images
 from xstf.cubes.arrays import Array
-from xstf.cubes.nesting import Nesting, estimate_resolution, nesting_of, same_resolution
+from xstf.cubes.native import native_of
+from xstf.cubes.nesting import (
+    OVERSAMPLED,
+    SMALLEST,
+    Nesting,
+    estimate_resolution,
+    nesting_of,
+    require_one_side,
+    same_resolution,
+)
 from xstf.cubes.pairs import (
     DateLike,
     LengthLike,
@@ -22,9 +31,14 @@ from xstf.cubes.pairs import (
     short_days,
     unpaired,
 )
-from xstf.cubes.read import Cube, read_cube, select_bands
+from xstf.cubes.read import Cube, frame_text, read_cube, select_bands
+from xstf.cubes.variables import first_band
+from xstf.cubes.words import warn_user
 from xstf.tiles.engines import to_host
 from xstf.tiles.run import is_lazy
+
+# An estimate of the true resolution from fewer true pixels along a side stands on little.
+FEWEST_TRUE_PIXELS = 10
 
 
 @dataclass(frozen=True)
@@ -118,22 +132,57 @@ def read_dates(time: DateLike | None) -> np.ndarray | None:
 
 def _find_nesting(fine: Cube, coarse: Cube, given: float | None) -> tuple[Nesting, str]:
     """Return the nested grids, and in words how the coarse cube gets there."""
-    resolution = given if given is not None else _stated_resolution(coarse)
+    resolution, text = given, ""
+    if resolution is None:
+        resolution = _stated_resolution(coarse)
+    known = native_of(coarse.source, coarse.grid) if resolution is None else None
+    if known is not None:
+        resolution = known.resolution
+        text = f", true resolution {resolution:.4g} of {known.sensor}, by {known.where}"
     nesting = nesting_of(fine.grid, coarse.grid, coarse_resolution=resolution)
-    estimated = ""
     if resolution is None and same_resolution(fine.grid, coarse.grid):
         resolution = _estimated_resolution(coarse)
         nesting = nesting_of(fine.grid, coarse.grid, coarse_resolution=resolution)
-        estimated = f", true resolution estimated as {resolution:.4g}"
-    return nesting, f"{nesting.how}, ratio {nesting.ratio}{estimated}"
+        text = f", true resolution estimated as {resolution:.4g}"
+        _warn_of_estimate(coarse, resolution)
+    require_one_side(fine.grid, coarse.grid, ("fine", "coarse"))
+    if nesting.ratio == 1 and "estimated" not in text:
+        warn_user(
+            "coarse has pixels as large as fine's (ratio 1), so there is nothing to sharpen: "
+            "fusion only carries its changes over; if it was resampled from larger ones, give "
+            "their size with coarse_resolution="
+        )
+    text = f"{nesting.how}, ratio {nesting.ratio}{text}"
+    return nesting, "; ".join(filter(None, (text, frame_text(fine, coarse))))
+
+
+def _warn_of_estimate(coarse: Cube, resolution: float) -> None:
+    """Warn where an estimate of the true resolution stands on little."""
+    own = coarse.grid.resolution
+    smallest = min(coarse.data.shape[2:])
+    if resolution < OVERSAMPLED * own:
+        why = (
+            f"no larger pixels than its own ({own:.4g}) were found in it"
+            if smallest >= SMALLEST
+            else f"{smallest} pixels are too few to find larger ones in"
+        )
+    elif smallest * own < FEWEST_TRUE_PIXELS * resolution:
+        why = f"it has only {smallest * own / resolution:.0f} such pixels along a side"
+    else:
+        return
+    warn_user(
+        f"coarse has pixels as small as fine's, so it was resampled, and its true resolution is "
+        f"estimated as {resolution:.4g}, which stands on little: {why}; give it with "
+        "coarse_resolution= (MODIS 463.3 or 231.7 m, VIIRS 375, Sentinel-3 OLCI 300)"
+    )
 
 
 def _stated_resolution(coarse: Cube) -> float | None:
     """Return what a coarse cube's attrs say of its true pixel size."""
     stated = coarse.source.attrs.get("native_coarse_resolution")
     if stated is None and isinstance(coarse.source, xr.Dataset):
-        first = next(v for v in coarse.source.data_vars.values() if v.ndim >= 2)
-        stated = first.attrs.get("native_coarse_resolution")
+        first = first_band(coarse.source)
+        stated = None if first is None else first.attrs.get("native_coarse_resolution")
     return None if stated is None else float(stated)
 
 

@@ -11,9 +11,9 @@ import xarray as xr
 from xstf import sensors as sensor_tables
 from xstf.align.regrid import regrid_images
 from xstf.cubes.arrays import Array
-from xstf.cubes.nesting import Nesting, nesting_of
+from xstf.cubes.nesting import Nesting, nesting_of, require_one_side
 from xstf.cubes.pairs import LengthLike, match_dates, read_timedelta
-from xstf.cubes.read import Cube, read_cube
+from xstf.cubes.read import Cube, frame_text, read_cube
 
 
 class Sensors(NamedTuple):
@@ -60,7 +60,8 @@ class SharpenCubes:
     @property
     def grid_text(self) -> str:
         """How the spectral cube gets to the nested grid, in words."""
-        return f"{self.nesting.how}, ratio {self.nesting.ratio}"
+        text = f"{self.nesting.how}, ratio {self.nesting.ratio}"
+        return "; ".join(filter(None, (text, frame_text(self.spatial, self.spectral))))
 
     def on_nested_grid(self) -> Array:
         """Return the spectral images ``(date, band, Y, X)`` on the nested grid, lazy or not."""
@@ -83,10 +84,13 @@ def align_sharpen_spectral(
     """Return both cubes as :func:`xstf.sharpen_spectral` and training read them."""
     many = read_cube(spectral, what="spectral", mask=mask)
     few = read_cube(spatial, what="spatial", mask=spatial_mask)
+    names = ("spatial", "spectral")
+    nesting = nesting_of(few.grid, many.grid, what=names)
+    require_one_side(few.grid, many.grid, names)
     return SharpenCubes(
         spectral=many,
         spatial=few,
-        nesting=nesting_of(few.grid, many.grid, what=("spatial", "spectral")),
+        nesting=nesting,
         images=_match_images(many, few, time_tolerance),
         sensors=_read_sensors(srf, psf, few, many),
     )

@@ -12,9 +12,9 @@ from xstf.align.fuse import read_dates
 from xstf.align.guides import days_since
 from xstf.align.regrid import MIN_VALID, check_min_valid, regrid_images
 from xstf.cubes.arrays import Array
-from xstf.cubes.nesting import Nesting, nesting_of
+from xstf.cubes.nesting import Nesting, nesting_of, require_one_side
 from xstf.cubes.pairs import DateLike, LengthLike, match_dates, nearest_date, read_timedelta
-from xstf.cubes.read import Cube, read_cube
+from xstf.cubes.read import Cube, frame_text, read_cube
 from xstf.tiles.sts import Series
 
 
@@ -79,7 +79,9 @@ def align_sts(
         bands, images, small.data, (band_ratio, ratio), pairs,
         days_since(times[1], times[1].min()),
     )  # fmt: skip
-    return StsCubes(many, often, small, series, times[1], f"{band_text}; {text}")
+    frame = frame_text(small, many, often)
+    text = "; ".join(filter(None, (band_text, text, frame)))
+    return StsCubes(many, often, small, series, times[1], text)
 
 
 def _on_nested_grid(spatial: Cube, cube: Cube, min_valid: float) -> tuple[Array, int, str]:
@@ -95,7 +97,9 @@ def _on_nested_grid(spatial: Cube, cube: Cube, min_valid: float) -> tuple[Array,
 
 def _at_corner(spatial: Cube, cube: Cube) -> Nesting:
     """Return the grid nested in the spatial one, at its corner, to which a cube is brought."""
-    nesting = nesting_of(spatial.grid, cube.grid, what=("spatial", cube.what))
+    names = ("spatial", cube.what)
+    nesting = nesting_of(spatial.grid, cube.grid, what=names)
+    require_one_side(spatial.grid, cube.grid, names)
     if nesting.before == (0, 0):
         return nesting
     grid, ratio = spatial.grid, nesting.ratio

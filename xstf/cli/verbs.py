@@ -78,7 +78,7 @@ def add_gapfill(commands: Commands) -> None:
     parser.add_argument("--method", default="auto")
     parser.add_argument("--max-gap", metavar="LENGTH", help="leave longer gaps: days, or 8W")
     parser.add_argument("--time", nargs="+", metavar="DATE", help="dates wanted (default: its own)")
-    parser.add_argument("--freq", help="regular dates, such as 5D")
+    parser.add_argument("--freq", help="regular dates, such as 5D or MS")
     parser.add_argument(
         "--edge", choices=["fill", "nearest", "nan"], default="fill",
         help="before the first and after the last observation",

@@ -80,7 +80,7 @@ class Dates:
     def local(self, date: np.datetime64) -> tuple[np.datetime64, bool]:
         """Return a date that a caller names in local time, and whether it is a whole day."""
         if date == date.astype("M8[D]"):
-            return date + DAY // 2, True
+            return date + DAY.astype("m8[ns]") // 2, True  # half of 1 D is 0 D
         return date + self.offset, False
 
     def __getitem__(self, index: Any) -> Dates:

@@ -12,8 +12,9 @@ import xarray as xr
 
 from xstf.cubes.crs import crs_of, grid_mapping_name
 from xstf.cubes.decode import decode
+from xstf.cubes.dims import NAMES, find_dim
 from xstf.cubes.grid import crs_name, same_crs
-from xstf.cubes.read import NAMES, find_dim
+from xstf.cubes.place import at_centres
 from xstf.cubes.words import listed
 
 Per: TypeAlias = str | Sequence[str] | None
@@ -57,6 +58,7 @@ def match_cubes(estimate: xr.DataArray, truth: xr.DataArray, per: Per, band: str
                 f"{role} is a {type(cube).__name__}; give a DataArray "
                 "(dataset.to_dataarray('band'), or truth.copy(data=array) for a plain array)"
             )
+    estimate, truth = (_at_centres(cube) for cube in (estimate, truth))
     if set(estimate.dims) != set(truth.dims):
         raise ValueError(
             f"estimate has dims {listed(estimate.dims)} and truth {listed(truth.dims)}: "
@@ -73,6 +75,12 @@ def match_cubes(estimate: xr.DataArray, truth: xr.DataArray, per: Per, band: str
     e, t = _plain(estimate, "estimate"), _plain(truth, "truth")
     valid = np.isfinite(e) & np.isfinite(t)
     return Case(e.where(valid), t.where(valid), t, found, space, kept, crs, units)
+
+
+def _at_centres(cube: xr.DataArray) -> xr.DataArray:
+    """Return a cube whose coordinates are centres, as those of results are."""
+    moved = at_centres(cube, (find_dim(cube, "y"), find_dim(cube, "x")))
+    return moved if isinstance(moved, xr.DataArray) else cube
 
 
 def match_spectra(

@@ -14,7 +14,8 @@ from xstf.cubes.arrays import Labelled
 from xstf.cubes.decode import decode, nodata_of
 from xstf.cubes.grid import Grid, crs_name
 from xstf.cubes.limits import LARGEST
-from xstf.cubes.read import Labels, band_variables, read_labels
+from xstf.cubes.read import Labels, read_labels, without_space
+from xstf.cubes.variables import band_variables
 
 # Of a cube with more values every nth row and column is looked at: a repr is to be quick.
 _MOST_VALUES = 200_000_000
@@ -39,6 +40,8 @@ class Described:
         False also for a date that is a scalar coordinate.
     complete
         Whether it is certain that nothing is missing.
+    has_space
+        Whether it has y and x; False for series.
     """
 
     rows: list[tuple[str, str]]
@@ -47,6 +50,7 @@ class Described:
     bands: int = 0
     has_time_dim: bool = False
     complete: bool = False
+    has_space: bool = True
 
 
 def describe_cube(cube: Labelled) -> Described:
@@ -55,7 +59,8 @@ def describe_cube(cube: Labelled) -> Described:
     values = "; ".join(dict.fromkeys(_values(array) for array in _arrays(cube)))
     rows = [("dims", sizes or "none"), ("values", values or "none")]
     try:
-        labels = read_labels(cube, what="this cube")
+        cube, series = without_space(cube, "this cube")
+        labels = read_labels(cube, what="this cube", unsized=True, series=series)
     except (TypeError, ValueError) as error:
         return Described([*rows, ("xstf cannot read it", str(error))], readable=False)
     missing, complete = _missing(cube, labels)
@@ -63,9 +68,16 @@ def describe_cube(cube: Labelled) -> Described:
         ("missing", missing),
         ("bands", _bands(labels)),
         ("dates", _dates(labels)),
-        ("grid", _grid(labels.grid)),
-        ("CRS", _crs(labels.grid.crs)),
     ]
+    if series is None:
+        rows += [("grid", _grid(labels.grid)), ("CRS", _crs(labels.grid.crs))]
+    else:
+        along = " × ".join(str(d) for d in series.samples)
+        rows.append(
+            ("grid", f"no space, {labels.grid.width} series" + f" along {along}" * bool(along))
+        )
+    if labels.place.said:
+        rows.append(("place", labels.place.said))
     return Described(
         rows,
         readable=True,
@@ -73,6 +85,7 @@ def describe_cube(cube: Labelled) -> Described:
         bands=len(labels.bands),
         has_time_dim=labels.times is not None and labels.dims[0] is not None,
         complete=complete,
+        has_space=series is None,
     )
 
 

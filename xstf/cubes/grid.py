@@ -19,11 +19,17 @@ import pyproj
 CORNER_TOLERANCE = 0.05
 # How much a spacing may differ from the others, as a part of it, beyond the coordinates' rounding.
 SPACING_TOLERANCE = 1e-3
+# A whole turn in degrees, and what dims of longitudes are called.
+TURN = 360.0
+LONGITUDES = ("lon", "longitude", "long")
 
 
 @dataclass(frozen=True)
 class Grid:
-    """A regular grid: outer edges of its first row and column, signed steps, size and CRS."""
+    """A regular grid: outer edges of its first row and column, signed steps, size and CRS.
+
+    Where there is no CRS, `degrees` says that x is a longitude all the same, by its name.
+    """
 
     top: float
     left: float
@@ -32,6 +38,7 @@ class Grid:
     height: int
     width: int
     crs: pyproj.CRS | None
+    degrees: bool = False
 
     @property
     def y(self) -> np.ndarray:
@@ -63,7 +70,7 @@ def grid_of(
     *,
     what: str,
     dims: tuple[str, str] = ("y", "x"),
-    resolution: float | None = None,
+    resolution: float | tuple[float | None, float | None] | None = None,
 ) -> Grid:
     """Return the grid whose pixels have these centres.
 
@@ -77,31 +84,41 @@ def grid_of(
     what, dims
         Names for messages.
     resolution
-        The step of an axis of one pixel; by default that of the other axis.
+        The step of an axis of one pixel, or of y and x each; by default that of the other axis.
     """
-    steps = [_step(np.asarray(v), what, dim) for v, dim in zip((y, x), dims, strict=True)]
-    known = [abs(step) for step in steps if step is not None]
-    spare = resolution if resolution is not None else (known[0] if known else None)
-    if spare is None:
+    steps = [step_of(np.asarray(v), what, dim) for v, dim in zip((y, x), dims, strict=True)]
+    given = resolution if isinstance(resolution, tuple) else (resolution, resolution)
+    known = [abs(step) for step in (*steps, *given) if step is not None]
+    if not known:
         raise ValueError(
             f"{what} has one pixel in {dims[0]} and {dims[1]}, which leaves its size unknown; "
-            "give the resolution"
+            "give the resolution: assign_attrs(resolution=…) in units of its coordinates, or for "
+            "fuse's coarse cube coarse_resolution="
         )
     # Images come north up: a single row's unknown step is taken as descending.
-    dy, dx = (s if s is not None else sign * spare for s, sign in zip(steps, (-1, 1), strict=True))
+    dy, dx = (
+        step if step is not None else sign * abs(size if size is not None else known[0])
+        for step, size, sign in zip(steps, given, (-1, 1), strict=True)
+    )
     # From the middle of all centres: the rounding of the first one would move the whole grid.
     top, left = (
         float(v[0] + (v - v[0]).mean() - step * len(v) / 2)
         for v, step in ((np.asarray(y, np.float64), dy), (np.asarray(x, np.float64), dx))
     )
-    return Grid(top, left, dy, dx, len(y), len(x), _crs(crs))
+    return Grid(top, left, dy, dx, len(y), len(x), _crs(crs), _is_longitude(crs, dims[1], x))
+
+
+def _is_longitude(crs: Any, dim: str, x: Any) -> bool:
+    """Return whether x is a longitude by its name and range, where no CRS tells."""
+    near = bool(np.abs(np.asarray(x, np.float64)).max() <= TURN)
+    return crs is None and near and dim.lower() in LONGITUDES
 
 
 def _crs(crs: Any) -> pyproj.CRS | None:
     return None if crs is None else pyproj.CRS.from_user_input(crs)
 
 
-def _step(centres: np.ndarray, what: str, dim: str) -> float | None:
+def step_of(centres: np.ndarray, what: str, dim: str) -> float | None:
     """Return the signed spacing of an axis, None if it has one pixel; refuse uneven ones."""
     if centres.ndim != 1 or centres.size == 0:
         raise ValueError(f"{what}: {dim} needs one coordinate a pixel, it has {centres.shape}")
@@ -129,7 +146,7 @@ def _step(centres: np.ndarray, what: str, dim: str) -> float | None:
         at = int(np.argmax(uneven))
         raise ValueError(
             f"{what}: {dim} is not evenly spaced: {spacing[at]:g} between {dim}[{at}] and "
-            f"{dim}[{at + 1}], elsewhere {usual:g}; bring it to a regular grid first"
+            f"{dim}[{at + 1}], elsewhere {usual:g}; {_cure(spacing, usual, uneven, dim)}"
         )
     if bent.any():
         at = int(np.argmax(np.abs(off_line)))
@@ -138,6 +155,18 @@ def _step(centres: np.ndarray, what: str, dim: str) -> float | None:
             f"where an even step of {step:g} puts it; bring it to a regular grid first"
         )
     return step
+
+
+def _cure(spacing: np.ndarray, usual: float, uneven: np.ndarray, dim: str) -> str:
+    """Return what to do about an uneven axis: a jump by a turn is the seam of longitudes."""
+    jump = spacing[uneven]
+    away = np.abs(np.abs(jump - usual) - TURN)
+    if abs(usual) < TURN / 4 and len(jump) == 1 and away[0] <= abs(usual) / 2:
+        return (
+            f"it crosses the seam of longitudes, where it jumps by a turn: assign_coords({dim}="
+            f"{dim} % 360), after which it goes on past 180"
+        )
+    return "bring it to a regular grid first"
 
 
 def same_crs(a: pyproj.CRS | None, b: pyproj.CRS | None) -> bool:
@@ -185,7 +214,7 @@ def to_index(
     if not same_crs(source.crs, target.crs):
         y, x = transform(target.crs, source.crs, y, x, within=target.resolution / 2)
         if around is not None:
-            period = _period(source.crs)
+            period = period_of(source.crs)
             x = x + period * np.round((around - x) / period)
     return (y - source.top) / source.dy, (x + turned - source.left) / source.dx
 
@@ -212,13 +241,18 @@ def transform(
     if within < float("inf"):
         back_x, back_y = transformer.transform(xs, ys, direction="INVERSE")
         off = np.where(np.isfinite(back_x), back_x, np.nan) - x
-        if period := _period(a):
+        if period := period_of(a):
             off = off - period * np.round(off / period)
         defined &= (np.abs(off) <= within) & (np.abs(back_y - y) <= within)
     return np.where(defined, ys, np.nan), np.where(defined, xs, np.nan)
 
 
-def _period(crs: pyproj.CRS | None) -> float:
+def turn_of(grid: Grid) -> float:
+    """Return a whole turn in units of a grid's x, 0 where x is no angle."""
+    return TURN if grid.crs is None and grid.degrees else period_of(grid.crs)
+
+
+def period_of(crs: pyproj.CRS | None) -> float:
     """Return a whole turn in units of a CRS, 0 where x is no angle."""
     if crs is None or not crs.is_geographic:
         return 0.0
@@ -231,8 +265,8 @@ def turns(source: Grid, target: Grid) -> tuple[float | None, float]:
 
     So 0..360 meets -180..180. A target across the source's own seam gets one side of it.
     """
-    period = _period(source.crs)
-    if not period:
+    period = turn_of(source)
+    if not period or (source.crs is None and not target.degrees):
         return None, 0.0
     x0, x1, y0, y1 = target.extent
     x, y = np.array([(x0 + x1) / 2]), np.array([(y0 + y1) / 2])
@@ -261,9 +295,26 @@ def require_same_grid(a: Grid, b: Grid, *, what_a: str, what_b: str) -> None:
             found.append(f"pixels of {abs(t):g} against {abs(s):g} in {dim}")
         elif s * t < 0:
             found.append(f"{dim} in the other order (flip it: isel({dim}=slice(None, None, -1)))")
+        elif dim == "x" and _turns_apart(a, f - e):
+            found.append(
+                f"{_frame(a)} against {_frame(b)}: bring both to one frame of longitudes, "
+                "assign_coords(lon=(lon + 180) % 360 - 180) and sortby('lon')"
+            )
         elif abs((f - e) / s) > CORNER_TOLERANCE:
             found.append(f"offset {abs((f - e) / s):.2f} px in {dim}")
         elif n != m:
             found.append(f"{m} against {n} px in {dim}")
     if found:
         raise ValueError(f"{what_b} must share the grid of {what_a}: {'; '.join(found)}")
+
+
+def _turns_apart(grid: Grid, offset: float) -> bool:
+    """Return whether an offset is a whole turn of longitudes, or several."""
+    turn = turn_of(grid)
+    count = round(offset / turn) if turn else 0
+    return count != 0 and abs(offset - count * turn) <= CORNER_TOLERANCE * abs(grid.dx)
+
+
+def _frame(grid: Grid) -> str:
+    x0, x1, _, _ = grid.extent
+    return f"longitudes {x0:.6g}..{x1:.6g}"

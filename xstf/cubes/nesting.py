@@ -17,6 +17,7 @@ from xstf.cubes.grid import (
     same_crs,
     to_index,
     transform,
+    turn_of,
     turns,
 )
 
@@ -24,6 +25,8 @@ from xstf.cubes.grid import (
 OVERSAMPLED = 1.5
 # Points along a side that look for the overlap of two grids in different CRSs.
 PROBES = 33
+# What a point may lie past an edge by rounding, in pixels.
+_EDGE = 1e-6
 
 
 @dataclass(frozen=True)
@@ -136,7 +139,7 @@ def _aligned(fine: Grid, coarse: Grid, ratio: int, oversampled: bool) -> Nesting
     )
     if y is None or x is None:
         return None
-    target = Grid(y[0], x[0] - turned, y[1], x[1], y[3], x[3], fine.crs)
+    target = Grid(y[0], x[0] - turned, y[1], x[1], y[3], x[3], fine.crs, fine.degrees)
     after = (y[3] * ratio - y[2] - fine.height, x[3] * ratio - x[2] - fine.width)
     how: Literal["nested", "block_mean"] = "block_mean" if oversampled else "nested"
     return Nesting(ratio, target, (y[2], x[2]), after, how)
@@ -176,7 +179,7 @@ def _pixel_size(fine: Grid, coarse: Grid, what: tuple[str, str]) -> float:
             for v, size in ((rows, coarse.height), (cols, coarse.width))
         )
         if not inside:
-            raise ValueError(_no_overlap(fine, coarse, what))
+            raise ValueError(no_overlap(fine, coarse, what))
         return sqrt(abs(coarse.dy * coarse.dx / (fine.dy * fine.dx)))
     row, col = _overlap(fine, coarse, what)
     # The area of the parallelogram that one fine pixel is in the coarse index space.
@@ -190,7 +193,7 @@ def _pixel_size(fine: Grid, coarse: Grid, what: tuple[str, str]) -> float:
     down, right = (rows[1] - rows[0], cols[1] - cols[0]), (rows[3] - rows[2], cols[3] - cols[2])
     area = abs(down[0] * right[1] - down[1] * right[0])
     if not area > 0:
-        raise ValueError(_no_overlap(fine, coarse, what))
+        raise ValueError(no_overlap(fine, coarse, what))
     return float(1 / sqrt(area))
 
 
@@ -210,7 +213,7 @@ def _overlap(fine: Grid, coarse: Grid, what: tuple[str, str]) -> tuple[float, fl
         rows, cols = to_index(fine, coarse, *_corners(coarse, PROBES))
         inside = _inside(fine, rows, cols)
     if not inside.any():
-        raise ValueError(_no_overlap(fine, coarse, what))
+        raise ValueError(no_overlap(fine, coarse, what))
     rows, cols = rows[inside], cols[inside]
     nearest = np.argmin((rows - rows.mean()) ** 2 + (cols - cols.mean()) ** 2)
     return float(rows[nearest]), float(cols[nearest])
@@ -220,7 +223,7 @@ def _inside(grid: Grid, rows: np.ndarray, cols: np.ndarray) -> np.ndarray:
     return (rows > 0) & (rows < grid.height) & (cols > 0) & (cols < grid.width)
 
 
-def _no_overlap(fine: Grid, coarse: Grid, what: tuple[str, str]) -> str:
+def no_overlap(fine: Grid, coarse: Grid, what: tuple[str, str]) -> str:
     """Return the message for grids that do not meet: both extents in the fine CRS."""
     y, x = _corners(coarse, PROBES)
     if not same_crs(fine.crs, coarse.crs):
@@ -235,8 +238,36 @@ def _no_overlap(fine: Grid, coarse: Grid, what: tuple[str, str]) -> str:
     if fine.crs is None and theirs is not None:
         ours = fine.extent
         if any(theirs[0] + s < ours[1] and theirs[1] + s > ours[0] for s in (-360, 360)):
-            message += "; longitudes 0..360 against -180..180? set the CRS of both (EPSG:4326)"
+            message += (
+                "; longitudes 0..360 against -180..180? set the CRS of both (EPSG:4326), or bring "
+                "one to the other's: assign_coords(lon=lon % 360) and sortby"
+            )
     return message
+
+
+def require_one_side(fine: Grid, coarse: Grid, what: tuple[str, str]) -> None:
+    """Raise where a grid lies across the seam of the other's longitudes, which has both sides.
+
+    Only one side would be seen.
+    """
+    turn = turn_of(coarse)
+    if not turn:
+        return
+    rows, cols = to_index(coarse, fine, *_corners(fine, PROBES))
+    around = turn / abs(coarse.dx)
+    near = np.where((cols > _EDGE) & (cols < coarse.width - _EDGE), cols, np.nan)
+    beyond = [cols + by for by in (-around, around)]
+    far = [np.where((c > _EDGE) & (c < coarse.width - _EDGE), c, np.nan) for c in beyond]
+    if not _inside(coarse, rows, near).any() or not any(
+        _inside(coarse, rows, f).any() for f in far
+    ):
+        return
+    low, high = coarse.extent[:2]
+    raise ValueError(
+        f"{what[0]} lies across the seam of {what[1]}'s longitudes ({low:.6g}..{high:.6g}), of "
+        f"which one side would be seen; move its seam: {what[1]}.assign_coords(lon="
+        f"{what[1]}.lon % 360).sortby('lon'), or (lon + 180) % 360 - 180"
+    )
 
 
 def _span(extent: Sequence[float] | None) -> str:

@@ -23,23 +23,16 @@ from xstf.cubes.acquisitions import (
     period_of,
 )
 from xstf.cubes.arrays import Labelled
-from xstf.cubes.crs import crs_of, grid_mapping_name
+from xstf.cubes.crs import grid_mapping_name, without_mapping_dim
 from xstf.cubes.decode import PACKING, decode
-from xstf.cubes.grid import Grid, grid_of, require_same_grid
+from xstf.cubes.dims import NAMES, find_dim
+from xstf.cubes.grid import Grid
 from xstf.cubes.limits import LARGEST
+from xstf.cubes.masking import apply_mask
+from xstf.cubes.place import Place, at_centres, place_of, refuse_swath
+from xstf.cubes.series import Series, fold, fold_like, is_series
+from xstf.cubes.variables import require_bands, require_measurements, tell_of_layers
 from xstf.cubes.words import listed
-
-NAMES = {
-    "y": ("y", "lat", "latitude", "northing"),
-    "x": ("x", "lon", "longitude", "easting"),
-    "time": ("time", "t", "date"),
-    "band": ("band", "wavelength", "bands", "variable"),
-}
-_CF_NAMES = {
-    "y": ("projection_y_coordinate", "latitude", "grid_latitude"),
-    "x": ("projection_x_coordinate", "longitude", "grid_longitude"),
-    "time": ("time",),
-}
 
 
 @dataclass(frozen=True)
@@ -64,6 +57,16 @@ class Cube:
         What to call it in messages.
     unmerged
         The object and the positions of its images in each acquisition, where several were merged.
+    shift
+        What was added to its own coordinates y and x, where those were corners of pixels.
+    said
+        In words, what was done to its coordinates; "" for nothing.
+    sized
+        Whether the size of its pixels is known; one pixel may not tell.
+    series
+        How a cube without space was folded into a row of pixels; None for a cube with y and x.
+    masked
+        In words, how a mask on another grid was brought to its own; "" where none was.
     """
 
     data: Any
@@ -74,6 +77,10 @@ class Cube:
     dims: tuple[Hashable | None, Hashable | None, Hashable, Hashable]
     what: str
     unmerged: tuple[Labelled, list[np.ndarray]] | None = None
+    shift: tuple[float, float] = (0.0, 0.0)
+    said: str = ""
+    sized: bool = True
+    series: Series | None = None
 
     @cached_property
     def when(self) -> Dates:
@@ -91,6 +98,8 @@ class Cube:
             return ""
         groups = self.unmerged[1]
         return merged_text(sum(len(group) for group in groups), groups)
+
+    masked: str = ""
 
     @property
     def dates(self) -> np.ndarray:
@@ -111,8 +120,13 @@ class Labels:
 
     times: np.ndarray | None
     bands: tuple[Hashable, ...]
-    grid: Grid
+    place: Place
     dims: tuple[Hashable | None, Hashable | None, Hashable, Hashable]
+
+    @property
+    def grid(self) -> Grid:
+        """Where its pixels are."""
+        return self.place.grid
 
 
 def read_cube(
@@ -121,6 +135,8 @@ def read_cube(
     what: str,
     mask: xr.DataArray | None = None,
     resolution: float | None = None,
+    unsized: bool = False,
+    series: bool = False,
 ) -> Cube:
     """Return a labelled cube as plain parts, missing values as NaN; raise if it cannot serve.
 
@@ -131,20 +147,49 @@ def read_cube(
     what : str
         What to call it in messages (``"fine"``).
     mask : DataArray of bool, optional
-        True where the cube is not usable; on its grid, with any of its dims.
+        True where the cube is not usable; on its grid or another of the same CRS, with any of its
+        dims.
     resolution : float, optional
-        Pixel size for a cube that is one pixel wide.
+        Pixel size for a cube that is one pixel wide; default: what its attributes say.
+    unsized : bool
+        A single pixel may have an unknown size.
+    series : bool
+        A cube may have no space: dims without y and x are samples, read as a row of pixels.
     """
-    labels = read_labels(cube, what=what, resolution=resolution)
+    folded = None
+    if series:
+        cube, folded = without_space(cube, what)
+    if folded is not None and mask is not None:
+        mask = fold_like(mask, folded, f"{what}'s mask")
+    if isinstance(cube, xr.Dataset | xr.DataArray):
+        cube = without_mapping_dim(cube)
+    labels = read_labels(cube, what=what, resolution=resolution, unsized=unsized, series=folded)
     array = _stack_bands(cube, what) if isinstance(cube, xr.Dataset) else decode(cube)
     _warn_of_absurd(array, what)
+    place = labels.place
+    tell_of_layers(cube, what, masked=mask is not None)
+    masked = ""
     if mask is not None:
-        array = _apply_mask(array, mask, labels.dims, labels.grid, what)
+        array, masked = apply_mask(array, mask, labels.dims, place.grid, what, place.shift)
     plain = _plain(array, labels.dims)
     _warn_of_nothing(plain, what)
     return merge_looks(
-        Cube(plain, labels.times, labels.bands, labels.grid, cube, labels.dims, what)
-    )
+        Cube(
+            plain, labels.times, labels.bands, place.grid, place.source, labels.dims, what,
+            masked=masked, shift=place.shift, said=place.said, sized=place.sized, series=folded,
+        )
+    )  # fmt: skip
+
+
+def without_space(cube: Labelled, what: str) -> tuple[Labelled, Series | None]:
+    """Return a cube that has time and no y and x as a row of pixels, and how to get back.
+
+    Any other cube as it is; raise for a swath, whose space is in 2-D coordinates.
+    """
+    if not isinstance(cube, xr.Dataset | xr.DataArray) or not is_series(cube, find_dim):
+        return cube, None
+    refuse_swath(cube, what)
+    return fold(cube, find_dim, NAMES["band"], what)
 
 
 def merge_looks(cube: Cube) -> Cube:
@@ -165,31 +210,36 @@ def merge_looks(cube: Cube) -> Cube:
 
 
 def read_labels(
-    cube: Labelled, *, what: str, resolution: float | None = None, unique: bool = True
+    cube: Labelled,
+    *,
+    what: str,
+    resolution: float | None = None,
+    unique: bool = True,
+    unsized: bool = False,
+    series: Series | None = None,
 ) -> Labels:
     """Return what a cube's labels say; raise as `read_cube` does. No value is read or computed.
 
-    Without `unique` a date may stand twice.
+    Without `unique` a date may stand twice. With `series` the cube is the row of pixels that they
+    were folded into.
     """
+    if isinstance(cube, xr.Dataset | xr.DataArray):
+        cube = without_mapping_dim(cube)
     array = _without_values(cube, what)
     dims = _find_dims(array, what)
     empty = [str(d) for d in array.dims if array.sizes[d] == 0]
     if empty:
         raise ValueError(f"{what} is empty along {empty}; its sizes are {dict(array.sizes)}")
-    grid = grid_of(
-        _coordinate(array, dims[2], what),
-        _coordinate(array, dims[3], what),
-        crs_of(cube),
-        what=what,
-        dims=(str(dims[2]), str(dims[3])),
-        resolution=resolution,
-    )
+    if series is not None:
+        place = Place(series.grid, cube)
+    else:
+        place = place_of(cube, dims[2:], what=what, resolution=resolution, unsized=unsized)
     times = _times(array, dims[0], what, unique)
     bands = _bands(array, dims[1])
     duplicated = sorted({str(b) for b in bands if bands.count(b) > 1})
     if duplicated:
         raise ValueError(f"{what} has bands of the same name: {duplicated}")
-    return Labels(times, bands, grid, dims)
+    return Labels(times, bands, place, dims)
 
 
 def _without_values(cube: Labelled, what: str) -> xr.DataArray:
@@ -200,10 +250,11 @@ def _without_values(cube: Labelled, what: str) -> xr.DataArray:
     if isinstance(cube, xr.Dataset):
         names, stacked = _stackable(cube, what)
         array = _blank(cube[names[0]])
-        return array if stacked else array.reset_coords(drop=True).expand_dims(band=names)
+        return array if stacked else _bare(array).expand_dims(band=names)
     if not isinstance(cube, xr.DataArray):
         raise TypeError(f"{what} must be an xarray DataArray or Dataset, not {type(cube).__name__}")
     _check_dtype(cube, what)
+    require_measurements(cube, _find_dims(cube, what)[1], what)
     return _blank(cube)
 
 
@@ -221,7 +272,14 @@ def _bands(array: xr.DataArray, dim: Hashable | None) -> tuple[Hashable, ...]:
 
 
 def as_array(cube: Labelled, *, what: str) -> xr.DataArray:
-    """Return a cube as one array, the variables of a Dataset stacked as its bands."""
+    """Return a cube as one array, the variables of a Dataset stacked as its bands.
+
+    Its coordinates are the centres of its pixels, as `read_cube` has them.
+    """
+    if isinstance(cube, xr.Dataset | xr.DataArray):
+        images = [cube] if isinstance(cube, xr.DataArray) else list(cube.data_vars.values())
+        found = [(find_dim(a, "y"), find_dim(a, "x")) for a in images if a.ndim >= 2]
+        cube = at_centres(cube, next((f for f in found if None not in f), (None, None)))
     if isinstance(cube, xr.DataArray):
         return cube
     attrs = {key: value for key, value in cube.attrs.items() if key not in PACKING}
@@ -236,37 +294,38 @@ def _stack_bands(dataset: xr.Dataset, what: str) -> xr.DataArray:
     if stacked:
         return decoded[0]
     return xr.concat(
-        [d.reset_coords(drop=True) for d in decoded], dim=xr.Variable("band", names),
-        combine_attrs="drop",
+        [_bare(d) for d in decoded], dim=xr.Variable("band", names), combine_attrs="drop",
+        coords="minimal", compat="override",
     )  # fmt: skip
+
+
+def _bare(array: xr.DataArray) -> xr.DataArray:
+    """Return a band without coordinates, but for those of its dims and a single date."""
+    date = next((n for n in NAMES["time"] if n in array.coords and array[n].ndim == 0), None)
+    return array.drop_vars([n for n in array.coords if n not in (*array.dims, date)])
 
 
 def _stackable(dataset: xr.Dataset, what: str) -> tuple[list[Hashable], bool]:
     """Return the variables that are a Dataset's bands, and whether its one variable has them."""
-    names = band_variables(dataset)
-    if not names:
-        raise ValueError(
-            f"{what} has no data variable with y and x; it has {listed(dataset.data_vars)}"
-        )
+    names = require_bands(dataset, what)
     dims = {n: frozenset(dataset[n].dims) for n in names}
     if len(set(dims.values())) > 1:
         each = {str(n): dataset[n].dims for n in names}
-        raise ValueError(f"{what}'s variables must share their dims to be its bands: {each}")
+        raise ValueError(
+            f"{what}'s variables must share their dims to be its bands: {each}; select those that "
+            f"do, {what}[[...]]"
+        )
     stacked = any(d in ("band", "wavelength", "bands") for d in dims[names[0]])
     if stacked and len(names) > 1:
         raise ValueError(f"{what} has a band dimension and several variables {names}; pass one")
     return names, stacked
 
 
-def band_variables(dataset: xr.Dataset) -> list[Hashable]:
-    """Return the variables that are images; a scalar one holds the CRS."""
-    return [n for n, v in dataset.data_vars.items() if v.ndim >= 2]
-
-
 def _check_dtype(array: xr.DataArray, what: str) -> None:
     if array.dtype.kind not in "fiu":
+        mask = "; if it is a mask, give it as mask=" if array.dtype.kind == "b" else ""
         raise TypeError(
-            f"{what} has dtype {array.dtype}; xstf needs real numbers (float or integer)"
+            f"{what} has dtype {array.dtype}; xstf needs real numbers (float or integer){mask}"
         )
 
 
@@ -274,7 +333,16 @@ def _find_dims(
     array: xr.DataArray, what: str
 ) -> tuple[Hashable | None, Hashable | None, Hashable, Hashable]:
     y, x, time = (find_dim(array, role) for role in ("y", "x", "time"))
+    if y is None and x is None and time is not None:
+        refuse_swath(array, what)
+        raise ValueError(
+            f"{what} has no y and x, its dims are {listed(array.dims)}: this looks at pixels "
+            f"around, and needs two spatial dims, one of {list(NAMES['y'])} and one of "
+            f"{list(NAMES['x'])}; series without space can only be filled in time, by "
+            "gapfill, and need dates: a datetime64 coordinate along time"
+        )
     if y is None or x is None:
+        refuse_swath(array, what)
         raise ValueError(
             f"{what} needs two spatial dims, one of {list(NAMES['y'])} and one of "
             f"{list(NAMES['x'])}; it has {listed(array.dims)}"
@@ -289,30 +357,6 @@ def _find_dims(
             f"{what} has dims that are neither time, band, y nor x: {others}; select or stack them"
         )
     return time, band, y, x
-
-
-def find_dim(array: xr.DataArray, role: str) -> Hashable | None:
-    """Return the dim that is y, x or time: by its name, else by CF attributes or dtype."""
-    for dim in array.dims:
-        if str(dim).lower() in NAMES[role]:
-            return dim
-    for dim in array.dims:
-        coordinate = array.coords.get(dim)
-        if coordinate is not None and (
-            coordinate.attrs.get("axis") == role[0].upper()
-            or coordinate.attrs.get("standard_name") in _CF_NAMES[role]
-            or (role == "time" and coordinate.dtype.kind == "M")
-        ):
-            return dim
-    return None
-
-
-def _coordinate(array: xr.DataArray, dim: Hashable, what: str) -> np.ndarray:
-    if dim not in array.coords:
-        raise ValueError(
-            f"{what} has no coordinate for {dim!r}; give pixel centres with assign_coords"
-        )
-    return np.asarray(array[dim].values, dtype=np.float64)
 
 
 def _times(
@@ -365,55 +409,6 @@ def _warn_of_nothing(data: Any, what: str) -> None:
         )
 
 
-def _apply_mask(
-    array: xr.DataArray,
-    mask: xr.DataArray,
-    dims: tuple[Hashable | None, Hashable | None, Hashable, Hashable],
-    grid: Grid,
-    what: str,
-) -> xr.DataArray:
-    if not isinstance(mask, xr.DataArray) or mask.dtype != bool:
-        kind = f"a {type(mask).__name__}"
-        kind += f" of {mask.dtype}" if hasattr(mask, "dtype") else ""
-        raise TypeError(
-            f"{what}'s mask must be a boolean DataArray (True = not usable), not {kind}"
-        )
-    extra = [d for d in mask.dims if d not in array.dims]
-    if extra:
-        raise ValueError(
-            f"{what}'s mask has dims {extra} that {what} has not: {listed(array.dims)}"
-        )
-    y, x = dims[2], dims[3]
-    if y not in mask.dims or x not in mask.dims:
-        raise ValueError(f"{what}'s mask needs dims {[y, x]}; it has {listed(mask.dims)}")
-    require_fits(mask, array, (y, x), grid, f"{what}'s mask", what)
-    bare = mask.drop_vars(list(mask.coords))
-    return array.where(~bare)
-
-
-def require_fits(
-    mask: xr.DataArray,
-    array: xr.DataArray,
-    spatial: tuple[Hashable, Hashable],
-    grid: Grid,
-    what: str,
-    of: str,
-) -> None:
-    """Raise if a mask is not on an array's grid, or differs from it along another of its dims."""
-    y, x = spatial
-    own = grid_of(
-        _coordinate(mask, y, what), _coordinate(mask, x, what), crs_of(mask) or grid.crs,
-        what=what, resolution=abs(grid.dy),
-    )  # fmt: skip
-    require_same_grid(grid, own, what_a=of, what_b=what)
-    for dim in set(mask.dims) - {y, x}:
-        if not np.array_equal(mask[dim].values, array[dim].values):
-            raise ValueError(
-                f"{what} and {of} differ along {dim!r}: {mask[dim].values[:3]}… and "
-                f"{array[dim].values[:3]}…"
-            )
-
-
 def _plain(
     array: xr.DataArray, dims: tuple[Hashable | None, Hashable | None, Hashable, Hashable]
 ) -> Any:
@@ -424,6 +419,16 @@ def _plain(
         data = data.filled(np.nan)
     index = tuple(None if d is None else slice(None) for d in dims)
     return data[index]
+
+
+def frame_text(*cubes: Cube) -> str:
+    """Return what was done and assumed to bring cubes to one frame, in words; "" for nothing."""
+    said = [cube.said for cube in cubes if cube.said]
+    placed = [cube for cube in cubes if cube.series is None]
+    if len(placed) > 1 and all(cube.grid.crs is None for cube in placed):
+        names = " and ".join(dict.fromkeys(cube.what for cube in placed))
+        said.append(f"{names} have no CRS and were taken as one frame")
+    return "; ".join(said)
 
 
 def select_bands(coarse: Cube, bands: tuple[Hashable, ...], *, of: str) -> Cube:

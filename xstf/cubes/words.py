@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import sys
+import warnings
 from collections.abc import Collection, Iterable
 from difflib import get_close_matches
 
@@ -61,3 +63,17 @@ def unknown(what: str, name: object, names: Collection[object]) -> str:
     "no fuse method 'starfn'; there are ['estarfm', 'starfm']; did you mean 'starfm'?"
     """
     return f"no {what} {name!r}; {there_are(names)}{meant(name, names)}"
+
+
+def shortened(value: object, length: int = 60) -> str:
+    """Return a value as it is written in code, in one line, cut where it is long."""
+    text = " ".join(repr(value).split())
+    return text if len(text) <= length else text[: length - 1] + "…"
+
+
+def warn_user(message: str) -> None:
+    """Warn at the line of the caller's code that called into this package."""
+    level, frame = 1, sys._getframe(1)
+    while frame.f_back is not None and frame.f_globals.get("__name__", "").startswith("xstf"):
+        level, frame = level + 1, frame.f_back
+    warnings.warn(message, UserWarning, stacklevel=level + 1)

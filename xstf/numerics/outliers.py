@@ -43,6 +43,7 @@ def find_outliers(
     state: SceneSeason,
     certain: np.ndarray | None = None,
     threshold: float = 4.0,
+    alone: bool = False,
 ) -> np.ndarray:
     """Return where observations are outliers in time, judged with the pixels around them.
 
@@ -58,6 +59,9 @@ def find_outliers(
         Observations that are never outliers.
     threshold : float
         In standard deviations.
+    alone : bool
+        Whether the pixels are no neighbours, but series without space: then none is asked about
+        another.
 
     Returns
     -------
@@ -71,10 +75,12 @@ def find_outliers(
     _score(cube, without, spread, state.widen, score, lasting)
     # A comparison with NaN is False.
     weak, strong = score > threshold / 2, score > threshold
-    valid = _around(np.isfinite(score))
-    alike = _around(weak) >= AGREE * valid
-    sure = (_around(strong) >= CONVICT * valid) & (valid > 0)
-    outlier = (strong & alike) | (score > 2 * threshold) | (weak & sure)
+    outlier = strong
+    if not alone:
+        valid = _around(np.isfinite(score))
+        alike = _around(weak) >= AGREE * valid
+        sure = (_around(strong) >= CONVICT * valid) & (valid > 0)
+        outlier = (strong & alike) | (score > 2 * threshold) | (weak & sure)
     outlier &= ~lasting
     if certain is not None:
         outlier &= ~certain

@@ -488,7 +488,7 @@ def test_degraded_cubes_nest_where_verbs_look_for_them(cube, form, size, ratio):
     fine = turned(cube.isel(y=slice(size[0]), x=slice(size[1])), form)
     coarse = simulate.degrade(fine, ratio, psf_fwhm=0, min_valid=0.01)
     fused = xstf.fuse(fine.isel(time=[0]), coarse, method="starfm", window=3)
-    assert fused.attrs["stf_grid"] == f"nested, ratio {ratio}"
+    assert fused.attrs["stf_grid"].split(";")[0] == f"nested, ratio {ratio}"
     assert not fused.isnull().any()
 
 

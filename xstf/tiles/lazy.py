@@ -42,7 +42,7 @@ def run_lazily(jobs: Sequence[Job], chunks: tuple[tuple[int, ...], tuple[int, ..
         for source in job.sources:
             if not isinstance(source.array, da.Array) and id(source.array) not in warned:
                 warned.add(id(source.array))
-                _warn_if_large(source.array)
+                warn_if_large(source.array)
         results.append(_lazy(job, (y, x), sampling, cut))
     whole = results[0] if len(results) == 1 else da.concatenate(results)
     last = whole.ndim - 1
@@ -50,7 +50,8 @@ def run_lazily(jobs: Sequence[Job], chunks: tuple[tuple[int, ...], tuple[int, ..
     return fitted
 
 
-def _warn_if_large(array: Array) -> None:
+def warn_if_large(array: Any) -> None:
+    """Warn of a plain array that goes into a graph, where it is large; its values are unread."""
     size = int(np.prod(array.shape)) * array.dtype.itemsize
     if size > LARGE:
         warnings.warn(

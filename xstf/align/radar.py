@@ -63,8 +63,8 @@ def backscatter(given: Labelled, what: str) -> tuple[Labelled, list[str]]:
             n for n, v in given.data_vars.items()
             if n not in names and set(v.dims) & set(given[names[0]].dims)
         ] if names else []  # fmt: skip
-        bands = given.drop_vars([*others, *images])
-        return _silent(bands), [str(n) for n in given.data_vars if n in (*others, *images)]
+        own = given.drop_vars([*others, *images])
+        return _silent(own), [str(n) for n in given.data_vars if n in (*others, *images)]
     if not isinstance(given, xr.DataArray):
         return given, []  # whoever reads it says so
     labels = read_labels(given, what=what)

@@ -50,7 +50,7 @@ def run_lazily(
         for source in job.sources:
             if not isinstance(source.array, da.Array) and id(source.array) not in warned:
                 warned.add(id(source.array))
-                _warn_if_large(source.array)
+                warn_if_large(source.array)
         states = sampling.of(job.states, checks)
         results.append(_lazy(job, (y, x), states, cut))
     whole = results[0] if len(results) == 1 else da.concatenate(results)
@@ -59,7 +59,8 @@ def run_lazily(
     return fitted
 
 
-def _warn_if_large(array: Array) -> None:
+def warn_if_large(array: Any) -> None:
+    """Warn of a plain array that goes into a graph, where it is large; its values are unread."""
     size = int(np.prod(array.shape)) * array.dtype.itemsize
     if size > LARGE:
         warnings.warn(

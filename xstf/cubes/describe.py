@@ -58,7 +58,7 @@ def describe_cube(cube: Labelled) -> Described:
     rows = [("dims", sizes or "none"), ("values", values or "none")]
     try:
         cube, series = without_space(cube, "this cube")
-        labels = read_labels(cube, what="this cube", unsized=True, series=series)
+        labels = read_labels(cube, what="this cube", unsized=True, series=series, warns=False)
     except (TypeError, ValueError) as error:
         return Described([*rows, ("xstf cannot read it", str(error))], readable=False)
     missing, complete = _missing(cube, labels)

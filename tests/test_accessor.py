@@ -24,6 +24,7 @@ METHODS = {
     "fuse": xstf.fuse,
     "gapfill": xstf.gapfill,
     "sharpen_spectral": xstf.sharpen_spectral,
+    "plan": xstf.plan,
     "evaluate": xstf.evaluate_fusion,
     "evaluate_gapfill": xstf.evaluate_gapfill,
     "evaluate_sharpen_spectral": xstf.evaluate_sharpen_spectral,

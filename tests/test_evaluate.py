@@ -43,7 +43,7 @@ def test_a_method_that_needs_more_pairs_is_left_out_unless_named(scene):
 
 
 def test_a_single_fine_date_cannot_be_hidden(scene):
-    with pytest.raises(ValueError, match="leaves out a fine date and needs another"):
+    with pytest.raises(ValueError, match="leaves out the fine images of a day and needs another"):
         xstf.evaluate_fusion(scene[0][:1], scene[1])
 
 

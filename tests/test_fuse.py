@@ -163,9 +163,14 @@ def test_integers_with_nodata_give_what_floats_give(scene, method):
 @METHODS
 def test_everything_missing_gives_everything_missing(scene, method):
     fine, coarse = scene
-    out = xstf.fuse(fine * np.nan, coarse, method=method)
+    with pytest.warns(UserWarning, match="every value of fine is missing") as said:
+        out = xstf.fuse(fine * np.nan, coarse, method=method)
+    assert len(said) == 1
     assert np.isnan(out).all()
     assert out.shape[2:] == fine.shape[2:]
+    with pytest.warns(UserWarning, match="every value of coarse is missing") as said:
+        assert np.isnan(xstf.fuse(fine, coarse * np.nan, method=method)).all()
+    assert len(said) == 1
 
 
 @METHODS

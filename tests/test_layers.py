@@ -21,10 +21,21 @@ ROWS = (
     ("train",),
     ("align",),
     ("tiles", "methods"),
-    ("weights", "store", "scenes", "metrics", "masks", "plot", "simulate", "sensors", "testing"),
+    (
+        "weights",
+        "store",
+        "scenes",
+        "metrics",
+        "masks",
+        "plot",
+        "simulate",
+        "sensors",
+        "testing",
+        "_inputs",
+    ),
     ("_method",),
     ("cubes", "numerics", "nets", "files", "_version", "_checks", "_recipe"),
-)
+)  # fmt: skip
 OPEN_ROWS = (ROWS[0], ROWS[1], ROWS[7])
 
 # Only these load a file of ours by a name that is made at run time: methods and networks by the

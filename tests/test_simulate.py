@@ -8,6 +8,7 @@ import xarray as xr
 from pyproj import CRS
 from scipy.stats import norm
 
+import xstf
 from xstf import simulate
 from xstf.simulate import observe
 from xstf.testing import raise_if_dask_computes
@@ -459,3 +460,72 @@ def test_gaps_in_days_need_dates(gappy):
         simulate.transplant_mask(numbered, regime="full")
     with pytest.raises(ValueError, match="no dim time"):
         simulate.transplant_mask(gappy[0])
+
+
+# ------------------------------------------------------------------ degrade and the verbs
+
+
+def turned(cube, form):
+    """Return a cube in one of the forms that verbs take."""
+    if form == "ascending":
+        return cube.isel(y=slice(None, None, -1))
+    if form == "both_reversed":
+        return cube.isel(y=slice(None, None, -1), x=slice(None, None, -1))
+    if form == "degrees":
+        degrees = cube.drop_vars("spatial_ref").rename(y="lat", x="lon")
+        degrees.encoding = {}
+        return degrees.assign_coords(
+            lat=(50 - np.arange(cube.sizes["y"]) / 336).astype("f4"),
+            lon=(5 + np.arange(cube.sizes["x"]) / 336).astype("f4"),
+        )
+    return cube
+
+
+@pytest.mark.parametrize("form", ["descending", "ascending", "both_reversed", "degrees"])
+@pytest.mark.parametrize("size", [(48, 64), (47, 61), (48, 1), (1, 64), (7, 9)])
+@pytest.mark.parametrize("ratio", [2, 5, 8])
+def test_degraded_cubes_nest_where_verbs_look_for_them(cube, form, size, ratio):
+    fine = turned(cube.isel(y=slice(size[0]), x=slice(size[1])), form)
+    coarse = simulate.degrade(fine, ratio, psf_fwhm=0, min_valid=0.01)
+    fused = xstf.fuse(fine.isel(time=[0]), coarse, method="starfm", window=3)
+    assert fused.attrs["stf_grid"] == f"nested, ratio {ratio}"
+    assert not fused.isnull().any()
+
+
+FORMS = {
+    "transform": ((30.0, 0.0, 0.0, 0.0, -30.0, 5015.0), (240, 0, 0, 0, -240, 5015)),
+    "nine": ([30.0, 0, 0, 0, -30, 5015, 0, 0, 1], [240, 0, 0, 0, -240, 5015, 0, 0, 1]),
+    "text": ("30 0 0 0 -30 5015", "240.0 0.0 0.0 0.0 -240.0 5015.0"),
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_attributes_of_the_grid_are_those_of_the_coarse_one(cube, form):
+    given, want = FORMS[form]
+    sized = {"res": (30.0, 30.0), "resolution": 30, "shape": (48, 64), "units": "1"}
+    found = simulate.degrade(cube.assign_attrs(transform=given, **sized), 8)
+    assert found.attrs["transform"] == type(given)(want)
+    assert type(found.attrs["transform"]) is type(given)
+    assert {k: v for k, v in found.attrs.items() if k != "transform"} == {
+        "res": (240.0, 240.0), "resolution": 240.0, "units": "1",
+    }  # fmt: skip
+    affine = pytest.importorskip("affine").Affine
+    moved = simulate.degrade(cube.assign_attrs(transform=affine(30, 0, 0, 0, -30, 5015)), 8)
+    assert moved.attrs["transform"] == affine(240, 0, 0, 0, -240, 5015)
+
+
+def test_coordinates_along_the_fine_grid_are_left_out_and_others_kept(cube):
+    cube = cube.assign_coords(
+        row=("y", [f"r{i}" for i in range(48)]), lat2=(("y", "x"), np.zeros((48, 64))),
+        platform=("time", ["a", "b"]),
+    )  # fmt: skip
+    assert set(simulate.degrade(cube, 8).coords) == set(cube.coords) - {"row", "lat2"}
+
+
+def test_a_whole_image_in_one_coarse_pixel_keeps_its_size(cube):
+    found = simulate.degrade(cube[..., :8, :8], 8)
+    assert found.y.item() == 5015 - 120
+    assert found.x.item() == 120
+    assert found.attrs["resolution"] == (240.0, 240.0)
+    same = simulate.degrade(cube[..., :1, :1], 1, psf_fwhm=0)
+    assert (same.y.item(), same.x.item()) == (5000.0, 15.0)

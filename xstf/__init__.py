@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from xstf.methods.lookup import get_method, list_methods
     from xstf.verbs.fuse import fuse
     from xstf.verbs.gapfill import gapfill
+    from xstf.verbs.plan import plan
     from xstf.verbs.sharpen_spectral import sharpen_spectral
 
 __all__ = [
@@ -49,6 +50,7 @@ __all__ = [
     "masks",
     "metrics",
     "mosaic",
+    "plan",
     "plot",
     "scenes",
     "sensors",
@@ -73,6 +75,7 @@ _HOMES = {
     "get_method": "methods.lookup",
     "list_methods": "methods.lookup",
     "mosaic": "cubes.mosaic",
+    "plan": "verbs.plan",
     "sharpen_spectral": "verbs.sharpen_spectral",
 }
 _MODULES = {

@@ -41,11 +41,24 @@ class GapfillSamples(NamedTuple):
     season
         What `xstf.numerics.seasonal.season_state` learned from the windows, where it was needed
         before; None: not yet.
+    asked
+        ``(time,)`` bool: dates without an image, which a caller only asks for; None if there are
+        none. They are no evidence: a method settles as if they were not, and gives its state an
+        entry for them where it has one a date.
     """
 
     cube: np.ndarray
     guide: np.ndarray | None = None
     season: SceneSeason | None = None
+    asked: np.ndarray | None = None
+
+    def images(self, times: np.ndarray) -> tuple[GapfillSamples, np.ndarray]:
+        """Return the samples and the days of the dates that have an image."""
+        if self.asked is None:
+            return self, times
+        there = ~self.asked
+        guide = None if self.guide is None else self.guide[:, there]
+        return GapfillSamples(self.cube[:, there], guide, self.season), times[there]
 
 
 class SharpenSamples(NamedTuple):

@@ -21,6 +21,7 @@ import xarray as xr
 from xstf._method import Method
 from xstf.cubes.arrays import Guides, Labelled
 from xstf.cubes.pairs import CompositeLike, DateLike, LengthLike
+from xstf.verbs.dry_run import DryRun
 
 if TYPE_CHECKING:
     from xstf.cubes.describe import Described
@@ -356,6 +357,13 @@ class StfAccessor(Generic[C]):
             engine=engine,
             device=device, return_quality=return_quality, progress=progress, **params,
         )  # fmt: skip
+
+    @_documented_by("plan")
+    def plan(self, *others: Any, verb: str | None = None, **options: Any) -> DryRun:
+        """Call :func:`xstf.plan` with this cube as the first."""
+        from xstf.verbs.plan import plan
+
+        return plan(self._cube, *others, verb=verb, **options)
 
     @_documented_by("evaluate_fusion")
     def evaluate(

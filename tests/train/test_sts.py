@@ -271,7 +271,7 @@ def test_kernels_are_chosen_by_sizes():
 def test_what_makes_no_sense_is_refused(options, words):
     scene = SCENE
     if "dense" in options:
-        shifted = SCENE.dense.assign_coords(time=SCENE.dense.time + np.timedelta64(3, "h"))
+        shifted = SCENE.dense.assign_coords(time=SCENE.dense.time + np.timedelta64(30, "h"))
         scene, options = dataclasses.replace(SCENE, dense=shifted), {"pair_tolerance": "1h"}
     with pytest.raises((ValueError, TypeError), match=words):
         fit(scene, **options)

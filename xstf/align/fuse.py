@@ -9,7 +9,7 @@ import numpy as np
 import xarray as xr
 
 from xstf._method import Method
-from xstf.align.regrid import regrid_images
+from xstf.align.regrid import MIN_VALID, check_min_valid, regrid_images
 from xstf.cubes.arrays import Array
 from xstf.cubes.native import native_of
 from xstf.cubes.nesting import (
@@ -54,6 +54,8 @@ class FuseCubes:
         The coarse grid that nests in the fine one, its ratio and offset.
     grid_text
         How the coarse cube gets there, in words.
+    min_valid
+        The least share of a nested coarse pixel that valid ones must cover.
     """
 
     fine: Cube
@@ -62,6 +64,7 @@ class FuseCubes:
     coarse_times: np.ndarray
     nesting: Nesting
     grid_text: str
+    min_valid: float = MIN_VALID
 
     def pairs(self, tolerance: LengthLike) -> list[Pair]:
         """Return the fine images with a coarse one of their date, in order of time."""
@@ -89,7 +92,7 @@ class FuseCubes:
         if self.nesting.how == "nested" and self.nesting.coarse == self.coarse.grid:
             return self.coarse.data, {date: date for date in dates}
         used = sorted(set(dates))
-        images: Array = regrid_images(self.coarse, self.nesting, used)
+        images: Array = regrid_images(self.coarse, self.nesting, used, min_valid=self.min_valid)
         return images, {date: i for i, date in enumerate(used)}
 
 
@@ -100,14 +103,16 @@ def align_fuse(
     mask: xr.DataArray | None = None,
     coarse_mask: xr.DataArray | None = None,
     coarse_resolution: float | None = None,
+    min_valid: float = MIN_VALID,
 ) -> FuseCubes:
     """Return both cubes as :func:`xstf.fuse` and training read them; the arguments are theirs."""
+    check_min_valid(min_valid)
     own = read_cube(fine, what="fine", mask=mask)
     other = read_cube(coarse, what="coarse", mask=coarse_mask, resolution=coarse_resolution)
     other = select_bands(other, own.bands, of="fine")
     times, coarse_times = own.dates, other.dates
     nesting, text = _find_nesting(own, other, coarse_resolution)
-    return FuseCubes(own, other, times, coarse_times, nesting, text)
+    return FuseCubes(own, other, times, coarse_times, nesting, text, min_valid)
 
 
 def read_dates(time: DateLike | None) -> np.ndarray | None:
@@ -185,7 +190,7 @@ def _estimated_resolution(coarse: Cube) -> float:
         raise ValueError(
             f"coarse has pixels ({coarse.grid.resolution:g}) as small as fine's, so it was "
             "resampled: give its true pixel size with coarse_resolution= (an estimate needs "
-            "computing, and the cube is lazy)"
+            "computing, which a lazy cube and a plan leave for later)"
         )
     images = to_host(coarse.data)
     return estimate_resolution(images, coarse.grid.resolution)

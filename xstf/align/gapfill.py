@@ -7,9 +7,10 @@ from dataclasses import dataclass
 import numpy as np
 import xarray as xr
 
-from xstf.align.guides import day_of_year, days_since, read_certain, read_guide
-from xstf.cubes.arrays import Array
-from xstf.cubes.pairs import LengthLike
+from xstf.align.dates import Asked, ask
+from xstf.align.guides import day_of_year, days_since, listed_guides, read_certain, read_guide
+from xstf.cubes.arrays import Array, Guides
+from xstf.cubes.pairs import DateLike, LengthLike
 from xstf.cubes.read import Cube, frame_text, read_cube
 from xstf.tiles.guide import GuideTile
 
@@ -23,15 +24,19 @@ class GapfillCubes:
     cube
         As it was read, dates in the caller's order.
     dates
-        datetime64[ns], ascending.
+        datetime64[ns], in order of time: those of the images, and those that are asked for besides.
     order
-        Where each of these is in the cube.
+        Where the image of each date that has one is in the cube.
     times
-        Days since the first date, ascending.
+        Days from the first image to each date, ascending; composites count at mid-period.
     first_day
-        Days from 1 January to the first date.
+        Days from 1 January to the first image.
+    asked
+        Which dates are the result's, and which have an image; None where nothing was asked for.
     guides
         Radar and other cubes, each with how its parts become ones on the cube's dates and grid.
+    guides_text
+        What was made of them, in words.
     certain
         ``(time, 1, y, x)``, 1 where a pixel is certainly clear, in the cube's order; or None.
     """
@@ -41,7 +46,9 @@ class GapfillCubes:
     order: np.ndarray
     times: np.ndarray
     first_day: float
+    asked: Asked | None
     guides: tuple[tuple[Cube, GuideTile], ...]
+    guides_text: str
     certain: Array | None
 
     @property
@@ -62,33 +69,37 @@ class GapfillCubes:
 
 def align_gapfill(
     cube: xr.DataArray | xr.Dataset,
-    sar: xr.DataArray | xr.Dataset | None = None,
-    guide: xr.DataArray | xr.Dataset | None = None,
+    sar: Guides | None = None,
+    guide: Guides | None = None,
     *,
     mask: xr.DataArray | None = None,
     certain: xr.DataArray | None = None,
     sar_units: str | None = None,
     guide_tolerance: LengthLike = "12D",
+    time: DateLike | None = None,
+    freq: str | None = None,
 ) -> GapfillCubes:
     """Return the cubes as :func:`xstf.gapfill` and training read them; the arguments are theirs."""
     optical = read_cube(cube, what="cube", mask=mask, unsized=True, series=True)
     if optical.times is None or optical.dims[0] is None:
         raise ValueError("cube has no time dim; stack its images along one with datetime64 dates")
-    first = optical.times.min()
-    order = np.argsort(optical.times, kind="stable")
-    dates = optical.times[order]
-    times, first_day = days_since(dates, first), day_of_year(first)
-    guides = tuple(
-        read_guide(given, what, optical, order, guide_tolerance, sar_units)
-        for given, what in ((sar, "sar"), (guide, "guide"))
-        if given is not None
-    )
+    order = np.argsort(optical.when.moments, kind="stable")
+    when = optical.when[order]
+    asked = ask(when, time, freq)
+    dates, moments = (when.stamps, when.moments) if asked is None else (asked.every, asked.moments)
+    times, first_day = days_since(moments, when.moments[0]), day_of_year(when.stamps[0])
+    guides = [
+        read_guide(given, what, optical, moments, guide_tolerance, sar_units)
+        for what, given in (*listed_guides(sar, "sar"), *listed_guides(guide, "guide"))
+    ]
     return GapfillCubes(
         cube=optical,
         dates=dates,
         order=order,
         times=times,
         first_day=first_day,
-        guides=guides,
+        asked=asked,
+        guides=tuple((each.cube, each.tile) for each in guides),
+        guides_text="; ".join(each.said for each in guides),
         certain=None if certain is None else read_certain(certain, optical),
     )

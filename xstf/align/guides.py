@@ -2,79 +2,119 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import xarray as xr
 
+from xstf.align.orbits import orbits_of
+from xstf.align.radar import backscatter, read_units
+from xstf.cubes.acquisitions import first_valid
+from xstf.cubes.arrays import Guides, Labelled
 from xstf.cubes.grid import require_both_crs
 from xstf.cubes.nesting import no_overlap, require_one_side
 from xstf.cubes.pairs import LengthLike, read_timedelta
 from xstf.cubes.read import Cube, as_array, read_cube, require_fits
 from xstf.cubes.series import fold_like
-from xstf.tiles.engines import to_host
 from xstf.tiles.guide import GuideTile, time_weights
-from xstf.tiles.run import is_lazy
 
-ORBITS = (
-    "orbit", "orbit_state", "orbit_direction", "sat:orbit_state", "relative_orbit",
-    "sat:relative_orbit",
-)  # fmt: skip
-DECIBEL = ("db", "decibel", "decibels")
-LINEAR = ("linear", "1", "power", "natural", "m2/m2", "m2 m-2")
+
+class Guide(NamedTuple):
+    """A guide as it was read, how its parts become ones on the cube's dates and grid, and words."""
+
+    cube: Cube
+    tile: GuideTile
+    said: str
+
+
+def listed_guides(given: Guides | None, what: str) -> list[tuple[str, Labelled]]:
+    """Return guides with what to call each in messages; none for None.
+
+    Parameters
+    ----------
+    given : DataArray, Dataset, or a sequence or mapping of them
+    what : {"sar", "guide"}
+    """
+    if given is None:
+        return []
+    if isinstance(given, xr.DataArray | xr.Dataset):
+        return [(what, given)]
+    if isinstance(given, Mapping):
+        found = [(f"{what}[{key!r}]", each) for key, each in given.items()]
+    elif isinstance(given, Sequence) and not isinstance(given, str | bytes):
+        found = [(f"{what}[{i}]", each) for i, each in enumerate(given)]
+    else:
+        found = [(what, given)]
+    if not found:
+        raise ValueError(f"{what} is an empty {type(given).__name__}; leave it out, or give a cube")
+    for name, each in found:
+        if not isinstance(each, xr.DataArray | xr.Dataset):
+            raise TypeError(
+                f"{name} must be an xarray DataArray or Dataset, not {type(each).__name__}; {what} "
+                "takes one, a list of them, or a dict with their names"
+            )
+    return found
 
 
 def read_guide(
-    given: xr.DataArray | xr.Dataset,
+    given: Labelled,
     what: str,
     cube: Cube,
-    order: np.ndarray,
+    moments: np.ndarray,
     tolerance: LengthLike,
     sar_units: str | None,
-) -> tuple[Cube, GuideTile]:
-    """Return a guide, and how its parts become ones on the cube's dates and grid.
+) -> Guide:
+    """Return a guide, how its parts become ones on the cube's dates and grid, and what it is.
 
     Parameters
     ----------
     given : DataArray or Dataset of bands
-    what : {"sar", "guide"}
+    what : str
+        ``"sar"`` or ``"guide"``, or such as ``"sar[0]"``.
     cube : Cube
         The one to fill.
-    order : ndarray
-        The positions of its dates, ascending.
-    tolerance : str
+    moments : ndarray of datetime64
+        When the dates that are filled count, in local solar time, ascending.
+    tolerance : number of days or str
         How far in time an image of the guide may be from a date.
     sar_units : {"dB", "linear"} or None
     """
+    radar = what.startswith("sar")
+    given, left_out = backscatter(given, what) if radar else (given, [])
     guide = read_cube(given, what=what, unsized=True, series=cube.series is not None)
     if cube.series is not None:
         guide = as_samples(guide, cube)
     elif not (cube.sized and guide.sized) and guide.grid != cube.grid:
         guide = _of_one_pixel(guide, cube)
-    if guide.times is None or cube.times is None:
+    if guide.times is None:
         raise ValueError(f"{what} has no time; add a time dim or a scalar time coordinate")
     reach = read_timedelta(tolerance, "guide_tolerance") / np.timedelta64(1, "D")
     if not reach > 0:
         raise ValueError(f"guide_tolerance must be longer than nothing, not {tolerance!r}")
-    dates, own = (days_since(t, cube.times.min()) for t in (cube.times[order], guide.times))
-    weights = tuple(time_weights(dates, own, reach, used) for used in _orbits(guide))
+    theirs, own = (days_since(t, moments[0]) for t in (moments, guide.when.moments))
+    orbits = orbits_of(guide)
+    weights = tuple(time_weights(theirs, own, reach, used) for used in orbits.groups)
     if not any((w > 0).any() for w in weights):
-        first, last = (np.datetime64(t, "D") for t in (guide.times.min(), guide.times.max()))
+        begin, end = (np.datetime64(t, "D") for t in (guide.times.min(), guide.times.max()))
         raise ValueError(
-            f"{what} has no image within {tolerance} of any date of the cube: it goes from {first} "
-            f"to {last}; give another {what} or a longer guide_tolerance"
+            f"{what} has no image within {tolerance} of any date of the cube: it goes from {begin} "
+            f"to {end}; give another {what} or a longer guide_tolerance"
         )
     require_both_crs(cube.grid, guide.grid, "cube", what)
-    linear = what == "sar" and _is_linear(guide, sar_units)
-    tile = GuideTile(guide.grid, cube.grid, weights, linear)
+    linear, units = read_units(guide, sar_units) if radar else (False, "")
+    tile = GuideTile(guide.grid, cube.grid, weights, linear, radar)
     rows, cols = tile.window(slice(0, cube.grid.height), slice(0, cube.grid.width))
     if rows.start >= rows.stop or cols.start >= cols.stop:
         spans = no_overlap(cube.grid, guide.grid, ("cube", what)).split(": ", 1)[1]
         raise ValueError(f"{what} and cube do not overlap: {spans}")
     require_one_side(cube.grid, guide.grid, ("cube", what))
-    return guide, tile
+    count = len(guide.times)
+    parts = [f"{count} image{'s' * (count > 1)}", units, orbits.said]
+    if left_out:
+        parts.append(f"without {', '.join(left_out)}")
+    return Guide(guide, tile, f"{what}: {', '.join(part for part in parts if part)}")
 
 
 def as_samples(guide: Cube, cube: Cube) -> Cube:
@@ -148,45 +188,6 @@ def day_of_year(date: np.datetime64) -> float:
     return float((date - date.astype("datetime64[Y]")) / np.timedelta64(1, "D"))
 
 
-def _orbits(guide: Cube) -> list[np.ndarray]:
-    """Return which images are of each orbit; all of them where no coordinate tells."""
-    time = guide.dims[0]
-    found = next((n for n in ORBITS if n in guide.source.coords), None)
-    if found is None or time is None or guide.source[found].dims != (time,):
-        return [np.ones(guide.data.shape[0], bool)]
-    values = guide.source[found].values
-    return [values == value for value in np.unique(values)]
-
-
-def _is_linear(sar: Cube, given: str | None) -> bool:
-    """Return whether backscatter is linear power; raise if nothing tells."""
-    if given is not None:
-        if given not in ("dB", "linear"):
-            raise ValueError(f"sar_units must be 'dB' or 'linear', not {given!r}")
-        return given == "linear"
-    stated = _stated_units(sar)
-    if stated in DECIBEL:
-        return False
-    if stated in LINEAR:
-        return True
-    if is_lazy(sar.data):
-        raise ValueError(
-            "sar does not say its units and is lazy: give sar_units='dB' or 'linear', or set "
-            "attrs['units']"
-        )
-    values = to_host(sar.data)
-    valid = values[np.isfinite(values)]
-    return bool(valid.size and valid.min() >= 0)  # dB of land lie below 0
-
-
-def _stated_units(sar: Cube) -> str:
-    units = sar.source.attrs.get("units")
-    if units is None and isinstance(sar.source, xr.Dataset):
-        first = next(v for v in sar.source.data_vars.values() if v.ndim >= 2)
-        units = first.attrs.get("units")
-    return str(units or "").strip().lower()
-
-
 def read_certain(given: xr.DataArray, cube: Cube) -> Any:
     """Return where pixels are certainly clear, as 0 and 1 ``(time, 1, y, x)``."""
     time, _, y, x = cube.dims
@@ -197,9 +198,13 @@ def read_certain(given: xr.DataArray, cube: Cube) -> Any:
     extra = [d for d in given.dims if d not in (time, y, x)]
     if extra or y not in given.dims or x not in given.dims:
         raise ValueError(f"certain needs dims {[y, x]} and may have {time!r}; it has {given.dims}")
-    source = as_array(cube.source, what="cube")
+    labelled, groups = cube.unmerged or (cube.source, None)
+    source = as_array(labelled, what="cube")
     require_fits(given, source, (y, x), cube.grid, "certain", "cube", cube.shift)
     bare = given.drop_vars(list(given.coords)).astype(np.float32)
     if time not in given.dims:
         bare = bare.expand_dims({time: source.sizes[time]})
-    return bare.transpose(time, y, x).data[:, None]
+    images = bare.transpose(time, y, x).data
+    if groups is not None:  # sure only where every look of the acquisition is
+        images = first_valid(images, groups, images > 0)
+    return images[:, None]

@@ -10,7 +10,7 @@ import xarray as xr
 
 from xstf.align.fuse import read_dates
 from xstf.align.guides import days_since
-from xstf.align.regrid import regrid_images
+from xstf.align.regrid import MIN_VALID, check_min_valid, regrid_images
 from xstf.cubes.arrays import Array
 from xstf.cubes.nesting import Nesting, nesting_of, require_one_side
 from xstf.cubes.pairs import DateLike, LengthLike, match_dates, nearest_date, read_timedelta
@@ -60,18 +60,20 @@ def align_sts(
     temporal_mask: xr.DataArray | None = None,
     spatial_mask: xr.DataArray | None = None,
     pair_tolerance: LengthLike = "1D",
+    min_valid: float = MIN_VALID,
 ) -> StsCubes:
     """Return the three cubes as :func:`xstf.fuse` with ``spatial=`` and training read them.
 
     They go by what they give: `spectral` is fuse's ``fine``, `temporal` its ``coarse``, and
     `spatial` its ``spatial``.
     """
+    check_min_valid(min_valid)
     many = read_cube(spectral, what="fine", mask=mask)
     often = read_cube(temporal, what="coarse", mask=temporal_mask)
     small = read_cube(spatial, what="spatial", mask=spatial_mask)
     times = [cube.dates for cube in (many, often, small)]
-    bands, band_ratio, band_text = _on_nested_grid(small, many)
-    images, ratio, text = _on_nested_grid(small, often)
+    bands, band_ratio, band_text = _on_nested_grid(small, many, min_valid)
+    images, ratio, text = _on_nested_grid(small, often, min_valid)
     pairs = _paired_dates((many, often, small), times, pair_tolerance)
     series = Series(
         bands, images, small.data, (band_ratio, ratio), pairs,
@@ -82,14 +84,15 @@ def align_sts(
     return StsCubes(many, often, small, series, times[1], text)
 
 
-def _on_nested_grid(spatial: Cube, cube: Cube) -> tuple[Array, int, str]:
+def _on_nested_grid(spatial: Cube, cube: Cube, min_valid: float) -> tuple[Array, int, str]:
     """Return a cube's images on a grid nested in the spatial one, the ratio, and that in words."""
     nesting = _at_corner(spatial, cube)
     text = f"{cube.what} {nesting.how}, ratio {nesting.ratio}"
     if nesting.how == "nested" and nesting.coarse == cube.grid:
         return cube.data, nesting.ratio, text
     dates = list(range(cube.data.shape[0]))
-    return regrid_images(cube, nesting, dates), nesting.ratio, text
+    images = regrid_images(cube, nesting, dates, min_valid=min_valid)
+    return images, nesting.ratio, text
 
 
 def _at_corner(spatial: Cube, cube: Cube) -> Nesting:

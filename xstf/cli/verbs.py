@@ -67,6 +67,12 @@ def add_gapfill(commands: Commands) -> None:
     add_out(parser)
     parser.add_argument("--method", default="auto")
     parser.add_argument("--max-gap", metavar="LENGTH", help="leave longer gaps, such as 60D")
+    parser.add_argument("--time", nargs="+", metavar="DATE", help="dates wanted (default: all)")
+    parser.add_argument("--freq", help="regular dates, such as 5D or MS")
+    parser.add_argument(
+        "--edge", choices=["fill", "nearest", "nan"], default="fill",
+        help="what is before the first and after the last observation of a pixel",
+    )  # fmt: skip
     parser.add_argument("--smooth", action="store_true", help="smooth observed pixels, too")
     parser.add_argument("--screen", choices=["yes", "no", "replace"], help="outliers")
     add_quality(parser)
@@ -79,6 +85,7 @@ def _gapfill(arguments: argparse.Namespace) -> None:
     cube, options = open_gaps(arguments, arguments.chunks)
     filled = xstf.gapfill(
         cube, method=arguments.method, max_gap=arguments.max_gap, smooth=arguments.smooth,
+        time=arguments.time, freq=arguments.freq, edge=arguments.edge,
         screen=_SCREENS[arguments.screen], return_quality=arguments.quality,
         progress=on_terminal(), **options, **read_params(arguments.param),
     )  # fmt: skip

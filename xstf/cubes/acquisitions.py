@@ -40,6 +40,10 @@ _GATHERED = (
     (re.compile(r"MCD15A2H?"), 8),
     (re.compile(r"MCD15A3H?"), 4),
 )
+_CALENDAR = {
+    "week": 7, "weekly": 7, "dekad": 10, "dekadal": 10, "month": 30, "monthly": 30, "ms": 30,
+    "1m": 30, "p1m": 30,
+}  # fmt: skip
 _LENGTH = re.compile(r"\s*P?\s*(\d+(?:\.\d+)?)\s*-?\s*(D|d|day|days)?\s*")
 
 
@@ -76,7 +80,7 @@ class Dates:
     def local(self, date: np.datetime64) -> tuple[np.datetime64, bool]:
         """Return a date that a caller names in local time, and whether it is a whole day."""
         if date == date.astype("M8[D]"):
-            return date + DAY // 2, True
+            return date + DAY.astype("m8[ns]") // 2, True  # half of 1 D is 0 D
         return date + self.offset, False
 
     def __getitem__(self, index: Any) -> Dates:
@@ -157,10 +161,9 @@ def _period(key: str, value: object) -> np.timedelta64 | None:
     if str(value).strip().lower() in ("", "false", "none", "0", "daily"):
         return None
     found = _LENGTH.fullmatch(str(value))
+    days = _CALENDAR.get(str(value).strip().lower(), float(found[1]) if found else None)
     try:
-        length = (
-            pd.Timedelta(float(found[1]), "D") if found else pd.Timedelta(value)  # type: ignore[arg-type]
-        )
+        length = pd.Timedelta(value) if days is None else pd.Timedelta(days, "D")  # type: ignore[arg-type]
     except (ValueError, TypeError) as error:
         raise ValueError(
             f"attrs[{key!r}] is {value!r}, no length of time such as '16D': set it, or say it with "
@@ -169,6 +172,30 @@ def _period(key: str, value: object) -> np.timedelta64 | None:
     if not pd.Timedelta(0) < length < pd.Timedelta(400, "D"):
         raise ValueError(f"attrs[{key!r}] is {value!r}; a composite gathers some days, as in '16D'")
     return np.timedelta64(length.value, "ns")
+
+
+def bounds_of(cube: Labelled, dim: Hashable | None) -> np.ndarray | None:
+    """Return when each image begins and ends by CF's bounds ``(time, 2)``, None without such."""
+    if dim is None or dim not in cube.coords:
+        return None
+    name = cube[dim].attrs.get("bounds") or cube[dim].encoding.get("bounds")
+    found = {**cube.coords, **getattr(cube, "data_vars", {})}.get(name)
+    shape = (cube.sizes[dim], 2)
+    if found is None or found.dtype.kind != "M" or found.shape != shape:
+        return None
+    return np.asarray(found.values, "M8[ns]")
+
+
+def dates_of_bounds(
+    stamps: np.ndarray, bounds: np.ndarray, longitude: float | None = None
+) -> Dates:
+    """Return when images count whose bounds say from when to when each gathers."""
+    plain = dates_of(stamps, longitude)
+    length = bounds[:, 1] - bounds[:, 0]
+    if not np.median(length) > DAY:
+        return plain
+    middle = bounds[:, 0] + length // 2
+    return Dates(plain.stamps, middle, True, plain.offset, np.median(length).astype("m8[ns]"))
 
 
 def with_period(cube: Any, composite: object, what: str) -> Any:

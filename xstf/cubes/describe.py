@@ -9,6 +9,7 @@ import numpy as np
 import pyproj
 import xarray as xr
 
+from xstf.cubes.acquisitions import dates_of, group_looks, longitude_of
 from xstf.cubes.arrays import Labelled
 from xstf.cubes.decode import decode, nodata_of
 from xstf.cubes.grid import Grid, crs_name
@@ -106,7 +107,13 @@ def _dates(labels: Labels) -> str:
     whole_days = (labels.times.astype("M8[D]") == labels.times).all()
     ends = (labels.times.min(), labels.times.max())
     first, last = (str(t.astype("M8[D]" if whole_days else "M8[m]")) for t in ends)
-    return first if len(labels.times) == 1 else f"{first} to {last}, {len(labels.times)} dates"
+    if len(labels.times) == 1:
+        return first
+    text = f"{first} to {last}, {len(labels.times)} dates"
+    merged = len(group_looks(dates_of(labels.times, longitude_of(labels.grid, labels.dims[3]))))
+    if merged < len(labels.times):
+        text += f" of {merged} acquisitions (solar days), which are merged first valid"
+    return text
 
 
 def _bands(labels: Labels) -> str:
@@ -159,3 +166,8 @@ def _count_missing(array: xr.DataArray) -> tuple[int, int]:
         block = decode(array.isel({array.dims[0]: slice(start, start + step)}))
         missing += int((~(np.abs(block.data) < LARGEST)).sum())
     return missing, array.size
+
+
+def place_text(grid: Grid) -> str:
+    """Return a grid and its CRS in words."""
+    return f"{grid.height} × {grid.width} {_grid(grid)}, CRS {_crs(grid.crs)}"

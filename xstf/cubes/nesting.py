@@ -116,6 +116,12 @@ def same_resolution(
     return _pixel_size(fine, coarse, what) < OVERSAMPLED
 
 
+def size_ratio(fine: Grid, coarse: Grid, *, what: tuple[str, str] = ("fine", "coarse")) -> float:
+    """Return the side of a coarse pixel in fine pixels; below 1 where it is the smaller one."""
+    require_both_crs(fine, coarse, *what)
+    return _pixel_size(fine, coarse, what)
+
+
 def _aligned(fine: Grid, coarse: Grid, ratio: int, oversampled: bool) -> Nesting | None:
     """Return the nesting of a coarse grid whose corners fall on fine ones, None if they do not.
 

@@ -13,7 +13,9 @@ import xarray as xr
 
 from xstf.cubes.acquisitions import (
     Dates,
+    bounds_of,
     dates_of,
+    dates_of_bounds,
     first_valid,
     group_looks,
     longitude_of,
@@ -62,8 +64,8 @@ class Cube:
         What its dimensions are called: time, band, y, x; None for one that it has not.
     what
         What to call it in messages.
-    looks
-        In words, that several images of one acquisition were merged; "" where none were.
+    unmerged
+        The object and the positions of its images in each acquisition, where several were merged.
     shift
         What was added to its own coordinates y and x, where those were corners of pixels.
     said
@@ -81,7 +83,7 @@ class Cube:
     source: Labelled
     dims: tuple[Hashable | None, Hashable | None, Hashable, Hashable]
     what: str
-    looks: str = ""
+    unmerged: tuple[Labelled, list[np.ndarray]] | None = None
     shift: tuple[float, float] = (0.0, 0.0)
     said: str = ""
     sized: bool = True
@@ -90,7 +92,19 @@ class Cube:
     @cached_property
     def when(self) -> Dates:
         """When its images count, in local solar time; raise where the cube has no time."""
-        return dates_of(self.dates, longitude_of(self.grid, self.dims[3]), period_of(self.source))
+        longitude, period = longitude_of(self.grid, self.dims[3]), period_of(self.source)
+        bounds = bounds_of(self.source, self.dims[0])
+        if period is None and bounds is not None:
+            return dates_of_bounds(self.dates, bounds, longitude)
+        return dates_of(self.dates, longitude, period)
+
+    @property
+    def looks(self) -> str:
+        """In words, that several images of one acquisition were merged; "" where none were."""
+        if self.unmerged is None:
+            return ""
+        groups = self.unmerged[1]
+        return merged_text(sum(len(group) for group in groups), groups)
 
     @property
     def dates(self) -> np.ndarray:
@@ -160,6 +174,7 @@ def read_cube(
     if mask is not None:
         array = _apply_mask(array, mask, labels.dims, place, what)
     plain = _plain(array, labels.dims)
+    _warn_of_nothing(plain, what)
     return merge_looks(
         Cube(
             plain, labels.times, labels.bands, place.grid, place.source, labels.dims, what,
@@ -184,8 +199,7 @@ def merge_looks(cube: Cube) -> Cube:
     if cube.times is None or len(cube.times) < 2 or cube.dims[0] is None:
         return cube
     groups = group_looks(cube.when)
-    text = merged_text(len(cube.times), groups)
-    if not text:
+    if len(groups) == len(cube.times):
         return cube
     first = [int(group[0]) for group in groups]
     return replace(
@@ -193,7 +207,7 @@ def merge_looks(cube: Cube) -> Cube:
         data=first_valid(cube.data, groups, np.isnan(cube.data)),
         times=cube.times[first],
         source=cube.source.isel({cube.dims[0]: first}),
-        looks=text,
+        unmerged=(cube.source, groups),
     )
 
 
@@ -403,6 +417,15 @@ def _warn_of_absurd(array: xr.DataArray, what: str) -> None:
                 "taken as missing",
                 stacklevel=4,
             )
+
+
+def _warn_of_nothing(data: Any, what: str) -> None:
+    """Warn of a cube in memory without a single value; the first image with one ends the search."""
+    if isinstance(data, np.ndarray) and not any((np.abs(i) < LARGEST).any() for i in data):
+        warnings.warn(
+            f"every value of {what} is missing; look at its mask, nodata value and valid range",
+            stacklevel=5,
+        )
 
 
 def _apply_mask(

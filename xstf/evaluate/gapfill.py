@@ -39,7 +39,8 @@ def evaluate_gapfill(
     Parameters
     ----------
     cube, sar : DataArray or Dataset of bands
-        As :func:`xstf.gapfill` takes them. `sar` goes to the methods that make use of it.
+        As :func:`xstf.gapfill` takes them. `sar`, and ``guide=``, go to the methods that make use
+        of them; several in a list or dict.
     methods : sequence of str, Method or (method, dict of its parameters), optional
         Default: all that the cube has dates enough for, but networks, which need weights.
     regimes : sequence of {"partial", "persistent", "full"}
@@ -52,7 +53,8 @@ def evaluate_gapfill(
     seed : int
         Of what is masked.
     **options
-        Passed on to :func:`xstf.gapfill`.
+        Passed on to :func:`xstf.gapfill`; but for ``time`` and ``freq``, on whose dates there is
+        nothing to compare with.
 
     Returns
     -------
@@ -73,6 +75,12 @@ def evaluate_gapfill(
     >>> bool(scores.rmse.sel({"method": "linear"}).mean() < 0.1)
     True
     """
+    for name in ("time", "freq"):
+        if options.get(name) is not None:
+            raise ValueError(
+                f"evaluate_gapfill compares with what was observed, on the cube's own dates; leave "
+                f"out {name}="
+            )
     array = as_array(cube, what="cube")
     if mask is not None:
         array = array.where(~moved_along(mask, cube, array))
@@ -95,6 +103,8 @@ def evaluate_gapfill(
             }  # fmt: skip
             if record.guided and sar is not None:
                 call["sar"] = sar
+            if not record.guided:
+                call.pop("guide", None)
             if trial.label not in compiled and record.net is None:
                 gapfill(holed, **call).compute()
                 compiled.add(trial.label)

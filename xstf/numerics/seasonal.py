@@ -78,6 +78,8 @@ class SceneSeason:
         What makes the spread's 90 % interval hold 90 % of the sample.
     harmonics : int
         Waves a year at most.
+    middle : float
+        Day at which the trend is 0: the mean of the dates that all of this was learnt from.
     """
 
     mean: np.ndarray
@@ -88,6 +90,7 @@ class SceneSeason:
     signal: float
     widen: float
     harmonics: int
+    middle: float
 
 
 def season_terms(times: np.ndarray, harmonics: int) -> np.ndarray:
@@ -98,11 +101,21 @@ def season_terms(times: np.ndarray, harmonics: int) -> np.ndarray:
     """
     span = times[-1] - times[0]
     count = min(harmonics, int(harmonics * span / YEAR + SLACK), (len(times) // 2 - 2) // 2)
+    return _terms(times, max(count, 0), times.mean() if len(times) >= 4 else None)
+
+
+def terms_of(times: np.ndarray, state: SceneSeason) -> np.ndarray:
+    """Return the terms (time, term) of a season that was learnt, at any dates."""
+    count = state.mean.shape[1]  # the constant, two a wave, and with a trend one more
+    return _terms(times, (count - 1) // 2, state.middle if count % 2 == 0 else None)
+
+
+def _terms(times: np.ndarray, waves: int, middle: float | None) -> np.ndarray:
     terms = [np.ones(len(times))]
-    for h in range(1, count + 1):
+    for h in range(1, waves + 1):
         terms += [np.cos(2 * np.pi * h * times / YEAR), np.sin(2 * np.pi * h * times / YEAR)]
-    if len(times) >= 4:
-        terms.append((times - times.mean()) / YEAR)
+    if middle is not None:
+        terms.append((times - middle) / YEAR)
     return np.stack(terms, axis=1)
 
 
@@ -128,7 +141,7 @@ def season_state(
     """
     terms = season_terms(times, harmonics)
     cube = _pixels(samples)
-    state = _first_guess(cube, terms, harmonics, residual)
+    state = _first_guess(cube, terms, harmonics, residual, float(times.mean()))
     if not np.isfinite(cube).any() or not (state.sigma > 0).any():
         return state
     found = _study(cube, times, state, passes=PASSES)
@@ -156,7 +169,7 @@ def _pixels(samples: np.ndarray) -> np.ndarray:
 
 
 def _first_guess(
-    cube: np.ndarray, terms: np.ndarray, harmonics: int, residual: bool
+    cube: np.ndarray, terms: np.ndarray, harmonics: int, residual: bool, middle: float
 ) -> SceneSeason:
     """Return a state from medians: the level of each band, and the size of its changes."""
     bands, count = cube.shape[1], terms.shape[1]
@@ -186,6 +199,7 @@ def _first_guess(
         signal=float(residual),
         widen=1.0,
         harmonics=harmonics,
+        middle=middle,
     )
 
 
@@ -219,7 +233,7 @@ def _study(
 
 def _model(times: np.ndarray, state: SceneSeason, ridge: float) -> Model:
     """Return the model's numbers as the loops take them."""
-    terms = season_terms(times, state.harmonics)
+    terms = terms_of(times, state)
     return Model(
         terms=terms,
         season=terms @ state.mean.T,
@@ -270,7 +284,7 @@ def _scene_season(
     drawn to 0 by as much as is most likely, or a season of many terms would overshoot in a gap that
     all pixels share.
     """
-    terms = season_terms(times, state.harmonics)
+    terms = terms_of(times, state)
     seen = np.isfinite(cube[:, :, 0])
     departure = found.beta - found.beta.mean(axis=2, keepdims=True)
     rest = np.where(seen, cube[:, :, 0] - np.einsum("tk,kbn->tbn", terms, departure), 0)
@@ -370,7 +384,7 @@ def seasonal(
     cube : ndarray (time, band, y, x), float32
         NaN where missing.
     times : ndarray (time,)
-        Days, ascending.
+        Days, ascending; those that `state` was learnt from and any others.
     state : SceneSeason
         From `season_state`.
     passes : int

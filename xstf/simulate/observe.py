@@ -7,6 +7,7 @@ chunks are.
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
+from dataclasses import replace
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -15,10 +16,12 @@ from scipy.ndimage import gaussian_filter
 
 from xstf.cubes.acquisitions import dates_of, longitude_of
 from xstf.cubes.decode import NODATA, nodata_of
+from xstf.cubes.grid import Grid
 from xstf.cubes.pairs import DateLike
 from xstf.cubes.read import find_dim, read_labels
 from xstf.cubes.words import listed
 from xstf.numerics.psf import sigma_of
+from xstf.simulate.attributes import OF_GRID, attrs_on_grid
 from xstf.simulate.parcels import smooth_noise
 from xstf.simulate.transplant import choose, near, positions
 
@@ -311,7 +314,8 @@ def _seen(cube: xr.DataArray, ratio: int, sigma: float, min_valid: float) -> xr.
         images["signal"] = _blurred(images["signal"], sigma)
         images["weight"] = _blurred(images["weight"], sigma)
     edge = {dim: (0, -cube.sizes[dim] % ratio) for dim in (y, x)}
-    images = images.drop_vars([y, x], errors="ignore").pad(edge, constant_values=0)
+    along = [n for n, c in images.coords.items() if y in c.dims or x in c.dims]
+    images = images.drop_vars(along).pad(edge, constant_values=0)
     images = images.coarsen({y: ratio, x: ratio}).mean()
     usable = (images["area"] > min_valid - 1e-6) & (images["weight"] > 0)  # 1e-6: float32 means
     return images["signal"] / images["weight"].where(usable)
@@ -336,25 +340,41 @@ def _on_coarse_grid(
     coarse: xr.DataArray, cube: xr.DataArray, ratio: int, space: tuple[Hashable, Hashable]
 ) -> xr.DataArray:
     """Give the coarse data the cube's name, attrs and CRS, and coordinates on its own grid."""
-    corner: list[float] = []
-    for dim in space:
-        if dim in cube.coords and cube.sizes[dim] > 1:
-            fine = cube[dim].values.astype(float)
-            step = (fine[-1] - fine[0]) / (fine.size - 1)
-            if np.abs(np.diff(fine) - step).max() > 0.01 * abs(step):
-                raise ValueError(f"the coordinates along {dim!r} are not evenly spaced")
-            centres = fine[0] - step / 2 + (np.arange(coarse.sizes[dim]) + 0.5) * ratio * step
-            coarse = coarse.assign_coords({dim: (dim, centres, cube[dim].attrs)})
-            corner += [fine[0] - step / 2, step * ratio]
-    name = next((c for c in cube.coords if "GeoTransform" in cube[c].attrs), None)
-    if name is not None and len(corner) == 4:
-        top, height, left, width = (float(v) for v in corner)
-        attrs = cube[name].attrs | {"GeoTransform": f"{left} {width} 0.0 {top} 0.0 {height}"}
-        coarse = coarse.assign_coords({name: cube[name].assign_attrs(attrs)})
     coarse.name, coarse.attrs = cube.name, dict(cube.attrs)
     if "grid_mapping" in cube.encoding:
         coarse.encoding["grid_mapping"] = cube.encoding["grid_mapping"]
-    return coarse
+    if not all(dim in cube.coords for dim in space):
+        return coarse
+    if ratio == 1:
+        return coarse.assign_coords({dim: cube[dim] for dim in space})
+    grid = _grid_of(cube, space)
+    height, width = (coarse.sizes[dim] for dim in space)
+    grid = replace(grid, dy=grid.dy * ratio, dx=grid.dx * ratio, height=height, width=width)
+    for dim, centres in zip(space, (grid.y, grid.x), strict=True):
+        coarse = coarse.assign_coords({dim: (dim, centres, cube[dim].attrs)})
+    coarse.attrs = attrs_on_grid(coarse.attrs, grid)
+    if (height, width) == (1, 1):  # one centre does not say how large its pixel is
+        coarse.attrs |= {"resolution": (abs(grid.dx), abs(grid.dy))}
+    stale = [n for n in coarse.coords if str(n) in OF_GRID and coarse[n].ndim == 0]
+    mapping = [n for n, c in coarse.coords.items() if "GeoTransform" in c.attrs]
+    coarse = coarse.drop_vars(stale)
+    named = {n: coarse[n].copy() for n in mapping}
+    for variable in named.values():
+        variable.attrs = attrs_on_grid(variable.attrs, grid)
+    return coarse.assign_coords(named)
+
+
+def _grid_of(cube: xr.DataArray, space: tuple[Hashable, Hashable]) -> Grid:
+    """Return the grid that the verbs see, whatever other dims a cube has."""
+    for dim in space:
+        values = cube[dim].values.astype(float)
+        step = (values[-1] - values[0]) / max(values.size - 1, 1)
+        rounding = 4 * np.spacing(np.float32(np.abs(values).max()))
+        if (np.abs(np.diff(values) - step) > 0.01 * abs(step) + rounding).any():
+            raise ValueError(f"the coordinates along {dim!r} are not evenly spaced")
+    image = cube.isel({dim: 0 for dim in cube.dims if dim not in space}, drop=True)
+    times = [n for n, c in image.coords.items() if c.dtype.kind not in "fiu" and c.ndim == 0]
+    return read_labels(image.drop_vars(times), what="the cube").grid
 
 
 def _noise_like(cube: xr.DataArray, seed: int) -> xr.DataArray:

@@ -13,6 +13,10 @@ ONE_IN = 8
 def positions(labels: np.ndarray, dates: np.ndarray) -> list[int]:
     """Return where dates are among the labels of the time axis."""
     wanted = dates.astype(labels.dtype)
+    if labels.dtype.kind == "M":  # a day means its image, whatever the hour
+        days = labels.astype("M8[D]")
+        whole = (wanted == wanted.astype("M8[D]")) & ~np.isin(wanted, labels)
+        labels = np.where(np.isin(days, wanted[whole]), days.astype(labels.dtype), labels)
     unknown = wanted[~np.isin(wanted, labels)]
     if unknown.size:
         raise ValueError(f"the cube has no dates {unknown.astype(str).tolist()}; see its time")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+from typing import Any, Literal, TypeAlias
 
 import dask.array as da
 import numpy as np
@@ -23,6 +23,8 @@ from xstf.tiles.job import Job, Source, States
 from xstf.tiles.lazy import as_lazy
 from xstf.tiles.samples import Sample, as_windows, choose_windows, window_slices
 from xstf.tiles.states import State
+
+Edge: TypeAlias = Literal["fill", "nearest", "nan"]
 
 
 @dataclass(frozen=True)
@@ -55,9 +57,11 @@ class GapfillTile:
     params
         The method's.
     times
-        Days since the first date, ascending, as the blocks come.
+        Days from the first image to each date, ascending.
+    images
+        Which of them have an image, as the blocks come, ascending; None for all.
     back
-        Where each date of the caller's order is among them; None where that is ascending, too.
+        Where each date of the result is among them; None where these are all, in order.
     shape
         ``(y, x)`` of the scene.
     halo
@@ -75,6 +79,9 @@ class GapfillTile:
         Whether observed pixels become the method's smooth of them.
     max_gap
         Longer gaps, in days, stay missing; None for no limit.
+    edge
+        What is before a pixel's first and after its last observation: what the method says
+        (``"fill"``), that observation (``"nearest"``), or nothing (``"nan"``).
     std
         Whether the standard deviation and the flag are wanted.
     first_day
@@ -86,6 +93,7 @@ class GapfillTile:
     runner: Runner
     params: Any
     times: np.ndarray
+    images: np.ndarray | None
     back: np.ndarray | None
     shape: tuple[int, int]
     halo: int
@@ -95,9 +103,15 @@ class GapfillTile:
     replace: bool
     smooth: bool
     max_gap: float | None
+    edge: Edge
     std: bool
     first_day: float = 0.0
     alone: bool = False
+
+    @property
+    def image_times(self) -> np.ndarray:
+        """Days of the dates that have an image."""
+        return self.times if self.images is None else self.times[self.images]
 
     def around(self, rows: slice, cols: slice) -> tuple[slice, slice]:
         """Return a tile with its halo, within the scene."""
@@ -121,6 +135,9 @@ class GapfillTile:
         state: GapfillState = states[0]() if states else GapfillState()
         outlier = self._outliers(cube, certain, state.screen)
         seen = cube if outlier is None else _without(cube, outlier)
+        if self.images is not None:
+            count = len(self.times)
+            cube, seen = (_among(count, self.images, images) for images in (cube, seen))
         guide = [
             block if tile is None else tile(block, *window)
             for tile, block in zip(self.guides, others, strict=True)
@@ -142,7 +159,7 @@ class GapfillTile:
             return None
         sure = None if certain is None else to_host(certain)[:, 0] > 0
         return find_outliers(
-            to_host(cube), self.times, state=season, certain=sure, alone=self.alone
+            to_host(cube), self.image_times, state=season, certain=sure, alone=self.alone
         )
 
     def _layers(
@@ -151,12 +168,18 @@ class GapfillTile:
     ) -> np.ndarray:  # fmt: skip
         """Return the layers of the tile: what was observed, what was filled, what stays missing."""
         kept = ~np.isnan(seen if self.replace else cube)
-        if not (self.std or self.smooth or self.max_gap):
+        if not (self.std or self.smooth or self.max_gap or self.edge != "fill"):
             return np.where(kept, cube, estimate)[None]
         evidence = ~np.isnan(seen)
+        if self.edge != "fill":
+            outside, held = ends(evidence, estimate if self.smooth else seen)
+            estimate = np.where(outside, held if self.edge == "nearest" else np.nan, estimate)
+            in_space = None if in_space is None else in_space & ~outside
         filled = ~np.isnan(estimate)
         if self.max_gap is not None:
-            filled &= evidence | (gap_lengths(evidence, self.times) <= self.max_gap)
+            days = self.image_times
+            gaps = gap_lengths(evidence, self.times, (days[0], days[-1]))
+            filled &= evidence | (gaps <= self.max_gap)
         taken = filled if self.smooth else filled & ~kept
         out = np.full_like(cube, np.nan, shape=(3 if self.std else 1, *cube.shape))
         out[0] = np.where(taken, estimate, np.where(kept, cube, np.nan))
@@ -177,15 +200,55 @@ def _without(cube: np.ndarray, outlier: np.ndarray) -> np.ndarray:
     return seen
 
 
-def gap_lengths(observed: np.ndarray, times: np.ndarray) -> np.ndarray:
+def _among(count: int, places: np.ndarray, images: np.ndarray) -> np.ndarray:
+    """Return images with others that are missing everywhere, so many together."""
+    out = np.full_like(images, np.nan, shape=(count, *images.shape[1:]))
+    out[places] = images
+    return out
+
+
+def gap_lengths(
+    observed: np.ndarray, times: np.ndarray, record: tuple[float, float] | None = None
+) -> np.ndarray:
     """Return for each cell the days between the observations on either side of it.
 
-    Before the first and after the last observation a gap begins and ends with the series.
+    Before the first and after the last observation a gap begins and ends with the record, or at the
+    date itself where that is outside of it.
+
+    Parameters
+    ----------
+    observed : ndarray of bool (time, ...)
+    times : ndarray (time,)
+        Days, ascending.
+    record : (float, float), optional
+        Days of the first and the last image; default: of the first and the last date.
     """
     days = times.reshape(-1, *(1,) * (observed.ndim - 1)).astype(np.float32)
-    before = np.maximum.accumulate(np.where(observed, days, days[0]), axis=0)
-    after = np.minimum.accumulate(np.where(observed, days, days[-1])[::-1], axis=0)[::-1]
-    return after - before
+    first, last = record or (times[0], times[-1])
+    start, end = np.minimum(days, np.float32(first)), np.maximum(days, np.float32(last))
+    before = np.maximum.accumulate(np.where(observed, days, -np.inf), axis=0)
+    after = np.minimum.accumulate(np.where(observed, days, np.inf)[::-1], axis=0)[::-1]
+    gaps = np.where(np.isinf(after), end, after) - np.where(np.isinf(before), start, before)
+    return np.asarray(gaps, np.float32)
+
+
+def ends(evidence: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return where no observation is on one side of a cell, and the value of the nearest one.
+
+    A pixel and band without any observation has none on either side, and no value.
+
+    Parameters
+    ----------
+    evidence : ndarray of bool (time, ...)
+    values : ndarray (time, ...)
+    """
+    since = np.logical_or.accumulate(evidence, axis=0)
+    until = np.logical_or.accumulate(evidence[::-1], axis=0)[::-1]
+    first = evidence.argmax(axis=0)[None]
+    last = len(evidence) - 1 - evidence[::-1].argmax(axis=0)[None]
+    head, tail = (np.take_along_axis(values, at, axis=0) for at in (first, last))
+    held = np.where(since, tail, head)
+    return ~(since & until), np.where(since | until, held, np.float32(np.nan))
 
 
 # --- jobs -------------------------------------------------------------------------------------
@@ -202,7 +265,7 @@ def gapfill_job(
     sources = [Source(cube.data, dates)]
     if certain is not None:
         sources.append(Source(certain, dates))
-    every = tuple(range(len(dates)))
+    every = tuple(range(len(function.times)))
     if lazy:
         # Before the tiles: with their halos they would each bring the same pixels again.
         chunks = _chunks_near(cube.data)
@@ -223,22 +286,26 @@ def gapfill_job(
         rows, cols = choose_windows(function.shape)
         samples: dict[str, Array | Sample] = {"cube": Sample(cube.data, dates, rows, cols)}
         if wanted and lazy:
-            samples |= {
-                f"guide{i}": Sample(array, every, rows, cols) for i, array in enumerate(arrays)
-            }
+            samples |= {_nth(i): Sample(array, every, rows, cols) for i, array in enumerate(arrays)}
         elif wanted:
             samples |= {
-                f"guide{i}": _guide_windows(guide.data, tile, function.shape)
+                _nth(i): _guide_windows(guide.data, tile, function.shape)
                 for i, (guide, tile) in enumerate(guides)
             }
         settle = partial(
-            _settle, record.settle if wanted else None, times=function.times, params=options,
-            screens=function.screens, alone=function.alone,
+            _settle, record.settle if wanted else None, times=function.times,
+            images=function.images, params=options, screens=function.screens, alone=function.alone,
         )  # fmt: skip
         states = (State(settle, samples, partial(_in_windows, function.shape)),)
     lattice = record.lattice(options, 1) if record.lattice else 0
-    lead = (3 if function.std else 1, len(dates), cube.data.shape[1])
+    count = len(function.times if function.back is None else function.back)
+    lead = (3 if function.std else 1, count, cube.data.shape[1])
     return Job(function, tuple(sources), lead, function.shape, states, function.halo, lattice)
+
+
+def _nth(guide: int) -> str:
+    """Return the name of a guide's sample: their order is that of the names."""
+    return f"guide{guide:06d}"
 
 
 def _chunks_near(cube: Array) -> tuple[Sequence[int], Sequence[int]] | None:
@@ -272,8 +339,8 @@ class _Around:
 
 
 def _settle(
-    settle: Callable[..., Any] | None, samples: dict[str, Any], *, times: np.ndarray, params: Any,
-    screens: bool, alone: bool,
+    settle: Callable[..., Any] | None, samples: dict[str, Any], *, times: np.ndarray,
+    images: np.ndarray | None, params: Any, screens: bool, alone: bool,
 ) -> GapfillState:  # fmt: skip
     """Settle what screening and the method need: plain numpy, wherever the samples were.
 
@@ -284,15 +351,21 @@ def _settle(
     guides = [host[name] for name in sorted(host)]
     screen, screened = None, None
     if screens:
-        screen = season_state(cube, times)  # robust, so good enough for the method, too
+        days = times if images is None else times[images]
+        screen = season_state(cube, days)  # robust, so good enough for the method, too
         found = seen = 0
         for window in cube:
-            outlier = find_outliers(window, times, state=screen, alone=alone)
+            outlier = find_outliers(window, days, state=screen, alone=alone)
             found += int(outlier.sum())
             seen += int((~np.isnan(window).all(axis=1)).sum())
             window[np.broadcast_to(outlier[:, None], window.shape)] = np.nan
         screened = found / max(seen, 1)
     if settle is None:
         return GapfillState(None, screen, screened)
-    windows = GapfillSamples(cube, np.concatenate(guides, axis=2) if guides else None, screen)
+    asked = None
+    if images is not None:
+        cube = np.stack([_among(len(times), images, window) for window in cube])
+        asked = ~np.isin(np.arange(len(times)), images)
+    guide = np.concatenate(guides, axis=2) if guides else None
+    windows = GapfillSamples(cube, guide, screen, asked)
     return GapfillState(settle(windows, times=times, params=params), screen, screened)

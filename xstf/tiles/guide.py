@@ -16,6 +16,9 @@ from xstf.tiles.regrid import Regridding
 
 # Backscatter below this, in linear power, is no echo: it would be minus infinity in dB.
 LEAST_POWER = 1e-6
+# From these bounds on radar is no echo but a code for missing, such as -32768 and -9999, whether
+# declared or not; dB lie between -60 and 40 in nature, and power is below 1000.
+LEAST_DB, MOST_DB, MOST_POWER = -100.0, 100.0, 1000.0
 
 GUIDE_TILE = 96
 
@@ -33,12 +36,16 @@ class GuideTile:
         how much each of its images counts on each date of the cube, 0 for none.
     linear
         Whether its values are power that is to become dB.
+    radar
+        Whether its values are backscatter: what cannot be an echo is missing then, as are exact
+        zeros, with which borders are filled.
     """
 
     source: Grid
     target: Grid
     weights: tuple[np.ndarray, ...]
     linear: bool
+    radar: bool = False
 
     def window(self, rows: slice, cols: slice) -> tuple[slice, slice]:
         """Return the part of the guide that a part of the cube's grid needs."""
@@ -47,6 +54,8 @@ class GuideTile:
     def __call__(self, block: np.ndarray, rows: slice, cols: slice) -> np.ndarray:
         """Return ``(time, group × band, rows, cols)``, NaN where no image is near in time."""
         images = to_host(block)
+        if self.radar:  # before any averaging, into which a code for missing would go
+            images = _echoes(images, self.linear)
         if self.source != self.target:
             window = self.window(rows, cols)
             images = resample(images, window, self.source, self.target, rows, cols)
@@ -76,6 +85,13 @@ def time_weights(
     apart = np.abs(dates[:, None] - guide_dates[None, :])
     weights = np.clip(1 - apart / reach, 0, None) * used
     return np.asarray(weights, np.float32)
+
+
+def _echoes(images: np.ndarray, linear: bool) -> np.ndarray:
+    """Return backscatter with NaN for what is none; pixels of negative power are missing alone."""
+    least, most = (0.0, MOST_POWER) if linear else (LEAST_DB, MOST_DB)
+    echo = (images > least) & (images < most) & (images != 0)
+    return np.where(echo, images, np.float32(np.nan))
 
 
 def _decibel(power: np.ndarray) -> np.ndarray:

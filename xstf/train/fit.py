@@ -18,7 +18,7 @@ from xstf import weights
 from xstf._method import TASKS, Method, Task
 from xstf._recipe import Net, Recipe
 from xstf._version import __version__
-from xstf.cubes.arrays import Labelled
+from xstf.cubes.arrays import Guides
 from xstf.cubes.pairs import DateLike
 from xstf.methods.lookup import get_method, method_names
 from xstf.tiles.engines import make_runner
@@ -97,7 +97,7 @@ class Fitted:
 
 def fit(
     method: str | Method,
-    *cubes: Labelled | Sequence[Labelled] | None,
+    *cubes: Guides | Sequence[Guides] | None,
     out: str | Path | None = None,
     recipe: RecipeLike = "auto",
     sizes: Mapping[str, object] | None = None,
@@ -122,8 +122,9 @@ def fit(
         A network's name.
     *cubes : DataArray or Dataset of bands
         As the verb takes them: `fine` and `coarse` for :func:`xstf.fuse`, at least two fine images
-        with a coarse one of their date, and ``spatial=`` for its third; `cube`, or a list of such,
-        and ``sar=``, one for each, for :func:`xstf.gapfill`; `spectral` and `spatial` for
+        with a coarse one of their date, and ``spatial=`` for its third; `cube` and ``sar=``, one
+        radar cube or several in a list or dict, for :func:`xstf.gapfill`, or a list of cubes and a
+        list as long of what each has of ``sar=``; `spectral` and `spatial` for
         :func:`xstf.sharpen_spectral`.
     out : path, optional
         ``.safetensors`` file for the checkpoint. Beside it lies, until training is done, the state
@@ -270,7 +271,7 @@ def _arguments(
 
 def _training_task(
     record: Method,
-    cubes: tuple[Labelled | Sequence[Labelled] | None, ...],
+    cubes: tuple[Guides | Sequence[Guides] | None, ...],
     mask: xr.DataArray | Sequence[xr.DataArray] | None,
     validation: DateLike | None,
     reading: Mapping[str, object],

@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from xstf._method import Method, network
 from xstf._recipe import Net, Recipe
 from xstf.align.fuse import align_fuse
+from xstf.align.regrid import MIN_VALID
 from xstf.cubes.arrays import Array, Labelled
 from xstf.cubes.pairs import DateLike, LengthLike, Pair
 from xstf.methods.fuse._network import Images
@@ -39,7 +40,7 @@ class FuseOptions:
 
     Parameters
     ----------
-    coarse_mask, pair_tolerance, coarse_resolution
+    coarse_mask, pair_tolerance, coarse_resolution, min_valid
         As :func:`xstf.fuse` takes them.
     cross
         Whether every two dates make an example in both orders, not only those that follow each
@@ -53,6 +54,7 @@ class FuseOptions:
     coarse_mask: xr.DataArray | None = None
     pair_tolerance: LengthLike = "1D"
     coarse_resolution: float | None = None
+    min_valid: float = MIN_VALID
     cross: bool = True
     between: float = 0.5
     base: Base | None = None
@@ -136,7 +138,7 @@ def read(
     """Return labelled cubes as examples; `net` says how many pairs make one."""
     cubes = align_fuse(
         fine, coarse, mask=mask, coarse_mask=options.coarse_mask,
-        coarse_resolution=options.coarse_resolution,
+        coarse_resolution=options.coarse_resolution, min_valid=options.min_valid,
     )  # fmt: skip
     pairs = cubes.pairs(options.pair_tolerance)
     if len(pairs) < 2:

@@ -6,7 +6,7 @@ import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, TypeAlias, TypeVar
+from typing import Any
 
 import numpy as np
 import torch
@@ -16,7 +16,7 @@ from torch import Tensor, nn
 from xstf._method import Method, network
 from xstf._recipe import Net, Recipe
 from xstf.align.gapfill import GapfillCubes, align_gapfill
-from xstf.cubes.arrays import Labelled
+from xstf.cubes.arrays import Guides, Labelled
 from xstf.cubes.pairs import DateLike, LengthLike
 from xstf.methods.gapfill._prior import PRIORS, Prior, fewest
 from xstf.methods.gapfill._video import forward
@@ -36,9 +36,6 @@ _WINDOWED = ("ssim", "ms_ssim")
 _SPAN = 4.0  # standard deviations that most of a band lies within
 _MASKS = 200  # real shapes of clouds that are kept at most
 _SAMPLED = 2_000_000
-
-OneOrMore: TypeAlias = Labelled | Sequence[Labelled]
-Given = TypeVar("Given", bound=Labelled)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,11 +75,11 @@ class GapfillOptions:
 
 def training_task(
     record: Method,
-    cubes: OneOrMore,
-    sar: OneOrMore | None = None,
+    cubes: Labelled | Sequence[Labelled],
+    sar: Guides | Sequence[Guides] | None = None,
     *,
     options: GapfillOptions,
-    guide: OneOrMore | None = None,
+    guide: Guides | Sequence[Guides] | None = None,
     mask: xr.DataArray | Sequence[xr.DataArray] | None = None,
     validation: DateLike | None = None,
 ) -> TrainingTask:
@@ -93,7 +90,8 @@ def training_task(
     record
         The method.
     cubes, sar, guide, mask
-        As :func:`xstf.gapfill` takes them, or sequences of such, one a scene.
+        As :func:`xstf.gapfill` takes them; or `cubes` is a sequence of scenes, and the others are
+        sequences as long, of what each scene has.
     options
         How they are read.
     validation
@@ -137,9 +135,9 @@ def training_task(
 
 
 def _align(
-    cubes: OneOrMore,
-    sar: OneOrMore | None,
-    guide: OneOrMore | None,
+    cubes: Labelled | Sequence[Labelled],
+    sar: Guides | Sequence[Guides] | None,
+    guide: Guides | Sequence[Guides] | None,
     mask: xr.DataArray | Sequence[xr.DataArray] | None,
     options: GapfillOptions,
 ) -> list[GapfillCubes]:
@@ -148,11 +146,9 @@ def _align(
     if not each:
         raise ValueError("there is no cube to learn from")
     several = isinstance(cubes, Sequence)
-    radars, guides, masks = (
-        _one_each(sar, several, len(each)),
-        _one_each(guide, several, len(each)),
-        _one_each(mask, several, len(each)),
-    )
+    radars: Sequence[Any] = _of_each(sar, several, len(each), "sar")
+    guides: Sequence[Any] = _of_each(guide, several, len(each), "guide")
+    masks: Sequence[Any] = _of_each(mask, several, len(each), "mask")
     return [
         align_gapfill(
             cube, radar, other, mask=barred, sar_units=options.sar_units,
@@ -162,18 +158,22 @@ def _align(
     ]  # fmt: skip
 
 
-def _one_each(
-    given: Given | Sequence[Given] | None, several: bool, count: int
-) -> Sequence[Given | None]:
-    """Return what goes with each cube; raise where there are several and not as many of it."""
+def _of_each(given: object, several: bool, count: int, what: str) -> Sequence[object]:
+    """Return what goes with each scene; raise where there are several and not as many of it.
+
+    With one cube a list is of that cube: two satellites that it was seen by.
+    """
     if given is None:
         return [None] * count
-    if not isinstance(given, Sequence):
-        if not several:
-            return [given]
-    elif several and len(given) == count:
+    if not several:
+        return [given]
+    if isinstance(given, Sequence) and len(given) == count:
         return given
-    raise ValueError("several cubes need a sequence as long of sar, guide and mask each")
+    have = f"a list of {len(given)}" if isinstance(given, Sequence) else type(given).__name__
+    raise ValueError(
+        f"{count} cubes need a sequence as long of {what}, one for each (itself a list where a "
+        f"cube has several), not {have}"
+    )
 
 
 def _shared_bands(aligned: list[GapfillCubes]) -> tuple[str, ...]:
@@ -195,9 +195,10 @@ def _scene(aligned: GapfillCubes, validation: DateLike | None) -> Scene:
     none = np.empty((len(images), 0, *aligned.shape), np.float32)
     missing = np.isnan(images).all(axis=1)
     share = missing.mean(axis=(1, 2))
+    moments = aligned.cube.when.moments[aligned.order]
     return Scene(
         cube=images, guide=np.concatenate(guides, axis=1) if guides else none,
-        times=aligned.first_day + aligned.times, held_out=_held_out(aligned.cube.when[aligned.order].moments, validation),
+        times=aligned.first_day + aligned.times, held_out=_held_out(moments, validation),
         masks=missing[(share > 0.02) & (share < 0.9)][:_MASKS],
     )  # fmt: skip
 

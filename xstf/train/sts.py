@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from xstf._method import Method
 from xstf._recipe import Recipe
+from xstf.align.regrid import MIN_VALID
 from xstf.align.sts import align_sts
 from xstf.cubes.arrays import Labelled
 from xstf.cubes.pairs import DateLike, LengthLike
@@ -38,7 +39,7 @@ class StsOptions:
 
     Parameters
     ----------
-    coarse_mask, spatial_mask, pair_tolerance
+    coarse_mask, spatial_mask, pair_tolerance, min_valid
         As :func:`xstf.fuse` takes them with ``spatial=``.
     scale
         Of the examples, see `sts_samples`.
@@ -47,6 +48,7 @@ class StsOptions:
     coarse_mask: xr.DataArray | None = None
     spatial_mask: xr.DataArray | None = None
     pair_tolerance: LengthLike = "1D"
+    min_valid: float = MIN_VALID
     scale: Scale = "native"
 
     def __post_init__(self) -> None:
@@ -82,6 +84,7 @@ def training_task(
     cubes = align_sts(
         spectral, dense, spatial, mask=mask, temporal_mask=options.coarse_mask,
         spatial_mask=options.spatial_mask, pair_tolerance=options.pair_tolerance,
+        min_valid=options.min_valid,
     )  # fmt: skip
     series = cubes.series
     if len(series.pairs) < 2:

@@ -9,11 +9,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
-import xarray as xr
-
 from xstf import weights
 from xstf._method import Method, Weights
 from xstf._recipe import Net
+from xstf.cubes.arrays import Guides
 from xstf.tiles.engines import why_missing
 from xstf.weights import Manifest
 
@@ -63,7 +62,7 @@ class NetworkCubes:
         Labels of the bands that a sharpening network makes its bands of.
     """
 
-    cubes: tuple[xr.DataArray | xr.Dataset | None, ...]
+    cubes: tuple[Guides | None, ...]
     reading: Mapping[str, Any]
     bands: tuple[Hashable, ...]
     ratio: int = 1

@@ -20,6 +20,7 @@ from xstf.tiles.run import cores
 from xstf.verbs.checkpoint import NetworkCubes
 from xstf.verbs.pipeline import choose, chunks_of, compute, prepare
 from xstf.verbs.sts import fuse_three
+from xstf.verbs.watching import note
 
 # Side of an eager run's tile in fine pixels: a tile's arrays stay in a core's cache, and its halo
 # costs little, since kernels do their long loops on the inner part only.
@@ -148,6 +149,12 @@ def fuse(
         in the middle of that, and pairs with fine images up to half of it away. Default: its
         attribute ``composite``, or what its product's name (``MOD13Q1``) tells; False for images
         that count at their stamp.
+    min_valid : float
+        The least share of a coarse pixel that must be seen, above 0 to 1, where `coarse` is brought
+        to the nested grid (see Notes): with less it is missing, else it is the mean of its seen
+        part, by area. 1 takes only pixels that are seen wholly. A coarse cube that nests as it is
+        is not averaged, and its pixels are seen or not. `fine` is not concerned: where a method
+        compares it with coarse pixels, it takes the mean of their clear fine pixels.
     engine : {"numba", "cupy", "numpy"}, optional
         Default: the GPU's for cubes that live there, else the method's first.
     device : str, optional
@@ -209,25 +216,29 @@ def fuse(
         )  # fmt: skip
         return fuse_three(
             call, fine, coarse, spatial, time=time, mask=mask, coarse_mask=coarse_mask,
-            spatial_mask=spatial_mask, pair_tolerance=pair_tolerance, engine=engine, device=device,
+            spatial_mask=spatial_mask, pair_tolerance=pair_tolerance, min_valid=min_valid,
+            engine=engine, device=device,
         )  # fmt: skip
     if spatial_mask is not None:
         raise ValueError("spatial_mask= is the mask of spatial=, which is not given")
     cubes = align_fuse(
-        fine, coarse, mask=mask, coarse_mask=coarse_mask, coarse_resolution=coarse_resolution
-    )
+        fine, coarse, mask=mask, coarse_mask=coarse_mask, coarse_resolution=coarse_resolution,
+        min_valid=min_valid,
+    )  # fmt: skip
     if isinstance(method, str) and method == "auto":
         method = auto_method(len(cubes.fine.bands), return_quality)
     call = choose(fuse, "fuse", method, params, quality=return_quality, progress=progress)
     plans = cubes.plans(time, pair_tolerance, call.record)
     alone = _unpaired(cubes, pair_tolerance)
+    note(cubes=cubes, plans=plans, unpaired=alone.get("stf_unpaired", ""))
 
     def network() -> NetworkCubes:
         return NetworkCubes(
             cubes=(fine, coarse), bands=cubes.fine.bands, ratio=cubes.nesting.ratio,
             reading={
                 "mask": mask, "coarse_mask": coarse_mask, "pair_tolerance": pair_tolerance,
-                "coarse_resolution": coarse_resolution, "device": device, "progress": progress,
+                "coarse_resolution": coarse_resolution, "min_valid": min_valid, "device": device,
+                "progress": progress,
             },
         )  # fmt: skip
 

@@ -12,7 +12,8 @@ import numpy as np
 import xarray as xr
 
 from xstf._method import Method
-from xstf.align.gapfill import align_gapfill
+from xstf.align.dates import on_dates
+from xstf.align.gapfill import GapfillCubes, align_gapfill
 from xstf.cubes.arrays import Guides, Labelled
 from xstf.cubes.pairs import DateLike, LengthLike, read_timedelta
 from xstf.cubes.read import Cube
@@ -24,6 +25,7 @@ from xstf.tiles.gapfill import GapfillTile, gapfill_job
 from xstf.tiles.run import cores, is_lazy, plan_chunks
 from xstf.verbs.checkpoint import NetworkCubes
 from xstf.verbs.pipeline import Chunks, choose, compute, named, prepare, records_of
+from xstf.verbs.watching import note
 
 # Bytes of one tile with its halo, all dates and bands. Without a halo small ones are best, which
 # stay in a core's cache; with one, large ones, whose halo is the smaller part of them; kernels hold
@@ -128,20 +130,22 @@ def gapfill(
         one pixel or absent: series ``(time)``, ``(time, field)``, ``(time, band, field)``, of any
         dims, are filled each for itself by every method in time; ``sar``, ``guide`` and masks are
         then series, too, with the same labels, or one for all.
-    sar : DataArray ``(time, band, y', x')`` or Dataset of bands, optional
-        Radar backscatter (Sentinel-1 VV, VH) on any grid, CRS and dates. It is used where it is;
-        what it does not cover is filled without it. A coordinate along its time named ``orbit``,
-        ``orbit_state`` or the like keeps the images of different orbits apart.
+    sar : DataArray ``(time, band, y', x')`` or Dataset of bands, or several, optional
+        Radar backscatter (Sentinel-1 VV, VH) on any grid, CRS and dates; a list of several sensors,
+        or a dict with their names, each on its own. It is used where it is; what it does not cover
+        is filled without it. Images of different orbits are kept apart; see Notes.
     mask : DataArray of bool, optional
         True where `cube` is not usable (clouds); on its grid, with any of its dims. See
         :mod:`xstf.masks`.
     method : str or Method
         A name from ``xstf.list_methods("gapfill")``, a record, or ``"auto"``.
-    guide : DataArray or Dataset of bands, optional
-        Any other cube that sees through clouds (a coarse sensor, an index), taken as `sar` is, its
-        values as they are.
+    guide : DataArray or Dataset of bands, or several, optional
+        Any other cube that sees through clouds (a coarse sensor, an index), or a list or dict of
+        such, taken as `sar` is, its values as they are.
     max_gap : number of days or timedelta-like, optional
-        Gaps longer than this, from one observation of a pixel to the next, stay missing.
+        Gaps longer than this, from one observation of a pixel to the next, stay missing. Before the
+        first and after the last one a gap reaches to the end of the record, or to a date asked for
+        outside of it.
     smooth : bool
         Return the method's smooth at observed pixels too. Default: each observed pixel is returned
         bit for bit.
@@ -153,10 +157,19 @@ def gapfill(
         True where a pixel is certainly clear: never screened. On the cube's grid, with any of its
         dims but the band.
     sar_units : {"dB", "linear"}, optional
-        Of `sar`, where its ``units`` attribute does not say.
-    guide_tolerance : str
-        How far in time an image of `sar` or `guide` may be from a date, as pandas reads it. Those
-        within are averaged, the nearer the more.
+        Of `sar`, where neither its ``units`` attribute nor its values say, or say it wrong.
+    guide_tolerance : number of days or timedelta-like
+        How far in time an image of `sar` or `guide` may be from a date. Those within are averaged,
+        the nearer the more.
+    time : date or sequence of dates, optional
+        Dates of the result, instead of the cube's; see Notes.
+    freq : str, optional
+        The same at regular steps, from the day of the first image to that of the last: a pandas
+        offset such as ``"5D"`` or ``"MS"`` (each month's first day); a bare number is days.
+    edge : {"fill", "nearest", "nan"}
+        What is before the first and after the last observation of a pixel and band: what the method
+        says; that observation, with the method's standard deviation; or NaN. With the last two a
+        pixel that is never observed in a band stays missing there.
     engine : {"numba", "numpy"}, optional
         Default: the method's first.
     device : str, optional
@@ -174,16 +187,40 @@ def gapfill(
     -------
     DataArray or Dataset
         As `cube`, float32, same dims, coords, attrs and CRS; lazy if an input is, with all dates in
-        one chunk. NaN where the method has nothing to say.
+        one chunk. NaN where the method has nothing to say. On the dates of `time` or `freq` if
+        either is given, ascending.
 
     Raises
     ------
     ValueError, TypeError
         Before any computing: no time, too few dates, a mask on another grid, SAR that nowhere
-        overlaps, bad parameters.
+        overlaps or whose units nothing tells, bad parameters.
 
     Notes
     -----
+    Images of `cube` that are of one solar day (local time at the scene's longitude) and follow each
+    other within minutes, such as the granules of one pass, are one acquisition and are merged
+    first, pixel by pixel the first that is valid: the result has one date for them, and
+    ``attrs["stf_acquisitions"]`` says so.
+
+    With `time` or `freq` a date asked for is an image's if both are of one solar day: observed
+    pixels come back bit for bit and are flagged so. Other dates are filled as a date wholly lost to
+    clouds is, at the instant asked for, and flagged ``filled_in_time``. They are no evidence, and
+    change nothing on other dates (next to nothing for ``"whittaker"``, ``"eof"`` and ``"auto"``).
+    Methods that draw on the date's own clear pixels have their prediction in time alone. Networks
+    take no such dates. Coordinates along time are kept where all dates asked for are images;
+    otherwise ``attrs["stf_dates"]`` names those that were left out. The cost of ``"gp"``, and so of
+    ``"auto"``, grows with the cube of the number of dates.
+
+    Radar is in dB or linear power by its ``units`` (or by names such as ``VV_dB``), else by medians
+    of its values, of which a few negative ones decide nothing; a lazy cube must say. Exact zeros,
+    power below 0 or above 1000 and dB beyond 100 either way, so -32768 and -9999, are no echo,
+    declared or not. Bands of angles and masks are left out. Images are told apart by the number of
+    their relative orbit, else of their absolute one (of Sentinel-1, by its platform), else by the
+    direction of flight, in coordinates along time such as ``sat:relative_orbit``, ``orbit`` and
+    ``orbit_state``; tracks with one image are put together by direction.
+    ``attrs["stf_guides"]`` says what was made of each guide.
+
     Screening looks for observations that depart from the pixel's own season, and from what comes
     before and after, together with those around them; a change that lasts is kept. On simulated
     Sentinel-2 scenes with 1 % of missed haze it takes 1 to 2 % off the error of ``"auto"``, whose
@@ -205,16 +242,19 @@ def gapfill(
     """
     cubes = align_gapfill(
         cube, sar, guide, mask=mask, certain=certain, sar_units=sar_units,
-        guide_tolerance=guide_tolerance,
+        guide_tolerance=guide_tolerance, time=time, freq=freq,
     )  # fmt: skip
-    optical = cubes.cube
+    optical, asked = cubes.cube, cubes.asked
+    note(cubes=cubes)
     call = choose(gapfill, "gapfill", method, params, quality=return_quality, progress=progress)
     record = call.record
     alone = optical.series is not None
-    _check_can(record, optical, smooth=smooth, guided=bool(cubes.guides))
+    _check_can(record, optical, smooth=smooth, guided=bool(cubes.guides), asked=asked is not None)
     if alone:
         call = replace(call, params=_in_time(record, call.params, optical))
-    screens = _screens(screen, record, len(cubes.times))
+    if edge not in ("fill", "nearest", "nan"):
+        raise ValueError(f"edge must be 'fill', 'nearest' or 'nan', not {edge!r}")
+    screens = _screens(screen, record, len(optical.dates))
     longest = _max_gap(max_gap)
 
     def network() -> NetworkCubes:
@@ -233,7 +273,8 @@ def gapfill(
         runner=run.runner,
         params=options,
         times=cubes.times,
-        back=None if (np.diff(order) > 0).all() else np.argsort(order),
+        images=None if asked is None or len(asked.images) == len(asked.every) else asked.images,
+        back=_back(cubes),
         shape=cubes.shape,
         halo=record.halo(options, 1) + (SCREEN_HALO if screens and not alone else 0),
         guides=tuple(tile for _, tile in cubes.guides),
@@ -242,17 +283,26 @@ def gapfill(
         replace=screen == "replace",
         smooth=smooth,
         max_gap=longest,
+        edge=edge,
         std=return_quality,
         first_day=cubes.first_day,
         alone=alone,
     )
     job = gapfill_job(record, options, optical, order, cubes.certain, list(cubes.guides), function)
-    chunks = _chunks(optical, 3 if return_quality else 1)
+    dates = len(cubes.times)
+    chunks = _chunks(optical, job.lead[1], 3 if return_quality else 1)
     layers, states = compute(
-        run, [job], chunks=chunks, tile=_tile(optical, function.halo), settled=True
+        run, [job], chunks=chunks, tile=_tile(optical, dates, function.halo), settled=True
     )
-    attrs = run.attrs | _findings(states, cubes.dates)
+    wanted = np.arange(dates) if asked is None else asked.wanted
+    attrs = run.attrs | _findings(states, cubes.dates, wanted)
+    if cubes.guides_text:
+        attrs["stf_guides"] = cubes.guides_text
     filled = layers[0].swapaxes(0, 1)
+    if asked is not None:
+        optical, lost = on_dates(optical, asked, order)
+        without = f"; without {', '.join(lost)}, which are of images" if lost else ""
+        attrs["stf_dates"] = asked.text + without
     out = assemble(filled, optical, optical.dates, attrs, return_quality, FLAG_MEANINGS)
     return out if optical.series is None else unfold(out, optical.series)
 
@@ -260,8 +310,20 @@ def gapfill(
 # --- pieces -----------------------------------------------------------------------------------
 
 
-def _check_can(record: Method, cube: Cube, *, smooth: bool, guided: bool) -> None:
+def _back(cubes: GapfillCubes) -> np.ndarray | None:
+    """Return where the result's dates are among those that are filled; None for all, in order."""
+    back = np.argsort(cubes.order) if cubes.asked is None else cubes.asked.wanted
+    return None if np.array_equal(back, np.arange(len(cubes.times))) else back
+
+
+def _check_can(record: Method, cube: Cube, *, smooth: bool, guided: bool, asked: bool) -> None:
     """Raise if a method cannot do what is asked of it."""
+    if asked and record.net is not None:
+        able = named(m for m in records_of("gapfill") if m.net is None)
+        raise ValueError(
+            f"{record.name} is a network, which learned on dates of images, and fills no others: "
+            f"leave out time= and freq=, or take {able}"
+        )
     if smooth and not record.smooth:
         able = named(m for m in records_of("gapfill") if m.smooth)
         raise ValueError(f"{record.name} fills and does not smooth; {able} do")
@@ -313,7 +375,7 @@ def _screens(screen: bool | str | None, record: Method, dates: int) -> bool:
     return bool(screen)
 
 
-def _findings(states: Sequence[Any], dates: np.ndarray) -> dict[str, str]:
+def _findings(states: Sequence[Any], dates: np.ndarray, wanted: np.ndarray) -> dict[str, str]:
     """Return what the states of an eager run found: the screening, and what `auto` chose."""
     found = {}
     for state in states:
@@ -322,16 +384,16 @@ def _findings(states: Sequence[Any], dates: np.ndarray) -> dict[str, str]:
         by_date = getattr(state.method, "choice", ())
         if len(by_date):
             days = dates.astype("datetime64[D]")
-            found["stf_choice"] = "; ".join(f"{d} {t}" for d, t in zip(days, by_date, strict=True))
+            found["stf_choice"] = "; ".join(f"{days[i]} {by_date[i]}" for i in wanted)
     return found
 
 
-def _chunks(cube: Cube, layers: int) -> Chunks:
+def _chunks(cube: Cube, dates: int, layers: int) -> Chunks:
     """Return the chunks of a lazy result along y and x: the caller's, unless they were too large.
 
     All dates are in one chunk of the result, so images that were a chunk each are cut smaller.
     """
-    dates, bands, *size = cube.data.shape
+    _, bands, *size = cube.data.shape
     if not is_lazy(cube.data):
         return tuple(size)
     own = cube.data.chunks
@@ -351,9 +413,9 @@ def _chunks(cube: Cube, layers: int) -> Chunks:
     return rows, cols
 
 
-def _tile(cube: Cube, halo: int) -> int:
+def _tile(cube: Cube, dates: int, halo: int) -> int:
     """Return a tile side that memory allows and that gives every core some tiles."""
-    dates, bands, height, width = cube.data.shape
+    _, bands, height, width = cube.data.shape
     most = HALO_TILE_BYTES if halo else TILE_BYTES
     room = int((most / (4 * dates * bands)) ** 0.5) - 2 * halo
     fair = int((height * width / (2 * cores())) ** 0.5)

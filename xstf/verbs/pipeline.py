@@ -18,6 +18,7 @@ from xstf.methods.lookup import get_method, method_names, unknown_parameters
 from xstf.tiles.engines import Runner, make_runner, pick_engine
 from xstf.tiles.run import Job, is_lazy, run_tiles, settle_now
 from xstf.verbs.checkpoint import NetworkCubes, lattice_tile, resolve_weights
+from xstf.verbs.watching import note
 
 # Of a lazy result along y and x, as dask writes them.
 Chunks: TypeAlias = tuple[int | tuple[int, ...], int | tuple[int, ...]]
@@ -157,6 +158,7 @@ def compute(
     """
     if run.runner.weights is not None and hasattr(run.call.params, "blend"):
         tile = lattice_tile(run.call.params)
+    note(run=run, jobs=jobs, chunks=chunks, tile=tile)
     ready, states = settle_now(jobs) if settled else (list(jobs), [])
     layers = run_tiles(ready, chunks=chunks, tile=tile, progress=run.call.progress)
     return layers, states

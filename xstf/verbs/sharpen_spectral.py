@@ -16,6 +16,7 @@ from xstf.tiles.flags import FLAG_MEANINGS
 from xstf.tiles.sharpen_spectral import sharpen_spectral_job
 from xstf.verbs.checkpoint import NetworkCubes
 from xstf.verbs.pipeline import choose, chunks_of, compute, prepare
+from xstf.verbs.watching import note
 
 # Side of a tile in fine pixels: there are hundreds of bands in it, and a halo around it.
 TILE = 256
@@ -138,6 +139,11 @@ def sharpen_spectral(
 
     Notes
     -----
+    Images of either cube that are of one solar day (local time at the scene's longitude) and follow
+    each other within minutes, such as the granules of one pass, are one acquisition and are merged
+    first, pixel by pixel the first that is valid: the result has one date for them, and
+    ``attrs["stf_acquisitions"]`` says so.
+
     Grids that do not nest are brought to a nested grid as in :func:`xstf.fuse`;
     ``attrs["stf_grid"]`` says what was done.
 
@@ -154,6 +160,7 @@ def sharpen_spectral(
         time_tolerance=time_tolerance,
     )  # fmt: skip
     many, few = cubes.spectral, cubes.spatial
+    note(cubes=cubes)
     call = choose(
         sharpen_spectral, "sharpen_spectral", method, params, quality=return_quality,
         progress=progress,

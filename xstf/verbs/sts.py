@@ -12,6 +12,7 @@ from xstf.cubes.write import assemble_on
 from xstf.tiles.flags import FLAG_MEANINGS
 from xstf.verbs.checkpoint import NetworkCubes
 from xstf.verbs.pipeline import Call, chunks_of, compute, prepare
+from xstf.verbs.watching import note
 
 # Side of a tile of an eager run in pixels of the finest cube.
 TILE = 256
@@ -28,6 +29,7 @@ def fuse_three(
     coarse_mask: xr.DataArray | None,
     spatial_mask: xr.DataArray | None,
     pair_tolerance: LengthLike,
+    min_valid: float,
     engine: str | None,
     device: str | None,
 ) -> Any:
@@ -38,7 +40,7 @@ def fuse_three(
     record = call.record
     cubes = align_sts(
         fine, coarse, spatial, mask=mask, temporal_mask=coarse_mask, spatial_mask=spatial_mask,
-        pair_tolerance=pair_tolerance,
+        pair_tolerance=pair_tolerance, min_valid=min_valid,
     )  # fmt: skip
     series = cubes.series
     if len(series.pairs) < record.fewest:
@@ -47,14 +49,15 @@ def fuse_three(
             f"{pair_tolerance}, found {len(series.pairs)}; widen pair_tolerance or add images"
         )
     targets = cubes.targets(time, pair_tolerance)
+    note(cubes=cubes, targets=targets)
 
     def network() -> NetworkCubes:
         return NetworkCubes(
             cubes=(fine, coarse), bands=cubes.temporal.bands, ratio=series.ratios[0],
             reading={
                 "spatial": spatial, "mask": mask, "coarse_mask": coarse_mask,
-                "spatial_mask": spatial_mask, "pair_tolerance": pair_tolerance, "device": device,
-                "progress": call.progress,
+                "spatial_mask": spatial_mask, "pair_tolerance": pair_tolerance,
+                "min_valid": min_valid, "device": device, "progress": call.progress,
             },
             others={"fine_bands": cubes.spectral.bands, "spatial_bands": cubes.spatial.bands},
         )  # fmt: skip

@@ -41,7 +41,7 @@ import numpy as np
 from xstf._checks import check_above, check_at_least, check_between, check_one_of
 from xstf._method import GapfillSamples, Method
 from xstf.numerics.normal import BISQUARE, MAD
-from xstf.numerics.seasonal import HARMONICS, SceneSeason, season_state, season_terms, seasonal
+from xstf.numerics.seasonal import HARMONICS, SceneSeason, season_state, seasonal, terms_of
 from xstf.numerics.seasonal_blocks import PRIOR
 
 # Other methods and the screening of outliers use the same record.
@@ -86,6 +86,7 @@ def settle(samples: GapfillSamples, *, times: np.ndarray, params: Params) -> Sta
     """Return what is pooled over the scene."""
     if samples.season is not None and (params.harmonics, params.residual) == (HARMONICS, True):
         return samples.season
+    samples, times = samples.images(times)
     return season_state(samples.cube, times, harmonics=params.harmonics, residual=params.residual)
 
 
@@ -101,7 +102,7 @@ def _numpy(
 ) -> tuple[np.ndarray, np.ndarray | None, None]:
     """Return the estimate by dense matrices, pixel by pixel: the definition."""
     cube = cube[:, :, inner[0], inner[1]].astype(np.float64)
-    terms = season_terms(times, params.harmonics)
+    terms = terms_of(times, state)
     sigma = np.where(state.sigma > 0, state.sigma, 1.0)
     lag = np.sqrt(3) * np.abs(times[:, None] - times) / state.length
     kernel = state.signal * (1 + lag) * np.exp(-lag)

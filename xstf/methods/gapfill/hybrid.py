@@ -46,7 +46,7 @@ import numpy as np
 from xstf._checks import check_at_least
 from xstf._method import GapfillSamples, Method
 from xstf.methods.gapfill import mnspi
-from xstf.numerics.seasonal import SceneSeason, season_state, season_terms, seasonal
+from xstf.numerics.seasonal import SceneSeason, season_state, seasonal, terms_of
 from xstf.numerics.similar_pixels import hide, pixels_of
 
 # Of the sample's windows, every third one is hidden and filled: each costs as much as a tile.
@@ -89,6 +89,10 @@ class State:
 
 def settle(samples: GapfillSamples, *, times: np.ndarray, params: Params) -> State:
     """Return the scene's season, and what `mnspi` learns from the residuals."""
+    if samples.asked is not None:
+        seen, days = samples.images(times)
+        state = settle(seen, times=days, params=params)
+        return replace(state, similar=mnspi.with_dates(state.similar, samples.asked))
     cube = samples.cube
     season = season_state(cube, times, harmonics=params.harmonics, residual=False)
     pixels = np.moveaxis(pixels_of(cube), 0, 2)[:, :, None].astype(np.float32)
@@ -115,7 +119,7 @@ def _season(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return P and its spread; the scene's season, and NaN, where a pixel is never seen."""
     _, course, spread = seasonal(cube, times, state=season)
-    terms = season_terms(times, season.harmonics)
+    terms = terms_of(times, season)
     scene = (terms @ season.mean.T).astype(np.float32)[:, :, None, None]
     return np.where(np.isnan(course), scene, course), spread
 

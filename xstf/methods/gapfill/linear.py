@@ -70,6 +70,7 @@ class State:
 
 def settle(samples: GapfillSamples, *, times: np.ndarray, params: Params) -> State:
     """Return how the variance of the error grows with D, from hidden observations."""
+    samples, times = samples.images(times)
     lines = [
         [
             spread_of(

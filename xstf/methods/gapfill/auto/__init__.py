@@ -112,14 +112,24 @@ def settle(samples: GapfillSamples, *, times: np.ndarray, params: Params) -> Sta
     """Measure the candidates' skill on the scene's sample."""
     cube, guide = samples.cube, samples.guide
     guide = guide if guide is not None and np.isfinite(guide).any() else None
-    samples = GapfillSamples(cube, guide, samples.season or season_state(cube, times))
+    samples = samples._replace(guide=guide)
+    seen, days = samples.images(times)
+    season = samples.season or season_state(seen.cube, days)
+    samples, seen = samples._replace(season=season), seen._replace(season=season)
     names = [
         n
         for n in CANDIDATES
-        if CANDIDATES[n].fewest <= len(times) and (params.space or n in IN_TIME)
+        if CANDIDATES[n].fewest <= len(days) and (params.space or n in IN_TIME)
     ]
     states = {n: _settled(n, samples, times, params) for n in names}
-    partly, whole = trials(samples, times, states, params)
+    # Dates that are only asked for can neither be hidden nor show anything.
+    pooled = states if samples.asked is None else _pooled(names, seen, days, params)
+    spans = hidden_dates(cube, times, WHOLE_ROUNDS)
+    if samples.asked is not None:
+        spans = [span[~samples.asked] for span in spans]
+    partly, whole = trials(seen, days, pooled, spans, params)
+    if samples.asked is not None:
+        partly = replace(partly, dates=np.flatnonzero(~samples.asked)[partly.dates])
     clear = np.asarray((~missing_pixels(cube)).any(axis=(0, 2, 3)))
     skill = skill_by_date(partly, whole, clear)
     return State(
@@ -134,6 +144,13 @@ def settle(samples: GapfillSamples, *, times: np.ndarray, params: Params) -> Sta
     )
 
 
+def _pooled(
+    names: list[str], samples: GapfillSamples, times: np.ndarray, params: Params
+) -> dict[str, object]:
+    """Return the candidates' states on the dates of images: of the pooled ones, which are kept."""
+    return {n: _settled(n, samples, times, params) if n in POOLED else None for n in names}
+
+
 def _choice(names: list[str], shares: np.ndarray) -> str:
     """Return a date's methods and their shares as text, the largest share first."""
     order = [i for i in np.argsort(-shares, kind="stable") if shares[i] > 0]
@@ -141,9 +158,10 @@ def _choice(names: list[str], shares: np.ndarray) -> str:
 
 
 def trials(
-    samples: GapfillSamples, times: np.ndarray, states: Mapping[str, object], params: Params
-) -> tuple[Trial, Trial]:
-    """Return what the candidates make of hidden gaps, and those in time of whole hidden dates.
+    samples: GapfillSamples, times: np.ndarray, states: Mapping[str, object],
+    spans: list[np.ndarray], params: Params,
+) -> tuple[Trial, Trial]:  # fmt: skip
+    """Return what the candidates make of hidden gaps, and those in time of hidden spans of dates.
 
     Candidates whose state is pooled over all dates keep it; the others settle on what is shown.
     """
@@ -152,7 +170,7 @@ def trials(
     kept = {n: state for n, state in states.items() if n in POOLED}
     partly = _try(samples, times, hidden_gaps(cube, times), list(states), kept, params)
     wholes: list[Trial] = []
-    for span in hidden_dates(cube, times, WHOLE_ROUNDS):
+    for span in spans:
         hidden = (span > 0)[None, :, None, None] & clear
         # The season settled before saw the hidden dates: it is settled anew.
         blind = samples._replace(season=None)

@@ -147,7 +147,8 @@ def halo(params: Params, ratio: int) -> int:
 
 def settle(samples: GapfillSamples, *, times: np.ndarray, params: Params) -> State:
     """Return means, modes and variances by date and band, in the data's units."""
-    values, middle = _pick(samples.cube)
+    asked = np.zeros(len(times), bool) if samples.asked is None else samples.asked
+    values, middle = _pick(samples.cube, len(times) - int(asked.sum()))
     centre, scale = _standards(values)
     values = (values - centre) / np.where(scale > 0, scale, 1)
     values[np.abs(values) > FAR] = np.nan
@@ -157,7 +158,7 @@ def settle(samples: GapfillSamples, *, times: np.ndarray, params: Params) -> Sta
         rank, gain = 0, np.ones(values.shape[2])
         model = modes.start(values, times)
     else:
-        hidden = _hide(values, middle)
+        hidden = _hide(values, middle, ~asked)
         rank, held = _search(values, hidden, times, params)
         model = modes.grow(values, held, rank)
         model, _ = modes.refine(
@@ -175,13 +176,14 @@ def settle(samples: GapfillSamples, *, times: np.ndarray, params: Params) -> Sta
     )
 
 
-def _pick(cube: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _pick(cube: np.ndarray, images: int | None = None) -> tuple[np.ndarray, np.ndarray]:
     """Return an even grid of the windows, ``(pixel, time, band)``, and which are in the middle.
 
-    Both are the same when the scene is flipped or transposed.
+    Fewer the more dates have an image. Both are the same when the scene is flipped or transposed.
     """
     windows, dates, bands, height, width = cube.shape
-    share = min(PIXELS, max(VALUES // (dates * bands), FEWEST)) / max(windows * height * width, 1)
+    most = min(PIXELS, max(VALUES // ((images or dates) * bands), FEWEST))
+    share = most / max(windows * height * width, 1)
     rows, cols = (_spaced(n, max(1, int(n * min(1.0, share) ** 0.5))) for n in (height, width))
     picked = cube[:, :, :, rows[:, None], cols]
     near_y, near_x = (
@@ -211,12 +213,16 @@ def _standards(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return centre, scale
 
 
-def _hide(values: np.ndarray, middle: np.ndarray) -> np.ndarray:
+def _hide(values: np.ndarray, middle: np.ndarray, images: np.ndarray | None = None) -> np.ndarray:
     """Return which seen values to hide: some dates, where another one is missing or in the middle.
 
     Only gaps that leave a part of their date tell ranks apart: what a date without any pixel gets
-    hardly depends on the rank.
+    hardly depends on the rank. Dates without an image are not considered.
     """
+    if images is not None:
+        whole = np.zeros(values.shape, dtype=bool)
+        whole[:, images] = _hide(values[:, images], middle)
+        return whole
     there = np.isfinite(values).any(axis=2)
     overlap = there.T.astype(float) @ ~there  # seen on one date, missing on the other
     share = overlap / np.maximum(there.sum(axis=0), 1)[:, None]

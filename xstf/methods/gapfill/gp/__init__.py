@@ -45,7 +45,7 @@ import numpy as np
 from xstf._checks import check_at_least, check_odd
 from xstf._method import GapfillSamples, Method
 from xstf.methods.gapfill.gp.basis import Basis, find_basis, given, group, systems, tables
-from xstf.methods.gapfill.gp.coregionalization import learn
+from xstf.methods.gapfill.gp.coregionalization import kernels, learn
 from xstf.methods.gapfill.gp.solve import (
     Given,
     Groups,
@@ -118,13 +118,17 @@ def _halo(params: Params, ratio: int) -> int:
 
 def settle(samples: GapfillSamples, *, times: np.ndarray, params: Params) -> State:
     """Return the scene's scales, loadings, noise, kernels and calibration."""
+    every = times
+    samples, times = samples.images(times)
     cube, guide = samples.cube, samples.guide
     parts = [_pixels(window) for window in cube]
     if guide is not None:
         smooth = (_pixels(window_mean(window, params.speckle)) for window in guide)
         parts = [np.concatenate(pair, axis=2) for pair in zip(parts, smooth, strict=True)]
-    model, scale, inflate = learn(np.concatenate(parts), cube.shape[2], times, params.factors)
-    kernel = np.einsum("ctu,crs->turs", model.kernels, model.mix)
+    model, length, scale, inflate = learn(
+        np.concatenate(parts), cube.shape[2], times, params.factors
+    )
+    kernel = np.einsum("ctu,crs->turs", kernels(every, length), model.mix)
     return State(scale, model.loading, model.noise, kernel, inflate)
 
 

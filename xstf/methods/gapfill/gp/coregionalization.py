@@ -100,10 +100,11 @@ def matern(gap: np.ndarray, length: float) -> np.ndarray:
 
 def learn(
     samples: np.ndarray, targets: int, times: np.ndarray, rank: int
-) -> tuple[Coregionalization, np.ndarray, np.ndarray]:
+) -> tuple[Coregionalization, float, np.ndarray, np.ndarray]:
     """Return the model of pixels ``(pixel, time, output)``, the first outputs the targets.
 
-    With the outputs' scales, in which it is, and what the targets' deviations are multiplied by.
+    With the length of its fast kernel, the outputs' scales, in which it is, and what the targets'
+    deviations are multiplied by.
     """
     _, dates, outputs = samples.shape
     some = np.flatnonzero(np.isfinite(samples[..., :targets]).any(axis=(1, 2)))
@@ -137,7 +138,7 @@ def learn(
     best = _choose(trials)
     ratio = trials[best].error ** 2 / trials[best].variance
     inflate = np.array([_inflation(ratio[trials[best].band == b]) for b in range(targets)])
-    return model(length, SHARES[best]), scale, inflate
+    return model(length, SHARES[best]), length, scale, inflate
 
 
 def _choose(trials: list[Skill]) -> int:

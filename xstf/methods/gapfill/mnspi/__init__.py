@@ -131,6 +131,9 @@ class State:
 
 def settle(samples: GapfillSamples, *, times: np.ndarray, params: Params) -> State:
     """Return the contrast, the classes' means and what the spread is widened by."""
+    if samples.asked is not None:
+        seen, days = samples.images(times)
+        return with_dates(settle(seen, times=days, params=params), samples.asked)
     cube = samples.cube
     state = learn(pixels_of(cube), params)
     if len(times) == 1:
@@ -140,6 +143,13 @@ def settle(samples: GapfillSamples, *, times: np.ndarray, params: Params) -> Sta
     hidden = hide(cube, params.reach)
     shown = np.where(hidden[:, :, None], np.float32(np.nan), cube)
     return replace(state, factor=calibrate(shown, cube, hidden, times, params, state))
+
+
+def with_dates(state: State, asked: np.ndarray) -> State:
+    """Return the state with dates of which nothing is known, where ``asked (time,)`` says so."""
+    means = np.full((len(asked), *state.means.shape[1:]), np.nan, np.float32)
+    means[~asked] = state.means
+    return replace(state, means=means)
 
 
 def learn(pixels: np.ndarray, params: Params) -> State:

@@ -307,7 +307,8 @@ def settle(samples: GapfillSamples, *, times: np.ndarray, params: Params) -> Sta
     space = correlation(_residuals(part, part_guide, models))
     season = None
     if len(times) > 1:
-        scene = samples.season or season_state(cube, times)
+        seen, days = samples.images(times)
+        scene = samples.season or season_state(seen.cube, days)
         season = Season(scene, _season_correlation(studied(cube, STUDIED_SEASON), times, scene))
     return State(
         models=stacked(flat, first, 2 * params.dates, cube.shape[2], guides),

@@ -170,6 +170,7 @@ def _plan(times: np.ndarray, params: Params) -> Plan:
 
 def settle(samples: GapfillSamples, *, times: np.ndarray, params: Params) -> State:
     """Return how the variance of the error grows with v, from hidden windows of dates."""
+    samples, times = samples.images(times)
     values = np.ascontiguousarray(series(samples.cube).swapaxes(0, 1)[:, :, None])
     inner = (slice(0, 1), slice(0, values.shape[3]))
     found = []

@@ -1,0 +1,159 @@
+"""NetCDF files and Zarr stores: one as a cube, or one a date or band, as one cube."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Hashable, Sequence
+from pathlib import Path
+
+import numpy as np
+import xarray as xr
+
+from xstf.files.choice import Found, few, grouped, in_words, pick
+from xstf.files.names import Named, read_name
+
+_TIMES = ("time", "t", "date")
+
+
+def open_dataset(path: Path, variable: str | None, chunks: int | None) -> xr.DataArray | xr.Dataset:
+    """Return the cube in a NetCDF file or a Zarr store."""
+    return _variable(_open(path), variable, str(path), chunks)
+
+
+def open_datasets(
+    found: Found, variable: str | None, chunks: int | None
+) -> xr.DataArray | xr.Dataset:
+    """Return the cube in NetCDF files or Zarr stores of a date or a band each."""
+    if len(found.paths) == 1:
+        return open_dataset(found.paths[0], variable, chunks)
+    parts = []
+    for path in found.paths:
+        one = _dated(_open(path), read_name(path, found.root), found.where)
+        parts.append((path, one.chunk(_sides(one, chunks)) if chunks else one.load()))
+        if not chunks:
+            one.close()
+    _check_frames(parts, found.where)
+    groups = grouped(parts, lambda part: frozenset(_images(part[1])))
+    series = [_along_time(group, found.where) for group in groups.values()]
+    times = [set(s["time"].values.tolist()) for s in series]
+    if any(t != times[0] for t in times):
+        names = ["/".join(map(str, _images(s))) for s in series]
+        counts = dict(zip(names, map(len, times), strict=True))
+        warnings.warn(
+            f"{found.where}: not all variables have all dates (how many they have: {counts}); "
+            "they are missing in the cube where there is no file",
+            stacklevel=4,
+        )
+    whole: xr.Dataset = xr.merge(
+        series, join="outer", compat="override", combine_attrs="drop_conflicts"
+    )
+    return _variable(whole.sortby("time"), variable, found.where, chunks)
+
+
+def _open(path: Path) -> xr.Dataset:
+    if path.suffix.lower() == ".zarr":
+        store: xr.Dataset = xr.open_zarr(path, consolidated=False, decode_coords="all")
+        return store
+    try:
+        return xr.open_dataset(path, engine="netcdf4", decode_coords="all")
+    except OSError as error:
+        raise OSError(f"{path} cannot be read as NetCDF: {error}") from error
+
+
+def _images(dataset: xr.Dataset) -> list[Hashable]:
+    return [name for name, variable in dataset.data_vars.items() if variable.ndim >= 2]
+
+
+def _dated(dataset: xr.Dataset, named: Named, where: str) -> xr.Dataset:
+    """Return a file's cube with a dim time: its own, or made of the date in its name."""
+    own = next((str(name) for name in (*_TIMES, *dataset.dims) if _is_time(dataset, name)), None)
+    if own is None and named.stamp is None:
+        raise ValueError(
+            f"{where}: {named.path.name} has no time, and no date (YYYYMMDD or YYYYDDD) in its "
+            "name; rename it, or leave it out with pattern="
+        )
+    if own is None:
+        own, dataset = "time", dataset.assign_coords(time=named.stamp)
+    if own not in dataset.dims:
+        images = {name: dataset[name].expand_dims(own) for name in _images(dataset)}
+        dataset = dataset.assign(images)
+    named_time: xr.Dataset = dataset if own == "time" else dataset.rename({own: "time"})
+    return named_time
+
+
+def _is_time(dataset: xr.Dataset, name: Hashable) -> bool:
+    return name in dataset.coords and dataset[name].dtype.kind == "M" and dataset[name].ndim < 2
+
+
+def _check_frames(parts: Sequence[tuple[Path, xr.Dataset]], where: str) -> None:
+    """Raise where files differ along another dim than time."""
+    frames = grouped(parts, lambda part: tuple(_frame(part[1])))
+    if len(frames) == 1:
+        return
+    texts = {", ".join(key): [path for path, _ in group] for key, group in frames.items()}
+    raise ValueError(
+        f"{where} holds files on {len(frames)} frames, and a cube has one: {in_words(texts)}; "
+        f"{pick('*NAME*')}, and open each apart"
+    )
+
+
+def _frame(dataset: xr.Dataset) -> list[str]:
+    """Return the dims other than time in words: size, and ends where they have coordinates."""
+    words = []
+    for dim, size in sorted(dataset.sizes.items(), key=str):
+        if dim == "time":
+            continue
+        ends = ""
+        if dim in dataset.coords and size:
+            first, last = dataset[dim].values[[0, -1]]
+            number = dataset[dim].dtype.kind in "fiu"
+            ends = f" {first:.9g} to {last:.9g}" if number else f" {first} to {last}"
+        words.append(f"{size} {dim}{ends}")
+    return words
+
+
+def _along_time(parts: Sequence[tuple[Path, xr.Dataset]], where: str) -> xr.Dataset:
+    """Return files of the same variables as one, in order of time."""
+    stamps = [(stamp, path) for path, one in parts for stamp in one["time"].values.tolist()]
+    twice = [g for g in grouped(stamps, lambda s: s[0]).values() if len(g) > 1]
+    if twice:
+        day = str(np.datetime64(twice[0][0][0], "ns"))[:16]
+        raise ValueError(
+            f"{where} holds several images at {day}: {few([p.name for _, p in twice[0]])}; "
+            f"{pick('*NAME*')}, or open each granule apart and merge them: "
+            "xstf.mosaic(xr.concat([a, b], 'time'))"
+        )
+    images = [one for _, one in parts]
+    whole: xr.Dataset = xr.concat(
+        images, dim="time", join="override", data_vars="minimal", coords="minimal",
+        compat="override", combine_attrs="drop_conflicts",
+    )  # fmt: skip
+    return whole
+
+
+def _variable(
+    dataset: xr.Dataset, variable: str | None, where: str, chunks: int | None
+) -> xr.DataArray | xr.Dataset:
+    if variable is not None:
+        if variable not in dataset:
+            raise ValueError(
+                f"{where} has no variable {variable!r}; it has {list(dataset.data_vars) or 'none'}"
+            )
+        cube: xr.DataArray | xr.Dataset = dataset[variable]
+    else:
+        names = list(dataset.data_vars)
+        cube = dataset[names[0]] if len(names) == 1 else dataset
+        if isinstance(cube, xr.DataArray):
+            cube.attrs = {**dataset.attrs, **cube.attrs}
+    return cube.chunk(_sides(cube, chunks)) if chunks else cube.load()
+
+
+def _sides(cube: xr.DataArray | xr.Dataset, chunks: int) -> dict[Hashable, int]:
+    """Return the chunks of a lazy cube: an image each, cut along y and x."""
+    sizes = dict.fromkeys(cube.dims, -1)
+    for dim in cube.dims:
+        if str(dim) in ("y", "x", "lat", "lon", "latitude", "longitude", "northing", "easting"):
+            sizes[dim] = chunks
+        elif str(dim) in ("time", "t", "date"):
+            sizes[dim] = 1
+    return sizes

@@ -266,7 +266,7 @@ def test_quality_has_std_and_flags(scene):
     cloudy[0, :, 20:30, 20:30] = np.nan
     out = xstf.fuse(cloudy, coarse, method="starfm", return_quality=True)
     name = fine.name
-    assert set(out.data_vars) == {name, f"{name}_std", f"{name}_flag"}
+    assert set(out.data_vars) == {name, f"{name}_std", f"{name}_flag", f"{name}_n_obs"}
     flag = out[f"{name}_flag"]
     meaning = dict(zip(flag.attrs["flag_meanings"].split(), flag.attrs["flag_values"], strict=True))
     assert (flag[:, :, :5, :5] == meaning["missing"]).all()

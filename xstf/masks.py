@@ -15,7 +15,7 @@ import xarray as xr
 from scipy.ndimage import distance_transform_edt
 
 from xstf.cubes.decode import nodata_of
-from xstf.cubes.read import find_dim
+from xstf.cubes.dims import find_dim
 from xstf.cubes.transform import TRANSFORMS
 from xstf.cubes.words import listed
 

@@ -351,6 +351,6 @@ def test_a_dataset_of_bands_comes_back_as_one(scene):
     sharp, blurred = fine.to_dataset("band"), coarse.to_dataset("band")
     out = xstf.fuse(sharp, blurred, method="starfm", return_quality=True)
     names = [str(b) for b in fine.band.values]
-    assert set(out.data_vars) == {n + s for n in names for s in ("", "_std", "_flag")}
+    assert set(out.data_vars) == {n + s for n in names for s in ("", "_std", "_flag", "_n_obs")}
     for name in names:
         np.testing.assert_array_equal(out[name], want.sel(band=name))

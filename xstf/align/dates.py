@@ -15,7 +15,8 @@ from xstf.align.fuse import read_dates
 from xstf.cubes.acquisitions import Dates
 from xstf.cubes.crs import grid_mapping_name
 from xstf.cubes.pairs import DateLike
-from xstf.cubes.read import Cube, band_variables
+from xstf.cubes.read import Cube
+from xstf.cubes.variables import band_variables
 
 # More dates than this are a mistake: a hundred years of days.
 MOST_DATES = 36_600

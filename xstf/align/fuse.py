@@ -32,6 +32,7 @@ from xstf.cubes.pairs import (
     unpaired,
 )
 from xstf.cubes.read import Cube, frame_text, read_cube, select_bands
+from xstf.cubes.variables import first_band
 from xstf.cubes.words import warn_user
 from xstf.tiles.engines import to_host
 from xstf.tiles.run import is_lazy
@@ -180,8 +181,8 @@ def _stated_resolution(coarse: Cube) -> float | None:
     """Return what a coarse cube's attrs say of its true pixel size."""
     stated = coarse.source.attrs.get("native_coarse_resolution")
     if stated is None and isinstance(coarse.source, xr.Dataset):
-        first = next(v for v in coarse.source.data_vars.values() if v.ndim >= 2)
-        stated = first.attrs.get("native_coarse_resolution")
+        first = first_band(coarse.source)
+        stated = None if first is None else first.attrs.get("native_coarse_resolution")
     return None if stated is None else float(stated)
 
 

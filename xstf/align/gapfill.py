@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import xarray as xr
@@ -92,6 +92,11 @@ def align_gapfill(
         read_guide(given, what, optical, moments, guide_tolerance, sar_units)
         for what, given in (*listed_guides(sar, "sar"), *listed_guides(guide, "guide"))
     ]
+    sure = None
+    if certain is not None:
+        sure, brought = read_certain(certain, optical)
+        texts = [optical.masked, f"certain {brought}" if brought else ""]
+        optical = replace(optical, masked="; ".join(t for t in texts if t))
     return GapfillCubes(
         cube=optical,
         dates=dates,
@@ -101,5 +106,5 @@ def align_gapfill(
         asked=asked,
         guides=tuple((each.cube, each.tile) for each in guides),
         guides_text="; ".join(each.said for each in guides),
-        certain=None if certain is None else read_certain(certain, optical),
+        certain=sure,
     )

@@ -14,10 +14,12 @@ from xstf.align.radar import backscatter, read_units
 from xstf.cubes.acquisitions import first_valid
 from xstf.cubes.arrays import Guides, Labelled
 from xstf.cubes.grid import require_both_crs
+from xstf.cubes.masking import fit_mask
 from xstf.cubes.nesting import no_overlap, require_one_side
 from xstf.cubes.pairs import LengthLike, read_timedelta
-from xstf.cubes.read import Cube, as_array, read_cube, require_fits
+from xstf.cubes.read import Cube, read_cube
 from xstf.cubes.series import fold_like
+from xstf.cubes.variables import first_band
 from xstf.tiles.guide import GuideTile, time_weights
 
 
@@ -188,23 +190,29 @@ def day_of_year(date: np.datetime64) -> float:
     return float((date - date.astype("datetime64[Y]")) / np.timedelta64(1, "D"))
 
 
-def read_certain(given: xr.DataArray, cube: Cube) -> Any:
-    """Return where pixels are certainly clear, as 0 and 1 ``(time, 1, y, x)``."""
+def read_certain(given: xr.DataArray, cube: Cube) -> tuple[Any, str]:
+    """Return where pixels are certainly clear, 0 and 1 ``(time, 1, y, x)``, and how it got there.
+
+    The text is "" for one on the cube's grid.
+    """
     time, _, y, x = cube.dims
     if not isinstance(given, xr.DataArray) or given.dtype != bool:
         raise TypeError("certain must be a boolean DataArray (True = certainly clear)")
     if cube.series is not None:
         given = fold_like(given, cube.series, "certain")
-    extra = [d for d in given.dims if d not in (time, y, x)]
-    if extra or y not in given.dims or x not in given.dims:
-        raise ValueError(f"certain needs dims {[y, x]} and may have {time!r}; it has {given.dims}")
     labelled, groups = cube.unmerged or (cube.source, None)
-    source = as_array(labelled, what="cube")
-    require_fits(given, source, (y, x), cube.grid, "certain", "cube", cube.shift)
-    bare = given.drop_vars(list(given.coords)).astype(np.float32)
+    source = first_band(labelled)
+    if time is None or source is None:
+        raise ValueError("certain needs a cube with a time dim")
+    still = source.isel({d: 0 for d in source.dims if d not in (time, y, x)}, drop=True)
+    bare, text = fit_mask(
+        given, still, (time, None, y, x), cube.grid, what="certain", of="cube", outside=False,
+        shift=cube.shift,
+    )  # fmt: skip
+    bare = bare.astype(np.float32)
     if time not in given.dims:
         bare = bare.expand_dims({time: source.sizes[time]})
     images = bare.transpose(time, y, x).data
     if groups is not None:  # sure only where every look of the acquisition is
         images = first_valid(images, groups, images > 0)
-    return images[:, None]
+    return images[:, None], text

@@ -12,7 +12,8 @@ import xarray as xr
 
 from xstf.cubes.arrays import Labelled
 from xstf.cubes.limits import LARGEST
-from xstf.cubes.read import Cube, band_variables, read_labels
+from xstf.cubes.read import Cube, read_labels
+from xstf.cubes.variables import band_variables
 from xstf.tiles.engines import to_host
 from xstf.tiles.run import compute_now, is_lazy
 

@@ -30,7 +30,11 @@ def add_scores_out(parser: argparse.ArgumentParser) -> None:
 
 def add_quality(parser: argparse.ArgumentParser) -> None:
     """Add the wish for a standard deviation."""
-    parser.add_argument("--quality", action="store_true", help="standard deviation and flag too")
+    parser.add_argument(
+        "--quality",
+        action="store_true",
+        help="standard deviation, flag and number of observations too",
+    )
 
 
 def add_chunks(parser: argparse.ArgumentParser, what: str) -> None:

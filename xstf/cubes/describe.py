@@ -14,7 +14,8 @@ from xstf.cubes.arrays import Labelled
 from xstf.cubes.decode import decode, nodata_of
 from xstf.cubes.grid import Grid, crs_name
 from xstf.cubes.limits import LARGEST
-from xstf.cubes.read import Labels, band_variables, read_labels, without_space
+from xstf.cubes.read import Labels, read_labels, without_space
+from xstf.cubes.variables import band_variables
 
 # Of a cube with more values every nth row and column is looked at: a repr is to be quick.
 _MOST_VALUES = 200_000_000

@@ -19,7 +19,8 @@ from xstf.cubes.acquisitions import (
 )
 from xstf.cubes.arrays import Labelled
 from xstf.cubes.decode import decode
-from xstf.cubes.read import band_variables, read_labels
+from xstf.cubes.read import read_labels
+from xstf.cubes.variables import band_variables
 
 By: TypeAlias = Literal["solar_day", "acquisition", "time"]
 

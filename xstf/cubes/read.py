@@ -25,23 +25,14 @@ from xstf.cubes.acquisitions import (
 from xstf.cubes.arrays import Labelled
 from xstf.cubes.crs import grid_mapping_name, without_mapping_dim
 from xstf.cubes.decode import PACKING, decode
-from xstf.cubes.grid import Grid, require_same_grid
+from xstf.cubes.dims import NAMES, find_dim
+from xstf.cubes.grid import Grid
 from xstf.cubes.limits import LARGEST
+from xstf.cubes.masking import apply_mask
 from xstf.cubes.place import Place, at_centres, place_of, refuse_swath
 from xstf.cubes.series import Series, fold, fold_like, is_series
+from xstf.cubes.variables import require_bands, require_measurements, tell_of_layers
 from xstf.cubes.words import listed
-
-NAMES = {
-    "y": ("y", "lat", "latitude", "northing"),
-    "x": ("x", "lon", "longitude", "easting"),
-    "time": ("time", "t", "date"),
-    "band": ("band", "wavelength", "bands", "variable"),
-}
-_CF_NAMES = {
-    "y": ("projection_y_coordinate", "latitude", "grid_latitude"),
-    "x": ("projection_x_coordinate", "longitude", "grid_longitude"),
-    "time": ("time",),
-}
 
 
 @dataclass(frozen=True)
@@ -74,6 +65,8 @@ class Cube:
         Whether the size of its pixels is known; one pixel may not tell.
     series
         How a cube without space was folded into a row of pixels; None for a cube with y and x.
+    masked
+        In words, how a mask on another grid was brought to its own; "" where none was.
     """
 
     data: Any
@@ -105,6 +98,8 @@ class Cube:
             return ""
         groups = self.unmerged[1]
         return merged_text(sum(len(group) for group in groups), groups)
+
+    masked: str = ""
 
     @property
     def dates(self) -> np.ndarray:
@@ -152,7 +147,8 @@ def read_cube(
     what : str
         What to call it in messages (``"fine"``).
     mask : DataArray of bool, optional
-        True where the cube is not usable; on its grid, with any of its dims.
+        True where the cube is not usable; on its grid or another of the same CRS, with any of its
+        dims.
     resolution : float, optional
         Pixel size for a cube that is one pixel wide; default: what its attributes say.
     unsized : bool
@@ -171,14 +167,16 @@ def read_cube(
     array = _stack_bands(cube, what) if isinstance(cube, xr.Dataset) else decode(cube)
     _warn_of_absurd(array, what)
     place = labels.place
+    tell_of_layers(cube, what, masked=mask is not None)
+    masked = ""
     if mask is not None:
-        array = _apply_mask(array, mask, labels.dims, place, what)
+        array, masked = apply_mask(array, mask, labels.dims, place.grid, what, place.shift)
     plain = _plain(array, labels.dims)
     _warn_of_nothing(plain, what)
     return merge_looks(
         Cube(
             plain, labels.times, labels.bands, place.grid, place.source, labels.dims, what,
-            shift=place.shift, said=place.said, sized=place.sized, series=folded,
+            masked=masked, shift=place.shift, said=place.said, sized=place.sized, series=folded,
         )
     )  # fmt: skip
 
@@ -257,10 +255,11 @@ def _without_values(cube: Labelled, what: str) -> xr.DataArray:
     if isinstance(cube, xr.Dataset):
         names, stacked = _stackable(cube, what)
         array = _blank(cube[names[0]])
-        return array if stacked else array.reset_coords(drop=True).expand_dims(band=names)
+        return array if stacked else _bare(array).expand_dims(band=names)
     if not isinstance(cube, xr.DataArray):
         raise TypeError(f"{what} must be an xarray DataArray or Dataset, not {type(cube).__name__}")
     _check_dtype(cube, what)
+    require_measurements(cube, _find_dims(cube, what)[1], what)
     return _blank(cube)
 
 
@@ -300,37 +299,38 @@ def _stack_bands(dataset: xr.Dataset, what: str) -> xr.DataArray:
     if stacked:
         return decoded[0]
     return xr.concat(
-        [d.reset_coords(drop=True) for d in decoded], dim=xr.Variable("band", names),
-        combine_attrs="drop",
+        [_bare(d) for d in decoded], dim=xr.Variable("band", names), combine_attrs="drop",
+        coords="minimal", compat="override",
     )  # fmt: skip
+
+
+def _bare(array: xr.DataArray) -> xr.DataArray:
+    """Return a band without coordinates, but for those of its dims and a single date."""
+    date = next((n for n in NAMES["time"] if n in array.coords and array[n].ndim == 0), None)
+    return array.drop_vars([n for n in array.coords if n not in (*array.dims, date)])
 
 
 def _stackable(dataset: xr.Dataset, what: str) -> tuple[list[Hashable], bool]:
     """Return the variables that are a Dataset's bands, and whether its one variable has them."""
-    names = band_variables(dataset)
-    if not names:
-        raise ValueError(
-            f"{what} has no data variable with y and x; it has {listed(dataset.data_vars)}"
-        )
+    names = require_bands(dataset, what)
     dims = {n: frozenset(dataset[n].dims) for n in names}
     if len(set(dims.values())) > 1:
         each = {str(n): dataset[n].dims for n in names}
-        raise ValueError(f"{what}'s variables must share their dims to be its bands: {each}")
+        raise ValueError(
+            f"{what}'s variables must share their dims to be its bands: {each}; select those that "
+            f"do, {what}[[...]]"
+        )
     stacked = any(d in ("band", "wavelength", "bands") for d in dims[names[0]])
     if stacked and len(names) > 1:
         raise ValueError(f"{what} has a band dimension and several variables {names}; pass one")
     return names, stacked
 
 
-def band_variables(dataset: xr.Dataset) -> list[Hashable]:
-    """Return the variables that are images; a scalar one holds the CRS."""
-    return [n for n, v in dataset.data_vars.items() if v.ndim >= 2]
-
-
 def _check_dtype(array: xr.DataArray, what: str) -> None:
     if array.dtype.kind not in "fiu":
+        mask = "; if it is a mask, give it as mask=" if array.dtype.kind == "b" else ""
         raise TypeError(
-            f"{what} has dtype {array.dtype}; xstf needs real numbers (float or integer)"
+            f"{what} has dtype {array.dtype}; xstf needs real numbers (float or integer){mask}"
         )
 
 
@@ -360,22 +360,6 @@ def _find_dims(
             f"{what} has dims that are neither time, band, y nor x: {others}; select or stack them"
         )
     return time, band, y, x
-
-
-def find_dim(array: xr.DataArray, role: str) -> Hashable | None:
-    """Return the dim that is y, x or time: by its name, else by CF attributes or dtype."""
-    for dim in array.dims:
-        if str(dim).lower() in NAMES[role]:
-            return dim
-    for dim in array.dims:
-        coordinate = array.coords.get(dim)
-        if coordinate is not None and (
-            coordinate.attrs.get("axis") == role[0].upper()
-            or coordinate.attrs.get("standard_name") in _CF_NAMES[role]
-            or (role == "time" and coordinate.dtype.kind == "M")
-        ):
-            return dim
-    return None
 
 
 def _times(
@@ -426,87 +410,6 @@ def _warn_of_nothing(data: Any, what: str) -> None:
             f"every value of {what} is missing; look at its mask, nodata value and valid range",
             stacklevel=5,
         )
-
-
-def _apply_mask(
-    array: xr.DataArray,
-    mask: xr.DataArray,
-    dims: tuple[Hashable | None, Hashable | None, Hashable, Hashable],
-    place: Place,
-    what: str,
-) -> xr.DataArray:
-    if not isinstance(mask, xr.DataArray) or mask.dtype != bool:
-        kind = f"a {type(mask).__name__}"
-        kind += f" of {mask.dtype}" if hasattr(mask, "dtype") else ""
-        raise TypeError(
-            f"{what}'s mask must be a boolean DataArray (True = not usable), not {kind}"
-        )
-    extra = [d for d in mask.dims if d not in array.dims]
-    if extra:
-        raise ValueError(
-            f"{what}'s mask has dims {extra} that {what} has not: {listed(array.dims)}"
-        )
-    y, x = dims[2], dims[3]
-    if y not in mask.dims or x not in mask.dims:
-        raise ValueError(f"{what}'s mask needs dims {[y, x]}; it has {listed(mask.dims)}")
-    require_fits(mask, array, (y, x), place.grid, f"{what}'s mask", what, place.shift)
-    bare = mask.drop_vars(list(mask.coords))
-    return array.where(~bare)
-
-
-def require_fits(
-    mask: xr.DataArray,
-    array: xr.DataArray,
-    spatial: tuple[Hashable, Hashable],
-    grid: Grid,
-    what: str,
-    of: str,
-    shift: tuple[float, float] = (0.0, 0.0),
-) -> None:
-    """Raise if a mask is not on an array's grid, or differs from it along another of its dims.
-
-    A mask may have the coordinates that the array had before they were moved by `shift`.
-    """
-    y, x = spatial
-    own = mask_grid(mask, spatial, grid, what, shift)
-    require_same_grid(grid, own, what_a=of, what_b=what)
-    for dim in set(mask.dims) - {y, x}:
-        if not np.array_equal(mask[dim].values, array[dim].values):
-            raise ValueError(
-                f"{what} and {of} differ along {dim!r}: {mask[dim].values[:3]}… and "
-                f"{array[dim].values[:3]}…"
-            )
-
-
-def mask_grid(
-    mask: xr.DataArray,
-    spatial: tuple[Hashable, Hashable],
-    grid: Grid,
-    what: str,
-    shift: tuple[float, float] = (0.0, 0.0),
-) -> Grid:
-    """Return where a mask lies; one without a CRS of its own has that of the cube's grid.
-
-    A mask of a cube whose coordinates were corners has such, too, and may have lost the transform
-    that tells: `shift` moves them as it did the cube's.
-    """
-    place = place_of(mask, spatial, what=what, resolution=(abs(grid.dy), abs(grid.dx)), warns=False)
-    own = place.grid
-    if own.crs is None:
-        own = replace(own, crs=grid.crs, degrees=grid.degrees)
-    if shift != (0.0, 0.0) and place.shift == (0.0, 0.0):
-        down, right = (
-            by * abs(theirs / ours)
-            for by, theirs, ours in zip(shift, (own.dy, own.dx), (grid.dy, grid.dx), strict=True)
-        )
-        moved = replace(own, top=own.top + down, left=own.left + right)
-        own = moved if _apart(moved, grid) < _apart(own, grid) else own
-    return own
-
-
-def _apart(a: Grid, b: Grid) -> float:
-    """Return how far the outer edges of two grids are apart, summed."""
-    return sum(abs(e - f) for e, f in zip(a.extent, b.extent, strict=True))
 
 
 def _plain(

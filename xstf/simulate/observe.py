@@ -16,9 +16,10 @@ from scipy.ndimage import gaussian_filter
 
 from xstf.cubes.acquisitions import dates_of, longitude_of
 from xstf.cubes.decode import NODATA, nodata_of
+from xstf.cubes.dims import find_dim
 from xstf.cubes.grid import Grid
 from xstf.cubes.pairs import DateLike
-from xstf.cubes.read import find_dim, read_labels
+from xstf.cubes.read import read_labels
 from xstf.cubes.words import listed
 from xstf.numerics.psf import sigma_of
 from xstf.simulate.attributes import OF_GRID, attrs_on_grid

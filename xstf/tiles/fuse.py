@@ -15,7 +15,14 @@ from xstf.cubes.nesting import Nesting
 from xstf.cubes.pairs import Pair, Plan
 from xstf.cubes.read import Cube
 from xstf.tiles.engines import Runner, to_host
-from xstf.tiles.flags import EXTRAPOLATED, FUSED_ONE_PAIR, FUSED_TWO_PAIRS, MISSING, OBSERVED
+from xstf.tiles.flags import (
+    EXTRAPOLATED,
+    FUSED_ONE_PAIR,
+    FUSED_TWO_PAIRS,
+    LAYERS,
+    MISSING,
+    OBSERVED,
+)
 from xstf.tiles.job import Job, Source, States
 from xstf.tiles.samples import Cells, Sample, choose_cells
 from xstf.tiles.states import State
@@ -58,14 +65,16 @@ class FuseTile(NestedWindows):
         inner = (shift(rows, origin[0]), shift(cols, origin[1]))
         base = fine[..., inner[0], inner[1]]
         cell_clear = ~np.isnan(coarse)
-        out = np.full_like(base[:1], np.nan, shape=(3, *base.shape[1:]))
+        out = np.full_like(base[:1], np.nan, shape=(LAYERS, *base.shape[1:]))
         out[2] = MISSING
+        out[3] = 0
         complete = ~self._at_fine(cell_clear[-1], inner)
         if self.observed is not None:
             seen = ~np.isnan(base[self.observed])
             out[0][seen] = base[self.observed][seen]
             out[1][seen] = 0.0
             out[2][seen] = OBSERVED
+            out[3][seen] = 1
             complete = complete | seen
         for n, attempt in enumerate(self.attempts):
             count = sum(
@@ -82,6 +91,7 @@ class FuseTile(NestedWindows):
             out[0][here][taken] = estimate[taken]
             if std is not None:
                 out[1][here][taken] = std[taken]
+            out[3][here][taken] = count[here][taken]
             out[2][here][taken] = EXTRAPOLATED if self.extrapolated else FUSED_ONE_PAIR
             if not self.extrapolated:
                 out[2][here][taken & (count[here] > 1)] = FUSED_TWO_PAIRS
@@ -186,7 +196,7 @@ def fuse_job(
             State(settle, _samples(cells, sharp.data, coarse, pairs, plan.target), prepare)
             for pairs in plan.attempts
         )
-    lead = (3 if std else 1, sharp.data.shape[1])
+    lead = (LAYERS if std else 1, sharp.data.shape[1])
     return Job(function, sources, lead, function.fine_shape, states, function.halo, lattice)
 
 

@@ -17,7 +17,7 @@ from xstf.numerics.outliers import find_outliers
 from xstf.numerics.seasonal import SceneSeason, season_state
 from xstf.tiles.blocks import clean_block, is_lazy
 from xstf.tiles.engines import Runner, to_host
-from xstf.tiles.flags import FILLED_IN_SPACE, FILLED_IN_TIME, MISSING, OBSERVED, OUTLIER
+from xstf.tiles.flags import FILLED_IN_SPACE, FILLED_IN_TIME, LAYERS, MISSING, OBSERVED, OUTLIER
 from xstf.tiles.guide import GuideTile, guide_on_grid
 from xstf.tiles.job import Job, Source, States
 from xstf.tiles.lazy import as_lazy
@@ -181,7 +181,7 @@ class GapfillTile:
             gaps = gap_lengths(evidence, self.times, (days[0], days[-1]))
             filled &= evidence | (gaps <= self.max_gap)
         taken = filled if self.smooth else filled & ~kept
-        out = np.full_like(cube, np.nan, shape=(3 if self.std else 1, *cube.shape))
+        out = np.full_like(cube, np.nan, shape=(LAYERS if self.std else 1, *cube.shape))
         out[0] = np.where(taken, estimate, np.where(kept, cube, np.nan))
         if self.std:
             out[1] = np.where(taken, std, np.where(kept, 0, np.nan))
@@ -190,6 +190,7 @@ class GapfillTile:
                 out[2][filled & in_space] = FILLED_IN_SPACE
             out[2][kept] = OUTLIER
             out[2][evidence] = OBSERVED
+            out[3] = evidence.sum(axis=0)  # of the pixel's own series, the same on all dates
         return out
 
 
@@ -299,7 +300,7 @@ def gapfill_job(
         states = (State(settle, samples, partial(_in_windows, function.shape)),)
     lattice = record.lattice(options, 1) if record.lattice else 0
     count = len(function.times if function.back is None else function.back)
-    lead = (3 if function.std else 1, count, cube.data.shape[1])
+    lead = (LAYERS if function.std else 1, count, cube.data.shape[1])
     return Job(function, tuple(sources), lead, function.shape, states, function.halo, lattice)
 
 

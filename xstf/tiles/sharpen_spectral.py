@@ -15,7 +15,7 @@ from xstf.cubes.nesting import Nesting
 from xstf.numerics.degrade import register
 from xstf.numerics.response import locate, register_halo
 from xstf.tiles.engines import Runner, to_host
-from xstf.tiles.flags import FILLED_IN_SPACE, MISSING
+from xstf.tiles.flags import FILLED_IN_SPACE, LAYERS, MISSING
 from xstf.tiles.job import Job, Source, States
 from xstf.tiles.samples import choose_cells
 from xstf.tiles.states import State
@@ -70,7 +70,7 @@ class SharpenTile(NestedWindows):
         size = (inner[0].stop - inner[0].start, inner[1].stop - inner[1].start)
         out = np.full_like(
             spatial[:1, :1, :1], np.nan,
-            shape=(3 if self.std else 1, len(spectral), *size), dtype=np.float32,
+            shape=(LAYERS if self.std else 1, len(spectral), *size), dtype=np.float32,
         )  # fmt: skip
         if len(bands):
             moved = self._moved(padded[0], state)
@@ -83,7 +83,9 @@ class SharpenTile(NestedWindows):
             if std is not None:
                 out[1][bands] = std
         if self.std:
-            out[2] = np.where(np.isnan(out[0]), MISSING, FILLED_IN_SPACE)
+            missing = np.isnan(out[0])
+            out[2] = np.where(missing, MISSING, FILLED_IN_SPACE)
+            out[3] = ~missing  # the one image of spatial
         return out
 
     def _moved(self, spatial: np.ndarray, state: SharpenState) -> np.ndarray:
@@ -124,7 +126,7 @@ def sharpen_spectral_job(
     )  # fmt: skip
     samples = {"spectral": blurred, "spatial": sharp} | known
     lattice = record.lattice(options, nesting.ratio) if record.lattice else 0
-    lead = (3 if std else 1, spectral.shape[1])
+    lead = (LAYERS if std else 1, spectral.shape[1])
     state = State(settle, samples, _one_date)
     return Job(function, sources, lead, function.fine_shape, (state,), function.halo, lattice)
 

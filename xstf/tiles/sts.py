@@ -13,7 +13,7 @@ import numpy as np
 from xstf._method import Method, StsSamples
 from xstf.cubes.arrays import Array
 from xstf.tiles.engines import Runner, to_host
-from xstf.tiles.flags import FUSED_ONE_PAIR, FUSED_TWO_PAIRS, MISSING
+from xstf.tiles.flags import FUSED_ONE_PAIR, FUSED_TWO_PAIRS, LAYERS, MISSING
 from xstf.tiles.job import Job, Source, States
 from xstf.tiles.lazy import pick_dates
 from xstf.tiles.samples import whole_blocks
@@ -89,7 +89,11 @@ class StsTile:
             only: np.ndarray = estimate[None]
             return only
         flag = FUSED_TWO_PAIRS if len(self.times) > 1 else FUSED_ONE_PAIR
-        return np.stack([estimate, std, np.where(np.isnan(estimate), MISSING, flag)])
+        missing = np.isnan(estimate)
+        inside = (..., shift(rows, origin[0]), shift(cols, origin[1]))
+        clear = (~np.isnan(spatial[inside]).any(axis=1)).sum(axis=0)
+        layers = [estimate, std, np.where(missing, MISSING, flag), np.where(missing, 0, clear)]
+        return np.stack(layers).astype(np.float32)
 
 
 def _filled(images: np.ndarray, size: list[int]) -> np.ndarray:
@@ -179,7 +183,7 @@ class Series:
         )
         states = () if state is None else (State(*state),)
         lattice = record.lattice(options, self.ratios) if record.lattice else 0
-        lead = (3 if std else 1, self.spectral.shape[1])
+        lead = (LAYERS if std else 1, self.spectral.shape[1])
         return Job(function, sources, lead, function.shape, states, function.halo, lattice)
 
 

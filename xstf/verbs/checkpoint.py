@@ -83,7 +83,8 @@ def resolve_weights(record: Method, params: P, cubes: NetworkCubes) -> tuple[P, 
     if missing:
         raise ImportError(missing)
     source = _find(record, params.weights, cubes)
-    manifest = weights.load(source).manifest
+    checkpoint = weights.load(source)
+    manifest = checkpoint.manifest
     _check_fits(record, manifest, params.weights, cubes)
     if record.task == "gapfill":
         params = _with_prior(params, manifest)
@@ -91,7 +92,7 @@ def resolve_weights(record: Method, params: P, cubes: NetworkCubes) -> tuple[P, 
     # Another file under an old name is other weights to dask.
     written = Path(source).stat().st_mtime_ns if isinstance(source, str) else 0
     found = Weights(source, net.module, net.multiple, net.learn_pairs > 1, written)
-    return params, found, _origin(manifest)
+    return params, found, _origin(manifest, checkpoint.sha256)
 
 
 def lattice_tile(params: NetworkParams) -> int:
@@ -187,10 +188,10 @@ def _tile_side(record: Method, net: Net, params: NetworkParams, manifest: Manife
     return -(-side // net.multiple) * net.multiple
 
 
-def _origin(manifest: Manifest) -> str:
-    """Return in words where weights come from."""
+def _origin(manifest: Manifest, sha256: str) -> str:
+    """Return in words where weights come from, and which file they were."""
     parts = [f"xstf {manifest.version}", manifest.sensors, manifest.data, manifest.licence]
     text = ", ".join(p for p in parts if p)
     if "mae" in manifest.scores:
         text += f", mae {manifest.scores['mae']:.4g} on what was held out"
-    return text
+    return f"{text}, sha256 {sha256}"

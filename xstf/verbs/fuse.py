@@ -116,7 +116,8 @@ def fuse(
     ----------
     fine : DataArray ``(time, band, y, x)`` or Dataset of bands
         The sharp cube, few dates. Any dim order; NaN or its nodata value where missing. ``band``
-        may be absent.
+        may be absent. Of a Dataset, the variables that hold measurements are the bands: classes,
+        masks, angles and the like are left alone.
     coarse : DataArray ``(time, band, y', x')`` or Dataset of bands
         The dense cube, on its own grid and CRS, same units and band labels. It may be one that its
         provider already resampled to the fine grid (see `coarse_resolution`).
@@ -134,8 +135,10 @@ def fuse(
         A name from ``xstf.list_methods("fuse")``, a record, or ``"auto"``: see Notes. With
         `spatial` a name from ``xstf.list_methods("sts")``.
     mask, coarse_mask, spatial_mask : DataArray of bool, optional
-        True where `fine`, `coarse`, `spatial` are not usable; on their grid, with any of their
-        dims.
+        True where `fine`, `coarse`, `spatial` are not usable; with any of their dims. One on
+        another grid of the same CRS is brought to theirs by nearest neighbour
+        (``attrs["stf_mask"]`` says so); what it does not cover is not usable. Dates are taken by
+        label.
     pair_tolerance : number of days or timedelta-like
         Longest time between the two images of a pair: whole solar days apart, or hours where it is
         below a day and both cubes have clock times. An image without a partner is not used, which
@@ -160,8 +163,10 @@ def fuse(
     device : str, optional
         ``"cuda"``, ``"cuda:1"`` for GPU engines.
     return_quality : bool
-        Return a Dataset of the estimate, ``<name>_std`` (one standard deviation, same units) and
-        ``<name>_flag`` instead; for a Dataset of bands each band has its two.
+        Return a Dataset of the estimate, ``<name>_std`` (one standard deviation, same units),
+        ``<name>_flag`` and ``<name>_n_obs`` instead; for a Dataset of bands each band has its
+        three. ``n_obs`` is how many images of `fine` (with `spatial` paired dates whose spatial
+        image is clear) a pixel was made of: 1 where it was observed, 0 where it is missing.
     progress : bool
         Show a bar on stderr (numpy cubes; for dask ones use dask's own).
     **params
@@ -171,7 +176,10 @@ def fuse(
     -------
     DataArray or Dataset
         As `fine`, float32, on the wanted dates; lazy if an input is. NaN where no pair is clear or
-        the coarse image is missing; nothing is extrapolated in space.
+        the coarse image is missing; nothing is extrapolated in space. Coordinates along bands and
+        space are those of `fine`. Those along time are left out, of `fine` (its dates are others)
+        and of `coarse` (they describe its images); so are variables along time of a Dataset, which
+        is said. Labels that files cannot hold become text or numbers, which is said, too.
 
     Raises
     ------
@@ -259,7 +267,9 @@ def fuse(
     )
     times = cubes.coarse_times[[plan.target for plan in plans]]
     attrs = run.attrs | alone
-    return assemble(layers, cubes.fine, times, attrs, return_quality, FLAG_MEANINGS)
+    return assemble(
+        layers, cubes.fine, times, attrs, return_quality, FLAG_MEANINGS, own_dates=False
+    )
 
 
 def _unpaired(cubes: FuseCubes, tolerance: LengthLike) -> dict[str, str]:

@@ -20,7 +20,7 @@ from xstf.cubes.read import Cube
 from xstf.cubes.series import unfold
 from xstf.cubes.write import assemble
 from xstf.numerics.outliers import SCREEN_HALO
-from xstf.tiles.flags import FLAG_MEANINGS
+from xstf.tiles.flags import FLAG_MEANINGS, LAYERS
 from xstf.tiles.gapfill import GapfillTile, gapfill_job
 from xstf.tiles.run import cores, is_lazy, plan_chunks
 from xstf.verbs.checkpoint import NetworkCubes
@@ -126,17 +126,21 @@ def gapfill(
     ----------
     cube : DataArray ``(time, band, y, x)`` or Dataset of bands
         Any dim order, irregular and unsorted dates; NaN or its nodata value where missing.
-        ``band`` may be absent. Values may be anything: none is clipped. ``y`` and ``x`` may be of
-        one pixel or absent: series ``(time)``, ``(time, field)``, ``(time, band, field)``, of any
-        dims, are filled each for itself by every method in time; ``sar``, ``guide`` and masks are
-        then series, too, with the same labels, or one for all.
+        ``band`` may be absent. Values may be anything: none is clipped. Of a Dataset, the variables
+        that hold measurements are the bands; classes, masks, angles and the like come back
+        untouched. ``y`` and ``x`` may be of one pixel or absent: series ``(time)``,
+        ``(time, field)``, ``(time, band, field)``, of any dims, are filled each for itself by every
+        method in time; ``sar``, ``guide`` and masks are then series, too, with the same labels, or
+        one for all.
     sar : DataArray ``(time, band, y', x')`` or Dataset of bands, or several, optional
         Radar backscatter (Sentinel-1 VV, VH) on any grid, CRS and dates; a list of several sensors,
         or a dict with their names, each on its own. It is used where it is; what it does not cover
         is filled without it. Images of different orbits are kept apart; see Notes.
     mask : DataArray of bool, optional
-        True where `cube` is not usable (clouds); on its grid, with any of its dims. See
-        :mod:`xstf.masks`.
+        True where `cube` is not usable (clouds); with any of its dims. See :mod:`xstf.masks`. One
+        on another grid of the same CRS (scene classes at 20 m) is brought to the cube's by nearest
+        neighbour (``attrs["stf_mask"]`` says so); what it does not cover is not usable. Dates are
+        taken by label.
     method : str or Method
         A name from ``xstf.list_methods("gapfill")``, a record, or ``"auto"``.
     guide : DataArray or Dataset of bands, or several, optional
@@ -154,8 +158,8 @@ def gapfill(
         stay in the result as they are, with their own flag; ``"replace"`` fills them like missing
         ones. Default: for ``method="auto"`` alone; see Notes.
     certain : DataArray of bool, optional
-        True where a pixel is certainly clear: never screened. On the cube's grid, with any of its
-        dims but the band.
+        True where a pixel is certainly clear: never screened. With any of the cube's dims but the
+        band, on its grid or another as `mask`; where it does not reach nothing is certain.
     sar_units : {"dB", "linear"}, optional
         Of `sar`, where neither its ``units`` attribute nor its values say, or say it wrong.
     guide_tolerance : number of days or timedelta-like
@@ -176,8 +180,9 @@ def gapfill(
         For GPU engines.
     return_quality : bool
         Return a Dataset of the filled cube, ``<name>_std`` (one standard deviation of an
-        observation, same units) and ``<name>_flag`` instead; for a Dataset of bands each has its
-        two.
+        observation, same units), ``<name>_flag`` and ``<name>_n_obs`` instead; for a Dataset of
+        bands each has its three. ``n_obs`` is how many clear observations the pixel's own series
+        has in this band, on all dates, outliers left out.
     progress : bool
         Show a bar on stderr (numpy cubes; for dask ones use dask's own).
     **params
@@ -188,7 +193,8 @@ def gapfill(
     DataArray or Dataset
         As `cube`, float32, same dims, coords, attrs and CRS; lazy if an input is, with all dates in
         one chunk. NaN where the method has nothing to say. On the dates of `time` or `freq` if
-        either is given, ascending.
+        either is given, ascending. What is along time is kept where the dates are the cube's.
+        Labels that files cannot hold become text or numbers, which is said.
 
     Raises
     ------
@@ -290,7 +296,7 @@ def gapfill(
     )
     job = gapfill_job(record, options, optical, order, cubes.certain, list(cubes.guides), function)
     dates = len(cubes.times)
-    chunks = _chunks(optical, job.lead[1], 3 if return_quality else 1)
+    chunks = _chunks(optical, job.lead[1], LAYERS if return_quality else 1)
     layers, states = compute(
         run, [job], chunks=chunks, tile=_tile(optical, dates, function.halo), settled=True
     )

@@ -120,6 +120,8 @@ def prepare(
         attrs["stf_grid"] = grid
     if merged := merged_looks(cubes):
         attrs["stf_acquisitions"] = merged
+    if brought := said_of_masks(cubes):
+        attrs["stf_mask"] = brought
     chosen = pick_engine(record, engine, *(cube.data for cube in cubes))
     runner = make_runner(record, chosen, device)
     if record.net is not None:
@@ -131,6 +133,11 @@ def prepare(
 def merged_looks(cubes: Iterable[Cube]) -> str:
     """Return in words which cubes had several images of one acquisition merged; "" for none."""
     return "; ".join(f"{cube.what}: {cube.looks}" for cube in cubes if cube.looks)
+
+
+def said_of_masks(cubes: Iterable[Cube]) -> str:
+    """Return in words which masks came on another grid than their cube; "" for none."""
+    return "; ".join(f"{cube.what}: {cube.masked}" for cube in cubes if cube.masked)
 
 
 def compute(

@@ -113,13 +113,14 @@ def sharpen_spectral(
         `spectral`; the result then lies as `spectral` does. ``attrs["stf_shift"]`` says how far
         (numpy cubes). On a real pair of sensors this is worth more than the choice of a method.
     mask, spatial_mask : DataArray of bool, optional
-        True where a cube is not usable.
+        True where a cube is not usable; on its grid or another of its CRS, see :func:`xstf.fuse`.
     time_tolerance : str
         How far apart in time images of the two cubes may be, as pandas reads it.
     engine, device : str, optional
         See :func:`xstf.fuse`.
     return_quality : bool
-        Return a Dataset with the standard deviation and flag too, from methods that give them.
+        Return a Dataset with ``<name>_std``, ``<name>_flag`` and ``<name>_n_obs`` (1 image of
+        `spatial`, 0 where missing) too, from methods that give a standard deviation.
     progress : bool
         Show a bar on stderr (numpy cubes).
     **params
@@ -129,7 +130,10 @@ def sharpen_spectral(
     -------
     DataArray or Dataset
         The bands of `spectral` on the grid of `spatial`, float32; lazy if an input is. NaN where
-        either is missing; a band that is missing everywhere stays so.
+        either is missing; a band that is missing everywhere stays so. Coordinates along time and
+        bands are those of `spectral`, along space those of `spatial`; what described the old grid
+        (``transform``, ``res``, ``gsd``) is worked out anew or left out, and so are variables of a
+        Dataset that are no bands, which is said.
 
     Raises
     ------

@@ -69,7 +69,8 @@ def fuse_three(
         series.job(t, run.runner, record, run.call.params, state, call.quality) for t in targets
     ]
     layers, _ = compute(run, jobs, chunks=chunks_of(cubes.spatial, TILE), tile=TILE)
+    attrs = run.attrs
     return assemble_on(
-        layers, cubes.spectral, cubes.spatial, run.attrs, call.quality, FLAG_MEANINGS,
+        layers, cubes.spectral, cubes.spatial, attrs, call.quality, FLAG_MEANINGS,
         times=cubes.times[targets],
     )  # fmt: skip

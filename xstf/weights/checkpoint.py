@@ -52,10 +52,14 @@ class Checkpoint:
         How they are to be used.
     tensors
         The network's ``state_dict``, on the CPU.
+    sha256
+        Of the file that it was loaded from, or of a file's bytes; "" for one that was made in
+        memory.
     """
 
     manifest: Manifest
     tensors: dict[str, Tensor]
+    sha256: str = ""
 
 
 def save(path: str | Path, tensors: Mapping[str, Tensor], manifest: Manifest) -> Path:
@@ -114,7 +118,7 @@ def load(source: str | Path | bytes) -> Checkpoint:
         tensors, text = _unpack(data, _CHECKPOINT)
         manifest = read_manifest(text)
         _check_finite(tensors)
-    return Checkpoint(manifest, tensors)
+    return Checkpoint(manifest, tensors, hashlib.sha256(data).hexdigest())
 
 
 def fill(module: nn.Module, checkpoint: Checkpoint) -> None:
@@ -167,6 +171,7 @@ def describe(path: str | Path) -> str:
         "extra": _listed(m.extra),
         "weights": f"{sum(t.numel() for t in tensors):,} in {len(tensors)} tensors",
         "file": f"{path.stat().st_size:,} bytes",
+        "sha256": checkpoint.sha256,
     }
     return "\n".join([str(path), *(f"  {key:8} {value}" for key, value in rows.items())])
 

@@ -1,0 +1,188 @@
+"""What attributes say of a grid: transforms, resolutions, bounds; made to agree with coordinates.
+
+Readers leave the transform of the file in the attributes, and a crop, a flip or another grid does
+not change it there. GDAL and rioxarray believe it before the coordinates.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Hashable, Mapping
+from typing import Any
+
+import numpy as np
+
+from xstf.cubes.grid import CORNER_TOLERANCE, SPACING_TOLERANCE, Grid
+
+# Transforms in rasterio's order (a, b, c, d, e, f) and in GDAL's (c, a, b, f, d, e).
+_TRANSFORMS = ("transform", "affine", "proj:transform")
+_GEOTRANSFORMS = ("geotransform", "geo_transform")
+_SHAPES = ("proj:shape",)
+_BOUNDS = ("bounds", "proj:bbox")
+_STEPS = ("res", "resolution")
+# What holds of the grid as it was alone, and is not worked out anew.
+_OF_GRID = (
+    "spec", "gsd", "bbox", "proj:geometry", "geometry", "proj:centroid", "footprint", "extent",
+    "pixel_size", "pixelsize", "spatial_resolution", "ground_sample_distance", "width", "height",
+    "raster:spatial_resolution",
+)  # fmt: skip
+_OF_CRS = (
+    "crs", "epsg", "proj:epsg", "proj:code", "proj:wkt2", "proj:projjson", "crs_wkt",
+    "spatial_ref", "proj4", "proj4_params", "projection",
+)  # fmt: skip
+
+
+def attrs_on(attrs: Mapping[Hashable, Any], grid: Grid, *, moved: bool) -> dict[Hashable, Any]:
+    """Return attributes that agree with a grid.
+
+    Parameters
+    ----------
+    attrs : mapping
+        Of a cube.
+    grid : Grid
+        Of the result.
+    moved : bool
+        Whether that is another one than the cube's: then what cannot be worked out is left out.
+    """
+    out = {k: _on(str(k).lower(), v, grid, moved) for k, v in attrs.items()}
+    stale = moved or any(
+        _numbers(out[k]) != _numbers(v) for k, v in attrs.items() if str(k).lower() in _TRANSFORMS
+    )
+    left_out = [k for k in attrs if _only_of_grid(k, attrs[k], grid, moved=moved, stale=stale)]
+    return {k: v for k, v in out.items() if k not in left_out}
+
+
+def is_of_grid(name: Hashable) -> bool:
+    """Return whether a coordinate of this name describes a grid or a CRS."""
+    key = str(name).lower()
+    every = (*_TRANSFORMS, *_GEOTRANSFORMS, *_SHAPES, *_BOUNDS, *_STEPS, *_OF_GRID, *_OF_CRS)
+    return key in every or key.startswith("geospatial_")
+
+
+def geotransform(grid: Grid) -> str:
+    """Return a grid's transform as GDAL writes it, outer corners of its first pixel first."""
+    values = (grid.left, grid.dx, 0.0, grid.top, 0.0, grid.dy)
+    return " ".join(repr(float(v)) for v in values)
+
+
+def mapping_attrs(attrs: Mapping[Hashable, Any], grid: Grid) -> dict[Hashable, Any]:
+    """Return the attributes of a grid mapping variable, its GeoTransform that of the grid.
+
+    One that has none gets none, unless the grid is one pixel wide or high: its coordinates alone
+    do not tell how large that is.
+    """
+    out = {
+        k: _on("geotransform", v, grid, True) if str(k).lower() in _GEOTRANSFORMS else v
+        for k, v in attrs.items()
+    }
+    if 1 in (grid.height, grid.width) and "GeoTransform" not in out:
+        out["GeoTransform"] = geotransform(grid)
+    return out
+
+
+def _on(key: str, value: Any, grid: Grid, moved: bool) -> Any:
+    """Return one attribute as it is on a grid: itself where it agrees or says something else."""
+    numbers = _numbers(value)
+    if key in _TRANSFORMS or key in _GEOTRANSFORMS:
+        return _transform(key, value, numbers, grid)
+    if key in _SHAPES and len(numbers) == 2:
+        here = (grid.height, grid.width)
+        return value if tuple(numbers) == here else list(here)
+    if key in _BOUNDS and len(numbers) == 4:
+        x0, x1, y0, y1 = grid.extent
+        other_units = not moved and not _meets(numbers, (x0, y0, x1, y1))
+        return value if other_units or _near(numbers, (x0, y0, x1, y1), grid) else (x0, y0, x1, y1)
+    if moved and key in _STEPS and len(numbers) in (1, 2) and not isinstance(value, str):
+        steps = (abs(grid.dx), abs(grid.dy))[: len(numbers)]
+        if np.allclose(np.abs(numbers), steps, rtol=SPACING_TOLERANCE):
+            return value
+        return steps if len(numbers) == 2 else steps[0]
+    return value
+
+
+def _transform(key: str, value: Any, numbers: list[float], grid: Grid) -> Any:
+    """Return a transform in the order and type that it came in; what is none as it is."""
+    if len(numbers) not in (6, 9):
+        return value
+    rasterio = (grid.dx, 0.0, grid.left, 0.0, grid.dy, grid.top)
+    gdal = (grid.left, grid.dx, 0.0, grid.top, 0.0, grid.dy)
+    c, a, b, f, d, e = numbers[:6]
+    if _agrees(tuple(numbers[:6]), grid) or _agrees((a, b, c, d, e, f), grid):
+        return value if isinstance(value, str) else tuple(numbers)
+    own = gdal if key in _GEOTRANSFORMS else rasterio
+    if isinstance(value, str):
+        return " ".join(repr(float(v)) for v in own)
+    return (*own, 0.0, 0.0, 1.0) if len(numbers) == 9 else own
+
+
+def _agrees(numbers: tuple[float, ...], grid: Grid) -> bool:
+    """Return whether a transform in rasterio's order puts a grid's corners where they are."""
+    a, b, c, d, e, f = numbers
+    height, width = grid.height, grid.width
+    right, bottom = grid.left + width * grid.dx, grid.top + height * grid.dy
+    off = (
+        (c - grid.left, f - grid.top),
+        (c + a * width - right, f + d * width - grid.top),
+        (c + b * height - grid.left, f + e * height - bottom),
+    )
+    return all(
+        abs(x) <= CORNER_TOLERANCE * abs(grid.dx) and abs(y) <= CORNER_TOLERANCE * abs(grid.dy)
+        for x, y in off
+    )
+
+
+def _meets(box: list[float], own: tuple[float, ...]) -> bool:
+    """Return whether two boxes (least x, least y, greatest x, greatest y) share some area."""
+    return box[0] < own[2] and own[0] < box[2] and box[1] < own[3] and own[1] < box[3]
+
+
+def _near(numbers: list[float], own: tuple[float, ...], grid: Grid) -> bool:
+    step = min(abs(grid.dx), abs(grid.dy))
+    return bool((np.abs(np.asarray(numbers) - np.asarray(own)) <= CORNER_TOLERANCE * step).all())
+
+
+def _only_of_grid(key: Hashable, value: Any, grid: Grid, *, moved: bool, stale: bool) -> bool:
+    """Return whether an attribute describes a grid that is no longer the result's."""
+    name = str(key).lower()
+    if not moved and not stale:
+        return name == "spec" and _spec_differs(value, grid)
+    if not moved:
+        return name in ("spec", "width", "height", "extent") or name.startswith("geospatial_")
+    known = (*_TRANSFORMS, *_GEOTRANSFORMS)
+    if name in known:
+        return len(_numbers(value)) not in (6, 9) and not isinstance(value, str)
+    count: dict[str, tuple[int, ...]] = dict.fromkeys(_SHAPES, (2,))
+    count |= dict.fromkeys(_BOUNDS, (4,)) | dict.fromkeys(_STEPS, (1, 2))
+    if name in count:
+        return len(_numbers(value)) not in count[name] or isinstance(value, str)
+    return name in _OF_GRID or name in _OF_CRS or name.startswith("geospatial_")
+
+
+def _spec_differs(value: Any, grid: Grid) -> bool:
+    """Return whether a record of a grid, as stackstac leaves it, has another transform."""
+    numbers = _numbers(getattr(value, "transform", None))
+    return len(numbers) in (6, 9) and not _agrees(tuple(numbers[:6]), grid)
+
+
+def _numbers(value: Any) -> list[float]:
+    """Return the numbers of an attribute: a sequence, an affine transform, or text; else none."""
+    if isinstance(value, str):
+        parts = value.replace(",", " ").strip("()[] ").split()
+        return [float(p) for p in parts] if parts and all(map(_is_number, parts)) else []
+    if isinstance(value, bool) or value is None:
+        return []
+    if isinstance(value, int | float | np.integer | np.floating):
+        return [float(value)]
+    if not isinstance(value, list | tuple | np.ndarray) and not hasattr(value, "to_gdal"):
+        return []
+    items = list(value) if getattr(value, "ndim", 1) else [value.item()]
+    if not all(isinstance(v, int | float | np.integer | np.floating) for v in items):
+        return []
+    return [float(v) for v in items]
+
+
+def _is_number(text: str) -> bool:
+    try:
+        float(text)
+    except ValueError:
+        return False
+    return True

@@ -65,7 +65,7 @@ def describe_cube(cube: Labelled) -> Described:
         values = dict.fromkeys(map(_values, arrays, readings))
         rows.append(("values", "; ".join(values) or "none"))
         cube, series = without_space(cube, "this cube")
-        labels = read_labels(cube, what="this cube", unsized=True, series=series)
+        labels = read_labels(cube, what="this cube", unsized=True, series=series, warns=False)
     except (TypeError, ValueError) as error:
         if len(rows) == 1:
             rows.append(("values", ", ".join(dict.fromkeys(str(a.dtype) for a in arrays))))

@@ -236,15 +236,18 @@ def read_labels(
     unique: bool = True,
     unsized: bool = False,
     series: Series | None = None,
+    warns: bool = True,
 ) -> Labels:
     """Return what a cube's labels say; raise as `read_cube` does. No value is read or computed.
 
     Without `unique` a date may stand twice. With `series` the cube is the row of pixels that they
-    were folded into.
+    were folded into. Without `warns` nothing is said of coordinates that were moved.
     """
     if isinstance(cube, xr.Dataset | xr.DataArray):
         cube = without_mapping_dim(cube)
     array = _without_values(cube, what)
+    if find_dim(array, "y") is None or find_dim(array, "x") is None:
+        refuse_swath(cube, what)
     dims = _find_dims(array, what)
     empty = [str(d) for d in array.dims if array.sizes[d] == 0]
     if empty:
@@ -252,7 +255,9 @@ def read_labels(
     if series is not None:
         place = Place(series.grid, cube)
     else:
-        place = place_of(cube, dims[2:], what=what, resolution=resolution, unsized=unsized)
+        place = place_of(
+            cube, dims[2:], what=what, resolution=resolution, unsized=unsized, warns=warns
+        )
     times = _times(array, dims[0], what, unique)
     bands = _bands(array, dims[1])
     duplicated = sorted({str(b) for b in bands if bands.count(b) > 1})
@@ -353,7 +358,6 @@ def _find_dims(
 ) -> tuple[Hashable | None, Hashable | None, Hashable, Hashable]:
     y, x, time = (find_dim(array, role) for role in ("y", "x", "time"))
     if y is None and x is None and time is not None:
-        refuse_swath(array, what)
         raise ValueError(
             f"{what} has no y and x, its dims are {listed(array.dims)}: this looks at pixels "
             f"around, and needs two spatial dims, one of {list(NAMES['y'])} and one of "
@@ -361,7 +365,6 @@ def _find_dims(
             "gapfill, and need dates: a datetime64 coordinate along time"
         )
     if y is None or x is None:
-        refuse_swath(array, what)
         raise ValueError(
             f"{what} needs two spatial dims, one of {list(NAMES['y'])} and one of "
             f"{list(NAMES['x'])}; it has {listed(array.dims)}"

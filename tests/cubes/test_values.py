@@ -590,10 +590,19 @@ def test_three_cubes_of_other_units_are_refused():
         np.testing.assert_allclose(made, want, atol=1e-5)
 
 
-def test_the_check_of_units_does_not_depend_on_chunks_and_costs_few_tasks():
+def test_the_check_of_units_is_one_task_and_samples_nothing_more(monkeypatch):
     fine, coarse = xstf.testing.scene()
-    lazy = xstf.fuse(fine.chunk(y=7, x=9), coarse.chunk(x=2), method="starfm")
-    np.testing.assert_allclose(lazy, xstf.fuse(fine, coarse, method="starfm"), atol=1e-6)
+
+    def tasks():
+        lazy = xstf.fuse(fine.chunk(y=7, x=9), coarse.chunk(x=2), method="starfm")
+        np.testing.assert_allclose(lazy, eager, atol=1e-6)
+        keys = [key for key in lazy.__dask_graph__() if isinstance(key, str)]
+        return [sum(k.startswith(name) for k in keys) for name in ("xstf-sample-", "xstf-state-")]
+
+    eager = xstf.fuse(fine, coarse, method="starfm")
+    samples, states = tasks()
+    monkeypatch.setattr("xstf.verbs.fuse.check_units", lambda *_, **__: ())
+    assert tasks() == [samples, states - 1]
 
 
 @pytest.mark.slow
@@ -676,6 +685,7 @@ def test_three_cubes_that_are_not_negative_give_nothing_negative():
     dark = s.dense.where(s.dense.time != s.dense.time[1], s.dense * 0.02)
     cubes = (s.spectral.clip(0), dark.clip(0))
     raw = xstf.fuse(*cubes, spatial=s.sharp.clip(0), clip=False)
+    assert float(raw.min()) < 0
     kept = xstf.fuse(*cubes, spatial=s.sharp.clip(0))
     np.testing.assert_array_equal(kept, raw.clip(0))
 
@@ -698,6 +708,7 @@ def test_repr_says_what_was_understood():
     )
     scaled = cube(packed_as("scaled"), scale_factor=1e-4)
     assert said(scaled) == "float32, already decoded"
+    assert said(scaled.chunk(x=5)) == "float32, taken as decoded already"
     wrong = repr(cube(scale_factor="big").stf)
     assert "xstf cannot read it" in wrong
     assert "scale_factor='big'" in wrong

@@ -190,7 +190,10 @@ class _Reader:
         return [number for number in numbers if number is not None]
 
     def _remedy(self, name: str) -> str:
-        return f"write them with assign_attrs({name}=…), or take it out with drop_attrs()"
+        return (
+            f"write them with assign_attrs({name}=…), or take it out: del cube.attrs[{name!r}] "
+            "(drop_attrs(deep=False) takes out all)"
+        )
 
     def codes(self) -> tuple[PerBand, ...]:
         """Return the codes for missing: of `nodatavals` one a band, of others all for all bands."""

@@ -133,7 +133,7 @@ def how_taken(name: str, said: Packing, *, packed: bool, looked: bool) -> str:
     return (
         f"{begin}, which {why}: they are taken as they are, not scaled again; a verb's "
         "decoded=True says that this is right, decoded=False scales them (or take the attributes "
-        "out of the cube: drop_attrs)"
+        "out: drop_attrs(deep=False))"
     )
 
 

@@ -87,7 +87,8 @@ def _message(one: Side, other: Side, medians: tuple[float, float], band: Hashabl
     ]
     remedy = "; or ".join(remedies if power > 0 else remedies[::-1])
     if band is not None:
-        remedy = "multiply that band of one of them by it (10000 or 0.0001, say), before the call"
+        smaller = other.what if power > 0 else one.what
+        remedy = f"multiply that band of {smaller} by {_power(abs(power))} before the call"
     return (
         f"{one.what} and {other.what} are not in the same units{where}: where both see, the median "
         f"of their absolute values is {medians[0]:.3g} in {one.what} and {medians[1]:.3g} in "

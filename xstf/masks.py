@@ -14,8 +14,9 @@ import numpy as np
 import xarray as xr
 from scipy.ndimage import distance_transform_edt
 
-from xstf.cubes.decode import nodata_of
 from xstf.cubes.dims import find_dim
+from xstf.cubes.packing import nodata_of
+from xstf.cubes.transform import TRANSFORMS
 from xstf.cubes.words import listed
 
 __all__ = ["fmask", "qa_pixel", "scl"]
@@ -233,7 +234,8 @@ def _decoded(
         output_dtypes=[np.bool_],
     )
     mask = _dilated(mask, float(dilate), what) if dilate else mask
-    mask.name, mask.attrs = "mask", {"long_name": f"not usable, by {what}"}
+    placed = {k: v for k, v in band.attrs.items() if str(k).lower() in TRANSFORMS}
+    mask.name, mask.attrs = "mask", {"long_name": f"not usable, by {what}"} | placed
     mask.encoding = {k: v for k, v in band.encoding.items() if k == "grid_mapping"}
     return mask
 

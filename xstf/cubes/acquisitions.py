@@ -19,6 +19,7 @@ import xarray as xr
 
 from xstf.cubes.arrays import Labelled
 from xstf.cubes.grid import Grid, transform
+from xstf.cubes.variables import first_band
 
 DAY = np.timedelta64(1, "D")
 # Granules of one overpass follow each other within minutes, and a scene is passed in less than the
@@ -141,7 +142,7 @@ def period_of(cube: Labelled) -> np.timedelta64 | None:
     """Return how long a cube's images gather, by its attributes or its product's name."""
     attrs: dict[Hashable, Any] = dict(cube.attrs)
     if isinstance(cube, xr.Dataset):
-        first = next((v for v in cube.data_vars.values() if v.ndim >= 2), None)
+        first = first_band(cube)
         attrs = (dict(first.attrs) if first is not None else {}) | attrs
     for key in _PERIODS:
         if key in attrs:

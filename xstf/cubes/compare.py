@@ -12,8 +12,8 @@ import xarray as xr
 
 from xstf.cubes.crs import crs_of, grid_mapping_name
 from xstf.cubes.decode import decode
-from xstf.cubes.dims import NAMES, find_dim
-from xstf.cubes.grid import crs_name, same_crs
+from xstf.cubes.dims import NAMES, band_dim, find_dim
+from xstf.cubes.grid import LONGITUDES, TURN, crs_name, same_crs
 from xstf.cubes.place import at_centres
 from xstf.cubes.words import listed
 
@@ -158,6 +158,12 @@ def _offset(ours: pd.Index, theirs: pd.Index) -> str:
     if ours.dtype.kind in "iuf" and theirs.dtype.kind in "iuf" and len(ours) > 1:
         step = float(np.median(np.diff(theirs)))
         shift = float(np.median(np.asarray(ours) - np.asarray(theirs)))
+        if str(ours.name).lower() in LONGITUDES and shift and shift % TURN == 0:
+            name = ours.name
+            return (
+                f"longitudes from {ours[0]} and from {theirs[0]}; bring both to one frame: "
+                f"assign_coords({name}=({name} + 180) % 360 - 180).sortby({name!r})"
+            )
         off = f"offset {shift / step:.2f} px" if step else "duplicate labels"
         return f"{off} (first labels {ours[0]} and {theirs[0]}); resample one to the other's grid"
     first = next(i for i in range(len(ours)) if ours[i] not in theirs or not theirs.is_unique)
@@ -171,7 +177,7 @@ def _plain(cube: xr.DataArray, role: str) -> xr.DataArray:
     """Return a cube as float64 with NaN where a pixel is missing, unpacked."""
     if cube.dtype.kind not in "iuf":
         raise TypeError(f"{role} has dtype {cube.dtype}; a metric needs real numbers")
-    values = decode(cube, np.float64)
+    values = decode(cube, np.float64, band=band_dim(cube), what=role)
     return values.drop_attrs(deep=False)  # the coordinate with the CRS lives off its attrs
 
 

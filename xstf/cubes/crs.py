@@ -324,6 +324,8 @@ def with_plain_crs(cube: Labelled, crs: pyproj.CRS | None) -> Labelled:
     objects = [n for n, c in cube.coords.items() if n != name and _is_object(c.variable)]
     gone = list(dict.fromkeys([*wrong, *objects]))
     cube = cube.drop_vars(gone) if gone else cube
+    if name is None and "spatial_ref" in cube.coords:  # odc's, whose code alone is left
+        cube = _with_scalar_mapping(cube, "spatial_ref", crs)
     return _with_plain_attrs(cube, crs)
 
 
@@ -334,7 +336,7 @@ def _with_scalar_mapping(cube: Labelled, name: Hashable, crs: pyproj.CRS) -> Lab
     if variable.ndim == 0 and name in cube.coords and whole:
         return cube
     value = variable.values.reshape(-1)[0] if variable.size else 0
-    attrs |= {} if whole else {"crs_wkt": crs.to_wkt()}
+    attrs = attrs if whole else crs.to_cf() | attrs | {"crs_wkt": crs.to_wkt()}
     own = variable.dims
     cube = cube.drop_vars([name])
     if isinstance(cube, xr.DataArray) and variable.ndim == 1 and own[0] in cube.dims:

@@ -19,6 +19,7 @@ from xstf.cubes.acquisitions import (
 )
 from xstf.cubes.arrays import Labelled
 from xstf.cubes.decode import decode
+from xstf.cubes.dims import band_dim
 from xstf.cubes.read import read_labels
 from xstf.cubes.variables import band_variables
 
@@ -104,7 +105,7 @@ def mosaic(cube: Labelled, by: By = "solar_day") -> Labelled:
 
 
 def _missing(array: xr.DataArray) -> xr.DataArray:
-    return decode(array).isnull()
+    return decode(array, band=band_dim(array), what="cube").isnull()
 
 
 def _merged(

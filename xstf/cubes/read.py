@@ -24,14 +24,21 @@ from xstf.cubes.acquisitions import (
 )
 from xstf.cubes.arrays import Labelled
 from xstf.cubes.crs import grid_mapping_name, without_mapping_dim
-from xstf.cubes.decode import PACKING, decode
-from xstf.cubes.dims import NAMES, find_dim
+from xstf.cubes.decode import decode
+from xstf.cubes.dims import NAMES, band_dim, find_dim
+from xstf.cubes.extremes import warn_of_extremes
 from xstf.cubes.grid import Grid
 from xstf.cubes.limits import LARGEST
 from xstf.cubes.masking import apply_mask
+from xstf.cubes.packing import PACKING
 from xstf.cubes.place import Place, at_centres, place_of, refuse_swath
 from xstf.cubes.series import Series, fold, fold_like, is_series
-from xstf.cubes.variables import require_bands, require_measurements, tell_of_layers
+from xstf.cubes.variables import (
+    band_variables,
+    require_bands,
+    require_measurements,
+    tell_of_layers,
+)
 from xstf.cubes.words import listed
 
 
@@ -164,8 +171,14 @@ def read_cube(
     if isinstance(cube, xr.Dataset | xr.DataArray):
         cube = without_mapping_dim(cube)
     labels = read_labels(cube, what=what, resolution=resolution, unsized=unsized, series=folded)
-    array = _stack_bands(cube, what) if isinstance(cube, xr.Dataset) else decode(cube)
+    if isinstance(cube, xr.Dataset):
+        array = _stack_bands(cube, what)
+    else:
+        array = decode(cube, band=labels.dims[1], what=what)
     _warn_of_absurd(array, what)
+    if not what.startswith("sar"):  # radar has borders of its own, see align/radar
+        for plain in _arrays(cube):
+            warn_of_extremes(plain, what, mask)
     place = labels.place
     tell_of_layers(cube, what, masked=mask is not None)
     masked = ""
@@ -209,6 +222,12 @@ def merge_looks(cube: Cube) -> Cube:
     )
 
 
+def _arrays(cube: Labelled) -> list[xr.DataArray]:
+    if isinstance(cube, xr.DataArray):
+        return [cube]
+    return [cube[name] for name in band_variables(cube)]
+
+
 def read_labels(
     cube: Labelled,
     *,
@@ -217,15 +236,18 @@ def read_labels(
     unique: bool = True,
     unsized: bool = False,
     series: Series | None = None,
+    warns: bool = True,
 ) -> Labels:
     """Return what a cube's labels say; raise as `read_cube` does. No value is read or computed.
 
     Without `unique` a date may stand twice. With `series` the cube is the row of pixels that they
-    were folded into.
+    were folded into. Without `warns` nothing is said of coordinates that were moved.
     """
     if isinstance(cube, xr.Dataset | xr.DataArray):
         cube = without_mapping_dim(cube)
     array = _without_values(cube, what)
+    if find_dim(array, "y") is None or find_dim(array, "x") is None:
+        refuse_swath(cube, what)
     dims = _find_dims(array, what)
     empty = [str(d) for d in array.dims if array.sizes[d] == 0]
     if empty:
@@ -233,7 +255,9 @@ def read_labels(
     if series is not None:
         place = Place(series.grid, cube)
     else:
-        place = place_of(cube, dims[2:], what=what, resolution=resolution, unsized=unsized)
+        place = place_of(
+            cube, dims[2:], what=what, resolution=resolution, unsized=unsized, warns=warns
+        )
     times = _times(array, dims[0], what, unique)
     bands = _bands(array, dims[1])
     duplicated = sorted({str(b) for b in bands if bands.count(b) > 1})
@@ -290,7 +314,7 @@ def as_array(cube: Labelled, *, what: str) -> xr.DataArray:
 
 def _stack_bands(dataset: xr.Dataset, what: str) -> xr.DataArray:
     names, stacked = _stackable(dataset, what)
-    decoded = [decode(dataset[n]) for n in names]
+    decoded = [decode(dataset[n], band=band_dim(dataset[n]), what=f"{what}'s {n}") for n in names]
     if stacked:
         return decoded[0]
     return xr.concat(
@@ -334,7 +358,6 @@ def _find_dims(
 ) -> tuple[Hashable | None, Hashable | None, Hashable, Hashable]:
     y, x, time = (find_dim(array, role) for role in ("y", "x", "time"))
     if y is None and x is None and time is not None:
-        refuse_swath(array, what)
         raise ValueError(
             f"{what} has no y and x, its dims are {listed(array.dims)}: this looks at pixels "
             f"around, and needs two spatial dims, one of {list(NAMES['y'])} and one of "
@@ -342,7 +365,6 @@ def _find_dims(
             "gapfill, and need dates: a datetime64 coordinate along time"
         )
     if y is None or x is None:
-        refuse_swath(array, what)
         raise ValueError(
             f"{what} needs two spatial dims, one of {list(NAMES['y'])} and one of "
             f"{list(NAMES['x'])}; it has {listed(array.dims)}"

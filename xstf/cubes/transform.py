@@ -16,7 +16,7 @@ import numpy as np
 import xarray as xr
 
 from xstf.cubes.arrays import Labelled
-from xstf.cubes.words import shortened
+from xstf.cubes.words import shortened, warn_user
 
 # Attributes with rasterio's order (width, shear, left, shear, height, top), and with GDAL's.
 _AFFINE = ("transform", "affine", "proj:transform")
@@ -95,7 +95,13 @@ def stated_transforms(
     found = []
     for where, key, value in _statements(cube, mapping):
         read = _numbers(value)
-        if read is None:
+        if read is None or (isinstance(value, str) and not re.search(r"\d[\s,|]", value)):
+            continue  # nothing, or a word such as "log10" of another transform
+        if len(read) == 5 and key in _GDAL:  # gridMET's, and it names a centre
+            warn_user(
+                f"{what}'s {where} = {shortened(value)} has five numbers and is no transform: its "
+                "coordinates are taken, as centres; drop the attribute"
+            )
             continue
         six = _in_order(read, key in _GDAL, steps)
         if six is None:
@@ -161,8 +167,6 @@ def _in_order(
     """Return six numbers in rasterio's order, None where they are no transform."""
     if len(numbers) == 9 and numbers[6:] == [0, 0, 1]:
         numbers, gdal = numbers[:6], False
-    if len(numbers) == 5 and gdal and numbers[2] == 0:  # gridMET's: the fifth, a zero, is left out
-        numbers = [*numbers[:4], 0.0, numbers[4]]
     if len(numbers) != 6 or not np.isfinite(numbers).all():
         return None
     other = [numbers[i] for i in (1, 2, 0, 4, 5, 3)]

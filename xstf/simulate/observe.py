@@ -15,9 +15,9 @@ import xarray as xr
 from scipy.ndimage import gaussian_filter
 
 from xstf.cubes.acquisitions import dates_of, longitude_of
-from xstf.cubes.decode import NODATA, nodata_of
 from xstf.cubes.dims import find_dim
 from xstf.cubes.grid import Grid
+from xstf.cubes.packing import RANGE, nodata_by_name
 from xstf.cubes.pairs import DateLike
 from xstf.cubes.placing import attrs_on, mapping_attrs
 from xstf.cubes.read import read_labels
@@ -267,13 +267,25 @@ def _check_degrade(
         raise ValueError(f"min_valid must be above 0 and at most 1, not {min_valid}")
     if cube.dtype.kind not in "iuf":
         raise TypeError(f"the cube has dtype {cube.dtype}; degrade needs real numbers")
-    coded = [k for k in NODATA if k in cube.attrs]
-    if cube.dtype.kind in "iu" and nodata_of(cube):
+    _require_decoded(cube)
+    return _space(cube)
+
+
+def _require_decoded(cube: xr.DataArray) -> None:
+    """Raise if numbers of a cube stand for missing: they would go into means."""
+    codes = nodata_by_name(cube)
+    ranges = [key for key in RANGE if cube.attrs.get(key) is not None]
+    if cube.dtype.kind == "f":
+        if cube.chunks is not None or not any(bool((cube == c).any()) for v in codes.values()
+                                              for c in v):  # fmt: skip
+            return
+        ranges = []
+    for name in (*codes, *ranges):
+        kind = "integers" if cube.dtype.kind in "iu" else "values"
         raise ValueError(
-            f"the cube has integers with {coded[0]}={cube.attrs[coded[0]]}: decode it to NaN first "
+            f"the cube has {kind} with {name}={cube.attrs[name]}: decode it to NaN first "
             "(xr.decode_cf, or open_dataset with mask_and_scale=True)"
         )
-    return _space(cube)
 
 
 def _space(cube: xr.DataArray) -> tuple[Hashable, Hashable]:

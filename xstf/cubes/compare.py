@@ -12,12 +12,8 @@ import xarray as xr
 
 from xstf.cubes.crs import crs_of, grid_mapping_name
 from xstf.cubes.decode import decode
-<<<<<<< HEAD
-from xstf.cubes.grid import LONGITUDES, TURN, crs_name, same_crs
-=======
 from xstf.cubes.dims import NAMES, find_dim
-from xstf.cubes.grid import crs_name, same_crs
->>>>>>> main
+from xstf.cubes.grid import LONGITUDES, TURN, crs_name, same_crs
 from xstf.cubes.place import at_centres
 from xstf.cubes.words import listed
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 import sys
+import warnings
 
 import numpy as np
 import pytest
@@ -11,7 +12,9 @@ import xarray as xr
 
 import xstf
 from xstf._method import TASKS
-from xstf.cli.main import main
+from xstf.cli.arguments import open_gaps
+from xstf.cli.main import _parser, main
+from xstf.cli.words import in_options, options_of
 
 
 @pytest.fixture
@@ -178,3 +181,172 @@ def test_demo_leaves_a_file_and_a_picture(tmp_path, capsys):
     with xr.open_dataset(tmp_path / "demo" / "fused.nc", decode_coords="all") as back:
         assert "spatial_ref" in back.coords
         assert set(back.sizes) == {"time", "band", "y", "x"}
+
+
+# --- folders, new options, words --------------------------------------------------------------
+
+
+def test_max_gap_counts_in_days(tmp_path):
+    cube, _ = xstf.testing.holes()
+    cube.to_netcdf(tmp_path / "cube.nc")
+    filled = []
+    for length in ("60", "60D"):
+        out = tmp_path / f"{length}.nc"
+        call = ["gapfill", str(tmp_path / "cube.nc"), "-o", str(out), "--max-gap", length]
+        assert main([*call, "--method", "linear"]) == 0
+        with xr.open_dataarray(out, decode_coords="all") as back:
+            filled.append(back.load())
+    np.testing.assert_array_equal(*filled)
+    assert filled[0].notnull().sum() > cube.notnull().sum()
+
+
+def test_several_radars_come_as_a_list(tmp_path):
+    cube, sar = xstf.testing.holes()
+    cube.to_netcdf(tmp_path / "cube.nc")
+    for name, part in (("a", slice(None, None, 2)), ("b", slice(1, None, 2))):
+        sar.isel(time=part).to_netcdf(tmp_path / f"{name}.nc")
+    parser, _ = _parser()
+    for given in (["--sar", "a.nc", "b.nc"], ["--sar", "a.nc", "--sar", "b.nc"]):
+        arguments = parser.parse_args(["gapfill", "cube.nc", "-o", "out.nc", *given])
+        assert [str(path) for path in arguments.sar] == ["a.nc", "b.nc"]
+        arguments.cube = tmp_path / "cube.nc"
+        arguments.sar = [tmp_path / path for path in arguments.sar]
+        _, options = open_gaps(arguments, None)
+        assert [one.sizes["time"] for one in options["sar"]] == [
+            sar[::2].sizes["time"], sar[1::2].sizes["time"]]  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("given", "argument", "want"),
+    [
+        (["--composite", "16D"], "composite", "16D"),
+        (["--composite", "no"], "composite", False),
+        (["--scale", "0.0001"], "scale", 1e-4),
+        (["--coarse-scale", "10"], "coarse_scale", 10.0),
+        (["--spatial-scale", "10"], "spatial_scale", 10.0),
+        (["--min-valid", "0.9"], "min_valid", 0.9),
+        (["--valid-range", "0", "1"], "valid_range", (0.0, 1.0)),
+        (["--decoded", "no"], "decoded", False),
+    ],
+)
+def test_options_of_fuse_reach_the_function(paths, tmp_path, monkeypatch, given, argument, want):
+    seen = {}
+
+    def fuse(fine, coarse, **options):
+        seen.update(options)
+        return fine
+
+    monkeypatch.setattr(xstf, "fuse", fuse)
+    assert main(["fuse", *map(str, paths), "-o", str(tmp_path / "out.nc"), *given]) == 0
+    assert seen[argument] == want
+
+
+@pytest.mark.parametrize(
+    ("given", "argument", "want"),
+    [
+        (["--time", "2021-05-01", "2021-05-11"], "time", ["2021-05-01", "2021-05-11"]),
+        (["--freq", "5D"], "freq", "5D"),
+        (["--edge", "nan"], "edge", "nan"),
+        (["--scale", "0.0001"], "scale", 1e-4),
+    ],
+)
+def test_options_of_gapfill_reach_the_function(paths, tmp_path, monkeypatch, given, argument, want):
+    seen = {}
+
+    def gapfill(cube, **options):
+        seen.update(options)
+        return cube
+
+    monkeypatch.setattr(xstf, "gapfill", gapfill)
+    assert main(["gapfill", str(paths[0]), "-o", str(tmp_path / "out.nc"), *given]) == 0
+    assert seen[argument] == want
+
+
+def test_plan_prints_what_the_function_says(paths, scene, capsys):
+    call = ["plan", *map(str, paths), "--method", "starfm", "-p", "window=9"]
+    assert main(call) == 0
+    assert capsys.readouterr().out.strip() == repr(xstf.plan(*scene, method="starfm", window=9))
+    assert main([*call, "--verb", "fuse", "--chunks", "20", "--time", "2021-05-13"]) == 0
+    printed = capsys.readouterr().out
+    assert "chunks" in printed
+    assert "time: 1" in printed
+    assert main(["plan", str(paths[0]), "--verb", "gapfill", "-p", "max_gap=60"]) == 0
+    assert "plan of gapfill" in capsys.readouterr().out
+
+
+def test_plan_takes_a_third_cube(tmp_path, capsys):
+    made = xstf.scenes.hyperspectral_series(size=30, bands=40)
+    for name in ("spectral", "dense", "sharp"):
+        getattr(made, name).to_netcdf(tmp_path / f"{name}.nc")
+    cubes = [str(tmp_path / f"{name}.nc") for name in ("spectral", "dense")]
+    third = ["--spatial", str(tmp_path / "sharp.nc")]
+    assert main(["plan", *cubes, *third, "--verb", "fuse"]) == 0
+    assert "sts_linear" in capsys.readouterr().out
+
+
+def test_errors_speak_of_options(paths, tmp_path, capsys):
+    out = ["-o", str(tmp_path / "out.nc")]
+    fuse = ["fuse", *map(str, paths), *out]
+    assert main([*fuse, "--time", "2031-01-01"]) == 1
+    assert "--time asks for 2031-01-01" in capsys.readouterr().err
+    assert main([*fuse, "--min-valid", "2"]) == 1
+    assert "--min-valid is the least valid share" in capsys.readouterr().err
+    assert main([*fuse, "--pair-tolerance", "soon"]) == 1
+    assert "--pair-tolerance 'soon' is no length" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("text", "want"),
+    [
+        ("give coarse_resolution=480 or method='starfm'",
+         "give --coarse-resolution 480 or --method starfm"),
+        ("widen pair_tolerance or add images", "widen --pair-tolerance or add images"),
+        ("pick some with pattern='*_10m*'", "pick some with --pattern '*_10m*'"),
+        ("clip=True asks for it", "-p clip=True asks for it"),
+        ("give mask=…", "give -p mask=……"),
+        ("set return_quality=True", "set --quality"),
+        ("isel(y=slice(None, None, -1)), attrs['scale_factor']=1, xr.concat([a, b], dim='time')",
+         "isel(y=slice(None, None, -1)), attrs['scale_factor']=1, xr.concat([a, b], dim='time')"),
+    ],
+)  # fmt: skip
+def test_arguments_become_options(text, want):
+    options = options_of(_parser()[1]["fuse"])
+    assert in_options(text, options) == want
+
+
+def test_warnings_are_one_line_in_the_same_words(paths, capsys, tmp_path):
+    warnings.simplefilter("always")
+    fine = xr.open_dataarray(paths[0]).load()
+    late = fine[[0]].assign_coords(time=fine.time[[0]] + np.timedelta64(400, "D"))
+    xr.concat([fine, late], "time").to_netcdf(tmp_path / "late.nc")
+    call = ["fuse", str(tmp_path / "late.nc"), str(paths[1]), "-o", str(tmp_path / "out.nc")]
+    assert main([*call, "--method", "starfm"]) == 0
+    said = [line for line in capsys.readouterr().err.splitlines() if "warning:" in line]
+    assert len(said) == 1
+    assert said[0].startswith("xstf: warning: fine has images without a coarse one")
+    assert "widen --pair-tolerance" in said[0]
+
+
+def test_a_folder_with_two_cubes_is_picked_by_its_own_option(tmp_path, scene, capsys):
+    pytest.importorskip("rioxarray", reason="needs rioxarray")
+    folders = {}
+    for name, cube in zip(("fine", "coarse"), scene, strict=True):
+        folders[name] = tmp_path / name
+        folders[name].mkdir()
+        placed = cube.rio.write_crs(32633)
+        for date in placed.time.values:
+            for band in placed.band.values:
+                one = placed.sel(time=date, band=band, drop=True)
+                one.rio.to_raster(folders[name] / f"{str(date)[:10]}_{band}.tif")
+    smaller = placed.isel(time=0, band=0, drop=True)[1:]
+    smaller.rio.to_raster(folders["coarse"] / "2021-04-07_B99.tif")
+    call = ["fuse", str(folders["fine"]), str(folders["coarse"]), "-o", str(tmp_path / "out.nc")]
+    assert main(call) == 1
+    error = capsys.readouterr().err
+    assert "2 grids" in error
+    assert "--coarse-pattern '" in error
+    bands = "[" + "".join(sorted({str(b)[0] for b in scene[1].band.values})) + "]"
+    call += ["--method", "starfm", "--coarse-pattern", f"*_{bands}*", "--quality"]
+    assert main(call) == 0
+    with xr.open_dataset(tmp_path / "out.nc") as back:
+        assert back.sizes["time"] == 2

@@ -244,7 +244,7 @@ def test_results_write_whatever_attrs_a_loader_left(tmp_path):
     with pytest.warns(UserWarning, match="spec"):
         filled = cube.stf.gapfill(method="linear")
     filled.to_netcdf(tmp_path / "a.nc")
-    filled.to_dataset(name="a").to_zarr(tmp_path / "a.zarr", consolidated=False)
+    filled.to_dataset(name="a").to_zarr(tmp_path / "a.zarr", zarr_format=2)
 
 
 # --- what is an image in a Dataset (see also cubes/test_datasets.py) -----------------------------

@@ -217,7 +217,7 @@ def test_pictures_are_left_out_and_said(tmp_path):
     [
         ("modis", "landsat", r"MODIS 09GA: 6 files.*Landsat 8-9 level 2: 6 files|Landsat 8-9"),
         ("hls", "hls_1", r"HLS L30: 6 files \(HLS.L30.*HLS S30: 6 files.*pattern='\*L30\*'"),
-        ("sentinel_2", "landsat", "several sensors.*--pattern"),
+        ("sentinel_2", "landsat", "several sensors.*pattern="),
     ],
 )
 def test_two_sensors_are_named(tmp_path, first, second, says):
@@ -409,3 +409,20 @@ def test_baselines_with_and_without_an_offset_are_said(tmp_path):
     fill(tmp_path, form.replace("N0214", "N0400"), labels, days=DAYS[2:])
     with pytest.warns(UserWarning, match="before 04.00 .*larger numbers, by 1000"):
         open_cube(tmp_path)
+
+
+@pytest.mark.parametrize("suffix", [".nc", ".zarr"])
+@pytest.mark.parametrize("chunks", [None, 7])
+@pytest.mark.filterwarnings("ignore:.*does not have a Zarr V3")
+def test_what_was_opened_is_written_again(tmp_path, suffix, chunks):
+    """The layout of the first file (contiguous, chunks) does not bind the second."""
+    if suffix == ".zarr":
+        pytest.importorskip("zarr", reason="needs zarr")
+    fine = xstf.scenes.landsat_modis(size=30).fine
+    fine.to_netcdf(tmp_path / "plain.nc")  # contiguous
+    save_cube(fine.chunk(y=16), tmp_path / "a.zarr") if suffix == ".zarr" else None
+    for first in ("plain.nc", *(["a.zarr"] if suffix == ".zarr" else [])):
+        cube = open_cube(tmp_path / first, chunks=chunks)
+        save_cube(cube, tmp_path / f"out{suffix}")
+        xr.testing.assert_equal(open_cube(tmp_path / f"out{suffix}"), fine)
+        cube.close()

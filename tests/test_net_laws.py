@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import dataclasses
+import hashlib
 import importlib
 import pickle
 import pkgutil
+from pathlib import Path
 
 import networks
 import numpy as np
@@ -137,6 +139,7 @@ def test_inputs_are_left_alone_and_labels_kept(record, weights):
     assert out.dtype == np.float32
     assert record.name in out.attrs["stf_method"]
     assert "random" in out.attrs["stf_weights"]
+    assert hashlib.sha256(Path(weights).read_bytes()).hexdigest() in out.attrs["stf_weights"]
 
 
 @NETWORK

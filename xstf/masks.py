@@ -14,8 +14,8 @@ import numpy as np
 import xarray as xr
 from scipy.ndimage import distance_transform_edt
 
-from xstf.cubes.decode import nodata_of
 from xstf.cubes.dims import find_dim
+from xstf.cubes.packing import nodata_of
 from xstf.cubes.transform import TRANSFORMS
 from xstf.cubes.words import listed
 

@@ -216,7 +216,7 @@ def test_classes_among_the_bands_of_an_array_are_an_error():
 @pytest.mark.parametrize("lazy", [False, True])
 def test_classes_come_back_from_gapfill_bit_for_bit(lazy):
     data = bands().assign(SCL=classes(bands()))
-    data.SCL.attrs["_FillValue"] = np.uint8(0)
+    data.SCL.attrs |= {"_FillValue": np.uint8(0), "grid_mapping": "spatial_ref"}
     given_data = data.chunk({"y": 5, "x": 6}) if lazy else data
     with raise_if_dask_computes():
         mask = xstf.masks.scl(given_data.SCL)
@@ -422,6 +422,16 @@ def test_dates_of_a_mask_are_taken_by_label(step):
     np.testing.assert_array_equal(got[0], want[2])
 
 
+@pytest.mark.parametrize("units", [("ns", "us"), ("us", "ns"), ("s", "ns")])
+def test_dates_are_the_same_in_any_unit(units):
+    cube, mask = land(), mask_at(10.0, 12)
+    want = read_cube(cube, what="cube", mask=mask).data
+    cube = cube.assign_coords(time=cube.time.values.astype(f"M8[{units[0]}]"))
+    mask = mask.assign_coords(time=mask.time.values.astype(f"M8[{units[1]}]"))
+    mask = mask.isel(time=slice(None, None, -1))
+    np.testing.assert_array_equal(read_cube(cube, what="cube", mask=mask).data, want)
+
+
 def test_masks_of_bands_are_taken_by_label():
     cube = land()
     mask = cube.isnull()
@@ -451,3 +461,24 @@ def test_every_mask_may_lie_on_another_grid():
     )
     want = cube.stf.gapfill(certain=repeated, screen=True, method="linear")
     np.testing.assert_array_equal(certain, want)
+
+
+def test_evaluation_takes_masks_on_other_grids_and_tells_of_classes():
+    """Arithmetic of xarray would have kept the pixels that both grids share, in silence: none."""
+    cube = land(days=14)
+    mask = mask_at(20.0, 6, days=14)
+    here = xr.DataArray(
+        nearest(mask, cube), dims=mask.dims, coords=cube.isel(band=0, drop=True).coords
+    )
+    options = {"methods": ["linear"], "regimes": ["partial"]}
+    got = xstf.evaluate_gapfill(cube, mask=mask, **options)
+    want = xstf.evaluate_gapfill(cube, mask=here, **options)
+    xr.testing.assert_equal(got.rmse, want.rmse)
+    data = (
+        cube.where(~here)
+        .to_dataset("band")
+        .assign_coords(spatial_ref=UTM)
+        .assign(SCL=classes(cube))
+    )
+    with pytest.warns(UserWarning, match=r"mask=xstf\.masks\.scl"):
+        xstf.evaluate_gapfill(data, **options)

@@ -57,10 +57,14 @@ def backscatter(given: Labelled, what: str) -> tuple[Labelled, list[str]]:
     """
     if isinstance(given, xr.Dataset):
         names = band_variables(given)
-        other = [n for n in names if _is_other(n, _unit(given[n].attrs))]
-        if not other or len(other) == len(names):
-            return _silent(given), []
-        return _silent(given.drop_vars(other)), [str(n) for n in other]
+        others = [n for n in names if _is_other(n, _unit(given[n].attrs))]
+        others = [] if len(others) == len(names) else others
+        images = [
+            n for n, v in given.data_vars.items()
+            if n not in names and set(v.dims) & set(given[names[0]].dims)
+        ] if names else []  # fmt: skip
+        own = given.drop_vars([*others, *images])
+        return _silent(own), [str(n) for n in given.data_vars if n in (*others, *images)]
     if not isinstance(given, xr.DataArray):
         return given, []  # whoever reads it says so
     bands, dim = band_labels(given, what=what)

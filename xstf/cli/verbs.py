@@ -7,20 +7,23 @@ from pathlib import Path
 from typing import Literal
 
 import xstf
-from xstf import files
 from xstf.cli.arguments import (
     CUBE_HELP,
     Commands,
     add_chunks,
+    add_files,
     add_gaps,
     add_out,
     add_pair,
     add_params,
     add_quality,
+    add_values,
     on_terminal,
     open_gaps,
+    open_one,
     open_pair,
     read_params,
+    read_values,
     save,
 )
 
@@ -34,6 +37,13 @@ def add_fuse(commands: Commands) -> None:
     parser = commands.add_parser("fuse", help="fine images on the dates of coarse ones")
     add_pair(parser)
     add_out(parser)
+    parser.add_argument(
+        "--composite", metavar="LENGTH", help="of coarse images, such as 16D, or no (default: told)"
+    )
+    parser.add_argument(
+        "--min-valid", type=float, default=0.5, help="least clear share of a coarse pixel (0.5)"
+    )
+    add_values(parser, "coarse", "spatial")
     parser.add_argument("--spatial", type=Path, help="third cube: the grid of the result")
     parser.add_argument("--method", default="auto")
     parser.add_argument("--time", nargs="+", metavar="DATE", help="dates wanted (default: all)")
@@ -48,14 +58,14 @@ def _fuse(arguments: argparse.Namespace) -> None:
     fine, coarse = open_pair(arguments, arguments.chunks)
     spatial = None
     if arguments.spatial:
-        spatial = files.open_cube(
-            arguments.spatial, variable=arguments.variable, chunks=arguments.chunks
-        )
+        spatial = open_one(arguments.spatial, arguments, None, chunks=arguments.chunks)
     fused = xstf.fuse(
         fine, coarse, spatial=spatial, method=arguments.method, time=arguments.time,
         engine=arguments.engine, pair_tolerance=arguments.pair_tolerance,
-        coarse_resolution=arguments.coarse_resolution, return_quality=arguments.quality,
-        progress=on_terminal(), **read_params(arguments.param),
+        coarse_resolution=arguments.coarse_resolution, min_valid=arguments.min_valid,
+        composite=False if arguments.composite == "no" else arguments.composite,
+        return_quality=arguments.quality, progress=on_terminal(),
+        **read_values(arguments, "coarse", "spatial"), **read_params(arguments.param),
     )  # fmt: skip
     save(fused, arguments.out)
 
@@ -66,13 +76,14 @@ def add_gapfill(commands: Commands) -> None:
     add_gaps(parser)
     add_out(parser)
     parser.add_argument("--method", default="auto")
-    parser.add_argument("--max-gap", metavar="LENGTH", help="leave longer gaps, such as 60D")
-    parser.add_argument("--time", nargs="+", metavar="DATE", help="dates wanted (default: all)")
+    parser.add_argument("--max-gap", metavar="LENGTH", help="leave longer gaps: days, or 8W")
+    parser.add_argument("--time", nargs="+", metavar="DATE", help="dates wanted (default: its own)")
     parser.add_argument("--freq", help="regular dates, such as 5D or MS")
     parser.add_argument(
         "--edge", choices=["fill", "nearest", "nan"], default="fill",
-        help="what is before the first and after the last observation of a pixel",
+        help="before the first and after the last observation",
     )  # fmt: skip
+    add_values(parser)
     parser.add_argument("--smooth", action="store_true", help="smooth observed pixels, too")
     parser.add_argument("--screen", choices=["yes", "no", "replace"], help="outliers")
     add_quality(parser)
@@ -85,9 +96,9 @@ def _gapfill(arguments: argparse.Namespace) -> None:
     cube, options = open_gaps(arguments, arguments.chunks)
     filled = xstf.gapfill(
         cube, method=arguments.method, max_gap=arguments.max_gap, smooth=arguments.smooth,
-        time=arguments.time, freq=arguments.freq, edge=arguments.edge,
-        screen=_SCREENS[arguments.screen], return_quality=arguments.quality,
-        progress=on_terminal(), **options, **read_params(arguments.param),
+        screen=_SCREENS[arguments.screen], time=arguments.time, freq=arguments.freq,
+        edge=arguments.edge, return_quality=arguments.quality, progress=on_terminal(), **options,
+        **read_values(arguments), **read_params(arguments.param),
     )  # fmt: skip
     save(filled, arguments.out)
 
@@ -101,7 +112,8 @@ def add_sharpen_spectral(commands: Commands) -> None:
     )
     parser.add_argument("spectral", type=Path, help=CUBE_HELP)
     parser.add_argument("spatial", type=Path)
-    parser.add_argument("--variable", help="of both files (default: the only one)")
+    add_files(parser, "spectral", "spatial")
+    add_values(parser, "spatial")
     add_out(parser)
     parser.add_argument("--method", default="auto")
     parser.add_argument("--srf", metavar="SENSOR", help="of spatial (default: estimated)")
@@ -113,11 +125,14 @@ def add_sharpen_spectral(commands: Commands) -> None:
 
 def _sharpen_spectral(arguments: argparse.Namespace) -> None:
     spectral, spatial = (
-        files.open_cube(path, variable=arguments.variable, chunks=arguments.chunks)
-        for path in (arguments.spectral, arguments.spatial)
-    )
+        open_one(path, arguments, pattern, chunks=arguments.chunks)
+        for path, pattern in (
+            (arguments.spectral, "pattern"), (arguments.spatial, "spatial_pattern"),
+        )
+    )  # fmt: skip
     sharpened = xstf.sharpen_spectral(
         spectral, spatial, method=arguments.method, srf=arguments.srf, psf=arguments.psf,
-        progress=on_terminal(), **read_params(arguments.param),
+        progress=on_terminal(), **read_values(arguments, "spatial"),
+        **read_params(arguments.param),
     )  # fmt: skip
     save(sharpened, arguments.out)

@@ -12,7 +12,7 @@ import xarray as xr
 
 from xstf.cubes.crs import crs_of, grid_mapping_name
 from xstf.cubes.decode import decode
-from xstf.cubes.dims import NAMES, find_dim
+from xstf.cubes.dims import NAMES, band_dim, find_dim
 from xstf.cubes.grid import LONGITUDES, TURN, crs_name, same_crs
 from xstf.cubes.place import at_centres
 from xstf.cubes.words import listed
@@ -177,7 +177,7 @@ def _plain(cube: xr.DataArray, role: str) -> xr.DataArray:
     """Return a cube as float64 with NaN where a pixel is missing, unpacked."""
     if cube.dtype.kind not in "iuf":
         raise TypeError(f"{role} has dtype {cube.dtype}; a metric needs real numbers")
-    values = decode(cube, np.float64)
+    values = decode(cube, np.float64, band=band_dim(cube), what=role)
     return values.drop_attrs(deep=False)  # the coordinate with the CRS lives off its attrs
 
 

@@ -11,9 +11,11 @@ import xarray as xr
 
 from xstf.cubes.acquisitions import dates_of, group_looks, longitude_of
 from xstf.cubes.arrays import Labelled
-from xstf.cubes.decode import decode, nodata_of
+from xstf.cubes.decode import Reading, apply, read_values
+from xstf.cubes.dims import band_dim
 from xstf.cubes.grid import Grid, crs_name
 from xstf.cubes.limits import LARGEST
+from xstf.cubes.packing import is_all
 from xstf.cubes.read import Labels, read_labels, without_space
 from xstf.cubes.variables import band_variables
 
@@ -56,14 +58,19 @@ class Described:
 def describe_cube(cube: Labelled) -> Described:
     """Return a cube in words; nothing lazy is computed, no open file is read."""
     sizes = ", ".join(f"{dim}: {size}" for dim, size in cube.sizes.items())
-    values = "; ".join(dict.fromkeys(_values(array) for array in _arrays(cube)))
-    rows = [("dims", sizes or "none"), ("values", values or "none")]
+    rows = [("dims", sizes or "none")]
+    arrays = _arrays(cube)
     try:
+        readings = [_reading(array) for array in arrays]
+        values = dict.fromkeys(map(_values, arrays, readings))
+        rows.append(("values", "; ".join(values) or "none"))
         cube, series = without_space(cube, "this cube")
         labels = read_labels(cube, what="this cube", unsized=True, series=series, warns=False)
     except (TypeError, ValueError) as error:
+        if len(rows) == 1:
+            rows.append(("values", ", ".join(dict.fromkeys(str(a.dtype) for a in arrays))))
         return Described([*rows, ("xstf cannot read it", str(error))], readable=False)
-    missing, complete = _missing(cube, labels)
+    missing, complete = _missing(arrays, readings, labels)
     rows += [
         ("missing", missing),
         ("bands", _bands(labels)),
@@ -95,11 +102,35 @@ def _arrays(cube: Labelled) -> list[xr.DataArray]:
     return [cube[name] for name in band_variables(cube)]
 
 
-def _values(array: xr.DataArray) -> str:
+def _values(array: xr.DataArray, reading: Reading) -> str:
     parts = [str(array.dtype)]
-    parts += [f"nodata {code:.10g}" for code in dict.fromkeys(nodata_of(array))]
-    parts += [f"{k} {array.attrs[k]}" for k in ("scale_factor", "add_offset") if k in array.attrs]
+    codes = [code for code in reading.codes if not isinstance(code, xr.DataArray)]
+    if array.dtype.kind in "iu":  # the others are written in other units, and it has none of them
+        codes = [code for code in codes if code == int(code)]
+    parts += [f"nodata {code:.10g}" for code in dict.fromkeys(codes)]
+    if len(codes) < len(reading.codes) and "nodatavals" in array.attrs:
+        parts.append("nodata by band")
+    parts += _ends(reading)
+    if "decoded" in reading.state:
+        return ", ".join([*parts, reading.state])
+    for name, number, plain in (
+        ("scale_factor", reading.scale, 1.0), ("add_offset", reading.offset, 0.0)
+    ):  # fmt: skip
+        if not is_all(number, plain):
+            written = ", ".join(f"{value:.10g}" for value in np.ravel(np.asarray(number)))
+            parts.append(f"{name} {written}")
     return ", ".join(parts)
+
+
+def _ends(reading: Reading) -> list[str]:
+    """Return the valid range as the array has its numbers, in words."""
+    low, high = (np.unique(np.asarray(end, dtype=float)) for end in (reading.low, reading.high))
+    if len(low) > 1 or len(high) > 1:
+        return ["valid by band"]
+    ends = (float(low[0]), float(high[0]))
+    if not np.isfinite(ends).any():
+        return []
+    return [f"valid {ends[0]:.5g} to {ends[1]:.5g}"]
 
 
 def _dates(labels: Labels) -> str:
@@ -145,26 +176,37 @@ def _crs(crs: pyproj.CRS | None) -> str:
     return short if short == crs.name else f"{short} ({crs.name})"
 
 
-def _missing(cube: Labelled, labels: Labels) -> tuple[str, bool]:
+def _reading(array: xr.DataArray) -> Reading:
+    if array.dtype.kind not in "fiu":
+        return Reading()
+    return read_values(array, band=band_dim(array), peek=_is_in_memory(array))
+
+
+def _is_in_memory(array: xr.DataArray) -> bool:
+    """Return whether an array can be looked at: `.data` would load a file that is open."""
+    return bool(getattr(array.variable, "_in_memory", False))
+
+
+def _missing(
+    arrays: list[xr.DataArray], readings: list[Reading], labels: Labels
+) -> tuple[str, bool]:
     """Return the share of missing values in words, and whether there is certainly none."""
-    arrays = _arrays(cube)
-    # Only what is in memory is looked at: `.data` would load a file that is open.
-    if not all(getattr(array.variable, "_in_memory", False) for array in arrays):
+    if not all(map(_is_in_memory, arrays)):
         return "not computed", False
     every = ceil(sqrt(sum(array.size for array in arrays) / _MOST_VALUES))
     sample = {dim: slice(None, None, every) for dim in labels.dims[2:]}
-    counted = [_count_missing(array.isel(sample)) for array in arrays]
+    counted = [_count_missing(a.isel(sample), r) for a, r in zip(arrays, readings, strict=True)]
     share = sum(missing for missing, _ in counted) / sum(size for _, size in counted)
     text = "none" if share == 0 else "below 0.1%" if share < 0.001 else f"{share:.1%}"
     return (text, share == 0) if every == 1 else (f"{text} of a sample", False)
 
 
-def _count_missing(array: xr.DataArray) -> tuple[int, int]:
+def _count_missing(array: xr.DataArray, reading: Reading) -> tuple[int, int]:
     """Return how many values are missing, and how many there are."""
     step = max(1, _BLOCK // max(1, prod(array.shape[1:])))
     missing = 0
     for start in range(0, array.shape[0], step):
-        block = decode(array.isel({array.dims[0]: slice(start, start + step)}))
+        block = _block(reading, array, slice(start, start + step))
         missing += int((~(np.abs(block.data) < LARGEST)).sum())
     return missing, array.size
 
@@ -172,3 +214,13 @@ def _count_missing(array: xr.DataArray) -> tuple[int, int]:
 def place_text(grid: Grid) -> str:
     """Return a grid and its CRS in words."""
     return f"{grid.height} × {grid.width} {_grid(grid)}, CRS {_crs(grid.crs)}"
+
+
+def _block(reading: Reading, array: xr.DataArray, part: slice) -> xr.DataArray:
+    """Return a stretch of values along the first axis, which may be that of the bands."""
+    dim = array.dims[0]
+    bands = [n for n in (reading.scale, reading.offset, reading.low, reading.high, *reading.codes)
+             if isinstance(n, xr.DataArray)]  # fmt: skip
+    if not any(dim in number.dims for number in bands):
+        return apply(reading, array.isel({dim: part}), np.float32)
+    return apply(reading, array, np.float32).isel({dim: part})

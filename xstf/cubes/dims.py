@@ -33,3 +33,11 @@ def find_dim(array: xr.DataArray, role: str) -> Hashable | None:
         ):
             return dim
     return None
+
+
+def band_dim(array: xr.DataArray) -> Hashable | None:
+    """Return the dim along which an array has bands: by its name, else the one that is left."""
+    others = {find_dim(array, role) for role in ("y", "x", "time")}
+    left = [d for d in array.dims if d not in others]
+    named = next((d for d in left if d in NAMES["band"]), None)
+    return left[0] if named is None and len(left) == 1 else named

@@ -160,7 +160,7 @@ def _by_label(
             return mask
         who = what if dim not in mask.coords else of
         raise ValueError(f"{what} and {of} differ along {dim!r}: {who} has no coordinate for it")
-    wanted, there = array[dim].values, mask[dim].values
+    wanted, there = _labels(array[dim]), _labels(mask[dim])
     if wanted.shape == there.shape and bool((wanted == there).all()):
         return mask
     place = {label: i for i, label in enumerate(there.tolist())}
@@ -176,6 +176,12 @@ def _by_label(
             f"{_named(there)}. Give a mask with a value for each, or leave them out of {of}"
         )
     return mask.isel({dim: [place[label] for label in wanted.tolist()]})
+
+
+def _labels(coordinate: xr.DataArray) -> np.ndarray:
+    """Return labels that compare as they are: dates in one unit."""
+    values = coordinate.values
+    return values.astype("M8[ns]") if values.dtype.kind == "M" else values
 
 
 def _named(labels: object) -> str:

@@ -19,6 +19,7 @@ from xstf.cubes.acquisitions import (
 )
 from xstf.cubes.arrays import Labelled
 from xstf.cubes.decode import decode
+from xstf.cubes.dims import band_dim
 from xstf.cubes.read import read_labels
 from xstf.cubes.variables import band_variables
 
@@ -89,7 +90,7 @@ def mosaic(cube: Labelled, by: By = "solar_day") -> Labelled:
             "cube is boolean: a mask says nothing of which look is there; mask the images first "
             "(cube.where(~mask)), then merge them"
         )
-    labels = read_labels(cube, what="cube", unique=False)
+    labels = read_labels(cube, what="cube", unique=False, warns=False)
     dim = labels.dims[0]
     if labels.times is None or dim is None:
         raise ValueError("cube has no time dim: there is nothing to merge")
@@ -104,7 +105,7 @@ def mosaic(cube: Labelled, by: By = "solar_day") -> Labelled:
 
 
 def _missing(array: xr.DataArray) -> xr.DataArray:
-    return decode(array).isnull()
+    return decode(array, band=band_dim(array), what="cube").isnull()
 
 
 def _merged(

@@ -31,7 +31,9 @@ _OF_CRS = (
 )  # fmt: skip
 
 
-def attrs_on(attrs: Mapping[Hashable, Any], grid: Grid, *, moved: bool) -> dict[Hashable, Any]:
+def attrs_on(
+    attrs: Mapping[Hashable, Any], grid: Grid, *, moved: bool, same_crs: bool = False
+) -> dict[Hashable, Any]:
     """Return attributes that agree with a grid.
 
     Parameters
@@ -42,13 +44,16 @@ def attrs_on(attrs: Mapping[Hashable, Any], grid: Grid, *, moved: bool) -> dict[
         Of the result.
     moved : bool
         Whether that is another one than the cube's: then what cannot be worked out is left out.
+    same_crs : bool
+        Whether what says the CRS holds on a grid that is another one.
     """
     out = {k: _on(str(k).lower(), v, grid, moved) for k, v in attrs.items()}
     stale = moved or any(
         _numbers(out[k]) != _numbers(v) for k, v in attrs.items() if str(k).lower() in _TRANSFORMS
     )
     left_out = [k for k in attrs if _only_of_grid(k, attrs[k], grid, moved=moved, stale=stale)]
-    return {k: v for k, v in out.items() if k not in left_out}
+    kept = _OF_CRS if same_crs else ()
+    return {k: v for k, v in out.items() if k not in left_out or str(k).lower() in kept}
 
 
 def is_of_grid(name: Hashable) -> bool:

@@ -24,14 +24,21 @@ from xstf.cubes.acquisitions import (
 )
 from xstf.cubes.arrays import Labelled
 from xstf.cubes.crs import grid_mapping_name, without_mapping_dim
-from xstf.cubes.decode import PACKING, decode
-from xstf.cubes.dims import NAMES, find_dim
+from xstf.cubes.decode import decode
+from xstf.cubes.dims import NAMES, band_dim, find_dim
+from xstf.cubes.extremes import warn_of_extremes
 from xstf.cubes.grid import Grid
 from xstf.cubes.limits import LARGEST
 from xstf.cubes.masking import apply_mask
+from xstf.cubes.packing import PACKING
 from xstf.cubes.place import Place, at_centres, place_of, refuse_swath
 from xstf.cubes.series import Series, fold, fold_like, is_series
-from xstf.cubes.variables import require_bands, require_measurements, tell_of_layers
+from xstf.cubes.variables import (
+    band_variables,
+    require_bands,
+    require_measurements,
+    tell_of_layers,
+)
 from xstf.cubes.words import listed
 
 
@@ -164,8 +171,14 @@ def read_cube(
     if isinstance(cube, xr.Dataset | xr.DataArray):
         cube = without_mapping_dim(cube)
     labels = read_labels(cube, what=what, resolution=resolution, unsized=unsized, series=folded)
-    array = _stack_bands(cube, what) if isinstance(cube, xr.Dataset) else decode(cube)
+    if isinstance(cube, xr.Dataset):
+        array = _stack_bands(cube, what)
+    else:
+        array = decode(cube, band=labels.dims[1], what=what)
     _warn_of_absurd(array, what)
+    if not what.startswith("sar"):  # radar has borders of its own, see align/radar
+        for plain in _arrays(cube):
+            warn_of_extremes(plain, what, mask)
     place = labels.place
     tell_of_layers(cube, what, masked=mask is not None)
     masked = ""
@@ -207,6 +220,12 @@ def merge_looks(cube: Cube) -> Cube:
         source=cube.source.isel({cube.dims[0]: first}),
         unmerged=(cube.source, groups),
     )
+
+
+def _arrays(cube: Labelled) -> list[xr.DataArray]:
+    if isinstance(cube, xr.DataArray):
+        return [cube]
+    return [cube[name] for name in band_variables(cube)]
 
 
 def read_labels(
@@ -303,7 +322,7 @@ def as_array(cube: Labelled, *, what: str) -> xr.DataArray:
 
 def _stack_bands(dataset: xr.Dataset, what: str) -> xr.DataArray:
     names, stacked = _stackable(dataset, what)
-    decoded = [decode(dataset[n]) for n in names]
+    decoded = [decode(dataset[n], band=band_dim(dataset[n]), what=f"{what}'s {n}") for n in names]
     if stacked:
         return decoded[0]
     return xr.concat(

@@ -95,8 +95,8 @@ def stated_transforms(
     found = []
     for where, key, value in _statements(cube, mapping):
         read = _numbers(value)
-        if read is None:
-            continue
+        if read is None or (isinstance(value, str) and not re.search(r"\d[\s,|]", value)):
+            continue  # nothing, or a word such as "log10" of another transform
         if len(read) == 5 and key in _GDAL:  # gridMET's, and it names a centre
             warn_user(
                 f"{what}'s {where} = {shortened(value)} has five numbers and is no transform: its "

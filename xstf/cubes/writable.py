@@ -29,12 +29,11 @@ _RESERVED = frozenset((
     "_ARRAY_DIMENSIONS", "CLASS", "NAME", "DIMENSION_LIST", "REFERENCE_LIST", "_NCProperties",
     "_Netcdf4Coordinates", "_Netcdf4Dimid", "_nc3_strict",
 ))  # fmt: skip
-# xarray writes these itself from the encoding, and refuses to write where attrs have them too.
-_WRITTEN_BY_XARRAY = ("coordinates", "grid_mapping")
 # They name other variables: readers warn where those are not there.
 _NAMING = (
-    "bounds", "climatology", "ancillary_variables", "cell_measures", "formula_terms", "geometry",
-    "node_coordinates", "node_count", "part_node_count", "interior_ring",
+    "grid_mapping", "bounds", "climatology", "ancillary_variables", "cell_measures",
+    "formula_terms", "geometry", "node_coordinates", "node_count", "part_node_count",
+    "interior_ring",
 )  # fmt: skip
 _OF_NUMBERS = ("_FillValue", "missing_value", "scale_factor", "add_offset", "_Unsigned")
 _OF_TIMES = (*_OF_NUMBERS, "units", "calendar", "dtype")
@@ -42,7 +41,6 @@ _OF_TIMES = (*_OF_NUMBERS, "units", "calendar", "dtype")
 _KEPT_ENCODING = (*_OF_NUMBERS, "dtype", "grid_mapping")
 _INTEGERS = (-(2**63), 2**64 - 1)
 _BAD_IN_NAMES = re.compile(r"[/\x00-\x1f\x7f]")
-_MOST_NAMES = 12
 
 
 @dataclass
@@ -54,7 +52,7 @@ class _Said:
 
     def warn(self) -> None:
         parts = [
-            f"{what}: {_listed(names)}"
+            f"{what}: {', '.join(names)}"
             for what, names in (
                 ("turned to text or numbers", self.turned), ("left out", self.left_out),
             )
@@ -66,12 +64,6 @@ class _Said:
                 f"{'; '.join(parts)}. Drop or convert them in the cube to choose for yourself",
                 stacklevel=5,
             )
-
-
-def _listed(names: Iterable[str]) -> str:
-    every = list(names)
-    left = len(every) - _MOST_NAMES
-    return ", ".join(every[:_MOST_NAMES]) + (f" and {left} more" if left > 0 else "")
 
 
 def writable(cube: Labelled) -> Labelled:
@@ -130,7 +122,7 @@ def _variable(
 ) -> xr.Variable:
     """Return a variable with writable attrs and encoding, and values of a type that files have."""
     out = variable.to_base_variable()
-    attrs = _attrs(name, variable.attrs, there, said)
+    attrs = _attrs(name if coordinate else "", variable.attrs, there, said)
     numbers = out.dtype.kind in "iufb"
     if out.chunks is None and _needs_turning(out):
         out = xr.Variable(out.dims, _turned(out))
@@ -153,7 +145,7 @@ def _attrs(
     kept: dict[str, Any] = {}
     for key, value in attrs.items():
         names_none = key in _NAMING and isinstance(value, str) and not _is_there(value, there)
-        if key in _WRITTEN_BY_XARRAY or names_none:
+        if key == "coordinates" or names_none:  # xarray writes that from the coordinates itself
             continue
         text = _legal(str(key))
         called = f"{where}.{text}" if where != "" else text

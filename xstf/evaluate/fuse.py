@@ -13,6 +13,7 @@ from xstf.cubes.acquisitions import Dates, same_day
 from xstf.cubes.mosaic import merge_acquisitions
 from xstf.cubes.pairs import DateLike, LengthLike, Pair, match_dates, nearest_date
 from xstf.cubes.read import as_array, read_cube
+from xstf.cubes.values import take_values
 from xstf.evaluate.baselines import BASELINES
 from xstf.methods.lookup import Trial, Tried, trials
 from xstf.verbs.fuse import fuse
@@ -77,6 +78,10 @@ def evaluate_fusion(
     >>> list(scores.method.values)
     ['unchanged', 'delta', 'starfm']
     """
+    fine, coarse, truth = take_values(
+        options, (fine, "fine", "scale"), (coarse, "coarse", "coarse_scale"),
+        (truth, "truth", "scale"),
+    )  # fmt: skip
     fine = merge_acquisitions(as_array(fine, what="fine"))
     coarse = as_array(coarse, what="coarse")
     truth = None if truth is None else as_array(truth, what="truth")

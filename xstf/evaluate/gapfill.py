@@ -11,9 +11,12 @@ import xarray as xr
 
 from xstf import metrics, simulate
 from xstf.cubes.arrays import Guides
+from xstf.cubes.masking import apply_mask
 from xstf.cubes.mosaic import merge_acquisitions
 from xstf.cubes.place import moved_along
-from xstf.cubes.read import Cube, as_array, read_cube
+from xstf.cubes.read import Cube, as_array, read_cube, read_labels
+from xstf.cubes.values import take_values
+from xstf.cubes.variables import tell_of_layers
 from xstf.methods.lookup import Trial, Tried, trials
 from xstf.numerics.normal import Z90
 from xstf.verbs.gapfill import gapfill
@@ -81,9 +84,13 @@ def evaluate_gapfill(
                 f"evaluate_gapfill compares with what was observed, on the cube's own dates; leave "
                 f"out {name}="
             )
+    (cube,) = take_values(options, (cube, "cube", "scale"))
+    tell_of_layers(cube, "cube", masked=mask is not None)
     array = as_array(cube, what="cube")
     if mask is not None:
-        array = array.where(~moved_along(mask, cube, array))
+        labels = read_labels(array, what="cube")
+        mask = moved_along(mask, cube, array)
+        array, _ = apply_mask(array, mask, labels.dims, labels.place.grid, "cube")
     array = merge_acquisitions(array)
     plain = read_cube(array, what="cube")
     dates = plain.data.shape[0]

@@ -16,6 +16,7 @@ from xstf.align.sharpen_spectral import wavelengths
 from xstf.cubes.arrays import Array
 from xstf.cubes.nesting import nesting_of
 from xstf.cubes.read import Cube, read_cube
+from xstf.cubes.values import take_values
 from xstf.methods.lookup import Tried, trials
 from xstf.numerics.degrade import degrade
 from xstf.verbs.sharpen_spectral import sharpen_spectral
@@ -83,6 +84,10 @@ def evaluate_sharpen_spectral(
     True
     """
     tried = trials("sharpen_spectral", methods or None)
+    spectral, spatial, truth = take_values(
+        options, (spectral, "spectral", "scale"), (spatial, "spatial", "spatial_scale"),
+        (truth, "truth", "scale"),
+    )  # fmt: skip
     masks = (options.pop("mask", None), options.pop("spatial_mask", None))
     case = _case(
         read_cube(spectral, what="spectral", mask=masks[0]),

@@ -119,9 +119,9 @@ def save_cube(cube: xr.DataArray | xr.Dataset, path: str | Path) -> None:
         cube if isinstance(cube, xr.Dataset) else cube.to_dataset(name=cube.name or "estimate")
     )
     if path.suffix == ".zarr":
-        dataset.to_zarr(path, mode="w", consolidated=False)
+        _for_writing(dataset).to_zarr(path, mode="w", consolidated=False)
     elif path.suffix == ".nc":
-        dataset = dataset.copy()
+        dataset = _for_writing(dataset)
         for variable in dataset.data_vars.values():
             if variable.ndim >= 2:
                 # Added to the encoding, not passed to the writer: that would drop grid_mapping.
@@ -129,3 +129,18 @@ def save_cube(cube: xr.DataArray | xr.Dataset, path: str | Path) -> None:
         dataset.to_netcdf(path, engine="netcdf4")
     else:
         raise ValueError(f"{path.name}: write to a .nc file or a .zarr store")
+
+
+# How a file that a cube was read from was laid out is nothing to the file that it is written to.
+_OF_VALUES = (
+    "grid_mapping", "coordinates", "bounds", "_FillValue", "missing_value", "scale_factor",
+    "add_offset", "dtype", "_Unsigned", "units", "calendar",
+)  # fmt: skip
+
+
+def _for_writing(dataset: xr.Dataset) -> xr.Dataset:
+    """Return a copy whose variables keep of their encoding what concerns values and labels."""
+    dataset = dataset.copy()
+    for variable in dataset.variables.values():
+        variable.encoding = {k: v for k, v in variable.encoding.items() if k in _OF_VALUES}
+    return dataset

@@ -51,7 +51,7 @@ class Found:
 
 def pick(pattern: str) -> str:
     """Return the remedy for a folder that holds more than one cube."""
-    return f"pick some with open_cube(..., pattern={pattern!r}), --pattern on the command line"
+    return f"pick some with pattern={pattern!r}"
 
 
 def is_pattern(path: Path) -> bool:

@@ -15,19 +15,20 @@ import xarray as xr
 from scipy.ndimage import gaussian_filter
 
 from xstf.cubes.acquisitions import dates_of, longitude_of
-from xstf.cubes.decode import NODATA, nodata_of
 from xstf.cubes.dims import find_dim
 from xstf.cubes.grid import Grid
+from xstf.cubes.packing import RANGE, nodata_by_name
 from xstf.cubes.pairs import DateLike
+from xstf.cubes.placing import attrs_on, mapping_attrs
 from xstf.cubes.read import read_labels
 from xstf.cubes.words import listed
 from xstf.numerics.psf import sigma_of
-from xstf.simulate.attributes import OF_GRID, attrs_on_grid
 from xstf.simulate.parcels import smooth_noise
 from xstf.simulate.transplant import choose, near, positions
 
 Regime = Literal["partial", "persistent", "full"]
 
+_OF_GRID = ("proj:transform", "proj:shape", "proj:bbox")  # coordinates that stackstac makes
 _REACH = 3.0  # standard deviations at which a Gaussian is cut: 99.7 % of its weight on each axis
 
 # ---------------------------------------------------------------- what a coarse sensor sees
@@ -266,13 +267,25 @@ def _check_degrade(
         raise ValueError(f"min_valid must be above 0 and at most 1, not {min_valid}")
     if cube.dtype.kind not in "iuf":
         raise TypeError(f"the cube has dtype {cube.dtype}; degrade needs real numbers")
-    coded = [k for k in NODATA if k in cube.attrs]
-    if cube.dtype.kind in "iu" and nodata_of(cube):
+    _require_decoded(cube)
+    return _space(cube)
+
+
+def _require_decoded(cube: xr.DataArray) -> None:
+    """Raise if numbers of a cube stand for missing: they would go into means."""
+    codes = nodata_by_name(cube)
+    ranges = [key for key in RANGE if cube.attrs.get(key) is not None]
+    if cube.dtype.kind == "f":
+        if cube.chunks is not None or not any(bool((cube == c).any()) for v in codes.values()
+                                              for c in v):  # fmt: skip
+            return
+        ranges = []
+    for name in (*codes, *ranges):
+        kind = "integers" if cube.dtype.kind in "iu" else "values"
         raise ValueError(
-            f"the cube has integers with {coded[0]}={cube.attrs[coded[0]]}: decode it to NaN first "
+            f"the cube has {kind} with {name}={cube.attrs[name]}: decode it to NaN first "
             "(xr.decode_cf, or open_dataset with mask_and_scale=True)"
         )
-    return _space(cube)
 
 
 def _space(cube: xr.DataArray) -> tuple[Hashable, Hashable]:
@@ -353,16 +366,14 @@ def _on_coarse_grid(
     grid = replace(grid, dy=grid.dy * ratio, dx=grid.dx * ratio, height=height, width=width)
     for dim, centres in zip(space, (grid.y, grid.x), strict=True):
         coarse = coarse.assign_coords({dim: (dim, centres, cube[dim].attrs)})
-    coarse.attrs = attrs_on_grid(coarse.attrs, grid)
+    coarse.attrs = attrs_on(coarse.attrs, grid, moved=True, same_crs=True)
     if (height, width) == (1, 1):  # one centre does not say how large its pixel is
         coarse.attrs |= {"resolution": (abs(grid.dx), abs(grid.dy))}
-    stale = [n for n in coarse.coords if str(n) in OF_GRID and coarse[n].ndim == 0]
-    mapping = [n for n, c in coarse.coords.items() if "GeoTransform" in c.attrs]
-    coarse = coarse.drop_vars(stale)
-    named = {n: coarse[n].copy() for n in mapping}
-    for variable in named.values():
-        variable.attrs = attrs_on_grid(variable.attrs, grid)
-    return coarse.assign_coords(named)
+    coarse = coarse.drop_vars([n for n in coarse.coords if str(n) in _OF_GRID])
+    mapping = {n: c.copy() for n, c in coarse.coords.items() if "GeoTransform" in c.attrs}
+    for variable in mapping.values():
+        variable.attrs = mapping_attrs(variable.attrs, grid)
+    return coarse.assign_coords(mapping)
 
 
 def _grid_of(cube: xr.DataArray, space: tuple[Hashable, Hashable]) -> Grid:

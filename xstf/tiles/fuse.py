@@ -14,6 +14,7 @@ from xstf.cubes.arrays import Array
 from xstf.cubes.nesting import Nesting
 from xstf.cubes.pairs import Pair, Plan
 from xstf.cubes.read import Cube
+from xstf.tiles.clip import Clip
 from xstf.tiles.engines import Runner, to_host
 from xstf.tiles.flags import (
     EXTRAPOLATED,
@@ -47,6 +48,8 @@ class FuseTile(NestedWindows):
         Whether the date lies outside those of all pairs.
     std
         Whether the standard deviation is wanted.
+    clip
+        What estimates are cut to.
     """
 
     runner: Runner
@@ -55,6 +58,7 @@ class FuseTile(NestedWindows):
     observed: int | None
     extrapolated: bool
     std: bool
+    clip: Clip = Clip()
 
     def __call__(
         self, blocks: list[np.ndarray], rows: slice, cols: slice, states: States
@@ -86,6 +90,7 @@ class FuseTile(NestedWindows):
                 continue
             part = _within(inner, box)
             estimate, std = self._run(fine, coarse, attempt, part, states, n, origin)
+            estimate = self._clipped(estimate, fine, coarse, attempt, part)
             here = (slice(None), *box)
             taken = todo[here] & ~np.isnan(estimate)
             out[0][here][taken] = estimate[taken]
@@ -120,6 +125,26 @@ class FuseTile(NestedWindows):
             std=self.std,
             **self.runner.network(origin, self.fine_shape),
         )
+
+    def _clipped(
+        self, estimate: np.ndarray, fine: np.ndarray, coarse: np.ndarray,
+        attempt: tuple[tuple[int, int], ...], part: tuple[slice, slice],
+    ) -> np.ndarray:  # fmt: skip
+        """Return the estimate of a part within its bounds; what goes in there may set them."""
+        if not self.clip.floor:
+            return self.clip.bounded(estimate)
+        below = estimate < 0
+        if not below.any():
+            return estimate
+        images = [*(c for _, c in attempt), coarse.shape[0] - 1]
+        # An image that is missing there takes no part.
+        cells: Any = (coarse[images] < 0).any(axis=0)
+        negative = self._at_fine(cells, part)
+        for f, _ in attempt:
+            negative = negative | (fine[f][:, part[0], part[1]] < 0)
+        estimate = estimate.copy()
+        estimate[below & ~negative] = 0
+        return estimate
 
     def _at_fine(self, cells: np.ndarray, inner: tuple[slice, slice]) -> np.ndarray:
         """Return values of coarse pixels at the fine pixels of the inner part."""
@@ -160,6 +185,7 @@ def fuse_job(
     record: Method,
     options: object,
     std: bool,
+    clip: Clip,
 ) -> Job:
     """Return one date as a job of the tiles."""
     fine_dates = plan.fine_dates
@@ -181,6 +207,7 @@ def fuse_job(
         observed=None if plan.observed is None else len(fine_dates) - 1,
         extrapolated=plan.extrapolated,
         std=std,
+        clip=clip,
     )
     sources = (
         Source(sharp.data, tuple(fine_dates)),

@@ -17,12 +17,13 @@ from typing import Any
 import dask.array as da
 import numpy as np
 from dask.array.utils import meta_from_array
+from dask.delayed import Delayed
 
 from xstf.cubes.arrays import Array
 from xstf.tiles.blocks import clean_block
 from xstf.tiles.geometry import Window, pieces
 from xstf.tiles.job import Job, Source, States
-from xstf.tiles.states import Sampling
+from xstf.tiles.states import Sampling, State
 from xstf.tiles.windows import shift
 
 Edges = tuple[tuple[int, ...], tuple[int, ...]]
@@ -31,8 +32,15 @@ Edges = tuple[tuple[int, ...], tuple[int, ...]]
 LARGE = 100e6
 
 
-def run_lazily(jobs: Sequence[Job], chunks: tuple[tuple[int, ...], tuple[int, ...]]) -> da.Array:
-    """Return the jobs as one dask array ``(job, *lead, y, x)``, in chunks along y and x."""
+def run_lazily(
+    jobs: Sequence[Job],
+    chunks: tuple[tuple[int, ...], tuple[int, ...]],
+    checks: Sequence[State] = (),
+) -> da.Array:
+    """Return the jobs as one dask array ``(job, *lead, y, x)``, in chunks along y and x.
+
+    Checks are settled before any tile is made.
+    """
     sampling = Sampling()
     cut: dict[tuple[object, ...], da.Array] = {}
     warned: set[int] = set()
@@ -42,15 +50,17 @@ def run_lazily(jobs: Sequence[Job], chunks: tuple[tuple[int, ...], tuple[int, ..
         for source in job.sources:
             if not isinstance(source.array, da.Array) and id(source.array) not in warned:
                 warned.add(id(source.array))
-                _warn_if_large(source.array)
-        results.append(_lazy(job, (y, x), sampling, cut))
+                warn_if_large(source.array)
+        states = sampling.of(job.states, checks)
+        results.append(_lazy(job, (y, x), states, cut))
     whole = results[0] if len(results) == 1 else da.concatenate(results)
     last = whole.ndim - 1
     fitted: da.Array = whole.rechunk({last - 1: chunks[0], last: chunks[1]})
     return fitted
 
 
-def _warn_if_large(array: Array) -> None:
+def warn_if_large(array: Any) -> None:
+    """Warn of a plain array that goes into a graph, where it is large; its values are unread."""
     size = int(np.prod(array.shape)) * array.dtype.itemsize
     if size > LARGE:
         warnings.warn(
@@ -62,7 +72,7 @@ def _warn_if_large(array: Array) -> None:
 
 
 def _lazy(
-    job: Job, edges: Edges, sampling: Sampling, cut: dict[tuple[object, ...], da.Array]
+    job: Job, edges: Edges, states: Delayed | None, cut: dict[tuple[object, ...], da.Array]
 ) -> da.Array:
     arrays, cuts = [], []
     for source in job.sources:
@@ -82,7 +92,7 @@ def _lazy(
         new_axis=list(range(len(job.lead) - 1)) or None,
         chunks=((1,), *((n,) for n in job.lead), *(np.diff(e).tolist() for e in edges)),
         meta=meta_from_array(arrays[0], ndim=len(job.lead) + 3, dtype=np.float32),
-        dtype=np.float32, token="xstf", states=sampling.of(job.states),
+        dtype=np.float32, token="xstf", states=states,
     )  # fmt: skip
     return tiled
 

@@ -34,7 +34,12 @@ Chunks: TypeAlias = int | Sequence[int]
 
 
 def run_tiles(
-    jobs: Sequence[Job], *, chunks: tuple[Chunks, Chunks], tile: int, progress: bool = False
+    jobs: Sequence[Job],
+    *,
+    chunks: tuple[Chunks, Chunks],
+    tile: int,
+    progress: bool = False,
+    checks: Sequence[State] = (),
 ) -> Array:
     """Run the jobs: lazily if any input is lazy, else now, on every core.
 
@@ -48,6 +53,8 @@ def run_tiles(
         Side of a tile of an eager run, in output pixels; edges are on whole cells.
     progress
         Show a bar on stderr while an eager run works.
+    checks
+        What a lazy run settles before any tile, and an eager one has settled before it begins.
 
     Returns
     -------
@@ -56,7 +63,7 @@ def run_tiles(
     """
     if is_lazy(*(s.array for job in jobs for s in job.sources)):
         wanted = [as_chunks(c, n) for c, n in zip(chunks, jobs[0].shape, strict=True)]
-        return run_lazily(jobs, (wanted[0], wanted[1]))
+        return run_lazily(jobs, (wanted[0], wanted[1]), checks)
     return _eager(jobs, tile, progress)
 
 

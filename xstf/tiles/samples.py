@@ -127,7 +127,10 @@ class Cells(NamedTuple):
         )
 
 
-def choose_cells(fine: Array, coarse: Array, *, ratio: int, before: tuple[int, int]) -> Cells:
+def choose_cells(
+    fine: Array, coarse: Array, *, ratio: int, before: tuple[int, int],
+    whole: int = SAMPLED_WHOLE, stretch: int = STRETCH,
+) -> Cells:  # fmt: skip
     """Return what `prepare` sees of both cubes: whole coarse pixels, few enough for memory.
 
     Those that lie wholly inside the fine cube (where there is none along an axis, the fine cube is
@@ -141,22 +144,24 @@ def choose_cells(fine: Array, coarse: Array, *, ratio: int, before: tuple[int, i
     ratio : int
     before : (int, int)
         Fine pixels from the coarse grid's corner to the fine image's.
+    whole, stretch : int
+        Fine pixels of an axis that is taken whole, and of a stretch of a longer one.
     """
     (rows, cells_y, pad_y), (cols, cells_x, pad_x) = (
-        _cells_along(fine.shape[axis], coarse.shape[axis], ratio, start)
+        _cells_along(fine.shape[axis], coarse.shape[axis], ratio, start, whole, stretch)
         for axis, start in zip((2, 3), before, strict=True)
     )
     return Cells((rows, cols), (cells_y, cells_x), (pad_y, pad_x))
 
 
 def _cells_along(
-    size: int, cells: int, ratio: int, start: int
+    size: int, cells: int, ratio: int, start: int, whole: int, stretch: int
 ) -> tuple[np.ndarray, np.ndarray, tuple[int, int]]:
     first = -(-start // ratio)
     count = (size + start) // ratio - first
     if count <= 0:
         return np.arange(size), np.arange(cells), (start, cells * ratio - size - start)
-    taken = first + _stretches(count, ratio)
+    taken = first + _stretches(count, ratio, whole, stretch)
     return (taken[:, None] * ratio - start + np.arange(ratio)).ravel(), taken, (0, 0)
 
 
@@ -168,7 +173,10 @@ def whole_cells(
     return take(fine, *cells.fine, cells.pad), take(coarse, *cells.coarse)
 
 
-def whole_blocks(arrays: Mapping[str, tuple[Array, int]], *, side: int) -> dict[str, Array]:
+def whole_blocks(
+    arrays: Mapping[str, tuple[Array, int]], *, side: int,
+    whole: int = SAMPLED_WHOLE, stretch: int = STRETCH,
+) -> dict[str, Array]:  # fmt: skip
     """Return what `settle` of three nested cubes sees: whole blocks, the same ones of each.
 
     Parameters
@@ -177,9 +185,12 @@ def whole_blocks(arrays: Mapping[str, tuple[Array, int]], *, side: int) -> dict[
         Each cube, and how many of its pixels are along a side of a block; all start at one corner.
     side : int
         Of a block in pixels of the finest cube.
+    whole, stretch : int
+        As in `choose_cells`.
     """
     blocks = [
-        _stretches(min(a.shape[axis] // n for a, n in arrays.values()), side) for axis in (2, 3)
+        _stretches(min(a.shape[axis] // n for a, n in arrays.values()), side, whole, stretch)
+        for axis in (2, 3)
     ]
     found = {}
     for name, (array, pixels) in arrays.items():
@@ -188,10 +199,10 @@ def whole_blocks(arrays: Mapping[str, tuple[Array, int]], *, side: int) -> dict[
     return found
 
 
-def _stretches(count: int, ratio: int) -> np.ndarray:
+def _stretches(count: int, ratio: int, whole: int, stretch: int) -> np.ndarray:
     """Return which of so many coarse pixels along an axis are sampled."""
-    length = max(4, -(-STRETCH // ratio))
-    if count * ratio <= SAMPLED_WHOLE or count <= SPOTS * length:
+    length = max(4, -(-stretch // ratio))
+    if count * ratio <= whole or count <= SPOTS * length:
         return np.arange(count)
     starts = np.linspace(0, count - length, SPOTS).round().astype(np.intp)
     return (starts[:, None] + np.arange(length)).ravel()

@@ -141,13 +141,17 @@ class Sampling:
         self.looks: dict[Any, Delayed] = {}
         self.states: dict[Any, Delayed] = {}
 
-    def of(self, states: Sequence[State | Once]) -> Delayed | None:
-        """Return the states of a job as one delayed list of functions that return them."""
-        if not states:
+    def of(self, states: Sequence[State | Once], checks: Sequence[State] = ()) -> Delayed | None:
+        """Return the states of a job as one delayed list of functions that return them.
+
+        Checks are settled before any tile, since one that fails is to stop them all; no tile asks.
+        """
+        if not states and not checks:
             return None
         lazy = [self._state(s, ahead=len(states) == 1) for s in states if isinstance(s, State)]
-        key = f"xstf-states-{tokenize([one.key for one in lazy])}"
-        together: Delayed = delayed(_listed)(*lazy, dask_key_name=key)
+        before = [self._state(check, ahead=True) for check in checks]
+        key = f"xstf-states-{tokenize([one.key for one in (*lazy, *before)], len(lazy))}"
+        together: Delayed = delayed(_listed)(len(lazy), *lazy, *before, dask_key_name=key)
         return together
 
     def _state(self, state: State, *, ahead: bool) -> Delayed:
@@ -276,8 +280,9 @@ def _together(
     return join(picked, (1, *shape))
 
 
-def _listed(*states: Callable[[], object]) -> list[Callable[[], object]]:
-    return list(states)
+def _listed(count: int, *states: Callable[[], object]) -> list[Callable[[], object]]:
+    """Return the states alone; the checks after them have passed."""
+    return list(states[:count])
 
 
 class _Places:

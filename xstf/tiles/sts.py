@@ -12,12 +12,15 @@ import numpy as np
 
 from xstf._method import Method, StsSamples
 from xstf.cubes.arrays import Array
+from xstf.cubes.units import Side
+from xstf.tiles.clip import Clip
 from xstf.tiles.engines import Runner, to_host
 from xstf.tiles.flags import FUSED_ONE_PAIR, FUSED_TWO_PAIRS, LAYERS, MISSING
 from xstf.tiles.job import Job, Source, States
 from xstf.tiles.lazy import pick_dates
 from xstf.tiles.samples import whole_blocks
 from xstf.tiles.states import State
+from xstf.tiles.units import check_units_of_three, few
 from xstf.tiles.windows import shift
 
 
@@ -41,6 +44,8 @@ class StsTile:
         Days of the pairs, and of the date that is wanted.
     std
         Whether the standard deviation and the flag are wanted.
+    clip
+        What estimates are cut to.
     """
 
     runner: Runner
@@ -51,6 +56,7 @@ class StsTile:
     times: np.ndarray
     target: float
     std: bool
+    clip: Clip = Clip()
 
     def _ratio(self, cube: int) -> int:
         return (1, *self.ratios)[cube]
@@ -79,12 +85,14 @@ class StsTile:
         )
         origin = (block[0].start, block[1].start)
         state = states[0]() if states else None
+        inner = (shift(rows, origin[0]), shift(cols, origin[1]))
         estimate, std = self.runner(
             spectral, temporal, spatial, times=self.times, target=self.target, ratios=self.ratios,
             params=self.params, state=state, std=self.std,
-            inner=(shift(rows, origin[0]), shift(cols, origin[1])),
+            inner=inner,
             **self.runner.network(origin, self.shape),
         )  # fmt: skip
+        estimate = self._clipped(estimate, (spatial, spectral, temporal), inner)
         if not self.std:
             only: np.ndarray = estimate[None]
             return only
@@ -94,6 +102,27 @@ class StsTile:
         clear = (~np.isnan(spatial[inside]).any(axis=1)).sum(axis=0)
         layers = [estimate, std, np.where(missing, MISSING, flag), np.where(missing, 0, clear)]
         return np.stack(layers).astype(np.float32)
+
+    def _clipped(
+        self, estimate: np.ndarray, cubes: tuple[np.ndarray, np.ndarray, np.ndarray],
+        inner: tuple[slice, slice],
+    ) -> np.ndarray:  # fmt: skip
+        """Return an estimate within its bounds, which what goes into a pixel may set."""
+        if not self.clip.floor:
+            return self.clip.bounded(estimate)
+        below = estimate < 0
+        if not below.any():
+            return estimate
+        negative = np.zeros_like(below[:1])
+        for cube, images in enumerate(cubes):
+            # Bands of the spectral cube are those of the estimate; all of the others go into each.
+            found = (images < 0).any(axis=0)
+            found = found if cube == 1 else found.any(axis=0, keepdims=True)
+            step = self._ratio(cube)
+            negative = negative | found.repeat(step, -2).repeat(step, -1)[..., inner[0], inner[1]]
+        cut = estimate.copy()
+        cut[below & ~negative] = 0
+        return cut
 
 
 def _filled(images: np.ndarray, size: list[int]) -> np.ndarray:
@@ -148,6 +177,12 @@ class Series:
         settle = partial(record.settle, ratios=self.ratios, params=options)
         return partial(_settle_on_host, settle), samples
 
+    def check_units(self, sides: tuple[Side, ...]) -> tuple[State, ...]:
+        """Raise if the cubes are not in the same units; of lazy ones return what checks it."""
+        step = lcm(*self.ratios)
+        arrays, pixels = self.images(few(self.pairs)), [step // r for r in (*self.ratios, 1)]
+        return check_units_of_three(sides, arrays, pixels, step)
+
     def images(self, pairs: np.ndarray) -> tuple[Any, Any, Any]:
         """Return the three cubes on the dates of some pairs."""
         spectral, temporal, spatial = (
@@ -165,7 +200,7 @@ class Series:
 
     def job(
         self, target: int, runner: Runner, record: Method, options: object,
-        state: tuple[Any, dict[str, Any]] | None, std: bool,
+        state: tuple[Any, dict[str, Any]] | None, std: bool, clip: Clip,
     ) -> Job:  # fmt: skip
         """Return one date as a job of the tiles."""
         near = self.near(target)
@@ -175,6 +210,7 @@ class Series:
             halo=record.halo(options, self.ratios),
             shape=(self.spatial.shape[2], self.spatial.shape[3]),
             times=self.pair_days[near], target=float(self.days[target]), std=std,
+            clip=clip,
         )  # fmt: skip
         sources = (
             Source(self.spatial, tuple(chosen[:, 2].tolist())),

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Sequence
+from functools import cache
 from typing import Any, Literal, overload
 
 import xarray as xr
@@ -10,13 +12,17 @@ import xarray as xr
 from xstf._method import Method
 from xstf.align.fuse import FuseCubes, align_fuse
 from xstf.cubes.acquisitions import with_period
-from xstf.cubes.arrays import Labelled
-from xstf.cubes.pairs import CompositeLike, DateLike, LengthLike
+from xstf.cubes.arrays import Array, Labelled
+from xstf.cubes.pairs import CompositeLike, DateLike, LengthLike, Plan
 from xstf.cubes.read import Cube
+from xstf.cubes.units import Side
+from xstf.cubes.values import as_values
 from xstf.cubes.write import assemble
+from xstf.tiles.clip import Clip
 from xstf.tiles.flags import FLAG_MEANINGS
 from xstf.tiles.fuse import fuse_job
-from xstf.tiles.run import cores
+from xstf.tiles.run import State, cores
+from xstf.tiles.units import check_units
 from xstf.verbs.checkpoint import NetworkCubes
 from xstf.verbs.pipeline import choose, chunks_of, compute, prepare
 from xstf.verbs.sts import fuse_three
@@ -158,6 +164,21 @@ def fuse(
         part, by area. 1 takes only pixels that are seen wholly. A coarse cube that nests as it is
         is not averaged, and its pixels are seen or not. `fine` is not concerned: where a method
         compares it with coarse pixels, it takes the mean of their clear fine pixels.
+    scale, coarse_scale, spatial_scale : float, optional
+        What the values of `fine`, `coarse`, `spatial` are multiplied by first, after the scale and
+        offset that their attributes say: ``scale=1e-4`` for digital numbers beside a coarse cube
+        of reflectance.
+    decoded : bool, optional
+        Whether floating values are scaled already, where ``scale_factor`` and the like are still in
+        the attributes. Default: found out of the values, and said in a warning; of lazy cubes, and
+        of all that look scaled, they are taken as they are.
+    valid_range : (float, float), optional
+        Values of all cubes outside this are missing; in units of the values, after `scale`.
+    clip : bool or (float or None, float or None), optional
+        What estimates are cut to; observed pixels are returned as they are, and the standard
+        deviation is not cut. Default: an estimate is not below 0 where nothing that goes into that
+        pixel is, in its band: neither its base images nor their coarse pixels, that of the date
+        included. False: nothing is cut. ``(0, 1)``: to these bounds, None for an open one.
     engine : {"numba", "cupy", "numpy"}, optional
         Default: the GPU's for cubes that live there, else the method's first.
     device : str, optional
@@ -184,7 +205,9 @@ def fuse(
     Raises
     ------
     ValueError, TypeError
-        Before any computing: no overlap, no pair, bands that do not match, bad parameters.
+        Before any computing: no overlap, no pair, bands that do not match, bad parameters,
+        attributes that cannot be read. Cubes whose medians differ more than 20 times where both
+        see, which are not in the same units: of lazy cubes raised when they are computed.
     ImportError
         An engine that is not installed.
 
@@ -215,7 +238,22 @@ def fuse(
     (2, True)
     """
     coarse = with_period(coarse, composite, "coarse")
+    said: dict[str, Any] = {"decoded": decoded, "valid_range": valid_range}
+    fine = as_values(fine, what="fine", scale=scale, mask=mask, **said)
+    coarse = as_values(
+        coarse, what="coarse", scale=coarse_scale, scale_name="coarse_scale", mask=coarse_mask,
+        **said,
+    )  # fmt: skip
+    bounds = Clip.of(clip)
     if spatial is not None:
+        spatial = as_values(
+            spatial,
+            what="spatial",
+            scale=spatial_scale,
+            scale_name="spatial_scale",
+            mask=spatial_mask,
+            **said,
+        )
         if coarse_resolution is not None:
             raise ValueError("coarse_resolution= does not go with spatial=")
         asked = "sts_linear" if isinstance(method, str) and method == "auto" else method
@@ -225,10 +263,12 @@ def fuse(
         return fuse_three(
             call, fine, coarse, spatial, time=time, mask=mask, coarse_mask=coarse_mask,
             spatial_mask=spatial_mask, pair_tolerance=pair_tolerance, min_valid=min_valid,
-            engine=engine, device=device,
+            engine=engine, device=device, clip=bounds,
         )  # fmt: skip
     if spatial_mask is not None:
         raise ValueError("spatial_mask= is the mask of spatial=, which is not given")
+    if spatial_scale is not None:
+        raise ValueError("spatial_scale= is the scale of spatial=, which is not given")
     cubes = align_fuse(
         fine, coarse, mask=mask, coarse_mask=coarse_mask, coarse_resolution=coarse_resolution,
         min_valid=min_valid,
@@ -240,7 +280,16 @@ def fuse(
     alone = _unpaired(cubes, pair_tolerance)
     note(cubes=cubes, plans=plans, unpaired=alone.get("stf_unpaired", ""))
 
+    @cache
+    def images() -> tuple[Array, dict[int, int]]:
+        return cubes.on_nested_grid([d for plan in plans for d in plan.coarse_dates])
+
+    @cache
+    def checks() -> tuple[State, ...]:
+        return _check_units(cubes, *images(), plans, call.record)
+
     def network() -> NetworkCubes:
+        checks()  # before any training
         return NetworkCubes(
             cubes=(fine, coarse), bands=cubes.fine.bands, ratio=cubes.nesting.ratio,
             reading={
@@ -254,17 +303,18 @@ def fuse(
         call, (cubes.fine, cubes.coarse), network, engine=engine, device=device,
         grid=cubes.grid_text,
     )  # fmt: skip
-    coarse_images, place = cubes.on_nested_grid([d for plan in plans for d in plan.coarse_dates])
+    ahead, (coarse_images, place) = checks(), images()
     jobs = [
         fuse_job(
             cubes.fine, coarse_images, cubes.nesting, plan.at(place), run.runner, call.record,
-            run.call.params, return_quality,
+            run.call.params, return_quality, bounds,
         )
         for plan in plans
     ]  # fmt: skip
     layers, _ = compute(
-        run, jobs, chunks=chunks_of(cubes.fine, 2 * TILE), tile=_tile(cubes.fine, len(jobs))
-    )
+        run, jobs, chunks=chunks_of(cubes.fine, 2 * TILE), tile=_tile(cubes.fine, len(jobs)),
+        checks=ahead,
+    )  # fmt: skip
     times = cubes.coarse_times[[plan.target for plan in plans]]
     attrs = run.attrs | alone
     return assemble(
@@ -303,6 +353,20 @@ def auto_method(bands: int, quality: bool) -> str:
         deviation is wanted.
     """
     return "fsdaf" if bands > 1 and not quality else "fitfc"
+
+
+def _check_units(
+    cubes: FuseCubes, coarse: Array, place: dict[int, int], plans: Sequence[Plan], record: Method
+) -> tuple[State, ...]:
+    """Raise if the cubes are not in the same units; of lazy ones return what checks it."""
+    pairs = {(p.fine, place[p.coarse]) for plan in plans for some in plan.attempts for p in some}
+    sides = (
+        Side("fine", "scale", cubes.fine.bands), Side("coarse", "coarse_scale", cubes.fine.bands)
+    )  # fmt: skip
+    return check_units(
+        sides, (cubes.fine.data, coarse), list(pairs), ratio=cubes.nesting.ratio,
+        before=cubes.nesting.before, sampled=record.prepare is not None,
+    )  # fmt: skip
 
 
 def _tile(cube: Cube, jobs: int) -> int:

@@ -18,6 +18,7 @@ from xstf.cubes.arrays import Guides, Labelled
 from xstf.cubes.pairs import DateLike, LengthLike, read_timedelta
 from xstf.cubes.read import Cube
 from xstf.cubes.series import unfold
+from xstf.cubes.values import as_values
 from xstf.cubes.write import assemble
 from xstf.numerics.outliers import SCREEN_HALO
 from xstf.tiles.flags import FLAG_MEANINGS, LAYERS
@@ -174,6 +175,15 @@ def gapfill(
         What is before the first and after the last observation of a pixel and band: what the method
         says; that observation, with the method's standard deviation; or NaN. With the last two a
         pixel that is never observed in a band stays missing there.
+    scale : float, optional
+        What the values of `cube` are multiplied by first, after the scale and offset that its
+        attributes say.
+    decoded : bool, optional
+        Whether the floating values of `cube` are scaled already, where ``scale_factor`` and the
+        like are still in its attributes. Default: found out of the values, and said in a warning;
+        a lazy cube's are taken as they are.
+    valid_range : (float, float), optional
+        Values of `cube` outside this are missing; in units of the values, after `scale`.
     engine : {"numba", "numpy"}, optional
         Default: the method's first.
     device : str, optional
@@ -246,6 +256,9 @@ def gapfill(
     >>> bool(cube.isnull().any()), bool(filled.isnull().any())
     (True, False)
     """
+    cube = as_values(
+        cube, what="cube", scale=scale, decoded=decoded, valid_range=valid_range, mask=mask
+    )
     cubes = align_gapfill(
         cube, sar, guide, mask=mask, certain=certain, sar_units=sar_units,
         guide_tolerance=guide_tolerance, time=time, freq=freq,

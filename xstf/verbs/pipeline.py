@@ -16,7 +16,7 @@ from xstf._version import __version__
 from xstf.cubes.read import Cube
 from xstf.methods.lookup import get_method, method_names, unknown_parameters
 from xstf.tiles.engines import Runner, make_runner, pick_engine
-from xstf.tiles.run import Job, is_lazy, run_tiles, settle_now
+from xstf.tiles.run import Job, State, is_lazy, run_tiles, settle_now
 from xstf.verbs.checkpoint import NetworkCubes, lattice_tile, resolve_weights
 from xstf.verbs.watching import note
 
@@ -141,7 +141,13 @@ def said_of_masks(cubes: Iterable[Cube]) -> str:
 
 
 def compute(
-    run: Run, jobs: Sequence[Job], *, chunks: Chunks, tile: int, settled: bool = False
+    run: Run,
+    jobs: Sequence[Job],
+    *,
+    chunks: Chunks,
+    tile: int,
+    settled: bool = False,
+    checks: Sequence[State] = (),
 ) -> tuple[Any, list[Any]]:
     """Return the layers of all jobs, lazy if an input is, and what an eager run settled.
 
@@ -157,6 +163,8 @@ def compute(
         Side of an eager run's tile in output pixels; networks with a lattice have their own.
     settled
         Settle every state of an eager run first, for what it tells; else those that tiles ask for.
+    checks
+        What a lazy run settles before any tile.
 
     Returns
     -------
@@ -167,7 +175,7 @@ def compute(
         tile = lattice_tile(run.call.params)
     note(run=run, jobs=jobs, chunks=chunks, tile=tile)
     ready, states = settle_now(jobs) if settled else (list(jobs), [])
-    layers = run_tiles(ready, chunks=chunks, tile=tile, progress=run.call.progress)
+    layers = run_tiles(ready, chunks=chunks, tile=tile, progress=run.call.progress, checks=checks)
     return layers, states
 
 

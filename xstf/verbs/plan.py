@@ -15,6 +15,7 @@ from xstf.cubes.describe import place_text
 from xstf.cubes.nesting import size_ratio
 from xstf.cubes.read import Labels, read_labels
 from xstf.tiles.blank import blank, count_tasks, work_of
+from xstf.tiles.lazy import warn_if_large
 from xstf.tiles.run import cores
 from xstf.verbs.dry_run import DatePlan, DryRun
 from xstf.verbs.fuse import fuse
@@ -80,10 +81,13 @@ def plan(cube: Labelled | str, *others: Any, verb: str | None = None, **options:
             "weights='fit' trains before it runs, which no plan can tell: train with "
             "xstf.train.fit, and give the file that it writes"
         )
-    lazy = _is_lazy([*cubes, *options.values()])
+    lazy = any(array.chunks for array in _images([*cubes, *options.values()]))
     with watched() as seen, warnings.catch_warnings(record=True) as said:
         warnings.simplefilter("always")
         given = {k: v if k in _TABLES else _blanks(v) for k, v in options.items()}
+        for array in _images([*cubes, *options.values()]) if lazy else ():
+            if array.chunks is None:
+                warn_if_large(array)
         result = function(*map(_blanks, cubes), **given)
     texts = dict.fromkeys(str(w.message) for w in said if issubclass(w.category, UserWarning))
     return _dry_run(name, result, seen, lazy=lazy, said=tuple(texts))
@@ -186,16 +190,18 @@ def _blanks(given: Any) -> Any:
     return given
 
 
-def _is_lazy(given: Sequence[Any]) -> bool:
-    """Return whether any of the cubes is lazy."""
-    arrays: list[Any] = []
+def _images(given: Sequence[Any]) -> list[xr.DataArray]:
+    """Return the images among the arguments of a call, those of Datasets, lists and dicts too."""
+    found: list[xr.DataArray] = []
     for one in given:
-        if isinstance(one, Mapping) and not isinstance(one, xr.Dataset):
-            arrays += one.values()
-        else:
-            arrays += one if isinstance(one, list | tuple) else [one]
-    labelled = [a for a in arrays if isinstance(a, xr.DataArray | xr.Dataset)]
-    return any(bool(array.chunks) for array in labelled)
+        if isinstance(one, xr.DataArray):
+            found += [one] * (one.ndim > 1)
+        elif isinstance(one, Mapping):  # a Dataset is one, too
+            inner = one.data_vars if isinstance(one, xr.Dataset) else one
+            found += _images(list(inner.values()))
+        elif isinstance(one, list | tuple):
+            found += _images(one)
+    return found
 
 
 # --- what it noted ----------------------------------------------------------------------------

@@ -3,17 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 from typing import Any, Literal, overload
 
 import xarray as xr
 
 from xstf._method import Method
-from xstf.align.sharpen_spectral import align_sharpen_spectral
-from xstf.cubes.arrays import Labelled
+from xstf.align.sharpen_spectral import SharpenCubes, align_sharpen_spectral
+from xstf.cubes.arrays import Array, Labelled
 from xstf.cubes.pairs import LengthLike
+from xstf.cubes.units import Side
+from xstf.cubes.values import as_values
 from xstf.cubes.write import assemble_on
 from xstf.tiles.flags import FLAG_MEANINGS
+from xstf.tiles.run import State
 from xstf.tiles.sharpen_spectral import sharpen_spectral_job
+from xstf.tiles.units import check_units
 from xstf.verbs.checkpoint import NetworkCubes
 from xstf.verbs.pipeline import choose, chunks_of, compute, prepare
 from xstf.verbs.watching import note
@@ -116,6 +121,14 @@ def sharpen_spectral(
         True where a cube is not usable; on its grid or another of its CRS, see :func:`xstf.fuse`.
     time_tolerance : str
         How far apart in time images of the two cubes may be, as pandas reads it.
+    scale, spatial_scale : float, optional
+        What the values of `spectral` and `spatial` are multiplied by first, after the scale and
+        offset that their attributes say.
+    decoded : bool, optional
+        Whether floating values are scaled already, where attributes still say how; see
+        :func:`xstf.fuse`.
+    valid_range : (float, float), optional
+        Values of both cubes outside this are missing; in units of the values, after scaling.
     engine, device : str, optional
         See :func:`xstf.fuse`.
     return_quality : bool
@@ -139,7 +152,9 @@ def sharpen_spectral(
     ------
     ValueError, TypeError
         Before any computing: no overlap, a spatial cube that is the coarser one, dates without
-        partners, a response that does not fit the bands.
+        partners, a response that does not fit the bands, attributes that cannot be read. Cubes
+        whose medians differ more than 20 times where both see, which are not in the same units: of
+        lazy cubes raised when they are computed.
 
     Notes
     -----
@@ -159,6 +174,12 @@ def sharpen_spectral(
     >>> sharp.sizes["band"] == spectral.sizes["band"], sharp.sizes["y"] == spatial.sizes["y"]
     (True, True)
     """
+    said: dict[str, Any] = {"decoded": decoded, "valid_range": valid_range}
+    spectral = as_values(spectral, what="spectral", scale=scale, mask=mask, **said)
+    spatial = as_values(
+        spatial, what="spatial", scale=spatial_scale, scale_name="spatial_scale",
+        mask=spatial_mask, **said,
+    )  # fmt: skip
     cubes = align_sharpen_spectral(
         spectral, spatial, srf=srf, psf=psf, mask=mask, spatial_mask=spatial_mask,
         time_tolerance=time_tolerance,
@@ -170,7 +191,13 @@ def sharpen_spectral(
         progress=progress,
     )  # fmt: skip
 
+    @cache
+    def checked() -> tuple[Array, tuple[State, ...]]:
+        coarse = cubes.on_nested_grid()
+        return coarse, _check_units(cubes, coarse)
+
     def network() -> NetworkCubes:
+        checked()  # before any training
         return NetworkCubes(
             cubes=(spectral, spatial), bands=many.bands, ratio=cubes.nesting.ratio,
             guides=few.bands,
@@ -184,7 +211,7 @@ def sharpen_spectral(
         call, (many, few), network, engine=engine, device=device,
         grid=cubes.grid_text,
     )  # fmt: skip
-    coarse, known = cubes.on_nested_grid(), cubes.sensors.samples()
+    (coarse, checks), known = checked(), cubes.sensors.samples()
     jobs = [
         sharpen_spectral_job(
             few.data, coarse, (image, date), cubes.nesting, run.runner, call.record,
@@ -192,9 +219,21 @@ def sharpen_spectral(
         )
         for date, image in enumerate(cubes.images)
     ]  # fmt: skip
-    layers, states = compute(run, jobs, chunks=chunks_of(few, TILE), tile=TILE, settled=True)
+    layers, states = compute(
+        run, jobs, chunks=chunks_of(few, TILE), tile=TILE, settled=True, checks=checks
+    )  # fmt: skip
     attrs = run.attrs | _findings(states)
     return assemble_on(layers, many, few, attrs, return_quality, FLAG_MEANINGS)
+
+
+def _check_units(cubes: SharpenCubes, coarse: Array) -> tuple[State, ...]:
+    """Raise if the cubes are not in the same units; of lazy ones return what checks it."""
+    few, many = cubes.spatial, cubes.spectral
+    sides = (Side("spatial", "spatial_scale", few.bands), Side("spectral", "scale", many.bands))
+    return check_units(
+        sides, (few.data, coarse), [(image, date) for date, image in enumerate(cubes.images)],
+        ratio=cubes.nesting.ratio, before=cubes.nesting.before, sampled=True,
+    )  # fmt: skip
 
 
 def _findings(states: Sequence[Any]) -> dict[str, str]:

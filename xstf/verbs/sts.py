@@ -8,7 +8,9 @@ import xarray as xr
 
 from xstf.align.sts import align_sts
 from xstf.cubes.pairs import DateLike, LengthLike
+from xstf.cubes.units import Side
 from xstf.cubes.write import assemble_on
+from xstf.tiles.clip import Clip
 from xstf.tiles.flags import FLAG_MEANINGS
 from xstf.verbs.checkpoint import NetworkCubes
 from xstf.verbs.pipeline import Call, chunks_of, compute, prepare
@@ -32,6 +34,7 @@ def fuse_three(
     min_valid: float,
     engine: str | None,
     device: str | None,
+    clip: Clip,
 ) -> Any:
     """Return `fine`'s many bands at the grid of `spatial` on the dates of `coarse`.
 
@@ -62,13 +65,25 @@ def fuse_three(
             others={"fine_bands": cubes.spectral.bands, "spatial_bands": cubes.spatial.bands},
         )  # fmt: skip
 
+    checks = series.check_units(
+        tuple(
+            Side(cube.what, argument, cube.bands)
+            for cube, argument in (
+                (cubes.spectral, "scale"), (cubes.temporal, "coarse_scale"),
+                (cubes.spatial, "spatial_scale"),
+            )
+        )
+    )  # fmt: skip
     read = (cubes.spectral, cubes.temporal, cubes.spatial)
     run = prepare(call, read, network, engine=engine, device=device, grid=cubes.grid_text)
     state = series.state(record, run.call.params)
     jobs = [
-        series.job(t, run.runner, record, run.call.params, state, call.quality) for t in targets
+        series.job(t, run.runner, record, run.call.params, state, call.quality, clip)
+        for t in targets
     ]
-    layers, _ = compute(run, jobs, chunks=chunks_of(cubes.spatial, TILE), tile=TILE)
+    layers, _ = compute(
+        run, jobs, chunks=chunks_of(cubes.spatial, TILE), tile=TILE, checks=checks
+    )  # fmt: skip
     attrs = run.attrs
     return assemble_on(
         layers, cubes.spectral, cubes.spatial, attrs, call.quality, FLAG_MEANINGS,

@@ -1,0 +1,61 @@
+"""Messages of the verbs in the words of the command line."""
+
+from __future__ import annotations
+
+import argparse
+import inspect
+import re
+from collections.abc import Mapping
+
+import xstf
+
+# Options that are called otherwise than the argument that they give.
+_OTHER_NAMES = {"return_quality": "--quality"}
+_SWITCHES = {"return_quality", "smooth"}
+_VALUE = r"'[^']*'|\"[^\"]*\"|-?\d[\w.+-]*|True|False|None"
+_NAMED = re.compile(rf"(?<![\w.\-'\"(\[])([a-z][a-z_0-9]*)=(?!=)({_VALUE})?")
+_BARE = re.compile(r"(?<![\w.\-'\"])([a-z]+(?:_[a-z]+)+)(?![\w('\"=])")
+_ALSO_PARAMS = {"weights", "window", "prior"}
+
+
+def in_options(text: str, options: Mapping[str, str]) -> str:
+    """Return a message with the arguments that it names as options.
+
+    Parameters
+    ----------
+    text : str
+        What a verb says: ``give coarse_resolution=480``.
+    options : dict of str to str
+        The option that gives each argument (``--coarse-resolution``).
+    """
+
+    def named(found: re.Match[str]) -> str:
+        name, value = found[1], found[2]
+        option = options.get(name)
+        if option is None:
+            if name not in _arguments():
+                return found[0]
+            return f"-p {name}={value}" if value else f"-p {name}=…"
+        if value is None or name in _SWITCHES:
+            return option
+        plain = value.strip("'\"")
+        simple = re.fullmatch(r"[\w.+-]+", plain)
+        return f"{option} {plain if simple else value}"
+
+    def bare(found: re.Match[str]) -> str:
+        return options.get(found[1], found[0])
+
+    return _BARE.sub(bare, _NAMED.sub(named, text))
+
+
+def options_of(parser: argparse.ArgumentParser) -> dict[str, str]:
+    """Return the option that gives each argument of a command, by the argument's name."""
+    found = {a.dest: a.option_strings[-1] for a in parser._actions if a.option_strings}
+    have = set(found.values())
+    return found | {name: o for name, o in _OTHER_NAMES.items() if o in have}
+
+
+def _arguments() -> set[str]:
+    """Return the names of the verbs' arguments, which ``-p`` gives where no option does."""
+    verbs = (xstf.fuse, xstf.gapfill, xstf.sharpen_spectral)
+    return _ALSO_PARAMS.union(*(inspect.signature(verb).parameters for verb in verbs))

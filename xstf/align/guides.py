@@ -18,7 +18,7 @@ from xstf.cubes.masking import fit_mask
 from xstf.cubes.nesting import no_overlap, require_one_side
 from xstf.cubes.pairs import LengthLike, read_timedelta
 from xstf.cubes.read import Cube, read_cube
-from xstf.cubes.series import fold_like
+from xstf.cubes.series import fold_like, label_places
 from xstf.cubes.variables import first_band
 from xstf.tiles.guide import GuideTile, time_weights
 
@@ -156,14 +156,7 @@ def _label_places(guide: Cube, dim: Hashable, labels: np.ndarray | None, size: i
         if length != size:
             raise ValueError(f"{guide.what} has {length} series along {dim!r}, cube {size}")
         return np.arange(size)
-    known = {label: i for i, label in enumerate(own.tolist())}
-    missing = [label for label in labels.tolist() if label not in known]
-    if missing:
-        raise ValueError(
-            f"{guide.what} has no series for {dim}={missing[:5]}; it has {list(known)[:5]}; select "
-            "those that both have"
-        )
-    return np.array([known[label] for label in labels.tolist()])
+    return label_places(own, labels, dim, guide.what)
 
 
 def _of_one_pixel(guide: Cube, cube: Cube) -> Cube:

@@ -12,7 +12,7 @@ import xarray as xr
 
 from xstf.cubes.arrays import Labelled
 from xstf.cubes.limits import LARGEST
-from xstf.cubes.read import Cube, read_labels
+from xstf.cubes.read import Cube, band_labels
 from xstf.cubes.variables import band_variables
 from xstf.tiles.engines import to_host
 from xstf.tiles.run import compute_now, is_lazy
@@ -67,8 +67,7 @@ def backscatter(given: Labelled, what: str) -> tuple[Labelled, list[str]]:
         return _silent(own), [str(n) for n in given.data_vars if n in (*others, *images)]
     if not isinstance(given, xr.DataArray):
         return given, []  # whoever reads it says so
-    labels = read_labels(given, what=what)
-    bands, dim = labels.bands, labels.dims[1]
+    bands, dim = band_labels(given, what=what)
     units = _units_by_band(given, bands, dim)
     other_at = [_is_other(b, u) for b, u in zip(bands, units, strict=True)]
     if dim is None or not any(other_at) or all(other_at):

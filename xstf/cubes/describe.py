@@ -61,10 +61,11 @@ def describe_cube(cube: Labelled) -> Described:
     rows = [("dims", sizes or "none")]
     arrays = _arrays(cube)
     try:
+        cube, series = without_space(cube, "this cube")
+        arrays = _arrays(cube)
         readings = [_reading(array) for array in arrays]
         values = dict.fromkeys(map(_values, arrays, readings))
         rows.append(("values", "; ".join(values) or "none"))
-        cube, series = without_space(cube, "this cube")
         labels = read_labels(cube, what="this cube", unsized=True, series=series, warns=False)
     except (TypeError, ValueError) as error:
         if len(rows) == 1:
@@ -79,10 +80,9 @@ def describe_cube(cube: Labelled) -> Described:
     if series is None:
         rows += [("grid", _grid(labels.grid)), ("CRS", _crs(labels.grid.crs))]
     else:
-        along = " × ".join(str(d) for d in series.samples)
-        rows.append(
-            ("grid", f"no space, {labels.grid.width} series" + f" along {along}" * bool(along))
-        )
+        along = " × ".join(map(str, series.samples))
+        count = f"{labels.grid.width} series along {along}" if along else "one series"
+        rows.append(("grid", f"no space, {count}"))
     if labels.place.said:
         rows.append(("place", labels.place.said))
     return Described(

@@ -16,7 +16,8 @@ import xarray as xr
 
 from xstf.cubes.crs import crs_of
 from xstf.cubes.dims import find_dim
-from xstf.cubes.grid import CORNER_TOLERANCE, Grid, require_same_grid, same_crs
+from xstf.cubes.grid import CORNER_TOLERANCE, Grid, require_same_grid, same_crs, turns
+from xstf.cubes.nesting import require_one_side
 from xstf.cubes.place import place_of
 from xstf.cubes.words import listed
 
@@ -245,6 +246,13 @@ def _check_place(grid: Grid, own: Grid, what: str, of: str) -> None:
     """Raise if a mask cannot be brought to a grid: another CRS, or half a pixel off one as fine."""
     if not same_crs(grid.crs, own.crs):
         require_same_grid(grid, own, what_a=of, what_b=what)
+    if turns(own, grid)[1]:
+        frames = [f"{g.extent[0]:.6g}..{g.extent[1]:.6g}" for g in (own, grid)]
+        raise ValueError(
+            f"{what} has longitudes {frames[0]} against longitudes {frames[1]} of {of}: bring both "
+            "to one frame, assign_coords(lon=lon % 360) or (lon + 180) % 360 - 180, and sortby"
+        )
+    require_one_side(grid, own, (of, what))
     same = all(
         abs(abs(a) - abs(b)) <= _SAME_STEP * abs(a)
         for a, b in ((grid.dy, own.dy), (grid.dx, own.dx))

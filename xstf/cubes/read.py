@@ -266,6 +266,14 @@ def read_labels(
     return Labels(times, bands, place, dims)
 
 
+def band_labels(cube: Labelled, *, what: str) -> tuple[tuple[Hashable, ...], Hashable | None]:
+    """Return the labels of a cube's bands and their dim, None for none; it may have no space."""
+    cube, _ = without_space(cube, what)
+    array = _without_values(cube, what)
+    dim = _find_dims(array, what)[1]
+    return _bands(array, dim), dim
+
+
 def _without_values(cube: Labelled, what: str) -> xr.DataArray:
     """Return a cube as one array of zeros that take no memory, a Dataset's variables as bands.
 
@@ -357,6 +365,8 @@ def _find_dims(
     array: xr.DataArray, what: str
 ) -> tuple[Hashable | None, Hashable | None, Hashable, Hashable]:
     y, x, time = (find_dim(array, role) for role in ("y", "x", "time"))
+    if y is None or x is None:
+        refuse_swath(array, what)
     if y is None and x is None and time is not None:
         raise ValueError(
             f"{what} has no y and x, its dims are {listed(array.dims)}: this looks at pixels "

@@ -17,7 +17,7 @@ import xarray as xr
 
 from xstf.cubes.arrays import Labelled
 from xstf.cubes.grid import Grid
-from xstf.cubes.words import listed, shortened
+from xstf.cubes.words import listed
 
 # Dims that are rows and columns of images under another name, in lower case and by their begin.
 _ROWS = ("row", "line", "ydim", "nlat", "height", "along_track", "j")
@@ -158,17 +158,27 @@ def fold_like(array: xr.DataArray, series: Series, what: str) -> xr.DataArray:
             f"{what} has dims {extra} that the series have not: {listed(series.original.dims)}"
         )
     for dim, labels in series.labels.items():
-        if dim in array.coords and dim in array.dims and not same_labels(array[dim].values, labels):
-            raise ValueError(
-                f"{what} and the series differ along {dim!r}: {shortened(array[dim].values[:3])} "
-                f"and {shortened(labels[:3])}"
-            )
+        if dim in array.coords and dim in array.dims:
+            array = array.isel({dim: label_places(array[dim].values, labels, dim, what)})
     for dim, size in zip(series.samples, series.sizes, strict=True):
         if dim not in array.dims:
             array = array.expand_dims({dim: size})
         elif array.sizes[dim] != size:
             raise ValueError(f"{what} has {array.sizes[dim]} along {dim!r}, the series {size}")
     return _folded(array.drop_attrs(deep=False), series)
+
+
+def label_places(own: np.ndarray, wanted: np.ndarray, dim: Hashable, what: str) -> np.ndarray:
+    """Return where labels are among others; raise for those that are not, or are twice."""
+    known = {label: i for i, label in enumerate(own.tolist())}
+    missing = [label for label in wanted.tolist() if label not in known]
+    if missing or len(known) < len(own):
+        why = f"lacks {missing[:5]}" if missing else "has labels twice"
+        raise ValueError(
+            f"{what} and the series differ along {dim!r}: {what} {why}; it has {list(known)[:5]}. "
+            "Select those that both have"
+        )
+    return np.array([known[label] for label in wanted.tolist()], dtype=int)
 
 
 def same_labels(a: np.ndarray, b: np.ndarray) -> bool:

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import datetime
+from pathlib import Path
 
 import numpy as np
 import pytest
 import xarray as xr
+from hypothesis import given
+from hypothesis import strategies as st
 
 import xstf
 from xstf.files import open_cube, save_cube
+from xstf.files.names import find_date, read_name
 
 
 def test_netcdf_round_trip_keeps_labels_and_crs(tmp_path):
@@ -466,3 +470,40 @@ def test_a_mask_on_a_grid_of_its_own_is_told_what_to_do_with(tmp_path):
     mask = xstf.masks.scl(open_cube(tmp_path, variable="SCL"))
     cube = open_cube(tmp_path, pattern="*B04*")
     assert cube.stf.gapfill(mask=mask, method="linear").sizes == cube.sizes
+
+
+# --- names, drawn -----------------------------------------------------------------------------
+
+FORMS = (
+    ("{:%Y%m%d}", 0), ("{:%Y-%m-%d}", 0), ("{:%Y_%m_%d}", 0), ("{:%Y.%m.%d}", 0), ("A{:%Y%j}", 0),
+    ("doy{:%Y%j}", 0), ("{:%Y%j}", 0), ("{:%Y-%j}", 0), ("{:%Y%m%dT%H%M%S}", 1),
+    ("{:%Y-%m-%dT%H-%M-%SZ}", 1), ("{:%Y%m%d_%H%M%S}", 1), ("{:%Y%m%d%H%M%S}", 1),
+    ("{:%Y%jT%H%M%S}", 1), ("doy{:%Y%j%H%M%S}", 1),
+)  # fmt: skip
+WORDS = st.sampled_from(
+    ["", "site", "T33UUB", "B04", "250m", "v2", "h18v04", "NDVI", "L2A", "3B", "scene7", "NDVI300"]
+)
+
+
+@given(
+    st.datetimes(datetime.datetime(1972, 1, 1), datetime.datetime(2079, 12, 31)),
+    st.sampled_from(FORMS), WORDS, WORDS, st.sampled_from("_.-"),
+)  # fmt: skip
+def test_a_date_is_found_in_any_form_between_any_words(date, form, before, after, sign):
+    text, clock = form
+    name = sign.join(part for part in (before, text.format(date), after) if part)
+    found = find_date(name)
+    assert found is not None
+    want = date.replace(microsecond=0)
+    if not clock:
+        want = want.replace(hour=0, minute=0, second=0)
+    assert found[0] == np.datetime64(want, "ns")
+
+
+@given(st.text("0123456789_-.TAb", max_size=24))
+def test_no_name_is_too_odd_to_read(name):
+    found = find_date(name)
+    if found is not None:
+        assert np.datetime64("1970") <= found[0] < np.datetime64("2100")
+    named = read_name(Path("/data") / f"x{name}.tif", Path("/data"))
+    assert named.stamp is None or named.stamp == find_date(f"x{name}")[0]

@@ -426,3 +426,43 @@ def test_what_was_opened_is_written_again(tmp_path, suffix, chunks):
         save_cube(cube, tmp_path / f"out{suffix}")
         xr.testing.assert_equal(open_cube(tmp_path / f"out{suffix}"), fine)
         cube.close()
+
+
+def test_classes_of_a_folder_become_a_mask(tmp_path):
+    """The whole way: bands and SCL of a folder, masked, filled, written."""
+    form, _, _ = LAYOUTS["sentinel_2"]
+    fill(tmp_path / "s2", form.replace("10m", "20m"), ["B04", "B8A"], nodata=0)
+    cloudy = np.full((1, 4, 4), 4)
+    cloudy[0, :2] = 9
+    for day, classes in zip(DAYS, (4, cloudy, 4), strict=True):
+        date = datetime.datetime.fromisoformat(day)
+        name = form.replace("10m", "20m").format(d=date, b="SCL")
+        write(tmp_path / "s2" / name, classes, dtype="uint8", nodata=0)
+    cube = open_cube(tmp_path / "s2")
+    filled = cube.stf.gapfill(mask=xstf.masks.scl(cube.SCL), method="linear")
+    np.testing.assert_allclose(filled.B8A[:, 0, 0], [101, 102, 103], rtol=1e-6)
+    np.testing.assert_array_equal(filled.SCL, cube.SCL)
+    save_cube(filled, tmp_path / "out.nc")
+    assert open_cube(tmp_path / "out.nc").rio.crs.to_epsg() == 32633
+
+
+def test_angles_lie_beside_the_bands(tmp_path):
+    form, labels, _ = LAYOUTS["hls"]
+    fill(tmp_path, form, labels, dtype="int16", nodata=-9999)
+    for day in DAYS:
+        date = datetime.datetime.fromisoformat(day)
+        options = {"nodata": 40000, "scales": (0.01,), "offsets": (0.0,)}
+        write(tmp_path / form.format(d=date, b="SZA"), 3000, **options)
+    both = open_cube(tmp_path)
+    assert list(both.data_vars) == ["B04", "B05", "SZA"]
+    np.testing.assert_allclose(both.SZA, 30, rtol=1e-6)
+
+
+def test_a_mask_on_a_grid_of_its_own_is_told_what_to_do_with(tmp_path):
+    fill(tmp_path, "T33UUB_{d:%Y%m%d}T101031_{b}_10m.tif", ["B04"])
+    fill(tmp_path, "T33UUB_{d:%Y%m%d}T101031_{b}_20m.tif", ["SCL"], size=2, pixel=20)
+    with pytest.raises(ValueError, match="layers of classes on a grid of their own.*mask="):
+        open_cube(tmp_path)
+    mask = xstf.masks.scl(open_cube(tmp_path, variable="SCL"))
+    cube = open_cube(tmp_path, pattern="*B04*")
+    assert cube.stf.gapfill(mask=mask, method="linear").sizes == cube.sizes

@@ -162,3 +162,25 @@ def test_inputs_stay_as_they_are(scene):
     dry = fine.to_dataset("band").stf.plan(coarse.to_dataset("band"), mask=mask, method="starfm")
     assert dry.verb == "fuse"
     xr.testing.assert_identical(fine, before)
+
+
+def test_series_several_radars_and_other_dates():
+    cube, sar = xstf.testing.holes()
+    dry = unread(cube.isel(y=3, x=4, drop=True)).stf.plan(method="linear")
+    assert dict(dry.sizes) == {"time": 25, "band": 2}
+    assert dict(dry.grids) == {"cube": "no space"}
+    radars = [unread(sar[::2]), unread(sar[1::2])]
+    for given in (radars, dict(zip("ab", radars, strict=True))):
+        dry = unread(cube).stf.plan(given, sar_units="dB")
+        assert dry.verb == "gapfill"
+        assert len(dry.grids) == 3
+    dry = unread(cube).stf.plan(method="linear", freq="10D")
+    days = np.diff([date.date for date in dry.dates]) / np.timedelta64(1, "D")
+    assert (days == 10).all()
+
+
+def test_a_large_plain_cube_beside_a_lazy_one_is_said(scene, monkeypatch):
+    monkeypatch.setattr("xstf.tiles.lazy.LARGE", 100)
+    dry = scene[0].chunk(y=20).stf.plan(scene[1], method="starfm")
+    assert any("in memory goes with a lazy one" in text for text in dry.warnings)
+    assert scene[0].stf.plan(scene[1], method="starfm").warnings == ()

@@ -95,6 +95,7 @@ def test_gaps_pictures_only_dates_of_which_something_is_seen(cloudy):
     assert [t[:10] for t in pictures] == [str(d)[:10] for d in cloudy.cube.time.values[seen]]
 
 
+@pytest.mark.filterwarnings("ignore:every value of")
 def test_gaps_of_a_cube_that_is_all_missing(cloudy):
     assert drawn(xstf.plot.gaps(cloudy.cube.where(False).isel(time=[0, 1]))).std() > 1
 

@@ -99,6 +99,7 @@ def test_clouds_take_other_pairs_and_nothing_is_invented():
     assert error(out[2], SCENE.truth[2]) < 2 * error(FUSED[2], SCENE.truth[2])
 
 
+@pytest.mark.filterwarnings("ignore:coarse.s spatial_ref.*disagree")  # the attribute stays
 def test_cubes_that_do_not_nest_are_brought():
     moved = DENSE.assign_coords(x=DENSE.x + 20.0)
     out = fuse(dense=moved, time=DENSE.time[3])

@@ -721,3 +721,13 @@ def test_degrade_refuses_what_is_not_decoded_by_name():
             simulate.degrade(cube(**attrs), 2)
     with pytest.raises(ValueError, match="values with nodata=-9999: decode it"):
         simulate.degrade(cube(STORED.astype("f4"), nodata=-9999), 2)
+
+
+def test_training_refuses_other_units_before_it_begins():
+    train = pytest.importorskip("torch", reason="needs torch") and xstf.train
+    fine, coarse = xstf.testing.scene()
+    with pytest.raises(ValueError, match=r"not in the same units.*; fine \* 1e-4 brings"):
+        train.fit("edcstfn", fine * 1e4, coarse.chunk(y=2))
+    spectral, spatial, _ = xstf.testing.bands()
+    with pytest.raises(ValueError, match=r"not in the same units.*; spatial \* 1e-4 brings"):
+        train.fit("srecnn", spectral, spatial * 1e4)

@@ -383,6 +383,7 @@ def test_radar_is_needed_or_refused_as_the_method_says(scene):
         xstf.train.fit("mts-vivit", *scene, **QUICK)
 
 
+@pytest.mark.filterwarnings("ignore:every value of")
 def test_cubes_that_teach_nothing_are_refused(scene):
     cube = scene[0]
     with pytest.raises(ValueError, match="two dates or more"):

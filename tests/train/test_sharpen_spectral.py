@@ -120,6 +120,7 @@ def test_of_several_dates_one_is_held_out():
     assert read(last).manifest.extra["held_out"] == "dates 2021-08-01"
 
 
+@pytest.mark.filterwarnings("ignore:every value of")
 def test_masked_pixels_teach_nothing():
     mask = xr.zeros_like(SPECTRAL[0], bool)
     mask[:, :4] = True
@@ -177,6 +178,7 @@ def test_interrupted_training_is_resumed(tmp_path, monkeypatch):
         ((SPECTRAL, SPATIAL), {"cross": True}, "no argument"),
     ],
 )
+@pytest.mark.filterwarnings("ignore:every value of")
 def test_what_cannot_teach_says_so(cubes, options, words):
     with pytest.raises((ValueError, TypeError), match=words):
         fit(*cubes, **options)

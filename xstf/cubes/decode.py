@@ -118,7 +118,7 @@ def read_values(
     With `peek` values that are in memory, or in a file, may be looked at.
     """
     said = packing_of(array, band=band, what=what)
-    looked = look(array) if peek else None
+    looked = look(array) if peek and (said.is_scaled or said.valid is not None) else None
     name, notes = what or "the cube", list(said.notes)
     is_float = array.dtype.kind == "f"
     scaled = bool(decoded) and said.is_scaled

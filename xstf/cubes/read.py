@@ -436,7 +436,8 @@ def _warn_of_nothing(data: Any, what: str) -> None:
     """Warn of a cube in memory without a single value; the first image with one ends the search."""
     if isinstance(data, np.ndarray) and not any((np.abs(i) < LARGEST).any() for i in data):
         warnings.warn(
-            f"every value of {what} is missing; look at its mask, nodata value and valid range",
+            f"every value of {what} is missing (NaN, nodata or masked); look at its mask, nodata "
+            "value and valid range",
             stacklevel=5,
         )
 

@@ -24,7 +24,7 @@ class Side(NamedTuple):
     what
         What messages call it.
     argument
-        The verb's argument that scales it.
+        The argument that scales it in the call; "" for none.
     bands
         Labels of its bands; those of two cubes that are alike are compared one by one too.
     """
@@ -82,7 +82,7 @@ def _message(one: Side, other: Side, medians: tuple[float, float], band: Hashabl
     power = int(np.rint(np.log10(medians[0] / medians[1])))
     where = "" if band is None else f" in band {band!r}"
     remedies = [
-        f"{side.argument}={_power(sign * power)} brings {side.what} to the units of {beside.what}"
+        f"{_scaled(side, sign * power)} brings {side.what} to the units of {beside.what}"
         for side, beside, sign in ((one, other, -1), (other, one, 1))
     ]
     remedy = "; or ".join(remedies if power > 0 else remedies[::-1])
@@ -94,6 +94,12 @@ def _message(one: Side, other: Side, medians: tuple[float, float], band: Hashabl
         f"of their absolute values is {medians[0]:.3g} in {one.what} and {medians[1]:.3g} in "
         f"{other.what}, likely a factor of {_power(abs(power))}; {remedy}{_hint(medians)}"
     )
+
+
+def _scaled(side: Side, power: int) -> str:
+    """Return how a cube is scaled, as it is written in a call."""
+    factor = _power(power)
+    return f"{side.argument}={factor}" if side.argument else f"{side.what} * {factor}"
 
 
 def _power(of: int) -> str:

@@ -51,7 +51,7 @@ def open_cube(
     DataArray or Dataset
         Of several files: ``(time, band, y, x)`` in order of time; ``(time, y, x)`` where there is
         one band. A Dataset with a variable a band where layers of classes (SCL, QA_PIXEL, Fmask,
-        masks) lie beside the bands: these keep their whole numbers.
+        masks) or angles lie beside the bands; those of classes keep their whole numbers.
 
     Raises
     ------

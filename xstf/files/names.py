@@ -15,7 +15,7 @@ from typing import Literal
 
 import numpy as np
 
-Kind = Literal["band", "class", "picture"]
+Kind = Literal["band", "class", "angle", "picture"]
 
 # --- dates ------------------------------------------------------------------------------------
 
@@ -108,11 +108,18 @@ _CLASS = re.compile(
     ),
     re.I,
 )
+_ANGLE = re.compile(
+    _WORD.format(
+        r"[SV][AZ]A|(?:(?:sun|solar|view|sensor|mean)_?)*(?:zenith|azimuth|incidence)(?:_?angles?)?"
+        r"|(?:local_?)?incidence_?angle|SZEN|VZEN|SAZ|VAZ|RAA"
+    ),
+    re.I,
+)
 _BAND = re.compile(
     _WORD.format(
         r"((?:SR|ST)_(?:B\d{1,2}|ATRAN|CDIST|DRAD|EMIS|EMSD|TRAD|URAD|ATMOS_OPACITY)"
         r"|B\d{1,2}A?|band_?\d{1,3}|sur_refl_b\d\d(?:_\d)?|Nadir_Reflectance_Band\d"
-        r"|SurfReflect_[IM]\d{1,2}(?:_\d)?|[SV][AZ]A|AOT|WVP|(?:gamma0|sigma0|beta0)?_?[VH][VH]"
+        r"|SurfReflect_[IM]\d{1,2}(?:_\d)?|AOT|WVP|(?:gamma0|sigma0|beta0)?_?[VH][VH]"
         r"|coastal|blue|green|red|rededge\d*|nir(?:\d\d|narrow)?|swir(?:\d\d?)?|lwir\d*|pan"
         r"|NDVI|EVI2?|NDWI|NDMI|LAI|FAPAR|FCOVER|LST)"
     ),
@@ -122,10 +129,13 @@ _BAND = re.compile(
 
 def find_band(words: str) -> tuple[str | None, Kind]:
     """Return the band or layer that words joined by ``_`` name, and what kind of one it is."""
-    for pattern, kind in ((_PICTURE, "picture"), (_CLASS, "class"), (_BAND, "band")):
+    kinds: dict[Kind, re.Pattern[str]] = {
+        "picture": _PICTURE, "class": _CLASS, "angle": _ANGLE, "band": _BAND,
+    }  # fmt: skip
+    for kind, pattern in kinds.items():
         found = list(pattern.finditer(words))
         if found:
-            return found[-1].group(0), kind  # type: ignore[return-value]
+            return found[-1].group(0), kind
     return None, "band"
 
 
@@ -197,7 +207,7 @@ class Named:
         Its date as datetime64[ns], with the time of day where the name has it; None where neither
         its name nor its folders' say.
     band, kind
-        The label of its band, None where its name has none; measured, a class, or a picture.
+        The label of its band, None where its name has none, and what it is.
     sensor, tile
         None where the name does not say.
     pixel

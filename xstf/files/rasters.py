@@ -112,7 +112,7 @@ def open_rasters(
         label: _stack({la.stamp: la.of(images) for la in group}, stamps, frame)
         for label, group in by_label.items()
     }
-    return _joined(stacks, "class" in kinds and len(kinds) > 1, frame)
+    return _joined(stacks, len(kinds) > 1, frame)
 
 
 # --- one image --------------------------------------------------------------------------------
@@ -282,12 +282,12 @@ def _check_grids(layers: Sequence[_Layer], headers: dict[Path, Header], where: s
         what = "; ".join([*named, f"bands {few(list(labels))}"] if labels else named)
         texts[f"{headers[group[0]].grid_text()}{f' [{what}]' if what else ''}"] = group
     first, *others = groups
-    tiles = {files[p].tile for p in files}
-    merge = "; tiles of one day are put together after that" if len(tiles - {None}) > 1 else ""
+    alone = [g for g in groups if all(files[p].kind != "band" for p in g)]
+    masks = "; layers of classes on a grid of their own are taken by mask=" if alone else ""
     raise ValueError(
         f"{where} holds images on {len(groups)} grids, and a cube has one: {in_words(texts)}. "
         f"{pick(telling(first, [p for group in others for p in group]))}, and open each apart"
-        f"{merge}"
+        f"{masks}"
     )
 
 

@@ -35,6 +35,7 @@ def check_units(
     ratio: int,
     before: tuple[int, int],
     sampled: bool,
+    now: bool = False,
 ) -> tuple[State, ...]:
     """Raise if a fine and a coarse cube are not in the same units; of lazy ones return the check.
 
@@ -51,6 +52,8 @@ def check_units(
     sampled
         Whether the run samples both for its method: then the same places are looked at, which
         makes no chunk once more.
+    now
+        Compare lazy ones now, too: for what computes anyway.
     """
     some = few(sorted(set(pairs)))
     if not some:
@@ -64,7 +67,7 @@ def check_units(
     )  # fmt: skip
     sharp, blurred = cells.of(arrays[0], dates[0], arrays[1], dates[1])
     samples = {sides[0].what: sharp, sides[1].what: blurred}
-    return _now_or_later(sides, {sides[0].what: ratio, sides[1].what: 1}, samples, lazy)
+    return _now_or_later(sides, {sides[0].what: ratio, sides[1].what: 1}, samples, lazy and not now)
 
 
 def check_units_of_three(

@@ -18,9 +18,11 @@ from xstf.align.fuse import align_fuse
 from xstf.align.regrid import MIN_VALID
 from xstf.cubes.arrays import Array, Labelled
 from xstf.cubes.pairs import DateLike, LengthLike, Pair
+from xstf.cubes.units import Side
 from xstf.methods.fuse._network import Images
 from xstf.numerics.upsample import upsample
 from xstf.tiles.run import clean_block
+from xstf.tiles.units import check_units
 from xstf.train import losses, patches
 from xstf.train.fuse_samples import Combining, Example, split
 from xstf.train.patches import CLEAR, TRIES, Patch, fitting_side, read_now
@@ -149,6 +151,12 @@ def read(
         )
     images, position = cubes.on_nested_grid([p.coarse for p in pairs])
     pairs = [Pair(p.fine, position[p.coarse]) for p in pairs]
+    bands = cubes.fine.bands
+    check_units(
+        (Side("fine", "", bands), Side("coarse", "", bands)), (cubes.fine.data, images),
+        [(p.fine, p.coarse) for p in pairs], ratio=cubes.nesting.ratio,
+        before=cubes.nesting.before, sampled=False, now=True,
+    )  # fmt: skip
     made = split(
         pairs, cubes.fine.when.moments[[p.fine for p in pairs]], validation, cubes.fine.grid.width,
         Combining(options.cross, net.swap, net.learn_pairs),

@@ -17,11 +17,13 @@ from xstf._recipe import Net, Recipe
 from xstf.align.sharpen_spectral import SharpenCubes, align_sharpen_spectral
 from xstf.cubes.arrays import Labelled
 from xstf.cubes.pairs import DateLike, LengthLike
+from xstf.cubes.units import Side
 from xstf.numerics.degrade import degrade, register
 from xstf.numerics.response import locate
 from xstf.tiles.engines import to_host
 from xstf.tiles.run import clean_block, compute_now
 from xstf.tiles.samples import whole_cells
+from xstf.tiles.units import check_units
 from xstf.train import losses, patches
 from xstf.train.patches import (
     CLEAR,
@@ -146,6 +148,11 @@ def training_task(
 def _read(cubes: SharpenCubes, moves: bool) -> list[Image]:
     """Return every date on the coarse grid: of a large scene as much as methods settle by."""
     coarse, nesting = cubes.on_nested_grid(), cubes.nesting
+    sides = Side("spatial", "", cubes.spatial.bands), Side("spectral", "", cubes.spectral.bands)
+    check_units(
+        sides, (cubes.spatial.data, coarse), [(p, date) for date, p in enumerate(cubes.images)],
+        ratio=nesting.ratio, before=nesting.before, sampled=False, now=True,
+    )  # fmt: skip
     images = []
     for date, partner in enumerate(cubes.images):
         fine, low = whole_cells(

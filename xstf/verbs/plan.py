@@ -100,7 +100,7 @@ def _dry_run(
     jobs, run = seen["jobs"], seen["run"]
     work = work_of(jobs, chunks=seen["chunks"], tile=seen["tile"], lazy=lazy)
     images = [result] if isinstance(result, xr.DataArray) else list(result.data_vars.values())
-    images = [image for image in images if image.ndim >= 2]
+    images = [image for image in images if image.ndim > 0]
     whole = sum(image.nbytes for image in images)
     cubes, ratio = seen["cubes"], _ratio(seen["cubes"])
     workers = min(cores(), work.tiles)
@@ -180,7 +180,7 @@ def _blanks(given: Any) -> Any:
     if isinstance(given, xr.Dataset):
         return given.assign({n: _blanks(v) for n, v in given.data_vars.items()})
     if isinstance(given, xr.DataArray):
-        if given.ndim < 2 or given.dtype.kind not in "biufc":
+        if given.ndim == 0 or given.dtype.kind not in "biufc":
             return given
         return given.copy(deep=False, data=blank(given.shape, given.dtype, given.chunks))
     if isinstance(given, list | tuple):
@@ -195,7 +195,7 @@ def _images(given: Sequence[Any]) -> list[xr.DataArray]:
     found: list[xr.DataArray] = []
     for one in given:
         if isinstance(one, xr.DataArray):
-            found += [one] * (one.ndim > 1)
+            found += [one] * (one.ndim > 0)
         elif isinstance(one, Mapping):  # a Dataset is one, too
             inner = one.data_vars if isinstance(one, xr.Dataset) else one
             found += _images(list(inner.values()))
@@ -252,7 +252,9 @@ def _grids(cubes: Any) -> dict[str, str]:
     named = ("fine", "coarse", "spectral", "temporal", "spatial", "cube")
     found = [getattr(cubes, name) for name in named if hasattr(cubes, name)]
     found += [guide for guide, _ in getattr(cubes, "guides", ())]
-    words = {cube.what: place_text(cube.grid) for cube in found}
+    words = {
+        cube.what: place_text(cube.grid) if cube.series is None else "no space" for cube in found
+    }
     if hasattr(cubes, "nesting"):
         words["nested coarse pixels"] = place_text(cubes.nesting.coarse)
     return words

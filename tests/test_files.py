@@ -507,3 +507,42 @@ def test_no_name_is_too_odd_to_read(name):
         assert np.datetime64("1970") <= found[0] < np.datetime64("2100")
     named = read_name(Path("/data") / f"x{name}.tif", Path("/data"))
     assert named.stamp is None or named.stamp == find_date(f"x{name}")[0]
+
+
+@pytest.mark.parametrize(
+    ("name", "label", "kind"),
+    [
+        ("cloud_free_2020-08-05_B04", "B04", "band"),
+        ("2020-08-05_B04_cloud_mask", "cloud_mask", "class"),
+        ("T33UUB_20200805T101031_SCL_20m", "SCL", "class"),
+        ("MSK_DETFOO_B04_20200805", "MSK_DETFOO_B04", "class"),
+        ("LC08_L2SP_190024_20200805_20200914_02_T1_SR_QA_AEROSOL", "SR_QA_AEROSOL", "class"),
+        ("LC08_L2SP_190024_20200805_20200914_02_T1_QA_PIXEL", "QA_PIXEL", "class"),
+        ("LC08_L2SP_190024_20200805_20200914_02_T1_ST_B10", "ST_B10", "band"),
+        ("HLS.L30.T33UUB.2020218T100000.v2.0.Fmask", "Fmask", "class"),
+        ("HLS.L30.T33UUB.2020218T100000.v2.0.SAA", "SAA", "angle"),
+        ("MOD09GA.A2020218.h18v04.061.2020220031234.state_1km_1", "state_1km_1", "class"),
+        ("MOD13Q1.061__250m_16_days_VI_Quality_doy2020218_aid0001", "VI_Quality", "class"),
+        ("20200805_101031_87_2262_3B_udm2", "udm2", "class"),
+        ("20200805_101031_87_2262_3B_AnalyticMS_SR", None, "band"),
+        ("20200805_101031_ssc1_u0001_visual", "visual", "picture"),
+        ("S1A_IW_20200805T165812_VV", "VV", "band"),
+        ("cl_20200805", None, "band"),
+    ],
+)
+def test_names_say_what_a_layer_is(name, label, kind):
+    named = read_name(Path("/data") / f"{name}.tif", Path("/data"))
+    assert (named.band, named.kind) == (label, kind)
+    assert str(named.stamp)[:10] == "2020-08-05" or "MSK" in name
+
+
+@pytest.mark.parametrize("share", [0.0, 0.02, 0.5, 0.95])
+@pytest.mark.filterwarnings("ignore:.*")  # of GDAL, on tags that it cannot read
+def test_a_truncated_image_is_named(tmp_path, share):
+    noise = np.random.default_rng(0).random((1, 60, 60))
+    path = write(tmp_path / "a_20200805.tif", noise, dtype="float32", compress="deflate")
+    whole = path.read_bytes()
+    path.write_bytes(whole[: int(share * len(whole))])
+    for source in (path, tmp_path):
+        with pytest.raises(OSError, match=r"a_20200805\.tif cannot be read"):
+            open_cube(source)

@@ -103,7 +103,7 @@ _CLASS = re.compile(
         r"|(?:pixel|radsat|cloud|sr_cloud)_qa|SR_QA_AEROSOL|SCL|CLM|CLD|CLP|SNW|DCA|Fmask\d?"
         r"|MSK_[A-Z]+(?:_B\w\w)?|(?:cloud|snow|water|land|valid|data|scene)?_?mask|clouds?"
         r"|udm2?|sur_refl_(?:state|qc)_\d+k?m(?:_\d)?|state_\d+km(?:_\d)?|SummaryQA|VI_Quality"
-        r"|pixel_reliability|BRDF_Albedo_Band_Mandatory_Quality_Band\d|flags?|s?cl(?:ass)?(?:ification)?"
+        r"|pixel_reliability|BRDF_Albedo_Band_Mandatory_Quality_Band\d|flags?|class(?:es|ification)?"
         r"|SF_QF?\d*|QF\d)"
     ),
     re.I,
@@ -132,11 +132,14 @@ def find_band(words: str) -> tuple[str | None, Kind]:
     kinds: dict[Kind, re.Pattern[str]] = {
         "picture": _PICTURE, "class": _CLASS, "angle": _ANGLE, "band": _BAND,
     }  # fmt: skip
-    for kind, pattern in kinds.items():
-        found = list(pattern.finditer(words))
-        if found:
-            return found[-1].group(0), kind
-    return None, "band"
+    # What stands last in a name tells: "cloud_free_B04" is a band, "B04_cloud_mask" is none.
+    found = [
+        (m.end(), -n, m.group(0)) for n, p in enumerate(kinds.values()) for m in p.finditer(words)
+    ]
+    if not found:
+        return None, "band"
+    _, order, label = max(found)
+    return label, list(kinds)[-order]
 
 
 # --- sensors and tiles ------------------------------------------------------------------------

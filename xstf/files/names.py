@@ -192,19 +192,27 @@ def find_sensor(text: str) -> str | None:
     if _PLANET.search(text):
         return "Planet"
     if said := _SAID.search(text):
-        return said[1].lower().replace("_", "-")
+        return _written(said[1].lower().replace("_", "-"))
     short = _SHORT.search(text)
     return _in_long(short[1].lower()) if short else None
+
+
+def _written(name: str) -> str:
+    """Return a sensor's name as the longer ones begin."""
+    if name in ("modis", "viirs", "hls", "aster"):
+        return name.upper()
+    number = name.removeprefix("sentinel").lstrip("-")
+    return f"Sentinel-{number}" if name.startswith("sentinel") and number else name.capitalize()
 
 
 def _in_long(short: str) -> str:
     """Return whose images a short name means: satellites of one sensor are one."""
     if short[0] == "s" and short[1:2].isdigit():
-        return f"sentinel-{short[1]}"
+        return f"Sentinel-{short[1]}"
     if short[0] == "l" and short[-1:].isdigit():
         return f"Landsat {'8-9' if short[-1] in '89' else '4-7'}"
-    return {"oli": "Landsat 8-9", "etm": "Landsat 4-7", "vnp": "viirs"}.get(
-        short, short if short in ("olci", "slstr") else "modis"
+    return {"oli": "Landsat 8-9", "etm": "Landsat 4-7", "vnp": "VIIRS"}.get(
+        short, short.upper() if short in ("olci", "slstr") else "MODIS"
     )
 
 

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import datetime
+from pathlib import Path
 
 import numpy as np
 import pytest
 import xarray as xr
+from hypothesis import given
+from hypothesis import strategies as st
 
 import xstf
 from xstf.files import open_cube, save_cube
+from xstf.files.names import find_date, find_sensor, read_name
 
 
 def test_netcdf_round_trip_keeps_labels_and_crs(tmp_path):
@@ -466,3 +470,99 @@ def test_a_mask_on_a_grid_of_its_own_is_told_what_to_do_with(tmp_path):
     mask = xstf.masks.scl(open_cube(tmp_path, variable="SCL"))
     cube = open_cube(tmp_path, pattern="*B04*")
     assert cube.stf.gapfill(mask=mask, method="linear").sizes == cube.sizes
+
+
+# --- names, drawn -----------------------------------------------------------------------------
+
+FORMS = (
+    ("{:%Y%m%d}", 0), ("{:%Y-%m-%d}", 0), ("{:%Y_%m_%d}", 0), ("{:%Y.%m.%d}", 0), ("A{:%Y%j}", 0),
+    ("doy{:%Y%j}", 0), ("{:%Y%j}", 0), ("{:%Y-%j}", 0), ("{:%Y%m%dT%H%M%S}", 1),
+    ("{:%Y-%m-%dT%H-%M-%SZ}", 1), ("{:%Y%m%d_%H%M%S}", 1), ("{:%Y%m%d%H%M%S}", 1),
+    ("{:%Y%jT%H%M%S}", 1), ("doy{:%Y%j%H%M%S}", 1),
+)  # fmt: skip
+WORDS = st.sampled_from(
+    ["", "site", "T33UUB", "B04", "250m", "v2", "h18v04", "NDVI", "L2A", "3B", "scene7", "NDVI300"]
+)
+
+
+@given(
+    st.datetimes(datetime.datetime(1972, 1, 1), datetime.datetime(2079, 12, 31)),
+    st.sampled_from(FORMS), WORDS, WORDS, st.sampled_from("_.-"),
+)  # fmt: skip
+def test_a_date_is_found_in_any_form_between_any_words(date, form, before, after, sign):
+    text, clock = form
+    name = sign.join(part for part in (before, text.format(date), after) if part)
+    found = find_date(name)
+    assert found is not None
+    want = date.replace(microsecond=0)
+    if not clock:
+        want = want.replace(hour=0, minute=0, second=0)
+    assert found[0] == np.datetime64(want, "ns")
+
+
+@given(st.text("0123456789_-.TAb", max_size=24))
+def test_no_name_is_too_odd_to_read(name):
+    found = find_date(name)
+    if found is not None:
+        assert np.datetime64("1970") <= found[0] < np.datetime64("2100")
+    named = read_name(Path("/data") / f"x{name}.tif", Path("/data"))
+    assert named.stamp is None or named.stamp == find_date(f"x{name}")[0]
+
+
+@pytest.mark.parametrize(
+    ("name", "label", "kind"),
+    [
+        ("cloud_free_2020-08-05_B04", "B04", "band"),
+        ("2020-08-05_B04_cloud_mask", "cloud_mask", "class"),
+        ("T33UUB_20200805T101031_SCL_20m", "SCL", "class"),
+        ("MSK_DETFOO_B04_20200805", "MSK_DETFOO_B04", "class"),
+        ("LC08_L2SP_190024_20200805_20200914_02_T1_SR_QA_AEROSOL", "SR_QA_AEROSOL", "class"),
+        ("LC08_L2SP_190024_20200805_20200914_02_T1_QA_PIXEL", "QA_PIXEL", "class"),
+        ("LC08_L2SP_190024_20200805_20200914_02_T1_ST_B10", "ST_B10", "band"),
+        ("HLS.L30.T33UUB.2020218T100000.v2.0.Fmask", "Fmask", "class"),
+        ("HLS.L30.T33UUB.2020218T100000.v2.0.SAA", "SAA", "angle"),
+        ("MOD09GA.A2020218.h18v04.061.2020220031234.state_1km_1", "state_1km_1", "class"),
+        ("MOD13Q1.061__250m_16_days_VI_Quality_doy2020218_aid0001", "VI_Quality", "class"),
+        ("20200805_101031_87_2262_3B_udm2", "udm2", "class"),
+        ("20200805_101031_87_2262_3B_AnalyticMS_SR", None, "band"),
+        ("20200805_101031_ssc1_u0001_visual", "visual", "picture"),
+        ("S1A_IW_20200805T165812_VV", "VV", "band"),
+        ("cl_20200805", None, "band"),
+    ],
+)
+def test_names_say_what_a_layer_is(name, label, kind):
+    named = read_name(Path("/data") / f"{name}.tif", Path("/data"))
+    assert (named.band, named.kind) == (label, kind)
+    assert str(named.stamp)[:10] == "2020-08-05" or "MSK" in name
+
+
+@pytest.mark.parametrize("share", [0.0, 0.02, 0.5, 0.95])
+@pytest.mark.filterwarnings("ignore:.*")  # of GDAL, on tags that it cannot read
+def test_a_truncated_image_is_named(tmp_path, share):
+    noise = np.random.default_rng(0).random((1, 60, 60))
+    path = write(tmp_path / "a_20200805.tif", noise, dtype="float32", compress="deflate")
+    whole = path.read_bytes()
+    path.write_bytes(whole[: int(share * len(whole))])
+    for source in (path, tmp_path):
+        with pytest.raises(OSError, match=r"a_20200805\.tif cannot be read"):
+            open_cube(source)
+
+
+@pytest.mark.parametrize(
+    ("names", "sensor"),
+    [
+        (("S2A_20200805_B04.tif", "s2b-2020-08-10-b04.tif"), "sentinel-2"),
+        (("L8_2020068_kranj.tif", "LC09_2020084.tif", "OLI_2020100.tif"), "Landsat 8-9"),
+        (("L7_2020068.tif", "le07_2020084.tif"), "Landsat 4-7"),
+        (("MOD_2020068.tif", "MODIS_2020069.tif", "myd-2020070.tif"), "modis"),
+    ],
+)
+def test_short_names_of_satellites_mean_their_sensor(names, sensor):
+    assert {find_sensor(Path(name).stem) for name in names} == {sensor}
+
+
+def test_images_with_and_without_a_sensor_in_their_names_are_told_apart(tmp_path):
+    for name in ("MODIS_2020068", "MODIS_2020069", "plain_2020068", "plain_2020084"):
+        write(tmp_path / f"{name}.tif", np.full((1, 6, 6), 500, "i2"))
+    with pytest.raises(ValueError, match="several sensors.*modis: 2 files.*no sensor named: 2"):
+        open_cube(tmp_path)

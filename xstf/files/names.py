@@ -103,7 +103,7 @@ _CLASS = re.compile(
         r"|(?:pixel|radsat|cloud|sr_cloud)_qa|SR_QA_AEROSOL|SCL|CLM|CLD|CLP|SNW|DCA|Fmask\d?"
         r"|MSK_[A-Z]+(?:_B\w\w)?|(?:cloud|snow|water|land|valid|data|scene)?_?mask|clouds?"
         r"|udm2?|sur_refl_(?:state|qc)_\d+k?m(?:_\d)?|state_\d+km(?:_\d)?|SummaryQA|VI_Quality"
-        r"|pixel_reliability|BRDF_Albedo_Band_Mandatory_Quality_Band\d|flags?|s?cl(?:ass)?(?:ification)?"
+        r"|pixel_reliability|BRDF_Albedo_Band_Mandatory_Quality_Band\d|flags?|class(?:es|ification)?"
         r"|SF_QF?\d*|QF\d)"
     ),
     re.I,
@@ -132,11 +132,14 @@ def find_band(words: str) -> tuple[str | None, Kind]:
     kinds: dict[Kind, re.Pattern[str]] = {
         "picture": _PICTURE, "class": _CLASS, "angle": _ANGLE, "band": _BAND,
     }  # fmt: skip
-    for kind, pattern in kinds.items():
-        found = list(pattern.finditer(words))
-        if found:
-            return found[-1].group(0), kind
-    return None, "band"
+    # What stands last in a name tells: "cloud_free_B04" is a band, "B04_cloud_mask" is none.
+    found = [
+        (m.end(), -n, m.group(0)) for n, p in enumerate(kinds.values()) for m in p.finditer(words)
+    ]
+    if not found:
+        return None, "band"
+    _, order, label = max(found)
+    return label, list(kinds)[-order]
 
 
 # --- sensors and tiles ------------------------------------------------------------------------
@@ -160,9 +163,15 @@ _SENTINEL_2 = re.compile(rf"(?<![A-Za-z0-9])(?:S2[ABCD]?_|(?:L2A_)?T{_MGRS}_\d{{
 _LEVEL = re.compile(r"(?<![A-Za-z0-9])(?:MSI)?L(1C|2A)(?![A-Za-z0-9])")
 _SENTINEL = re.compile(r"(?<![A-Za-z0-9])S([13])[ABCD]_")
 _PLANET = re.compile(r"_3[AB]_|AnalyticMS|PSScene")
+# Sensors in short, as people name their own files: L8, S2A, MYD.
+_SHORT = re.compile(
+    r"(?<![A-Za-z0-9])(l[4-9]|ls[4-9]|lt0?[45]|le0?7|lc0?[89]|oli|etm|s[123][abcd]?|m[oy]d|mcd"
+    r"|vnp|olci|slstr)(?![A-Za-z0-9])",
+    re.I,
+)
 _SAID = re.compile(
     r"(?<![A-Za-z])(modis|viirs|landsat|sentinel[-_]?[1-5]?|planet(?:scope)?|rapideye|spot|aster"
-    r"|prisma|enmap|desis|hls|s[12])(?![A-Za-z])",
+    r"|prisma|enmap|desis|hls)(?![A-Za-z])",
     re.I,
 )
 
@@ -182,8 +191,21 @@ def find_sensor(text: str) -> str | None:
         return f"Sentinel-{found[1]}"
     if _PLANET.search(text):
         return "Planet"
-    said = _SAID.search(text)
-    return said[1].lower().replace("_", "-") if said else None
+    if said := _SAID.search(text):
+        return said[1].lower().replace("_", "-")
+    short = _SHORT.search(text)
+    return _in_long(short[1].lower()) if short else None
+
+
+def _in_long(short: str) -> str:
+    """Return whose images a short name means: satellites of one sensor are one."""
+    if short[0] == "s" and short[1:2].isdigit():
+        return f"sentinel-{short[1]}"
+    if short[0] == "l" and short[-1:].isdigit():
+        return f"Landsat {'8-9' if short[-1] in '89' else '4-7'}"
+    return {"oli": "Landsat 8-9", "etm": "Landsat 4-7", "vnp": "viirs"}.get(
+        short, short if short in ("olci", "slstr") else "modis"
+    )
 
 
 def find_tile(text: str) -> str | None:

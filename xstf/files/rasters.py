@@ -156,7 +156,10 @@ def _read(path: Path, header: Header, chunks: int | None, *, raw: bool = False) 
     if not isinstance(image, xr.DataArray):
         raise ValueError(f"{path} holds several subdatasets; name one of its files")
     if not chunks:
-        image.load()
+        try:
+            image.load()
+        except OSError as error:  # rasterio's, which names no file
+            raise OSError(f"{path} cannot be read, it may be truncated: {error}") from error
         image.close()
     trivial = {"scale_factor": 1.0, "add_offset": 0.0}
     image.attrs = {k: v for k, v in image.attrs.items() if k not in trivial or v != trivial[k]}

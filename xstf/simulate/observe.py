@@ -7,7 +7,6 @@ chunks are.
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
-from dataclasses import replace
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -16,19 +15,17 @@ from scipy.ndimage import gaussian_filter
 
 from xstf.cubes.acquisitions import dates_of, longitude_of
 from xstf.cubes.dims import find_dim
-from xstf.cubes.grid import Grid
 from xstf.cubes.packing import RANGE, nodata_by_name
 from xstf.cubes.pairs import DateLike
-from xstf.cubes.placing import attrs_on, mapping_attrs
 from xstf.cubes.read import read_labels
 from xstf.cubes.words import listed
 from xstf.numerics.psf import sigma_of
+from xstf.simulate.coarse_grid import on_coarse_grid
 from xstf.simulate.parcels import smooth_noise
 from xstf.simulate.transplant import choose, near, positions
 
 Regime = Literal["partial", "persistent", "full"]
 
-_OF_GRID = ("proj:transform", "proj:shape", "proj:bbox")  # coordinates that stackstac makes
 _REACH = 3.0  # standard deviations at which a Gaussian is cut: 99.7 % of its weight on each axis
 
 # ---------------------------------------------------------------- what a coarse sensor sees
@@ -84,7 +81,7 @@ def degrade(
     if noise:
         coarse = coarse + noise * _noise_like(coarse, seed)
     coarse = coarse.astype(mixed.dtype).transpose(*cube.dims)
-    return _on_coarse_grid(coarse, cube, ratio, (y, x))
+    return on_coarse_grid(coarse, cube, ratio, (y, x))
 
 
 def clouds(
@@ -348,45 +345,6 @@ def _blurred(images: xr.DataArray, sigma: float) -> xr.DataArray:
         return images.copy(data=blur(data))
     depth = dict.fromkeys((data.ndim - 2, data.ndim - 1), int(_REACH * sigma + 0.5))
     return images.copy(data=data.map_overlap(blur, depth, boundary="none", dtype=data.dtype))
-
-
-def _on_coarse_grid(
-    coarse: xr.DataArray, cube: xr.DataArray, ratio: int, space: tuple[Hashable, Hashable]
-) -> xr.DataArray:
-    """Give the coarse data the cube's name, attrs and CRS, and coordinates on its own grid."""
-    coarse.name, coarse.attrs = cube.name, dict(cube.attrs)
-    if "grid_mapping" in cube.encoding:
-        coarse.encoding["grid_mapping"] = cube.encoding["grid_mapping"]
-    if not all(dim in cube.coords for dim in space):
-        return coarse
-    if ratio == 1:
-        return coarse.assign_coords({dim: cube[dim] for dim in space})
-    grid = _grid_of(cube, space)
-    height, width = (coarse.sizes[dim] for dim in space)
-    grid = replace(grid, dy=grid.dy * ratio, dx=grid.dx * ratio, height=height, width=width)
-    for dim, centres in zip(space, (grid.y, grid.x), strict=True):
-        coarse = coarse.assign_coords({dim: (dim, centres, cube[dim].attrs)})
-    coarse.attrs = attrs_on(coarse.attrs, grid, moved=True, same_crs=True)
-    if (height, width) == (1, 1):  # one centre does not say how large its pixel is
-        coarse.attrs |= {"resolution": (abs(grid.dx), abs(grid.dy))}
-    coarse = coarse.drop_vars([n for n in coarse.coords if str(n) in _OF_GRID])
-    mapping = {n: c.copy() for n, c in coarse.coords.items() if "GeoTransform" in c.attrs}
-    for variable in mapping.values():
-        variable.attrs = mapping_attrs(variable.attrs, grid)
-    return coarse.assign_coords(mapping)
-
-
-def _grid_of(cube: xr.DataArray, space: tuple[Hashable, Hashable]) -> Grid:
-    """Return the grid that the verbs see, whatever other dims a cube has."""
-    for dim in space:
-        values = cube[dim].values.astype(float)
-        step = (values[-1] - values[0]) / max(values.size - 1, 1)
-        rounding = 4 * np.spacing(np.float32(np.abs(values).max()))
-        if (np.abs(np.diff(values) - step) > 0.01 * abs(step) + rounding).any():
-            raise ValueError(f"the coordinates along {dim!r} are not evenly spaced")
-    image = cube.isel({dim: 0 for dim in cube.dims if dim not in space}, drop=True)
-    times = [n for n, c in image.coords.items() if c.dtype.kind not in "fiu" and c.ndim == 0]
-    return read_labels(image.drop_vars(times), what="the cube").grid
 
 
 def _noise_like(cube: xr.DataArray, seed: int) -> xr.DataArray:

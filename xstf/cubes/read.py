@@ -377,7 +377,8 @@ def _find_dims(
     if y is None or x is None:
         raise ValueError(
             f"{what} needs two spatial dims, one of {list(NAMES['y'])} and one of "
-            f"{list(NAMES['x'])}; it has {listed(array.dims)}"
+            f"{list(NAMES['x'])}; it has {listed(array.dims)}. One row or column has its other "
+            "dim, too: expand_dims(y=[…]); series without space have neither"
         )
     left = [d for d in array.dims if d not in (y, x, time)]
     band: Hashable | None = next((d for d in left if d in NAMES["band"]), None)

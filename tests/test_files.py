@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 import xstf
 from xstf.files import open_cube, save_cube
-from xstf.files.names import find_date, read_name
+from xstf.files.names import find_date, find_sensor, read_name
 
 
 def test_netcdf_round_trip_keeps_labels_and_crs(tmp_path):
@@ -546,3 +546,26 @@ def test_a_truncated_image_is_named(tmp_path, share):
     for source in (path, tmp_path):
         with pytest.raises(OSError, match=r"a_20200805\.tif cannot be read"):
             open_cube(source)
+
+
+@pytest.mark.parametrize(
+    ("names", "sensor"),
+    [
+        (
+            ("S2A_20200805_B04.tif", "s2b-2020-08-10-b04.tif", "sentinel2_2020-08-15.tif"),
+            "Sentinel-2",
+        ),
+        (("L8_2020068_kranj.tif", "LC09_2020084.tif", "OLI_2020100.tif"), "Landsat 8-9"),
+        (("L7_2020068.tif", "le07_2020084.tif"), "Landsat 4-7"),
+        (("MOD_2020068.tif", "MODIS_2020069.tif", "myd-2020070.tif"), "MODIS"),
+    ],
+)
+def test_short_names_of_satellites_mean_their_sensor(names, sensor):
+    assert {find_sensor(Path(name).stem) for name in names} == {sensor}
+
+
+def test_images_with_and_without_a_sensor_in_their_names_are_told_apart(tmp_path):
+    for name in ("MODIS_2020068", "MODIS_2020069", "plain_2020068", "plain_2020084"):
+        write(tmp_path / f"{name}.tif", np.full((1, 6, 6), 500, "i2"))
+    with pytest.raises(ValueError, match="several sensors.*MODIS: 2 files.*no sensor named: 2"):
+        open_cube(tmp_path)

@@ -564,7 +564,7 @@ def test_longitudes_from_0_meet_those_from_minus_180(crs, names):
 
 def test_a_cube_across_the_seam_of_another_is_told_how_to_move_it():
     fine, coarse = world(170.0, n=10, step=2.0, crs=4326), world(-180.0, crs=4326)
-    with pytest.raises(ValueError, match=r"seam.*assign_coords\(lon=coarse.lon % 360\)"):
+    with pytest.raises(ValueError, match=r"seam.*assign_coords\(lon=lon % 360\)"):
         xstf.fuse(fine, coarse, method="starfm")
     moved = coarse.assign_coords(lon=coarse.lon % 360).sortby("lon")
     assert np.isfinite(xstf.fuse(fine.isel(time=[0], lat=slice(4)), moved, method="starfm")).all()
@@ -683,3 +683,25 @@ def test_a_ratio_of_one_warns():
     coarse = coarse_like(n=12)
     with pytest.warns(UserWarning, match=r"ratio 1.*coarse_resolution="):
         xstf.fuse(fine, coarse, method="starfm", window=3, time=DAYS[1], coarse_resolution=30.0)
+
+
+# --- what xarray loses ---------------------------------------------------------------------------
+
+
+def test_a_grid_mapping_that_stays_behind_in_the_dataset_is_told_of(tmp_path):
+    """One with a dim of its own is no coordinate of a single variable."""
+    cube = holed(bare(band=("t",)).isel(band=0, drop=True)).to_dataset(name="t")
+    cube = cube.assign(crs=xr.Variable("crs", [3], UTM.to_cf()))
+    cube.t.attrs["grid_mapping"] = "crs"
+    cube.to_netcdf(tmp_path / "a.nc")
+    with xr.open_dataset(tmp_path / "a.nc", decode_coords="all") as found:
+        whole, single = found.stf.gapfill(method="linear"), found.t.load()
+        assert crs_of(whole).equals(UTM)
+    with pytest.warns(UserWarning, match=r"'crs', which it has lost.*pass the Dataset"):
+        single.stf.gapfill(method="linear")
+    single.drop_encoding().stf.gapfill(method="linear")
+    with (
+        xr.open_dataset(tmp_path / "a.nc") as found,
+        pytest.raises(ValueError, match="decode_coords"),
+    ):
+        found.t.stf.gapfill(method="linear")

@@ -79,7 +79,7 @@ def crs_of(cube: Labelled, what: str = "the cube") -> pyproj.CRS | None:
         Something contradicts the grid mapping variable, or one of several cannot be read.
     """
     read = _read_all(cube)
-    missing = _missing_mapping(cube)
+    missing = lost_mapping(cube, in_attrs=True)
     for group in (read.of_mapping, read.plain, read.stac):
         if group:
             _agree(group, what)
@@ -217,13 +217,13 @@ def _mapping_names(text: str, dims: set[str]) -> list[str]:
     return own[:1] or list(axes)[:1]
 
 
-def _missing_mapping(cube: Labelled) -> Hashable | None:
-    """Return the grid mapping variable that attributes name and that is not there.
+def lost_mapping(cube: Labelled, *, in_attrs: bool = False) -> Hashable | None:
+    """Return the grid mapping variable that a cube names and does not have; None where it has it.
 
-    An encoding that names one is what is left of a CRS that was dropped.
+    One that only an encoding names was there when a file was read.
     """
     present = _variables(cube)
-    return next((n for n in _named_mappings(cube, in_attrs=True) if n not in present), None)
+    return next((n for n in _named_mappings(cube, in_attrs=in_attrs) if n not in present), None)
 
 
 def _mappings(variables: Mapping[Hashable, xr.Variable]) -> list[Hashable]:

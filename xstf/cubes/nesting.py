@@ -265,9 +265,14 @@ def require_one_side(fine: Grid, coarse: Grid, what: tuple[str, str]) -> None:
     low, high = coarse.extent[:2]
     raise ValueError(
         f"{what[0]} lies across the seam of {what[1]}'s longitudes ({low:.6g}..{high:.6g}), of "
-        f"which one side would be seen; move its seam: {what[1]}.assign_coords(lon="
-        f"{what[1]}.lon % 360).sortby('lon'), or (lon + 180) % 360 - 180"
+        f"which one side would be seen; move its seam: {what[1]}.assign_coords("
+        f"{_other_frame(low)}).sortby('lon')"
     )
+
+
+def _other_frame(low: float) -> str:
+    """Return how longitudes that begin there are written in the other frame."""
+    return "lon=lon % 360" if low < 0 else "lon=(lon + 180) % 360 - 180"
 
 
 def _span(extent: Sequence[float] | None) -> str:

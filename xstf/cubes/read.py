@@ -23,7 +23,7 @@ from xstf.cubes.acquisitions import (
     period_of,
 )
 from xstf.cubes.arrays import Labelled
-from xstf.cubes.crs import grid_mapping_name, without_mapping_dim
+from xstf.cubes.crs import grid_mapping_name, lost_mapping, without_mapping_dim
 from xstf.cubes.decode import decode
 from xstf.cubes.dims import NAMES, band_dim, find_dim
 from xstf.cubes.extremes import warn_of_extremes
@@ -39,7 +39,7 @@ from xstf.cubes.variables import (
     require_measurements,
     tell_of_layers,
 )
-from xstf.cubes.words import listed
+from xstf.cubes.words import listed, warn_user
 
 
 @dataclass(frozen=True)
@@ -377,7 +377,8 @@ def _find_dims(
     if y is None or x is None:
         raise ValueError(
             f"{what} needs two spatial dims, one of {list(NAMES['y'])} and one of "
-            f"{list(NAMES['x'])}; it has {listed(array.dims)}"
+            f"{list(NAMES['x'])}; it has {listed(array.dims)}. One row or column has its other "
+            "dim, too: expand_dims(y=[…]); series without space have neither"
         )
     left = [d for d in array.dims if d not in (y, x, time)]
     band: Hashable | None = next((d for d in left if d in NAMES["band"]), None)
@@ -458,6 +459,15 @@ def frame_text(*cubes: Cube) -> str:
     """Return what was done and assumed to bring cubes to one frame, in words; "" for nothing."""
     said = [cube.said for cube in cubes if cube.said]
     placed = [cube for cube in cubes if cube.series is None]
+    for cube in placed:
+        lost = lost_mapping(cube.source) if cube.grid.crs is None else None
+        if lost is not None:
+            warn_user(
+                f"{cube.what} was read with the grid mapping variable {lost!r}, which it has lost "
+                "(one with a dim of its own stays behind in the Dataset): it is taken to have no "
+                "CRS; pass the Dataset, set it with cube.rio.write_crs('EPSG:…'), or say that "
+                "there is none with cube.drop_encoding()"
+            )
     if len(placed) > 1 and all(cube.grid.crs is None for cube in placed):
         names = " and ".join(dict.fromkeys(cube.what for cube in placed))
         said.append(f"{names} have no CRS and were taken as one frame")

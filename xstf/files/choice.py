@@ -178,12 +178,15 @@ def sort_out(found: Found) -> list[Named]:
 def _check_sensors(files: Sequence[Named], where: str) -> None:
     """Raise where files are of several sensors: equal labels would not mean the same."""
     groups = grouped((f for f in files if f.sensor), lambda f: f.sensor)
+    unsaid = [f for f in files if f.sensor is None and f.kind == "band" and f.band is None]
+    if groups and unsaid:
+        groups["no sensor named"] = unsaid
     names = [str(name) for name in groups]
     # A name that says less than another one (no level) is no other sensor.
     apart = [n for n in names if not any(o != n and o.startswith(n) for o in names)]
     if len(apart) < 2:
         return
-    by_path = {name: [f.path for f in group] for name, group in groups.items()}
+    by_path = {str(name): [f.path for f in group] for name, group in groups.items()}
     raise ValueError(
         f"{where} holds images of several sensors or products: {in_words(by_path)}; their bands "
         f"do not mean the same. {_hint(by_path)}"

@@ -163,9 +163,15 @@ _SENTINEL_2 = re.compile(rf"(?<![A-Za-z0-9])(?:S2[ABCD]?_|(?:L2A_)?T{_MGRS}_\d{{
 _LEVEL = re.compile(r"(?<![A-Za-z0-9])(?:MSI)?L(1C|2A)(?![A-Za-z0-9])")
 _SENTINEL = re.compile(r"(?<![A-Za-z0-9])S([13])[ABCD]_")
 _PLANET = re.compile(r"_3[AB]_|AnalyticMS|PSScene")
+# Sensors in short, as people name their own files: L8, S2A, MYD.
+_SHORT = re.compile(
+    r"(?<![A-Za-z0-9])(l[4-9]|ls[4-9]|lt0?[45]|le0?7|lc0?[89]|oli|etm|s[123][abcd]?|m[oy]d|mcd"
+    r"|vnp|olci|slstr)(?![A-Za-z0-9])",
+    re.I,
+)
 _SAID = re.compile(
     r"(?<![A-Za-z])(modis|viirs|landsat|sentinel[-_]?[1-5]?|planet(?:scope)?|rapideye|spot|aster"
-    r"|prisma|enmap|desis|hls|s[12])(?![A-Za-z])",
+    r"|prisma|enmap|desis|hls)(?![A-Za-z])",
     re.I,
 )
 
@@ -185,8 +191,29 @@ def find_sensor(text: str) -> str | None:
         return f"Sentinel-{found[1]}"
     if _PLANET.search(text):
         return "Planet"
-    said = _SAID.search(text)
-    return said[1].lower().replace("_", "-") if said else None
+    if said := _SAID.search(text):
+        return _written(said[1].lower().replace("_", "-"))
+    short = _SHORT.search(text)
+    return _in_long(short[1].lower()) if short else None
+
+
+def _written(name: str) -> str:
+    """Return a sensor's name as the longer ones begin."""
+    if name in ("modis", "viirs", "hls", "aster"):
+        return name.upper()
+    number = name.removeprefix("sentinel").lstrip("-")
+    return f"Sentinel-{number}" if name.startswith("sentinel") and number else name.capitalize()
+
+
+def _in_long(short: str) -> str:
+    """Return whose images a short name means: satellites of one sensor are one."""
+    if short[0] == "s" and short[1:2].isdigit():
+        return f"Sentinel-{short[1]}"
+    if short[0] == "l" and short[-1:].isdigit():
+        return f"Landsat {'8-9' if short[-1] in '89' else '4-7'}"
+    return {"oli": "Landsat 8-9", "etm": "Landsat 4-7", "vnp": "VIIRS"}.get(
+        short, short.upper() if short in ("olci", "slstr") else "MODIS"
+    )
 
 
 def find_tile(text: str) -> str | None:

@@ -393,6 +393,18 @@ def test_layers_of_classes_follow_the_look_of_the_bands():
     assert merged.SCL.dtype == np.uint8
 
 
+@pytest.mark.parametrize("lazy", [False, True])
+def test_verbs_return_the_classes_of_the_look_that_was_taken(lazy):
+    cube = granules(land(pd.date_range("2021-04-01T10:20", periods=3, freq="10D")))
+    data = cube.to_dataset("band").assign_coords(spatial_ref=cube.spatial_ref)
+    number = np.arange(1, 13, dtype="u1")[:, None, None]
+    data["SCL"] = (("time", "y", "x"), np.broadcast_to(number, (12, 16, 16)).copy())
+    data = data.chunk(y=8) if lazy else data
+    filled = data.stf.gapfill(method="linear", mask=data.SCL == 0)
+    assert np.unique(filled.SCL.values[1]).tolist() == [5, 6, 7, 8]
+    assert filled.SCL.dtype == np.uint8
+
+
 @pytest.mark.parametrize(
     ("cube", "error", "match"),
     [

@@ -19,7 +19,7 @@ import xarray as xr
 
 from xstf.cubes.arrays import Labelled
 from xstf.cubes.grid import Grid, transform
-from xstf.cubes.variables import first_band
+from xstf.cubes.variables import band_variables, first_band
 
 DAY = np.timedelta64(1, "D")
 # Granules of one overpass follow each other within minutes, and a scene is passed in less than the
@@ -296,21 +296,43 @@ def merged_text(count: int, groups: Sequence[np.ndarray]) -> str:
     )
 
 
-def labels_of_first(
-    cube: Labelled, dim: Hashable, groups: Sequence[np.ndarray]
+def merged_array(
+    array: xr.DataArray, dim: Hashable, groups: Sequence[np.ndarray], missing: xr.DataArray
+) -> xr.DataArray:
+    """Return an array with one image a group, first valid; `missing` has some of its dims."""
+    first = array.isel({dim: [int(group[0]) for group in groups]})
+    if len(groups) == array.sizes[dim]:
+        return first
+    order = (dim, *(d for d in array.dims if d != dim))
+    gone = missing.broadcast_like(array.drop_vars(list(array.coords))).transpose(*order)
+    data = first_valid(array.transpose(*order).data, groups, gone.data)
+    merged = first.transpose(*order).copy(data=data).transpose(*array.dims)
+    merged.encoding = dict(array.encoding)
+    return merged
+
+
+def merged_labels(
+    cube: Labelled, dim: Hashable, groups: Sequence[np.ndarray], missing: xr.DataArray
 ) -> xr.DataArray | xr.Dataset:
-    """Return a cube's labels on the first image of each group; its values do not matter."""
-    first = [int(group[0]) for group in groups]
-    return cube.isel({dim: first})
+    """Return a cube's labels on one image a group: those of the first look.
+
+    In a Dataset layers beside the bands, such as classes, follow the look that the bands come from.
+
+    Parameters
+    ----------
+    missing
+        ``(time, y, x)``, without coordinates: where no band of an image has a value.
+    """
+    out = cube.isel({dim: [int(group[0]) for group in groups]})
+    if isinstance(cube, xr.Dataset) and isinstance(out, xr.Dataset):
+        bands = set(band_variables(cube))
+        for name, layer in cube.data_vars.items():
+            if name not in bands and set(missing.dims) <= set(layer.dims):
+                out[name] = merged_array(layer, dim, groups, missing)
+    return out
 
 
 def same_day(stamps: np.ndarray, dates: Dates) -> np.ndarray:
     """Return which of a cube's images are of the solar days of some of its stamps."""
     wanted = dates.days[np.isin(dates.stamps, np.asarray(stamps, "M8[ns]"))]
     return np.isin(dates.days, wanted)
-
-
-__all__ = [
-    "Dates", "dates_of", "first_valid", "group_days", "group_looks", "labels_of_first",
-    "longitude_of", "merged_text", "period_of", "same_day", "with_period",
-]  # fmt: skip

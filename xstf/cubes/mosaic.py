@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Hashable, Sequence
-from typing import Any, Literal, TypeAlias, overload
+from typing import Literal, TypeAlias, overload
 
 import numpy as np
 import xarray as xr
@@ -11,10 +11,10 @@ import xarray as xr
 from xstf.cubes.acquisitions import (
     Dates,
     dates_of,
-    first_valid,
     group_days,
     group_looks,
     longitude_of,
+    merged_array,
     merged_text,
 )
 from xstf.cubes.arrays import Labelled
@@ -111,16 +111,8 @@ def _missing(array: xr.DataArray) -> xr.DataArray:
 def _merged(
     array: xr.DataArray, dim: Hashable, groups: Groups, missing: xr.DataArray
 ) -> xr.DataArray:
-    """Return an array with one image a group; `missing` has some of its dims, time first of all."""
-    first = array.isel({dim: [int(group[0]) for group in groups]})
-    if len(groups) == array.sizes[dim] or dim not in array.dims:
-        return first
-    order = (dim, *(d for d in array.dims if d != dim))
-    gone = missing.broadcast_like(array).transpose(*order)
-    data: Any = first_valid(array.transpose(*order).data, groups, gone.data)
-    merged = first.transpose(*order).copy(data=data).transpose(*array.dims)
-    merged.encoding = dict(array.encoding)
-    return merged
+    """Return an array with one image a group; one without time as it is."""
+    return array if dim not in array.dims else merged_array(array, dim, groups, missing)
 
 
 def _merged_dataset(data: xr.Dataset, dim: Hashable, groups: Groups) -> xr.Dataset:

@@ -19,6 +19,7 @@ from xstf.cubes.acquisitions import (
     first_valid,
     group_looks,
     longitude_of,
+    merged_labels,
     merged_text,
     period_of,
 )
@@ -212,12 +213,14 @@ def merge_looks(cube: Cube) -> Cube:
     groups = group_looks(cube.when)
     if len(groups) == len(cube.times):
         return cube
-    first = [int(group[0]) for group in groups]
+    time, y, x = cube.dims[0], *cube.dims[2:]
+    missing = np.isnan(cube.data)
+    nothing = xr.DataArray(missing.all(axis=1), dims=(time, y, x))
     return replace(
         cube,
-        data=first_valid(cube.data, groups, np.isnan(cube.data)),
-        times=cube.times[first],
-        source=cube.source.isel({cube.dims[0]: first}),
+        data=first_valid(cube.data, groups, missing),
+        times=cube.times[[int(group[0]) for group in groups]],
+        source=merged_labels(cube.source, time, groups, nothing),
         unmerged=(cube.source, groups),
     )
 

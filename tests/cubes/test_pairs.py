@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import datetime
+
 import numpy as np
 import pandas as pd
 import pytest
 
 from xstf.cubes.acquisitions import dates_of
-from xstf.cubes.pairs import Pair, match_dates, plan_pairs, read_timedelta
+from xstf.cubes.pairs import Pair, match_dates, plan_pairs, read_dates, read_timedelta
 
 
 def days(*numbers: float) -> np.ndarray:
@@ -114,3 +116,20 @@ def test_what_is_no_length_of_time_is_refused(wrong):
 def test_the_same_image_twice():
     with pytest.raises(ValueError, match="twice"):
         make_plan(days(0), days(0, 8), days(8, 8.1))
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [
+        "2021-06-11", datetime.date(2021, 6, 11), pd.Timestamp("2021-06-11", tz="UTC"),
+        pd.Timestamp("2021-06-11T02:00+02:00"), [np.datetime64("2021-06-11")],
+    ],
+)  # fmt: skip
+def test_dates_in_every_form_are_utc(asked):
+    np.testing.assert_array_equal(read_dates(asked), [np.datetime64("2021-06-11", "ns")])
+
+
+@pytest.mark.parametrize("wrong", [5, 20210611, [True], "soon", slice("2021-06"), []])
+def test_what_is_no_date_is_refused(wrong):
+    with pytest.raises(ValueError, match="time="):
+        read_dates(wrong)

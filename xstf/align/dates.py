@@ -11,10 +11,9 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from xstf.align.fuse import read_dates
 from xstf.cubes.acquisitions import Dates
 from xstf.cubes.crs import grid_mapping_name
-from xstf.cubes.pairs import DateLike
+from xstf.cubes.pairs import DateLike, read_dates
 from xstf.cubes.read import Cube
 from xstf.cubes.variables import band_variables
 

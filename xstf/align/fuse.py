@@ -28,6 +28,7 @@ from xstf.cubes.pairs import (
     Plan,
     match_dates,
     plan_pairs,
+    read_dates,
     short_days,
     unpaired,
 )
@@ -114,20 +115,6 @@ def align_fuse(
     times, coarse_times = own.dates, other.dates
     nesting, text = _find_nesting(own, other, coarse_resolution)
     return FuseCubes(own, other, times, coarse_times, nesting, text, min_valid)
-
-
-def read_dates(time: DateLike | None) -> np.ndarray | None:
-    """Return the dates that a caller wants as datetime64, None for all."""
-    if time is None:
-        return None
-    values = time.values if isinstance(time, xr.DataArray) else time
-    try:
-        dates = np.atleast_1d(np.asarray(values, dtype="datetime64[ns]"))
-    except (ValueError, TypeError) as error:
-        raise ValueError(f"time= must be dates such as '2020-07-01', not {time!r}") from error
-    if not dates.size:
-        raise ValueError("time= is empty; name dates or leave it out")
-    return dates
 
 
 def _find_nesting(fine: Cube, coarse: Cube, given: float | None) -> tuple[Nesting, str]:

@@ -8,12 +8,18 @@ from math import ceil
 import numpy as np
 import xarray as xr
 
-from xstf.align.fuse import read_dates
 from xstf.align.guides import days_since
 from xstf.align.regrid import MIN_VALID, check_min_valid, regrid_images
 from xstf.cubes.arrays import Array
 from xstf.cubes.nesting import Nesting, nesting_of, require_one_side
-from xstf.cubes.pairs import DateLike, LengthLike, match_dates, nearest_date, read_timedelta
+from xstf.cubes.pairs import (
+    DateLike,
+    LengthLike,
+    match_dates,
+    nearest_date,
+    read_dates,
+    read_timedelta,
+)
 from xstf.cubes.read import Cube, frame_text, read_cube
 from xstf.tiles.sts import Series
 

@@ -263,6 +263,28 @@ def nearest_date(date: np.datetime64, coarse: Dates, limit: np.timedelta64) -> i
     return nearest
 
 
+def read_dates(time: DateLike | None) -> np.ndarray | None:
+    """Return the dates that a caller wants as datetime64 in UTC, None for all.
+
+    A bare number is none: it would be nanoseconds since 1970.
+    """
+    if time is None:
+        return None
+    values = np.asarray(time.values if isinstance(time, xr.DataArray) else time)
+    wrong = f"time= must be dates such as '2020-07-01', not {time!r}"
+    if not values.size:
+        raise ValueError("time= is empty; name dates or leave it out")
+    if values.dtype.kind in "iufbc" or isinstance(time, slice):
+        raise ValueError(wrong)
+    try:
+        found = pd.DatetimeIndex(pd.to_datetime(np.atleast_1d(values).ravel(), utc=True))
+    except (ValueError, TypeError, OverflowError) as error:
+        raise ValueError(wrong) from error
+    if found.hasnans:
+        raise ValueError(f"time= has a date that is none (NaT): {time!r}")
+    return np.asarray(found.tz_localize(None).values, "M8[ns]")
+
+
 def read_timedelta(tolerance: LengthLike, what: str = "pair_tolerance") -> np.timedelta64:
     """Return a length of time; a bare number, also one written as text, is days."""
     kinds = (str, int, float, np.integer, np.floating, np.timedelta64, datetime.timedelta)

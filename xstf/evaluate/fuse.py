@@ -11,7 +11,7 @@ import xarray as xr
 from xstf import metrics
 from xstf.cubes.acquisitions import Dates, same_day
 from xstf.cubes.mosaic import merge_acquisitions
-from xstf.cubes.pairs import DateLike, LengthLike, Pair, match_dates, nearest_date
+from xstf.cubes.pairs import DateLike, LengthLike, Pair, match_dates, nearest_date, read_dates
 from xstf.cubes.read import as_array, read_cube
 from xstf.cubes.values import take_values
 from xstf.evaluate.baselines import BASELINES
@@ -149,8 +149,8 @@ def _dates_to_predict(
     fine: Dates, coarse: Dates, pairs: list[Pair], time: DateLike | None, has_truth: bool
 ) -> np.ndarray:
     """Return the dates to predict: those asked for, else all that have something to compare."""
-    if time is not None:
-        asked = np.atleast_1d(np.asarray(getattr(time, "values", time), dtype="datetime64[ns]"))
+    asked = read_dates(time)
+    if asked is not None:
         own = coarse if has_truth else fine
         return own.stamps[[nearest_date(date, own, np.timedelta64(0, "D")) for date in asked]]
     if has_truth:

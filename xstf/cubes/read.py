@@ -215,7 +215,7 @@ def merge_looks(cube: Cube) -> Cube:
     first = [int(group[0]) for group in groups]
     return replace(
         cube,
-        data=first_valid(cube.data, groups, np.isnan(cube.data)),
+        data=first_valid(cube.data, groups, ~(np.abs(cube.data) < LARGEST)),
         times=cube.times[first],
         source=cube.source.isel({cube.dims[0]: first}),
         unmerged=(cube.source, groups),

@@ -353,3 +353,11 @@ def test_sinusoidal_against_utm_is_lazy_and_the_same(earth):
             time=earth.coarse.time[3],
         )  # fmt: skip
     np.testing.assert_allclose(lazy, want, rtol=1e-4, atol=1e-5)
+
+
+def test_a_sensor_whose_pixels_are_neither_those_of_the_cube_nor_fine_ones_is_named(scene):
+    fine, coarse = (c.assign_coords(spatial_ref=((), 0, {"crs_wkt": "EPSG:32633"})) for c in scene)
+    said = coarse.assign_attrs(product="MOD11A1")
+    want = fine.stf.fuse(coarse, method="starfm", window=9)
+    with pytest.warns(UserWarning, match="of MODIS at 1 km.*coarse_resolution=926.6"):
+        np.testing.assert_array_equal(fine.stf.fuse(said, method="starfm", window=9), want)

@@ -141,6 +141,14 @@ def test_a_mask_of_a_third_cube_needs_one():
         xstf.fuse(SHARP, DENSE.sel(band=SHARP.band.values), spatial_mask=SHARP[:, 0].isnull())
 
 
+def test_a_date_that_the_others_lack_is_named_and_none_is_asked_for_twice():
+    with pytest.warns(UserWarning, match="without a coarse and a spatial one"):
+        fused = fuse(sharp=SHARP.isel(time=[0, 3]), time=DENSE.time[2])
+    assert fused.attrs["stf_unpaired"]
+    with pytest.raises(ValueError, match="twice"):
+        fuse(time=[DENSE.time.values[2], DENSE.time.values[2] + np.timedelta64(1, "h")])
+
+
 def test_fewer_pairs_do_worse_and_work():
     two = fuse(SPECTRAL.isel(time=[0, 3]), time=DENSE.time[3])
     one = fuse(SPECTRAL.isel(time=[1]), time=DENSE.time[3])

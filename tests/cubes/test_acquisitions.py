@@ -258,6 +258,66 @@ def test_evaluation_hides_every_look_of_the_day(apart):
     assert each[1] > 0.9 * each[0]
 
 
+@pytest.mark.parametrize("apart", [np.timedelta64(16, "s"), np.timedelta64(3, "h")])
+def test_days_to_predict_are_those_with_other_days_on_both_sides(apart):
+    once, coarse = noisy_pairs()
+    twice = xr.concat([once, once.assign_coords(time=once.time + apart)], "time").sortby("time")
+    scores = twice.stf.evaluate(coarse, methods=["starfm"], baselines=False)
+    assert set(scores.time.values.astype("M8[D]").astype(str)) == {"2021-06-10"}
+
+
+def test_what_a_mask_takes_away_is_neither_used_nor_scored():
+    once, coarse = noisy_pairs()
+    cloud = xr.zeros_like(once.isel(band=0, drop=True), dtype=bool)
+    cloud[:, :6] = True
+    dirty = once.where(~cloud, 0.9).transpose(*once.dims)
+    later = dirty.assign_coords(time=dirty.time + np.timedelta64(16, "s"))
+    twice = xr.concat([dirty, later], "time").sortby("time")
+    both = xr.concat([cloud, cloud.assign_coords(time=later.time)], "time").sortby("time")
+    call = {"methods": ["starfm"], "baselines": False}
+    want = once.where(~cloud).transpose(*once.dims).stf.evaluate(coarse, **call).rmse
+    for cube, mask in ((dirty, cloud), (twice, both)):
+        xr.testing.assert_allclose(cube.stf.evaluate(coarse, mask=mask, **call).rmse, want)
+
+
+def test_packed_cubes_are_scored_in_their_units():
+    once, coarse = noisy_pairs()
+    holed = once.where(once.isel(band=0, drop=True) > 0.16).transpose(*once.dims)
+    attrs = {"scale_factor": 1e-4, "_FillValue": -9999}
+    packed = (holed * 1e4).round().fillna(-9999).astype("i2").assign_attrs(attrs)
+    plain = (packed.where(packed != -9999) * 1e-4).drop_attrs(deep=False)
+    call = {"methods": ["starfm"], "baselines": False}
+    xr.testing.assert_allclose(
+        packed.stf.evaluate(coarse, **call).rmse, plain.stf.evaluate(coarse, **call).rmse, rtol=1e-4
+    )
+
+
+def test_a_truth_is_met_by_its_day_and_one_that_lacks_it_is_named():
+    once, coarse = noisy_pairs()
+    truth = land(DAYS)
+    call = {"methods": ["starfm"], "baselines": False, "time": ["2021-06-04"]}
+    want = once.stf.evaluate(coarse, truth=truth, **call).rmse
+    later = truth.assign_coords(time=truth.time + np.timedelta64(18, "h")).rename(time="date")
+    xr.testing.assert_allclose(once.stf.evaluate(coarse, truth=later, **call).rmse, want)
+    with pytest.raises(ValueError, match="truth has no image of 2021-06-04"):
+        once.stf.evaluate(coarse, truth=truth[:2], **call)
+    with pytest.raises(ValueError, match="no fine image of that day"):
+        once.stf.evaluate(coarse, **call)
+
+
+def test_evaluation_takes_composites_as_fusion_does():
+    fine, coarse, _ = composites()
+    call = {"methods": ["starfm"], "baselines": False}
+    want = fine.stf.evaluate(coarse.assign_attrs(composite="16D"), **call).rmse
+    xr.testing.assert_equal(fine.stf.evaluate(coarse, composite="16D", **call).rmse, want)
+
+
+def test_dates_of_regular_composites_get_the_remedy():
+    fine, coarse, _ = composites()
+    with pytest.raises(ValueError, match="composite='16D'"):
+        fine.stf.fuse(coarse, method="starfm", pair_tolerance="1D")
+
+
 @pytest.mark.parametrize("apart", [np.timedelta64(16, "s"), np.timedelta64(2, "h")])
 def test_a_transplanted_gap_masks_every_look_of_the_day(apart):
     rng = np.random.default_rng(0)
@@ -301,6 +361,19 @@ def test_periods_in_words(text, days):
 @pytest.mark.parametrize("attrs", [{}, {"composite": "none"}, {"composite": False}])
 def test_no_period(attrs):
     assert period_of(xr.DataArray(0.0, attrs=attrs)) is None
+
+
+@pytest.mark.parametrize(
+    ("attrs", "days"),
+    [
+        ({"collection": "modis-13Q1-061"}, 16), ({"id": "modis-09A1-061"}, 8),
+        ({"product": "VJ113A1"}, 16), ({"short_name": "mod21a2"}, None), ({"id": "MOD21A2"}, 8),
+        ({"product": "MOD09GA"}, None),
+    ],
+)  # fmt: skip
+def test_products_of_composites(attrs, days):
+    found = period_of(xr.DataArray(0.0, attrs=attrs))
+    assert found == (None if days is None else np.timedelta64(days, "D"))
 
 
 def test_a_period_that_cannot_be_read_is_named():
@@ -417,6 +490,33 @@ def test_mosaic_says_what_it_cannot(cube, error, match):
         xstf.mosaic(cube(land(DAYS[:2])))
 
 
-def test_mosaic_names_the_ways():
+@pytest.mark.parametrize("way", ["week", None, ["time"]])
+def test_mosaic_names_the_ways(way):
     with pytest.raises(ValueError, match="solar_day"):
-        xstf.mosaic(land(DAYS[:2]), by="week")
+        xstf.mosaic(land(DAYS[:2]), by=way)
+
+
+def test_mosaic_takes_series_and_other_dims():
+    cube = land(DAYS[:2]).expand_dims(member=2)
+    looks = granules(cube)
+    xr.testing.assert_equal(xstf.mosaic(looks).transpose(*cube.dims), cube.assign_coords(
+        time=xstf.mosaic(looks).time))  # fmt: skip
+    fields = looks.isel(member=0, y=[0, 12], x=3).rename(y="field").drop_vars("field")
+    fields = fields.assign_coords(time=fields.time.dt.floor("D"))
+    with pytest.raises(ValueError, match="xstf.mosaic"):
+        fields.stf.gapfill(method="linear")
+    merged = xstf.mosaic(fields)
+    assert merged.sizes == {"time": 2, "band": 2, "field": 2}
+    assert not merged.isnull().any()
+    xr.testing.assert_equal(xstf.mosaic(fields.to_dataset("band")).to_array("band").transpose(
+        *merged.dims), merged.rename("x"))  # fmt: skip
+
+
+def test_mosaic_takes_infinite_values_as_missing_and_warns_of_undeclared_nodata():
+    cube = land(DAYS[:2])
+    looks = granules(cube)
+    whole = xstf.mosaic(looks.fillna(np.inf))
+    np.testing.assert_array_equal(whole, cube)
+    filled = (looks * 1e4).fillna(0).astype("u2")
+    with pytest.warns(UserWarning, match="are 0, its least value"):
+        xstf.mosaic(filled)

@@ -300,7 +300,7 @@ def test_windows_are_sampled_the_same_when_flipped():
 def test_hidden_values_have_the_shape_of_another_dates_gap():
     cube, _, _ = series()
     values, middle = _pick(cube[None])
-    hidden = _hide(values, middle)
+    hidden = _hide(values, middle, np.arange(24.0))
     missing = np.isnan(values[..., 0])
     for date in np.flatnonzero(hidden.any(axis=(0, 2))):
         donors = [
@@ -311,7 +311,7 @@ def test_hidden_values_have_the_shape_of_another_dates_gap():
         assert donors
     assert (hidden & np.isnan(values)).sum() == 0
     full = np.nan_to_num(values)
-    assert (_hide(full, middle).any(axis=(1, 2)) == middle).all()
+    assert (_hide(full, middle, np.arange(24.0)).any(axis=(1, 2)) == middle).all()
 
 
 # ------------------------------------------------------------------ missing values

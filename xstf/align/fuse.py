@@ -123,7 +123,14 @@ def _find_nesting(fine: Cube, coarse: Cube, given: float | None) -> tuple[Nestin
     if resolution is None:
         resolution = _stated_resolution(coarse)
     known = native_of(coarse.source, coarse.grid) if resolution is None else None
-    if known is not None:
+    if known is not None and not same_resolution(fine.grid, coarse.grid):
+        warn_user(
+            f"coarse is of {known.sensor} by {known.where}, whose pixels are "
+            f"{known.resolution:.4g}, and has pixels of {coarse.grid.resolution:.4g}, which are "
+            "taken as its own; if it was resampled to them, give "
+            f"coarse_resolution={known.resolution:.4g}"
+        )
+    elif known is not None:
         resolution = known.resolution
         text = f", true resolution {resolution:.4g} of {known.sensor}, by {known.where}"
     nesting = nesting_of(fine.grid, coarse.grid, coarse_resolution=resolution)

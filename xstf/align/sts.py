@@ -19,6 +19,7 @@ from xstf.cubes.pairs import (
     nearest_date,
     read_dates,
     read_timedelta,
+    short_days,
 )
 from xstf.cubes.read import Cube, frame_text, read_cube
 from xstf.tiles.sts import Series
@@ -38,6 +39,8 @@ class StsCubes:
         Dates of the temporal cube.
     grid_text
         How the cubes get to the nested grids, in words.
+    unpaired
+        The spectral cube's dates that the others do not have, in words; "" for none.
     """
 
     spectral: Cube
@@ -46,6 +49,7 @@ class StsCubes:
     series: Series
     times: np.ndarray
     grid_text: str
+    unpaired: str = ""
 
     def targets(self, time: DateLike | None, tolerance: LengthLike) -> list[int]:
         """Return positions of the dates wanted among the temporal ones, in order of time."""
@@ -53,7 +57,9 @@ class StsCubes:
         if dates is None:
             return [int(i) for i in np.argsort(self.times, kind="stable")]
         reach = read_timedelta(tolerance)
-        found = {nearest_date(date, self.temporal.when, reach) for date in dates}
+        found = [nearest_date(date, self.temporal.when, reach) for date in dates]
+        if len(set(found)) < len(found):
+            raise ValueError(f"time= names a coarse image twice: {short_days(dates)}")
         return sorted(found, key=lambda i: self.times[i])
 
 
@@ -87,7 +93,9 @@ def align_sts(
     )  # fmt: skip
     frame = frame_text(small, many, often)
     text = "; ".join(filter(None, (band_text, text, frame)))
-    return StsCubes(many, often, small, series, times[1], text)
+    alone = np.setdiff1d(np.arange(len(times[0])), pairs[:, 0])
+    without = short_days(times[0][alone]) if alone.size else ""
+    return StsCubes(many, often, small, series, times[1], text, without)
 
 
 def _on_nested_grid(spatial: Cube, cube: Cube, min_valid: float) -> tuple[Array, int, str]:

@@ -36,8 +36,9 @@ _PERIODS = ("composite", "composite_period", "compositing_period")
 _PRODUCTS = ("product", "short_name", "ShortName", "SHORTNAME", "title", "collection", "id")
 # MODIS and VIIRS composites by the products' names, stamped on their first day.
 _GATHERED = (
-    (re.compile(r"(M[OY]D|VNP|VJ1)13(Q1|A1|A2|C1)"), 16),
-    (re.compile(r"(M[OY]D|VNP|VJ1)(09(A1|Q1|H1)|11A2|15A2H?|10A2|17A2H?|14A2)"), 8),
+    (re.compile(r"(?i:M[OY]D|VNP|VJ\d|modis-)13(Q1|A1|A2|C1)"), 16),
+    (re.compile(r"(?i:M[OY]D|VNP|VJ\d|modis-)(09(A1|Q1|H1)|11A2|15A2H?|10A2|17A2H?|14A2|21A2)"), 8),
+    (re.compile(r"(?i:modis-)15A3H?"), 4),
     (re.compile(r"MCD15A2H?"), 8),
     (re.compile(r"MCD15A3H?"), 4),
 )
@@ -146,7 +147,7 @@ def period_of(cube: Labelled) -> np.timedelta64 | None:
         attrs = (dict(first.attrs) if first is not None else {}) | attrs
     for key in _PERIODS:
         if key in attrs:
-            return _period(key, attrs[key])
+            return _period(f"attrs[{key!r}]", attrs[key])
     names = [attrs.get(key) for key in _PRODUCTS] + [getattr(cube, "name", None)]
     for name in names:
         for pattern, days in _GATHERED:
@@ -155,8 +156,8 @@ def period_of(cube: Labelled) -> np.timedelta64 | None:
     return None
 
 
-def _period(key: str, value: object) -> np.timedelta64 | None:
-    """Return the period that an attribute states; None where it says that there is none."""
+def _period(name: str, value: object) -> np.timedelta64 | None:
+    """Return the period that an attribute or argument states; None where it says none."""
     if value is None or isinstance(value, bool | np.bool_) and not value:
         return None
     if str(value).strip().lower() in ("", "false", "none", "0", "daily"):
@@ -167,11 +168,11 @@ def _period(key: str, value: object) -> np.timedelta64 | None:
         length = pd.Timedelta(value) if days is None else pd.Timedelta(days, "D")  # type: ignore[arg-type]
     except (ValueError, TypeError) as error:
         raise ValueError(
-            f"attrs[{key!r}] is {value!r}, no length of time such as '16D': set it, or say it with "
-            "composite="
+            f"{name} is {value!r}, no length of time such as '16D': set it, or say it with "
+            "composite='16D'"
         ) from error
     if not pd.Timedelta(0) < length < pd.Timedelta(400, "D"):
-        raise ValueError(f"attrs[{key!r}] is {value!r}; a composite gathers some days, as in '16D'")
+        raise ValueError(f"{name} is {value!r}; a composite gathers some days, as in '16D'")
     return np.timedelta64(length.value, "ns")
 
 
@@ -222,7 +223,7 @@ def with_period(cube: Any, composite: object, what: str) -> Any:
         )
     if composite is False:
         return cube.assign_attrs(composite="none")
-    length = _period("composite", composite)
+    length = _period("composite=", composite)
     if length is None:
         raise ValueError(f"composite is {composite!r}; give a length of time such as '16D'")
     return cube.assign_attrs(composite=str(pd.Timedelta(length)))
@@ -286,14 +287,13 @@ def _where(condition: Any, a: Any, b: Any) -> Any:
     return xr.where(*(xr.Variable(dims, array) for array in (condition, a, b))).data
 
 
-def merged_text(count: int, groups: Sequence[np.ndarray]) -> str:
-    """Return in words that images were merged; "" where none were."""
+def merged_text(
+    count: int, groups: Sequence[np.ndarray], one: str = "a solar day and overpass"
+) -> str:
+    """Return in words that images were merged, `one` of which is what; "" where none were."""
     if count == len(groups):
         return ""
-    return (
-        f"{count} images merged to {len(groups)} acquisitions, one a solar day and overpass, "
-        "first valid"
-    )
+    return f"{count} images merged to {len(groups)} acquisitions, one {one}, first valid"
 
 
 def merged_array(

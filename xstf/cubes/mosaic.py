@@ -19,13 +19,20 @@ from xstf.cubes.acquisitions import (
 )
 from xstf.cubes.arrays import Labelled
 from xstf.cubes.decode import decode
-from xstf.cubes.dims import band_dim
-from xstf.cubes.read import read_labels
+from xstf.cubes.dims import band_dim, find_dim
+from xstf.cubes.extremes import warn_of_extremes
+from xstf.cubes.limits import LARGEST
+from xstf.cubes.read import read_labels, without_space
 from xstf.cubes.variables import band_variables
 
 By: TypeAlias = Literal["solar_day", "acquisition", "time"]
 
 Groups: TypeAlias = Sequence[np.ndarray]
+
+# What is one image, in words.
+_ONE: dict[str, str] = {
+    "solar_day": "a solar day", "acquisition": "a solar day and overpass", "time": "a stamp",
+}  # fmt: skip
 
 
 def _group_stamps(dates: Dates) -> list[np.ndarray]:
@@ -54,8 +61,8 @@ def mosaic(cube: Labelled, by: By = "solar_day") -> Labelled:
     Parameters
     ----------
     cube : DataArray ``(time, …, y, x)`` or Dataset
-        Any dims order; NaN or its nodata value where missing. Mask clouds first
-        (``cube.where(~mask)``): the first look that is there wins.
+        Any dims order, with others besides or without space; NaN or its nodata value where missing.
+        Mask clouds first (``cube.where(~mask)``): the first look that is there wins.
     by : {"solar_day", "acquisition", "time"}
         What is one image: all images of a day in local solar time at the scene's longitude; those
         of one that follow each other within 30 minutes, for an hour at most; those of equal stamps.
@@ -70,7 +77,7 @@ def mosaic(cube: Labelled, by: By = "solar_day") -> Labelled:
     Raises
     ------
     ValueError, TypeError
-        No time dim, no y and x, a boolean cube, an unknown `by`.
+        No time dim, a boolean cube, an unknown `by`.
 
     Examples
     --------
@@ -83,29 +90,42 @@ def mosaic(cube: Labelled, by: By = "solar_day") -> Labelled:
     >>> both.sizes["time"], xstf.mosaic(both).sizes["time"], xstf.mosaic(both).equals(fine)
     (6, 3, True)
     """
-    if by not in _WAYS:
+    if not isinstance(by, str) or by not in _WAYS:
         raise ValueError(f"by is {by!r}; there are {list(_WAYS)}")
     if isinstance(cube, xr.DataArray) and cube.dtype == bool:
         raise TypeError(
             "cube is boolean: a mask says nothing of which look is there; mask the images first "
             "(cube.where(~mask)), then merge them"
         )
-    labels = read_labels(cube, what="cube", unique=False, warns=False)
-    dim = labels.dims[0]
-    if labels.times is None or dim is None:
-        raise ValueError("cube has no time dim: there is nothing to merge")
-    dates = dates_of(labels.times, longitude_of(labels.grid, labels.dims[3]))
+    dim, dates = _dates(cube)
     groups = _WAYS[by](dates)
     if isinstance(cube, xr.DataArray):
+        if len(groups) < len(dates.stamps):
+            warn_of_extremes(cube, "cube")
         merged: Labelled = _merged(cube, dim, groups, _missing(cube))
     else:
         merged = _merged_dataset(cube, dim, groups)
-    text = merged_text(len(dates.stamps), groups)
+    text = merged_text(len(dates.stamps), groups, _ONE[by])
     return merged.assign_attrs(stf_acquisitions=text) if text else merged
 
 
+def _dates(cube: Labelled) -> tuple[Hashable, Dates]:
+    """Return a cube's dim of time, and when its images were taken; raise where it has none."""
+    folded, series = without_space(cube, "cube")
+    if isinstance(folded, xr.DataArray) and series is None:
+        known = {find_dim(folded, role) for role in ("y", "x", "time")} | {band_dim(folded)}
+        folded = folded.isel({d: 0 for d in folded.dims if d not in known}, drop=True)
+    labels = read_labels(folded, what="cube", unique=False, series=series, warns=False)
+    dim = labels.dims[0] if series is None else series.time
+    if labels.times is None or dim is None:
+        raise ValueError("cube has no time dim: there is nothing to merge")
+    longitude = None if series is not None else longitude_of(labels.grid, labels.dims[3])
+    return dim, dates_of(labels.times, longitude)
+
+
 def _missing(array: xr.DataArray) -> xr.DataArray:
-    return decode(array, band=band_dim(array), what="cube").isnull()
+    found = decode(array, band=band_dim(array), what="cube")
+    return ~(abs(found) < LARGEST)  # as the verbs: infinite is missing, too
 
 
 def _merged(
@@ -116,7 +136,7 @@ def _merged(
 
 
 def _merged_dataset(data: xr.Dataset, dim: Hashable, groups: Groups) -> xr.Dataset:
-    bands = band_variables(data)
+    bands = band_variables(data) or [n for n, v in data.data_vars.items() if v.dtype.kind == "f"]
     seen = [_missing(data[n]).reset_coords(drop=True) for n in bands if dim in data[n].dims]
     spatial = set.intersection(*(set(v.dims) for v in seen)) if seen else set()
     gone = _all_missing(seen, spatial) if seen else None
@@ -140,5 +160,8 @@ def _all_missing(seen: Sequence[xr.DataArray], kept: set[Hashable]) -> xr.DataAr
 
 
 def merge_acquisitions(array: xr.DataArray) -> xr.DataArray:
-    """Return an array with the looks of each acquisition merged, as the verbs read it."""
-    return mosaic(array, by="acquisition")
+    """Return an array with the looks of each acquisition merged, as the verbs read it.
+
+    Itself where it has no dim of time.
+    """
+    return array if find_dim(array, "time") is None else mosaic(array, by="acquisition")

@@ -31,6 +31,9 @@ LengthLike: TypeAlias = float | str | pd.Timedelta | np.timedelta64
 # How long a composite gathers, such as "16D"; False for images of one day each.
 CompositeLike: TypeAlias = str | pd.Timedelta | np.timedelta64 | Literal[False]
 
+# Days from stamp to stamp of what may be composites.
+SHORTEST_COMPOSITE, LONGEST_COMPOSITE = 4, 32
+
 # How many combinations of pairs are tried at a pixel before it stays missing: the nearest, then
 # up to three in which a cloudy base image gives way to the next one. Each costs reading an image.
 ATTEMPTS = 4
@@ -160,13 +163,23 @@ def plan_pairs(
         raise ValueError(
             f"no fine image has a coarse image within {tolerance} of its date; fine dates: "
             f"{short_days(fine.stamps)}; coarse dates: {short_days(coarse.stamps)}; widen "
-            "pair_tolerance or add images"
+            f"pair_tolerance or add images{composite_advice(coarse)}"
         )
     targets = _targets(coarse, wanted, pairs, read_timedelta(tolerance))
     return [
         _plan_one(target, pairs, fine, coarse, tolerance, fewest, most, method)
         for target in targets
     ]
+
+
+def composite_advice(coarse: Dates) -> str:
+    """Return what to do if the images of a cube are composites, which nothing tells; else ""."""
+    if not coarse.named or coarse.period or len(coarse.stamps) < 2:
+        return ""
+    step = np.median(np.diff(np.sort(coarse.stamps))) / DAY
+    if not SHORTEST_COMPOSITE <= step <= LONGEST_COMPOSITE:
+        return ""
+    return f"; if coarse images are composites of some days, say so with composite='{step:.0f}D'"
 
 
 def _plan_one(
@@ -242,11 +255,13 @@ def _targets(
     return sorted(targets, key=lambda i: coarse.moments[i])
 
 
-def nearest_date(date: np.datetime64, coarse: Dates, limit: np.timedelta64) -> int:
+def nearest_date(
+    date: np.datetime64, coarse: Dates, limit: np.timedelta64, what: str = "coarse"
+) -> int:
     """Return the position of the coarse date that a date means; raise past the limit.
 
     A stamp means its own image, a day (midnight) the image of that day, and an instant in UTC the
-    nearest image.
+    nearest image. `what` is what to call the cube.
     """
     same = np.flatnonzero(coarse.stamps == date)
     if same.size:
@@ -256,9 +271,10 @@ def nearest_date(date: np.datetime64, coarse: Dates, limit: np.timedelta64) -> i
     exact = not (whole_day or coarse.named)
     nearest, near = _nearest(moment, coarse, exact=exact, limit=limit)
     if not near:
+        within = "within pair_tolerance of it" if limit else "of that day"
         raise ValueError(
-            f"time= asks for {short_days(np.asarray([date]))}, and there is no coarse image within "
-            f"pair_tolerance of it; the nearest is {short_days(coarse.stamps[[nearest]])}"
+            f"time= asks for {short_days(np.asarray([date]))}, and there is no {what} image "
+            f"{within}; the nearest is {short_days(coarse.stamps[[nearest]])}"
         )
     return nearest
 

@@ -214,7 +214,7 @@ def merge_looks(cube: Cube) -> Cube:
     if len(groups) == len(cube.times):
         return cube
     time, y, x = cube.dims[0], *cube.dims[2:]
-    missing = np.isnan(cube.data)
+    missing = ~(np.abs(cube.data) < LARGEST)
     nothing = xr.DataArray(missing.all(axis=1), dims=(time, y, x))
     return replace(
         cube,

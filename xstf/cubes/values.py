@@ -15,6 +15,7 @@ from xstf.cubes.arrays import Labelled
 from xstf.cubes.decode import apply, left_attrs, read_values, without_packing
 from xstf.cubes.dims import band_dim
 from xstf.cubes.extremes import warn_of_extremes
+from xstf.cubes.packing import PACKING
 from xstf.cubes.variables import band_variables
 
 
@@ -66,6 +67,15 @@ def as_values(
         for name in band_variables(cube)
     }
     return cube.assign(bands)
+
+
+def decoded_values(cube: xr.DataArray, what: str) -> xr.DataArray:
+    """Return an array whose numbers mean what they are, as reading has them; itself if they do.
+
+    Scores compare with the cube itself, and look at what is missing in it.
+    """
+    packed = cube.dtype.kind in "iu" or any(key in cube.attrs for key in PACKING)
+    return _converted(cube, what, None, None, None, None) if packed else cube
 
 
 def take_values(options: dict[str, Any], *cubes: tuple[Any, str, str]) -> tuple[Any, ...]:

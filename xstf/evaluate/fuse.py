@@ -4,16 +4,27 @@ from __future__ import annotations
 
 import time as clock
 from collections.abc import Hashable, Sequence
+from functools import partial
 
 import numpy as np
 import xarray as xr
 
 from xstf import metrics
-from xstf.cubes.acquisitions import Dates, same_day
+from xstf.cubes.acquisitions import Dates, same_day, with_period
+from xstf.cubes.masking import apply_mask
 from xstf.cubes.mosaic import merge_acquisitions
-from xstf.cubes.pairs import DateLike, LengthLike, Pair, match_dates, nearest_date, read_dates
-from xstf.cubes.read import as_array, read_cube
-from xstf.cubes.values import take_values
+from xstf.cubes.pairs import (
+    DateLike,
+    LengthLike,
+    Pair,
+    match_dates,
+    nearest_date,
+    read_dates,
+    short_days,
+)
+from xstf.cubes.place import moved_along
+from xstf.cubes.read import Cube, as_array, read_cube, read_labels
+from xstf.cubes.values import decoded_values, take_values
 from xstf.evaluate.baselines import BASELINES
 from xstf.methods.lookup import Trial, Tried, trials
 from xstf.verbs.fuse import fuse
@@ -82,18 +93,22 @@ def evaluate_fusion(
         options, (fine, "fine", "scale"), (coarse, "coarse", "coarse_scale"),
         (truth, "truth", "scale"),
     )  # fmt: skip
-    fine = merge_acquisitions(as_array(fine, what="fine"))
-    coarse = as_array(coarse, what="coarse")
-    truth = None if truth is None else as_array(truth, what="truth")
+    fine = merge_acquisitions(_seen(fine, options.pop("mask", None)))
+    coarse = with_period(as_array(coarse, what="coarse"), options.pop("composite", None), "coarse")
+    if truth is not None:
+        truth = merge_acquisitions(decoded_values(as_array(truth, what="truth"), "truth"))
     named = trials("fuse", methods or None)
     cubes = read_cube(fine, what="fine"), read_cube(coarse, what="coarse")
     if cubes[0].times is None or cubes[1].times is None or cubes[0].dims[0] is None:
         raise ValueError("evaluate needs cubes with a time dim")
     dim, band = str(cubes[0].dims[0]), cubes[0].dims[1]
     own = cubes[0].when
+    if truth is not None:
+        truth = _as_fine(truth, cubes[0])
     pairs = match_dates(own, cubes[1].when, pair_tolerance)
     dates = _dates_to_predict(own, cubes[1].when, pairs, time, truth is not None)
     tried = [Trial(r.name, r, {}) for r in (BASELINES if baselines else ())] + named
+    of_day = partial(_of_day, truth, cubes[1].when)
     compiled: set[str] = set()
     by_date = []
     for date in dates:
@@ -118,12 +133,51 @@ def evaluate_fusion(
             start = clock.perf_counter()
             estimate = fuse(given, coarse, **call).compute()
             seconds = clock.perf_counter() - start
-            reference = (fine if truth is None else truth).sel({dim: [date]})
+            reference = fine.sel({dim: [date]}) if truth is None else of_day(date)
             scores.append(_score(trial.label, estimate, reference, dim, band, seconds))
         by_date.append(xr.concat(scores, "method"))
     together = xr.concat(by_date, dim, join="outer")
     names = [t.label for t in tried if t.label in together.method.values]
     return together.sel({"method": names})
+
+
+def _seen(fine: xr.DataArray | xr.Dataset, mask: object) -> xr.DataArray:
+    """Return the fine images in their units, NaN where they are masked: nothing else is scored."""
+    array = decoded_values(as_array(fine, what="fine"), "fine")
+    if mask is None:
+        return array
+    labels = read_labels(array, what="fine")
+    if isinstance(mask, xr.DataArray):
+        mask = moved_along(mask, fine, array)
+    masked, _ = apply_mask(array, mask, labels.dims, labels.grid, "fine")  # type: ignore[arg-type]
+    return masked
+
+
+def _as_fine(truth: xr.DataArray, fine: Cube) -> xr.DataArray:
+    """Return the truth with dims called as those of the fine cube."""
+    own = read_labels(truth, what="truth").dims
+    if own[0] is None:
+        raise ValueError("truth has no time dim; stack its images along one with datetime64 dates")
+    names = {a: b for a, b in zip(own, fine.dims, strict=True) if a != b and None not in (a, b)}
+    return truth.rename(names)
+
+
+def _of_day(truth: xr.DataArray | None, coarse: Dates, date: np.datetime64) -> xr.DataArray:
+    """Return the truth's image of the solar day of a coarse one, with the date of that."""
+    if truth is None:
+        raise ValueError("no truth is given")
+    cube = read_cube(truth, what="truth")
+    dim, own = cube.dims[0], cube.when
+    day = coarse.days[coarse.stamps == date]
+    found = np.flatnonzero((own.stamps == date) | (own.days == day))
+    if dim is None or not found.size:
+        raise ValueError(
+            f"truth has no image of {short_days(np.array([date]))}; it has "
+            f"{short_days(own.stamps)}; name dates that it has with time="
+        )
+    exact = np.flatnonzero(own.stamps == date)
+    at = int((exact if exact.size else found)[0])
+    return truth.isel({dim: [at]}).assign_coords({dim: [date]})
 
 
 def _score(
@@ -152,14 +206,20 @@ def _dates_to_predict(
     asked = read_dates(time)
     if asked is not None:
         own = coarse if has_truth else fine
-        return own.stamps[[nearest_date(date, own, np.timedelta64(0, "D")) for date in asked]]
+        what = "coarse" if has_truth else "fine"
+        same_day = np.timedelta64(0, "D")
+        return own.stamps[[nearest_date(date, own, same_day, what=what) for date in asked]]
     if has_truth:
         return np.delete(coarse.stamps, sorted({p.coarse for p in pairs}))
     dates = np.sort(fine.stamps[[p.fine for p in pairs]])
-    days = len(np.unique(fine.days[[p.fine for p in pairs]]))
-    if days < 2:
+    each = np.sort(fine.days[[p.fine for p in pairs]])
+    days = np.unique(each)
+    if len(days) < 2:
         raise ValueError(
             "evaluate leaves out the fine images of a day and needs another day with a coarse "
-            f"image; found {days}"
+            f"image; found {len(days)}"
         )
-    return dates[1:-1] if len(dates) > 2 else dates
+    if len(days) == 2:
+        return dates
+    inner = ~np.isin(each, days[[0, -1]])
+    return np.asarray(dates[inner])

@@ -15,7 +15,7 @@ from xstf.cubes.masking import apply_mask
 from xstf.cubes.mosaic import merge_acquisitions
 from xstf.cubes.place import moved_along
 from xstf.cubes.read import Cube, as_array, read_cube, read_labels
-from xstf.cubes.values import take_values
+from xstf.cubes.values import decoded_values, take_values
 from xstf.cubes.variables import tell_of_layers
 from xstf.methods.lookup import Trial, Tried, trials
 from xstf.numerics.normal import Z90
@@ -86,7 +86,7 @@ def evaluate_gapfill(
             )
     (cube,) = take_values(options, (cube, "cube", "scale"))
     tell_of_layers(cube, "cube", masked=mask is not None)
-    array = as_array(cube, what="cube")
+    array = decoded_values(as_array(cube, what="cube"), "cube")
     if mask is not None:
         labels = read_labels(array, what="cube")
         mask = moved_along(mask, cube, array)

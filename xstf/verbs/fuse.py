@@ -13,7 +13,7 @@ from xstf._method import Method
 from xstf.align.fuse import FuseCubes, align_fuse
 from xstf.cubes.acquisitions import with_period
 from xstf.cubes.arrays import Array, Labelled
-from xstf.cubes.pairs import CompositeLike, DateLike, LengthLike, Plan
+from xstf.cubes.pairs import CompositeLike, DateLike, LengthLike, Plan, composite_advice
 from xstf.cubes.read import Cube
 from xstf.cubes.units import Side
 from xstf.cubes.values import as_values
@@ -329,7 +329,8 @@ def _unpaired(cubes: FuseCubes, tolerance: LengthLike) -> dict[str, str]:
         return {}
     warnings.warn(
         f"fine has images without a coarse one within {tolerance} of their date, which are not "
-        f"used: {alone}; widen pair_tolerance or add coarse images",
+        f"used: {alone}; widen pair_tolerance or add coarse images"
+        f"{composite_advice(cubes.coarse.when)}",
         stacklevel=3,
     )
     return {"stf_unpaired": alone}

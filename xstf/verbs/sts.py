@@ -9,6 +9,7 @@ import xarray as xr
 from xstf.align.sts import align_sts
 from xstf.cubes.pairs import DateLike, LengthLike
 from xstf.cubes.units import Side
+from xstf.cubes.words import warn_user
 from xstf.cubes.write import assemble_on
 from xstf.tiles.clip import Clip
 from xstf.tiles.flags import FLAG_MEANINGS
@@ -52,7 +53,12 @@ def fuse_three(
             f"{pair_tolerance}, found {len(series.pairs)}; widen pair_tolerance or add images"
         )
     targets = cubes.targets(time, pair_tolerance)
-    note(cubes=cubes, targets=targets)
+    note(cubes=cubes, targets=targets, unpaired=cubes.unpaired)
+    if cubes.unpaired:
+        warn_user(
+            f"fine has images without a coarse and a spatial one within {pair_tolerance} of their "
+            f"date, which are not used: {cubes.unpaired}; widen pair_tolerance or add images"
+        )
 
     def network() -> NetworkCubes:
         return NetworkCubes(
@@ -84,7 +90,7 @@ def fuse_three(
     layers, _ = compute(
         run, jobs, chunks=chunks_of(cubes.spatial, TILE), tile=TILE, checks=checks
     )  # fmt: skip
-    attrs = run.attrs
+    attrs = run.attrs | ({"stf_unpaired": cubes.unpaired} if cubes.unpaired else {})
     return assemble_on(
         layers, cubes.spectral, cubes.spatial, attrs, call.quality, FLAG_MEANINGS,
         times=cubes.times[targets],

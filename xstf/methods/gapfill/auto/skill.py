@@ -15,8 +15,10 @@ BLOB = 25.0
 DRAWN = 10.0
 # Hidden spans of dates that a method's own account of itself weighs as much as: there are few.
 TRUST = 3.0
-# One span, or one pixel, counts at most so many times the variance that the method gave it.
+# One span, or one pixel, counts at most so many times the variance that the method gave it; more
+# where most of its errors are larger than it says, as of a method that took copies for evidence.
 MOST = 25.0
+MEDIAN_SCORE = 0.455  # of the square of a standard normal number
 # A method that would have less than this part of an equal share in a date is left out of it.
 LEAST = 0.5
 # Of the precision's square root: see `auto`.
@@ -111,7 +113,8 @@ def _scores(trial: Trial) -> list[tuple[np.ndarray, np.ndarray]]:
     for error, spread in zip(trial.errors, trial.spreads, strict=True):
         good = np.isfinite(error) & np.isfinite(spread) & (spread > 0)
         score = (error[good].astype(np.float64) / spread[good]) ** 2
-        found.append((np.minimum(score, MOST), good))
+        usual = max(1.0, np.median(score) / MEDIAN_SCORE) if score.size else 1.0
+        found.append((np.minimum(score, MOST * usual), good))
     return found
 
 

@@ -68,6 +68,8 @@ WORTH = 0.005
 SEARCH_ROUNDS = 4
 # One date in this many is hidden in part, and at least this many values calibrate a band's spread.
 HIDE_EVERY, ENOUGH = 3, 100
+# Days within which images show the same.
+SAME_DAY = 0.5
 # A gap that tells ranks apart hides and leaves at least this share of what is seen on its date.
 LEAST_HIDDEN = 0.1
 # Side of a square of half the area.
@@ -158,7 +160,7 @@ def settle(samples: GapfillSamples, *, times: np.ndarray, params: Params) -> Sta
         rank, gain = 0, np.ones(values.shape[2])
         model = modes.start(values, times)
     else:
-        hidden = _hide(values, middle, ~asked)
+        hidden = _hide(values, middle, times, ~asked)
         rank, held = _search(values, hidden, times, params)
         model = modes.grow(values, held, rank)
         model, _ = modes.refine(
@@ -213,15 +215,18 @@ def _standards(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return centre, scale
 
 
-def _hide(values: np.ndarray, middle: np.ndarray, images: np.ndarray | None = None) -> np.ndarray:
+def _hide(
+    values: np.ndarray, middle: np.ndarray, times: np.ndarray, images: np.ndarray | None = None
+) -> np.ndarray:
     """Return which seen values to hide: some dates, where another one is missing or in the middle.
 
     Only gaps that leave a part of their date tell ranks apart: what a date without any pixel gets
-    hardly depends on the rank. Dates without an image are not considered.
+    hardly depends on the rank. Dates without an image are not considered. What is hidden on a date
+    is hidden on all within half a day of it, which show the same.
     """
     if images is not None:
         whole = np.zeros(values.shape, dtype=bool)
-        whole[:, images] = _hide(values[:, images], middle)
+        whole[:, images] = _hide(values[:, images], middle, times[images])
         return whole
     there = np.isfinite(values).any(axis=2)
     overlap = there.T.astype(float) @ ~there  # seen on one date, missing on the other
@@ -233,7 +238,7 @@ def _hide(values: np.ndarray, middle: np.ndarray, images: np.ndarray | None = No
     hidden = np.zeros(values.shape, dtype=bool)
     for date in dates[: max(FEWEST, len(dates) // HIDE_EVERY)]:
         shape = middle if lone else ~there[:, rng.choice(shapes[date])]
-        hidden[:, date] = shape[:, None]
+        hidden[:, np.abs(times - times[date]) < SAME_DAY] |= shape[:, None, None]
     return np.asarray(hidden & np.isfinite(values))
 
 

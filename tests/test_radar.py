@@ -178,6 +178,14 @@ def test_the_callers_word_counts_and_is_doubted_aloud():
     assert is_linear(POWER.assign_attrs(units="dB"), sar_units="linear")
 
 
+def test_digital_numbers_are_not_backscatter_whatever_is_said():
+    numbers = 1000 * np.sqrt(POWER)
+    with pytest.raises(ValueError, match=r"says '1', which is linear.*calibrate it"):
+        aligned(numbers.assign_attrs(units="1"))
+    with pytest.warns(UserWarning, match=r"sar_units='linear', but sar looks otherwise.*calibrate"):
+        aligned(numbers, sar_units="linear")
+
+
 def test_variables_in_several_units_are_refused():
     mixed = xr.Dataset({"VV": DB.sel(band="VV", drop=True).assign_attrs(units="dB"),
                         "VH": POWER.sel(band="VH", drop=True).assign_attrs(units="1")})  # fmt: skip
@@ -221,6 +229,30 @@ def test_a_border_of_zeros_does_not_hide_the_other_slice_of_a_pass():
     np.testing.assert_array_equal(guide(sliced), guide(whole))
     lazy = sliced.chunk(time=3).assign_attrs(units="1")
     np.testing.assert_array_equal(guide(lazy), guide(whole))
+
+
+@pytest.mark.parametrize("lazy", [False, True])
+@pytest.mark.parametrize("form", ["packed power", "packed dB", "a floor of dB"])
+def test_a_border_that_only_units_tell_does_not_hide_the_other_slice(form, lazy):
+    rows = xr.DataArray(np.arange(SIZE), dims="y")
+    south = DB.where(rows >= 3).assign_coords(time=DB.time + np.timedelta64(25, "s"))
+    slices = xr.concat([DB.where(rows < 5), south], "time").sortby("time")
+    if form == "packed power":
+        power = 10 ** (slices / 10)
+        cube = (power.fillna(0) * 1e6).round().astype("i4").assign_attrs(scale_factor=1e-6)
+        kind = "linear"
+    elif form == "packed dB":
+        cube = (slices * 100).fillna(-32768).round().astype("i2").assign_attrs(scale_factor=0.01)
+        kind = "dB"
+    else:
+        cube, kind = slices.fillna(-80), "dB"
+    found = aligned(cube.chunk(y=3, time=2) if lazy else cube, sar_units=kind)
+    whole = aligned(DB)
+    (merged, tile), (plain, _) = found.guides[0], whole.guides[0]
+    assert merged.times.size == plain.times.size
+    values = np.asarray(merged.data)
+    back = 10 * np.log10(values) if tile.linear else values
+    np.testing.assert_allclose(back, plain.data, atol=0.02)
 
 
 def test_integer_radar_with_undeclared_fill_is_read():
@@ -343,6 +375,10 @@ def test_every_image_is_in_one_group_whatever_its_label(labels):
 def test_orbits_in_a_variable_of_a_dataset_count():
     bands = DB.to_dataset("band").assign(orbit=("time", [1, 2] * 4 + [1]))
     assert len(orbits_of(read_cube(bands[["VV", "VH", "orbit"]], what="sar")).groups) == 2
+    bands["layover"] = bands.VV > -10
+    said = aligned(bands).guides_text
+    assert "orbits 1 (5), 2 (4)" in said
+    assert "without layover" in said
 
 
 # --- several sensors ---------------------------------------------------------------------------

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -17,10 +18,10 @@ from xstf.cubes.grid import require_both_crs
 from xstf.cubes.masking import fit_mask
 from xstf.cubes.nesting import no_overlap, require_one_side
 from xstf.cubes.pairs import LengthLike, read_timedelta
-from xstf.cubes.read import Cube, read_cube
+from xstf.cubes.read import Cube, merge_looks, read_cube
 from xstf.cubes.series import fold_like, label_places
 from xstf.cubes.variables import first_band
-from xstf.tiles.guide import GuideTile, time_weights
+from xstf.tiles.guide import GuideTile, echoes, time_weights
 
 
 class Guide(NamedTuple):
@@ -85,7 +86,10 @@ def read_guide(
     """
     radar = what.startswith("sar")
     given, left_out = backscatter(given, what) if radar else (given, [])
-    guide = read_cube(given, what=what, unsized=True, series=cube.series is not None)
+    guide = read_cube(given, what=what, unsized=True, series=cube.series is not None, merges=False)
+    linear, units = read_units(guide, sar_units) if radar else (False, "")
+    # A border without an echo must not hide the other slice of a pass.
+    guide = merge_looks(guide, partial(echoes, linear=linear) if radar else None)
     if cube.series is not None:
         guide = as_samples(guide, cube)
     elif not (cube.sized and guide.sized) and guide.grid != cube.grid:
@@ -105,7 +109,6 @@ def read_guide(
             f"to {end}; give another {what} or a longer guide_tolerance"
         )
     require_both_crs(cube.grid, guide.grid, "cube", what)
-    linear, units = read_units(guide, sar_units) if radar else (False, "")
     tile = GuideTile(guide.grid, cube.grid, weights, linear, radar)
     rows, cols = tile.window(slice(0, cube.grid.height), slice(0, cube.grid.width))
     if rows.start >= rows.stop or cols.start >= cols.stop:

@@ -11,6 +11,7 @@ import numpy as np
 import xarray as xr
 
 from xstf.cubes.arrays import Labelled
+from xstf.cubes.dims import find_dim
 from xstf.cubes.limits import LARGEST
 from xstf.cubes.read import Cube, band_labels
 from xstf.cubes.variables import band_variables
@@ -31,6 +32,10 @@ FEW_NEGATIVE, POWER_MEDIAN, FAINT = 0.25, 1.0, 0.01
 # Speckle makes a part of power larger than 1 where its median is as large as this: where nothing
 # is above 1, it was scaled from 0 to 1, of dB or whatever.
 SCALED_MEDIAN = 0.4
+
+# Power or dB whose median is as large as this is neither: digital numbers, packed numbers.
+FAR = 100.0
+_CALIBRATE = "calibrate it (amplitude and digital numbers are neither)"
 
 # Words of units, and of names where no units are given.
 _DECIBEL = {"db", "decibel", "decibels", "dbs", "log"}
@@ -59,10 +64,11 @@ def backscatter(given: Labelled, what: str) -> tuple[Labelled, list[str]]:
         names = band_variables(given)
         others = [n for n in names if _is_other(n, _unit(given[n].attrs))]
         others = [] if len(others) == len(names) else others
+        first = given[names[0]] if names else xr.DataArray()
+        space = set(first.dims) - {find_dim(first, "time")}  # what is along time alone are labels
         images = [
-            n for n, v in given.data_vars.items()
-            if n not in names and set(v.dims) & set(given[names[0]].dims)
-        ] if names else []  # fmt: skip
+            n for n, v in given.data_vars.items() if n not in names and set(v.dims) & space
+        ]  # fmt: skip
         own = given.drop_vars([*others, *images])
         return _silent(own), [str(n) for n in given.data_vars if n in (*others, *images)]
     if not isinstance(given, xr.DataArray):
@@ -290,8 +296,7 @@ def read_units(sar: Cube, given: str | None) -> tuple[bool, str]:
     if not like and any(values.size for values in found.values()):
         raise ValueError(
             f"{sar.what} {_says(words)}, and its values may be dB, linear power or neither: "
-            f"{_listed(found, seen)}; give sar_units='dB' or 'linear', or calibrate it (amplitude "
-            "and digital numbers are neither)"
+            f"{_listed(found, seen)}; give sar_units='dB' or 'linear', or {_CALIBRATE}"
         )
     kind = like.pop() if like else "dB"  # without any value it does not matter
     if words:
@@ -330,12 +335,18 @@ def _require_alike(
     seen: Mapping[str, str | None],
 ) -> None:  # fmt: skip
     """Raise if values plainly are not what is stated of them."""
-    far = stated == "dB" and any(v.size and np.median(np.abs(v)) > 100 for v in found.values())
+    far = _is_far(found)
     if far or _other(stated) in seen.values():
+        remedy = _CALIBRATE if far else "mend attrs['units'], or give sar_units='dB' or 'linear'"
         raise ValueError(
             f"{sar.what} says {words}, which is {stated}, and its values do not look so: "
-            f"{_listed(found, seen)}; mend attrs['units'], or give sar_units='dB' or 'linear'"
+            f"{_listed(found, seen)}; {remedy}"
         )
+
+
+def _is_far(found: Mapping[str, np.ndarray]) -> bool:
+    """Return whether values of any band can be neither dB nor power, as digital numbers."""
+    return any(v.size and np.median(np.abs(v)) > FAR for v in found.values())
 
 
 def _warn_if_unlike(sar: Cube, given: str) -> None:
@@ -344,9 +355,11 @@ def _warn_if_unlike(sar: Cube, given: str) -> None:
         return
     found = dict(zip([str(b) for b in sar.bands], _samples(sar), strict=True))
     seen = {band: looks(values) for band, values in found.items()}
-    if _other(given) in seen.values():
+    far = _is_far(found)
+    if far or _other(given) in seen.values():
+        remedy = _CALIBRATE if far else f"leave sar_units out, or give {_other(given)!r}"
         warnings.warn(
-            f"sar_units={given!r}, but {sar.what} looks otherwise: {_listed(found, seen)}; leave "
-            f"sar_units out, or give {_other(given)!r}",
+            f"sar_units={given!r}, but {sar.what} looks otherwise: {_listed(found, seen)}; "
+            f"{remedy}",
             stacklevel=7,
         )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from collections.abc import Hashable
+from collections.abc import Callable, Hashable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from typing import Any
@@ -145,6 +145,7 @@ def read_cube(
     resolution: float | None = None,
     unsized: bool = False,
     series: bool = False,
+    merges: bool = True,
 ) -> Cube:
     """Return a labelled cube as plain parts, missing values as NaN; raise if it cannot serve.
 
@@ -163,6 +164,8 @@ def read_cube(
         A single pixel may have an unknown size.
     series : bool
         A cube may have no space: dims without y and x are samples, read as a row of pixels.
+    merges : bool
+        Images of one acquisition become one. Without, call `merge_looks` afterwards.
     """
     folded = None
     if series:
@@ -187,12 +190,11 @@ def read_cube(
         array, masked = apply_mask(array, mask, labels.dims, place.grid, what, place.shift)
     plain = _plain(array, labels.dims)
     _warn_of_nothing(plain, what)
-    return merge_looks(
-        Cube(
-            plain, labels.times, labels.bands, place.grid, place.source, labels.dims, what,
-            masked=masked, shift=place.shift, said=place.said, sized=place.sized, series=folded,
-        )
+    read = Cube(
+        plain, labels.times, labels.bands, place.grid, place.source, labels.dims, what,
+        masked=masked, shift=place.shift, said=place.said, sized=place.sized, series=folded,
     )  # fmt: skip
+    return merge_looks(read) if merges else read
 
 
 def without_space(cube: Labelled, what: str) -> tuple[Labelled, Series | None]:
@@ -206,19 +208,23 @@ def without_space(cube: Labelled, what: str) -> tuple[Labelled, Series | None]:
     return fold(cube, find_dim, NAMES["band"], what)
 
 
-def merge_looks(cube: Cube) -> Cube:
-    """Return a cube with one image an acquisition, first valid; itself where that is so."""
+def merge_looks(cube: Cube, usable: Callable[[Any], Any] | None = None) -> Cube:
+    """Return a cube with one image an acquisition, first valid; itself where that is so.
+
+    With `usable` what that makes of its data is merged: NaN for what must not hide another look.
+    """
     if cube.times is None or len(cube.times) < 2 or cube.dims[0] is None:
         return cube
     groups = group_looks(cube.when)
     if len(groups) == len(cube.times):
         return cube
     time, y, x = cube.dims[0], *cube.dims[2:]
-    missing = ~(np.abs(cube.data) < LARGEST)
+    data = cube.data if usable is None else usable(cube.data)
+    missing = ~(np.abs(data) < LARGEST)  # as NaN is
     nothing = xr.DataArray(missing.all(axis=1), dims=(time, y, x))
     return replace(
         cube,
-        data=first_valid(cube.data, groups, missing),
+        data=first_valid(data, groups, missing),
         times=cube.times[[int(group[0]) for group in groups]],
         source=merged_labels(cube.source, time, groups, nothing),
         unmerged=(cube.source, groups),

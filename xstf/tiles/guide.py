@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
 from xstf.cubes.arrays import Array
 from xstf.cubes.grid import Grid
 from xstf.cubes.resample import resample, source_window
+from xstf.tiles.blocks import is_lazy
 from xstf.tiles.engines import to_host
 from xstf.tiles.geometry import plan_chunks
 from xstf.tiles.regrid import Regridding
@@ -17,8 +19,9 @@ from xstf.tiles.regrid import Regridding
 # Backscatter below this, in linear power, is no echo: it would be minus infinity in dB.
 LEAST_POWER = 1e-6
 # From these bounds on radar is no echo but a code for missing, such as -32768 and -9999, whether
-# declared or not; dB lie between -60 and 40 in nature, and power is below 1000.
-LEAST_DB, MOST_DB, MOST_POWER = -100.0, 100.0, 1000.0
+# declared or not; dB lie between -60 and 40 in nature, and power is below 1000. A floor that fills
+# borders is often what 10 log10 makes of 1e-6, 1e-10 or the like.
+LEAST_DB, MOST_DB, MOST_POWER = -60.0, 100.0, 1000.0
 
 GUIDE_TILE = 96
 
@@ -87,8 +90,17 @@ def time_weights(
     return np.asarray(weights, np.float32)
 
 
-def _echoes(images: np.ndarray, linear: bool) -> np.ndarray:
+def echoes(array: Any, linear: bool) -> Any:
+    """Return backscatter with NaN for what is no echo, lazily if it is lazy."""
+    if is_lazy(array):
+        none = np.empty((0,) * array.ndim, np.float32)
+        return array.map_blocks(_echoes, linear, dtype=np.float32, meta=none)
+    return _echoes(array, linear)
+
+
+def _echoes(images: Any, linear: bool) -> np.ndarray:
     """Return backscatter with NaN for what is none; pixels of negative power are missing alone."""
+    images = to_host(images)
     least, most = (0.0, MOST_POWER) if linear else (LEAST_DB, MOST_DB)
     echo = (images > least) & (images < most) & (images != 0)
     return np.where(echo, images, np.float32(np.nan))

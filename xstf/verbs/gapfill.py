@@ -230,7 +230,7 @@ def gapfill(
 
     Radar is in dB or linear power by its ``units`` (or by names such as ``VV_dB``), else by medians
     of its values, of which a few negative ones decide nothing; a lazy cube must say. Exact zeros,
-    power below 0 or above 1000 and dB beyond 100 either way, so -32768 and -9999, are no echo,
+    power below 0 or above 1000 and dB below -60 or above 100, so -32768 and -9999, are no echo,
     declared or not. Bands of angles and masks are left out. Images are told apart by the number of
     their relative orbit, else of their absolute one (of Sentinel-1, by its platform), else by the
     direction of flight, in coordinates along time such as ``sat:relative_orbit``, ``orbit`` and

@@ -90,7 +90,7 @@ def mosaic(cube: Labelled, by: By = "solar_day") -> Labelled:
             "cube is boolean: a mask says nothing of which look is there; mask the images first "
             "(cube.where(~mask)), then merge them"
         )
-    labels = read_labels(cube, what="cube", unique=False, warns=False)
+    labels = read_labels(cube, what="cube", unique=False, unsized=True, warns=False)
     dim = labels.dims[0]
     if labels.times is None or dim is None:
         raise ValueError("cube has no time dim: there is nothing to merge")

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time as clock
-from collections.abc import Hashable, Sequence
+from collections.abc import Hashable, Mapping, Sequence
 
 import numpy as np
 import xarray as xr
 
 from xstf import metrics
-from xstf.cubes.acquisitions import Dates, same_day
+from xstf.cubes.acquisitions import Dates, dates_of, same_day
+from xstf.cubes.dims import find_dim
 from xstf.cubes.mosaic import merge_acquisitions
 from xstf.cubes.pairs import DateLike, LengthLike, Pair, match_dates, nearest_date
 from xstf.cubes.read import as_array, read_cube
@@ -93,6 +94,9 @@ def evaluate_fusion(
     own = cubes[0].when
     pairs = match_dates(own, cubes[1].when, pair_tolerance)
     dates = _dates_to_predict(own, cubes[1].when, pairs, time, truth is not None)
+    places = {} if truth is None else _places_in(truth, cubes[1].when)
+    if truth is not None:
+        dates = np.array(_with_truth(dates, places, time is not None))
     tried = [Trial(r.name, r, {}) for r in (BASELINES if baselines else ())] + named
     compiled: set[str] = set()
     by_date = []
@@ -118,12 +122,43 @@ def evaluate_fusion(
             start = clock.perf_counter()
             estimate = fuse(given, coarse, **call).compute()
             seconds = clock.perf_counter() - start
-            reference = (fine if truth is None else truth).sel({dim: [date]})
+            reference = (
+                fine.sel({dim: [date]})
+                if truth is None
+                else truth.isel({find_dim(truth, "time"): [places[date]]})
+            )
             scores.append(_score(trial.label, estimate, reference, dim, band, seconds))
         by_date.append(xr.concat(scores, "method"))
     together = xr.concat(by_date, dim, join="outer")
     names = [t.label for t in tried if t.label in together.method.values]
     return together.sel({"method": names})
+
+
+def _places_in(truth: xr.DataArray, coarse: Dates) -> dict[np.datetime64, int]:
+    """Return where the truth has an image of each coarse date: that stamp, else that solar day."""
+    dim = find_dim(truth, "time")
+    if dim is None or dim not in truth.coords or truth[dim].dtype.kind != "M":
+        raise ValueError(f"truth needs a time dim with dates; it has dims {list(truth.dims)}")
+    own = dates_of(truth[dim].values, coarse.offset / np.timedelta64(240, "s"))
+    found = {}
+    for date, day in zip(coarse.stamps, coarse.days, strict=True):
+        exact, near = np.flatnonzero(own.stamps == date), np.flatnonzero(own.days == day)
+        if len(exact) or len(near) == 1:
+            found[date] = int([*exact, *near][0])
+    return found
+
+
+def _with_truth(
+    dates: np.ndarray, places: Mapping[np.datetime64, int], asked: bool
+) -> list[np.datetime64]:
+    """Return the dates to predict that the truth has; all of those asked for."""
+    lacks = [str(date)[:16] for date in dates if date not in places]
+    if lacks and (asked or len(lacks) == len(dates)):
+        raise ValueError(
+            f"truth lacks the dates to predict, {', '.join(lacks[:6])}: it needs one image of "
+            "each; name those that it has in time="
+        )
+    return [date for date in dates if date in places]
 
 
 def _score(
@@ -135,7 +170,7 @@ def _score(
     seconds: float,
 ) -> xr.Dataset:
     """Return one method's scores on one date."""
-    estimate = estimate.assign_coords({time: truth[time]})
+    estimate = estimate.assign_coords({time: truth[time].variable})  # its CRS is to be compared
     keep = [time] if band is None else [time, str(band)]
     found = {n: getattr(metrics, n)(estimate, truth, per=keep) for n in _PER_BAND}
     if band is not None and truth.sizes[band] > 1:

@@ -457,6 +457,8 @@ def _can_serve(cube: Described) -> list[tuple[str, str]]:
         gapfill = "yes, from the pixels of its one date"
     if not cube.has_space:
         fuse = sharpen = "no: it has no y and x"
+    elif not cube.sized:
+        fuse = sharpen = "no: the size of its one pixel is unknown; assign_attrs(resolution=…)"
     elif cube.bands == 1:
         sharpen = "yes, its one band; or it is spatial= for a cube of more bands"
     return [("fuse", fuse), ("gapfill", gapfill), ("sharpen_spectral", sharpen)]

@@ -8,6 +8,7 @@ CRS and cannot be read is never taken for no CRS.
 
 from __future__ import annotations
 
+import re
 import warnings
 from collections.abc import Hashable, Iterator, Mapping
 from dataclasses import dataclass, field
@@ -20,6 +21,7 @@ import xarray as xr
 
 from xstf.cubes.arrays import Labelled
 from xstf.cubes.crs_text import UnreadableCRS, looks_like_crs, of_grid_mapping, read_crs, says_crs
+from xstf.cubes.transform import OF_SOURCE
 from xstf.cubes.words import shortened, warn_user
 
 # Attributes that hold a CRS, and those that do only where they read as one.
@@ -27,7 +29,15 @@ _KEYS = (
     "crs", "spatial_ref", "crs_wkt", "epsg", "epsg_code", "proj4", "proj4_string", "proj4text",
     "esri_pe_string", "srs",
 )  # fmt: skip
-_LOOSE_KEYS = ("projection", "wkt", "spatial_reference", "coordinate_reference_system", "map_crs")
+_LOOSE_KEYS = (
+    "projection", "wkt", "spatial_reference", "coordinate_reference_system", "map_crs",
+    "horizontal_cs_code", "map_projection", "projection_name", "projection_info",
+)  # fmt: skip
+# Words that name a projection, in attributes that may hold anything else.
+_OF_PROJECTIONS = re.compile(
+    r"\butm\b|sinusoidal|mercator|lambert|albers|stereographic|gauss|lcc|laea|equal[ _-]?area"
+    r"|conformal|polyconic|swiss|gctp|snsoid|\bzone \d", re.IGNORECASE,
+)  # fmt: skip
 # Attributes with objects that have a CRS: satpy's area definition, odc's box.
 _BOXES = ("area", "geobox")
 _STAC = ("proj:code", "proj:epsg", "proj:wkt2", "proj:projjson")
@@ -53,6 +63,7 @@ class _Read:
     plain: list[Statement] = field(default_factory=list)
     stac: list[Statement] = field(default_factory=list)
     failed: list[str] = field(default_factory=list)
+    words: list[str] = field(default_factory=list)  # of a projection, and no CRS
 
     def add(self, to: list[Statement], where: str, value: Any) -> None:
         """Read a value and note what it says, or that it cannot be read."""
@@ -85,10 +96,10 @@ def crs_of(cube: Labelled, what: str = "the cube") -> pyproj.CRS | None:
             _agree(group, what)
             break
     else:
-        if read.failed:
+        if read.failed or read.words:
             raise ValueError(
-                f"{what}'s CRS cannot be read: {'; '.join(read.failed)}; {REMEDY}, or drop what "
-                "is none"
+                f"{what}'s CRS cannot be read: {'; '.join(read.failed or read.words)}; {REMEDY}, "
+                "or drop what is none"
             )
         if missing is not None:
             raise ValueError(
@@ -187,8 +198,10 @@ def _holders(cube: Labelled) -> Iterator[tuple[str, Mapping[Hashable, Any]]]:
     """Return attributes that may hold a CRS, and what to call them."""
     yield "attrs", cube.attrs
     if isinstance(cube, xr.Dataset):
+        whole = any(cube.attrs.get(key) is not None for key in ("crs", "CRS"))
         for image in _images(cube):
-            yield f"{image.name}.attrs", image.attrs
+            if not (whole and OF_SOURCE in image.attrs):  # that CRS is the asset's
+                yield f"{image.name}.attrs", image.attrs
 
 
 def _named_mappings(cube: Labelled, *, in_attrs: bool = False) -> list[Hashable]:
@@ -281,6 +294,19 @@ def _read_attrs(read: _Read, where: str, attrs: Mapping[Hashable, Any]) -> None:
             or (name in _BOXES and hasattr(value, "crs"))
         ):
             read.add(read.plain, at, value)
+        elif name in _LOOSE_KEYS and isinstance(value, str) and _OF_PROJECTIONS.search(value):
+            _read_words(read, at, value)
+
+
+def _read_words(read: _Read, where: str, value: str) -> None:
+    """Read the name of a CRS or of a projection; the latter counts where nothing says a CRS."""
+    try:
+        crs = read_crs(value)
+    except UnreadableCRS as error:
+        read.words.append(f"{where} = {shortened(value)} ({error})")
+    else:
+        if crs is not None:
+            read.plain.append(Statement(where, crs))
 
 
 # --- comparing --------------------------------------------------------------------------------

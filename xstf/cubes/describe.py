@@ -44,6 +44,8 @@ class Described:
         Whether it is certain that nothing is missing.
     has_space
         Whether it has y and x; False for series.
+    sized
+        Whether the size of its pixels is known.
     """
 
     rows: list[tuple[str, str]]
@@ -53,6 +55,7 @@ class Described:
     has_time_dim: bool = False
     complete: bool = False
     has_space: bool = True
+    sized: bool = True
 
 
 def describe_cube(cube: Labelled) -> Described:
@@ -78,7 +81,7 @@ def describe_cube(cube: Labelled) -> Described:
         ("dates", _dates(labels)),
     ]
     if series is None:
-        rows += [("grid", _grid(labels.grid)), ("CRS", _crs(labels.grid.crs))]
+        rows += [("grid", _grid_row(labels)), ("CRS", _crs(labels.grid.crs))]
     else:
         along = " × ".join(map(str, series.samples))
         count = f"{labels.grid.width} series along {along}" if along else "one series"
@@ -93,6 +96,7 @@ def describe_cube(cube: Labelled) -> Described:
         has_time_dim=labels.times is not None and labels.dims[0] is not None,
         complete=complete,
         has_space=series is None,
+        sized=labels.place.sized,
     )
 
 
@@ -160,6 +164,14 @@ def _grid(grid: Grid) -> str:
     sides = " × ".join(dict.fromkeys(f"{abs(step):.6g}" for step in (grid.dx, grid.dy)))
     left, right, low, high = (f"{edge:.10g}" for edge in grid.extent)
     return f"pixels of {sides}{_unit(grid.crs)}, x {left} to {right}, y {low} to {high}"
+
+
+def _grid_row(labels: Labels) -> str:
+    """Return the grid in words; nothing may tell the size of a single pixel."""
+    if labels.place.sized:
+        return _grid(labels.grid)
+    y, x = labels.grid.y[0], labels.grid.x[0]
+    return f"one pixel of unknown size at x {x:.10g}, y {y:.10g}"
 
 
 def _unit(crs: pyproj.CRS | None) -> str:

@@ -161,6 +161,12 @@ def _cure(spacing: np.ndarray, usual: float, uneven: np.ndarray, dim: str) -> st
     """Return what to do about an uneven axis: a jump by a turn is the seam of longitudes."""
     jump = spacing[uneven]
     away = np.abs(np.abs(jump - usual) - TURN)
+    sorted_across = len(jump) == 1 and abs(jump[0]) > TURN / 2 and abs(spacing.sum()) < TURN
+    if dim.lower() in LONGITUDES and sorted_across and abs(spacing.sum()) > TURN - abs(usual) * 2:
+        return (
+            "it crosses the seam of longitudes, and was sorted: "
+            f"assign_coords({dim}={dim} % 360) and sortby({dim!r}), after which it goes on past 180"
+        )
     if abs(usual) < TURN / 4 and len(jump) == 1 and away[0] <= abs(usual) / 2:
         return (
             f"it crosses the seam of longitudes, where it jumps by a turn: assign_coords({dim}="

@@ -246,7 +246,7 @@ def _write_crs(coords: dict[Hashable, xr.Variable], like: Cube) -> Hashable | No
     if name in coords and name != found and name in source.coords:
         name = "spatial_ref" if "spatial_ref" not in coords else "grid_mapping"
     kept = coords.get(name)
-    if kept is not None and kept.ndim == 0 and kept.dtype.kind in "iufUS":
+    if kept is not None and kept.ndim == 0 and kept.dtype.kind in "iufU":
         kept.attrs = mapping_attrs(attrs, like.grid)
     else:
         coords[name] = xr.Variable((), 0, mapping_attrs(attrs, like.grid))

@@ -6,7 +6,6 @@ Masks often come on a grid of their own: Sentinel-2's scene classes at 20 m, clo
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Hashable
 from dataclasses import replace
 from typing import TypeAlias
@@ -15,11 +14,11 @@ import numpy as np
 import xarray as xr
 
 from xstf.cubes.crs import crs_of
-from xstf.cubes.dims import find_dim
+from xstf.cubes.dims import NAMES, find_dim
 from xstf.cubes.grid import CORNER_TOLERANCE, Grid, require_same_grid, same_crs, turns
 from xstf.cubes.nesting import require_one_side
 from xstf.cubes.place import place_of
-from xstf.cubes.words import listed
+from xstf.cubes.words import listed, warn_user
 
 Dims: TypeAlias = tuple[Hashable | None, Hashable | None, Hashable, Hashable]
 
@@ -126,15 +125,42 @@ def _with_dims_of(
     time = find_dim(mask, "time")
     if dims[0] is None and time is not None and time in mask.coords and time in array.coords:
         mask = _one_date(mask, array[time], time, what, of)
+    _refuse_one_of_many(mask, array, dims[0], what, of)
     extra = [d for d in mask.dims if d not in array.dims]
     if extra:
         raise ValueError(
             f"{what} has dims {extra} that {of} has not: {listed(array.dims)}; select one of "
             f"each, or rename them"
         )
-    if dims[2] not in mask.dims or dims[3] not in mask.dims:
-        raise ValueError(f"{what} needs dims {[dims[2], dims[3]]}; it has {listed(mask.dims)}")
+    for dim in dims[2:]:
+        if dim in mask.dims:
+            continue
+        if dim in mask.coords:
+            raise ValueError(
+                f"{what} is of one place by its coordinate {dim!r}, {mask[dim].values}; it needs "
+                f"dims {[dims[2], dims[3]]}, or drop the coordinate if it holds everywhere: "
+                f"mask.drop_vars({dim!r})"
+            )
+        mask = mask.expand_dims({dim: array[dim].values})  # such as whole dates
     return mask
+
+
+def _refuse_one_of_many(
+    mask: xr.DataArray, array: xr.DataArray, dim: Hashable | None, what: str, of: str
+) -> None:
+    """Raise for a mask of one date, as a scalar coordinate says, if the cube has others."""
+    name = next((n for n in mask.coords if str(n).lower() in NAMES["time"]), None)
+    if dim is None or dim not in array.coords or dim in mask.dims or name is None:
+        return
+    if mask[name].ndim or mask[name].dtype.kind != "M" or array[dim].dtype.kind != "M":
+        return
+    lacks = [t for t in _labels(array[dim]) if t != _labels(mask[name])]
+    if lacks:
+        raise ValueError(
+            f"{what} is of one date by its coordinate {name!r}, {_named(mask[name].values)}, and "
+            f"{of} has others, {_named(lacks)}: give a mask with a value for each; if it holds on "
+            f"all of them, drop the coordinate: mask.drop_vars({name!r})"
+        )
 
 
 def _one_date(
@@ -188,7 +214,8 @@ def _named(labels: object) -> str:
     """Return labels for a message, dates to the minute, and how many more there are."""
     values = np.atleast_1d(np.asarray(labels))
     if values.dtype.kind == "M":
-        values = values.astype("M8[m]" if (values != values.astype("M8[D]")).any() else "M8[D]")
+        units = ("M8[D]", "M8[m]", "M8[s]", "M8[ms]", "M8[us]", "M8[ns]")
+        values = next((v for v in map(values.astype, units) if (v == values).all()), values)
     text = ", ".join(str(v) for v in values[:_MOST_NAMES])
     left = len(values) - _MOST_NAMES
     return f"{text} and {left} more" if left > 0 else text
@@ -294,8 +321,7 @@ def _nearest(
         taken = taken.where(seen, outside)
         text += f", {share:.1%} of the pixels are beside it"
         if outside:
-            warnings.warn(
-                f"{what} does not cover {share:.1%} of {of}'s pixels; they are taken as not usable",
-                stacklevel=6,
+            warn_user(
+                f"{what} does not cover {share:.1%} of {of}'s pixels; they are taken as not usable"
             )
     return taken.transpose(*mask.dims), text

@@ -115,7 +115,9 @@ def _dates(cube: Labelled) -> tuple[Hashable, Dates]:
     if isinstance(folded, xr.DataArray) and series is None:
         known = {find_dim(folded, role) for role in ("y", "x", "time")} | {band_dim(folded)}
         folded = folded.isel({d: 0 for d in folded.dims if d not in known}, drop=True)
-    labels = read_labels(folded, what="cube", unique=False, series=series, warns=False)
+    labels = read_labels(
+        folded, what="cube", unique=False, unsized=True, series=series, warns=False
+    )
     dim = labels.dims[0] if series is None else series.time
     if labels.times is None or dim is None:
         raise ValueError("cube has no time dim: there is nothing to merge")

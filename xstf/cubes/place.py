@@ -6,11 +6,12 @@ from collections.abc import Hashable
 from dataclasses import dataclass, replace
 
 import numpy as np
+import pyproj
 import xarray as xr
 
 from xstf.cubes.arrays import Labelled
 from xstf.cubes.crs import crs_of, grid_mapping_name, with_plain_crs
-from xstf.cubes.grid import Grid, grid_of, step_of
+from xstf.cubes.grid import LONGITUDES, TURN, Grid, crs_name, grid_of, step_of
 from xstf.cubes.transform import (
     TRANSFORMS,
     Axis,
@@ -87,6 +88,8 @@ def place_of(
     mapping = grid_mapping_name(cube)
     y, x = (coordinate_of(cube, dim, what, dims) for dim in dims)
     steps = (step_of(y, what, str(dims[0])), step_of(x, what, str(dims[1])))
+    if crs is not None:
+        _require_units(crs, y, x, dims, what)
     stated = stated_transforms(cube, mapping, steps, what)
     size: float | tuple[float | None, float | None] | None = resolution
     if None in steps and resolution is None:
@@ -117,6 +120,25 @@ def coordinate_of(
             "its pixels"
         )
     return np.asarray(values, dtype=np.float64)
+
+
+def _require_units(
+    crs: pyproj.CRS, y: np.ndarray, x: np.ndarray, dims: tuple[Hashable, Hashable], what: str
+) -> None:
+    """Raise if coordinates cannot be in the units of their CRS: degrees against metres."""
+    ends = [float(v) for v in (x.min(), x.max(), y.min(), y.max())]
+    degrees = max(map(abs, ends[:2])) <= 1.5 * TURN and max(map(abs, ends[2:])) <= TURN / 4 + 1
+    unit = crs.axis_info[0].unit_name if crs.axis_info else ""
+    if crs.is_geographic and unit == "degree":
+        wrong = not degrees and bool(np.isfinite(ends).all())
+    else:
+        wrong = crs.is_projected and degrees and str(dims[1]).lower() in LONGITUDES
+    if wrong:
+        raise ValueError(
+            f"{what}'s CRS is {crs_name(crs)}, in {unit}, and its coordinates are not: "
+            f"{dims[1]} {ends[0]:.7g} to {ends[1]:.7g}, {dims[0]} {ends[2]:.7g} to {ends[3]:.7g}; "
+            f"set the CRS that they are in: cube.rio.write_crs('EPSG:…')"
+        )
 
 
 def refuse_swath(cube: Labelled, what: str, dims: tuple[Hashable, ...] | None = None) -> None:
@@ -189,6 +211,8 @@ def _held_against(
         axes = (compare(ends_y, steps[0], t.top, t.dy), compare(ends_x, steps[1], t.left, t.dx))
         verdicts = [axis.verdict for axis in axes]
         if "stale" in verdicts:
+            continue
+        if "other" in verdicts and t.of_source:
             continue
         if "other" in verdicts:
             if warns:

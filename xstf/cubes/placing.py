@@ -6,6 +6,7 @@ not change it there. GDAL and rioxarray believe it before the coordinates.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Hashable, Mapping
 from typing import Any
 
@@ -14,9 +15,10 @@ import numpy as np
 from xstf.cubes.grid import CORNER_TOLERANCE, SPACING_TOLERANCE, Grid
 
 # Transforms in rasterio's order (a, b, c, d, e, f) and in GDAL's (c, a, b, f, d, e).
-_TRANSFORMS = ("transform", "affine", "proj:transform")
+_TRANSFORMS = ("transform", "affine", "proj:transform", "crs_transform")
 _GEOTRANSFORMS = ("geotransform", "geo_transform")
-_SHAPES = ("proj:shape",)
+_SIGNS = re.compile(r"Affine|[|()\[\],;]")  # around numbers in text
+_SHAPES = ("proj:shape", "shape")
 _BOUNDS = ("bounds", "proj:bbox")
 _STEPS = ("res", "resolution")
 # What holds of the grid as it was alone, and is not worked out anew.
@@ -48,12 +50,23 @@ def attrs_on(
         Whether what says the CRS holds on a grid that is another one.
     """
     out = {k: _on(str(k).lower(), v, grid, moved) for k, v in attrs.items()}
-    stale = moved or any(
-        _numbers(out[k]) != _numbers(v) for k, v in attrs.items() if str(k).lower() in _TRANSFORMS
-    )
+    old = [_numbers(v) for k, v in attrs.items() if str(k).lower() in _TRANSFORMS]
+    new = [_numbers(v) for k, v in out.items() if str(k).lower() in _TRANSFORMS]
+    stale = moved or old != new
+    if stale and not moved:
+        steps = [(abs(n[0]), abs(n[4])) for n in old if len(n) in (6, 9)]
+        sizes = [k for k, v in attrs.items() if _is_step(v, steps)]
+        out |= {k: _on(str(k).lower(), attrs[k], grid, True) for k in sizes}
     left_out = [k for k in attrs if _only_of_grid(k, attrs[k], grid, moved=moved, stale=stale)]
     kept = _OF_CRS if same_crs else ()
     return {k: v for k, v in out.items() if k not in left_out or str(k).lower() in kept}
+
+
+def _is_step(value: Any, steps: list[tuple[float, float]]) -> bool:
+    """Return whether an attribute has the pixel size of a transform, and so its unit."""
+    numbers = np.abs(_numbers(value))
+    fits = [np.allclose(numbers, step[: len(numbers)]) for step in steps if len(numbers) in (1, 2)]
+    return any(fits)
 
 
 def is_of_grid(name: Hashable) -> bool:
@@ -111,10 +124,13 @@ def _transform(key: str, value: Any, numbers: list[float], grid: Grid) -> Any:
     rasterio = (grid.dx, 0.0, grid.left, 0.0, grid.dy, grid.top)
     gdal = (grid.left, grid.dx, 0.0, grid.top, 0.0, grid.dy)
     c, a, b, f, d, e = numbers[:6]
-    if _agrees(tuple(numbers[:6]), grid) or _agrees((a, b, c, d, e, f), grid):
-        return value if isinstance(value, str) else tuple(numbers)
+    text = isinstance(value, str) and key != "transform"  # rioxarray takes numbers alone there
+    if _agrees(tuple(numbers[:6]), grid) or (
+        key != "transform" and _agrees((a, b, c, d, e, f), grid)
+    ):
+        return value if text else tuple(numbers)
     own = gdal if key in _GEOTRANSFORMS else rasterio
-    if isinstance(value, str):
+    if text:
         return " ".join(repr(float(v)) for v in own)
     return (*own, 0.0, 0.0, 1.0) if len(numbers) == 9 else own
 
@@ -171,7 +187,7 @@ def _spec_differs(value: Any, grid: Grid) -> bool:
 def _numbers(value: Any) -> list[float]:
     """Return the numbers of an attribute: a sequence, an affine transform, or text; else none."""
     if isinstance(value, str):
-        parts = value.replace(",", " ").strip("()[] ").split()
+        parts = _SIGNS.sub(" ", value).split()
         return [float(p) for p in parts] if parts and all(map(_is_number, parts)) else []
     if isinstance(value, bool) or value is None:
         return []
@@ -180,6 +196,8 @@ def _numbers(value: Any) -> list[float]:
     if not isinstance(value, list | tuple | np.ndarray) and not hasattr(value, "to_gdal"):
         return []
     items = list(value) if getattr(value, "ndim", 1) else [value.item()]
+    if isinstance(value, np.ndarray) and value.ndim == 2:  # a matrix, its rows in order
+        items = list(value.reshape(-1))
     if not all(isinstance(v, int | float | np.integer | np.floating) for v in items):
         return []
     return [float(v) for v in items]

@@ -184,7 +184,8 @@ def read_cube(
         for plain in _arrays(cube):
             warn_of_extremes(plain, what, mask)
     place = labels.place
-    tell_of_layers(cube, what, masked=mask is not None)
+    told = cube if folded is None else folded.original
+    tell_of_layers(told, what, masked=mask is not None)
     masked = ""
     if mask is not None:
         array, masked = apply_mask(array, mask, labels.dims, place.grid, what, place.shift)

@@ -13,11 +13,14 @@ from math import prod
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import xarray as xr
 
 from xstf.cubes.arrays import Labelled
 from xstf.cubes.grid import Grid
-from xstf.cubes.words import listed
+from xstf.cubes.variables import require_bands
+from xstf.cubes.words import listed, warn_user
+from xstf.cubes.writable import writable
 
 # Dims that are rows and columns of images under another name, in lower case and by their begin.
 _ROWS = ("row", "line", "ydim", "nlat", "height", "along_track", "j")
@@ -93,6 +96,9 @@ def fold(
     what : str
     """
     arrays = _arrays(cube, find_dim)
+    if isinstance(cube, xr.Dataset):
+        own = require_bands(cube, what)
+        arrays = [a for a in arrays if a.name in own] or arrays
     dims = {a.name: frozenset(a.dims) for a in arrays}
     if len(set(dims.values())) > 1:
         each = {str(a.name): a.dims for a in arrays}
@@ -189,15 +195,33 @@ def same_labels(a: np.ndarray, b: np.ndarray) -> bool:
 def unfold(result: Any, series: Series) -> Any:
     """Return a result on the row of pixels with the dims, order and coordinates of the series."""
     if isinstance(result, xr.DataArray):
-        return _unfolded(result, series, _original_of(result.name, series))
+        return _writable(_unfolded(result, series, _original_of(result.name, series)))
     out = xr.Dataset(
         {n: _unfolded(v, series, _original_of(n, series)) for n, v in result.data_vars.items()},
         attrs=result.attrs,
     )
-    if isinstance(series.original, xr.Dataset):
-        rest = {n: v for n, v in series.original.data_vars.items() if n not in out}
-        out = out.assign({n: v for n, v in rest.items() if series.time not in v.dims})
-    return out
+    return _writable(_with_rest(out, series) if isinstance(series.original, xr.Dataset) else out)
+
+
+def _writable(out: Any) -> Any:
+    """Return a result that files take; a MultiIndex stays, as `unstack` needs it."""
+    several = [n for n, index in out.indexes.items() if isinstance(index, pd.MultiIndex)]
+    stacked = out.drop_vars([n for n in out.coords if n not in several]).coords
+    return writable(out.drop_vars(several)).assign_coords(stacked if several else {})
+
+
+def _with_rest(out: xr.Dataset, series: Series) -> xr.Dataset:
+    """Return a result with the variables beside the bands; warn of those that do not hold."""
+    original, time = series.original, series.time
+    at = _positions(out, original, time)
+    rest = {n: original[n].variable for n in getattr(original, "data_vars", ()) if n not in out}
+    left_out = [n for n, v in rest.items() if time in v.dims and at is None]
+    if left_out:
+        warn_user(
+            f"{left_out} are no bands and left out: the result has other dates than they have"
+        )
+    kept = {n: v for n, v in rest.items() if n not in left_out}
+    return out.assign({n: v.isel({time: at}) if time in v.dims else v for n, v in kept.items()})
 
 
 def _original_of(name: Hashable, series: Series) -> xr.DataArray:
@@ -223,16 +247,25 @@ def _unfolded(array: xr.DataArray, series: Series, original: xr.DataArray) -> xr
     order = [d for d in original.dims if d in variable.dims]
     variable = variable.transpose(*[d for d in variable.dims if d not in order], *order)
     coords = {n: c.variable for n, c in array.coords.items() if not {ROW, SAMPLE} & set(c.dims)}
-    held = set(variable.dims)
-    if not _same_times(array, original, series.time):
-        held -= {series.time}
-    coords |= {
-        n: c.variable for n, c in original.coords.items() if n not in coords and set(c.dims) <= held
-    }
+    time, at = series.time, _positions(array, original, series.time)
+    for name, coord in original.coords.items():
+        own = coord.variable
+        if name in coords or not set(own.dims) <= set(variable.dims):
+            continue
+        if time not in own.dims:
+            coords[name] = own
+        elif at is not None:
+            coords[name] = own.isel({time: at})
     out = xr.DataArray(variable, coords, name=array.name)
     out.encoding = dict(array.encoding)
     return out
 
 
-def _same_times(a: xr.DataArray, b: xr.DataArray, time: Hashable) -> bool:
-    return time in a.coords and time in b.coords and same_labels(a[time].values, b[time].values)
+def _positions(result: Labelled, original: Labelled, time: Hashable) -> list[int] | None:
+    """Return where the dates of a result are in the series, None where they lack one."""
+    if time not in result.coords or time not in original.coords:
+        return None
+    own, new = (c[time].values.astype("M8[ns]").astype(int).tolist() for c in (original, result))
+    place = {date: i for i, date in reversed(list(enumerate(own)))}
+    found = [place.get(date) for date in new]
+    return None if None in found else [i for i in found if i is not None]

@@ -19,7 +19,9 @@ from xstf.cubes.arrays import Labelled
 from xstf.cubes.words import shortened, warn_user
 
 # Attributes with rasterio's order (width, shear, left, shear, height, top), and with GDAL's.
-_AFFINE = ("transform", "affine", "proj:transform")
+# Earth Engine's, of an asset; Xee leaves it on images that were read on another grid.
+OF_SOURCE = "crs_transform"
+_AFFINE = ("transform", "affine", "proj:transform", OF_SOURCE)
 _GDAL = ("geotransform",)
 _SIZES = ("resolution", "res", "pixel_size")
 TRANSFORMS = (*_AFFINE, *_GDAL)
@@ -47,6 +49,8 @@ class Stated:
         Its signed steps.
     text
         As it stands there, shortened.
+    of_source
+        Whether it may be that of what the cube was made of, on a grid of its own.
     """
 
     where: str
@@ -55,6 +59,7 @@ class Stated:
     dy: float
     dx: float
     text: str
+    of_source: bool = False
 
 
 @dataclass(frozen=True)
@@ -110,13 +115,16 @@ def stated_transforms(
                 "six numbers; correct it with rio.write_transform(…), or drop it"
             )
         a, b, c, d, e, f = six
-        if abs(b) > 1e-6 * abs(a or e or 1) or abs(d) > 1e-6 * abs(e or a or 1) or not a * e:
+        sheared = abs(b) > 1e-6 * abs(a or e or 1) or abs(d) > 1e-6 * abs(e or a or 1) or not a * e
+        if sheared and key == OF_SOURCE:
+            continue
+        if sheared:
             raise ValueError(
                 f"{what}'s {where} = {shortened(value)} has rotation or shear, so rows and columns "
                 "have no y and x of their own; bring the image to a north-up grid first: "
                 "rio.reproject(…), or gdalwarp; drop the attribute if it is of another grid"
             )
-        found.append(Stated(where, f, c, e, a, shortened(value)))
+        found.append(Stated(where, f, c, e, a, shortened(value), key == OF_SOURCE))
     return found
 
 

@@ -7,7 +7,6 @@ classes is a third one.
 from __future__ import annotations
 
 import re
-import warnings
 from collections import Counter
 from collections.abc import Collection, Hashable, Iterable, Mapping
 from dataclasses import dataclass
@@ -18,7 +17,7 @@ import xarray as xr
 
 from xstf.cubes.arrays import Labelled
 from xstf.cubes.dims import find_dim
-from xstf.cubes.words import listed
+from xstf.cubes.words import listed, warn_user
 
 Kind: TypeAlias = Literal[
     "band", "class", "angle", "place", "count", "accuracy", "terrain", "other"
@@ -31,7 +30,7 @@ _CLASSES = frozenset((
     "fmask", "cfmask", "fmasks", "clm", "clp", "msk", "mask", "masks", "cloudmask", "datamask",
     "bitmask", "flag", "flags", "wqsf", "udm", "classification", "classes", "class", "landcover",
     "lulc", "worldcover", "status", "state", "contiguity", "shadow", "shadows", "radsat",
-    "saturation",
+    "saturation", "valid",
 ))  # fmt: skip
 # These names alone, not as words of others: "cirrus" is a band, "cloud top height" a measurement.
 _WHOLE_CLASSES = frozenset((
@@ -39,6 +38,11 @@ _WHOLE_CLASSES = frozenset((
     "snwprb", "cs", "cs_cdf", "clear", "usable_data", "confidence", "cloud_confidence",
     "cloud_shadow", "label", "layover", "layover_shadow",
 ))  # fmt: skip
+# Of two words and more, within a name.
+_CLASS_PHRASES = (
+    "land cover", "land use", "land type", "lc type", "lc prop", "sr aerosol", "qa aerosol",
+    "surface type", "crop type",
+)  # fmt: skip
 _ANGLES = frozenset((
     "zenith", "azimuth", "sza", "vza", "saa", "vaa", "raa", "szen", "vzen", "raz", "senz", "sena",
     "solz", "sola", "angle", "angles", "angl", "incidence", "incident", "lia",
@@ -48,6 +52,8 @@ _COUNTS = frozenset((
 ))  # fmt: skip
 _COUNT_PHRASES = (
     "day of year", "day of the year", "n obs", "num observations", "observation count", "view time",
+    "length before", "length after", "clear day cov", "clear night cov", "clear sky days",
+    "clear sky nights",
 )  # fmt: skip
 _PLACES = frozenset((
     "lat", "lats", "latitude", "latitudes", "lon", "lons", "longitude", "longitudes", "nav_lat",
@@ -57,6 +63,9 @@ _TERRAIN = frozenset((
     "dem", "dsm", "dtm", "dhm", "elevation", "altitude", "slope", "aspect", "hillshade",
 ))  # fmt: skip
 _ACCURACIES = ("_std", "_stddev", "_unc", "_uncertainty", "_err", "_error", "_sigma", "_rmse")
+_WHOLE_ACCURACIES = frozenset(("rmse", "std", "stddev", "unc", "uncertainty", "standard_error"))
+# What says of a whole image how cloudy it is, one number a date.
+_CLOUDINESS = frozenset(("cover", "coverage", "percentage", "percent", "fraction"))
 _OWN_LAYERS = ("_std", "_flag", "_n_obs")  # beside an estimate of xstf
 _BOUND_DIMS = frozenset((
     "bnds", "bnd", "bounds", "nv", "nbnd", "nbnds", "vertices", "nvertices",
@@ -171,9 +180,12 @@ def kinds_of(dataset: xr.Dataset) -> dict[Hashable, Kind]:
         for key in ("bounds", "climatology")
     }
     names = {str(n) for n in dataset.variables}
-    return {
+    kinds: dict[Hashable, Kind] = {
         n: "other" if str(n) in bounds else _kind(n, v, names) for n, v in dataset.data_vars.items()
     }
+    if "band" in kinds.values():  # alone they are what is measured
+        kinds |= {n: "accuracy" for n in kinds if str(n).lower() in _WHOLE_ACCURACIES}
+    return kinds
 
 
 def _kind(name: Hashable, array: xr.DataArray, names: Collection[str]) -> Kind:
@@ -189,6 +201,12 @@ def _kind(name: Hashable, array: xr.DataArray, names: Collection[str]) -> Kind:
     standard = str(array.attrs.get("standard_name", ""))
     if standard.endswith("standard_error"):
         return "accuracy"
+    if (
+        array.ndim == 1
+        and {"cloud", "cloudy"} & set(words(name))
+        and _CLOUDINESS & set(words(name))
+    ):
+        return "other"
     if is_class_layer(array) or _is_class_name(name):
         return "class"
     if standard.endswith("_angle") or set(words(name)) & _ANGLES:
@@ -214,12 +232,17 @@ def words(name: Hashable) -> list[str]:
 
 
 def _is_class_name(name: Hashable) -> bool:
-    return bool(set(words(name)) & _CLASSES) or "_".join(words(name)) in _WHOLE_CLASSES
+    found = words(name)
+    return (
+        bool(set(found) & _CLASSES)
+        or "_".join(found) in _WHOLE_CLASSES
+        or any(phrase in " ".join(found) for phrase in _CLASS_PHRASES)
+    )
 
 
 def _of_estimate(name: str, names: Collection[str], endings: Iterable[str]) -> bool:
     """Return whether a variable says something of another one, by its name's ending."""
-    return any(name.endswith(e) and name.removesuffix(e) in names for e in endings)
+    return any(name.lower().endswith(e) and name[: -len(e)] in names for e in endings)
 
 
 def is_class_layer(array: xr.DataArray) -> bool:
@@ -319,19 +342,17 @@ def tell_of_layers(cube: Labelled, what: str, *, masked: bool) -> None:
         return
     parts = parts_of(cube)
     if parts.apart:
-        warnings.warn(
+        warn_user(
             f"{what}: {parts.apart} are no bands, since their dims or dtypes are not those of "
-            f"{parts.bands}, and are left as they are; pass them by themselves",
-            stacklevel=5,
+            f"{parts.bands}, and are left as they are; pass them by themselves"
         )
     if masked or what not in _MASKS or not parts.classes:
         return
     known = [n for n in parts.classes if _maker(n, cube[n])] or parts.classes
     how = _how(known[0], cube[known[0]], what)
-    warnings.warn(
+    warn_user(
         f"{what} has layers of classes, which are no bands, {parts.classes}, and no "
-        f"{_MASKS[what]}=: what they bar counts as clear; give {how} or drop them",
-        stacklevel=5,
+        f"{_MASKS[what]}=: what they bar counts as clear; give {how} or drop them"
     )
 
 

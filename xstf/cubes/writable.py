@@ -10,7 +10,6 @@ import dataclasses
 import json
 import math
 import re
-import warnings
 from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import date, timedelta
@@ -23,6 +22,7 @@ import numpy as np
 import xarray as xr
 
 from xstf.cubes.arrays import Labelled
+from xstf.cubes.words import warn_user
 
 # Attributes that belong to a file's own bookkeeping; libraries refuse or overwrite them.
 _RESERVED = frozenset((
@@ -59,10 +59,9 @@ class _Said:
             if names
         ]  # fmt: skip
         if parts:
-            warnings.warn(
+            warn_user(
                 "the result has labels that files cannot hold as they are; "
-                f"{'; '.join(parts)}. Drop or convert them in the cube to choose for yourself",
-                stacklevel=5,
+                f"{'; '.join(parts)}. Drop or convert them in the cube to choose for yourself"
             )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
@@ -17,6 +16,7 @@ from xstf.cubes.labels import Frame, carried, frame_of, kept_attrs, on_chunks
 from xstf.cubes.placing import attrs_on, is_of_grid
 from xstf.cubes.read import Cube
 from xstf.cubes.variables import band_variables
+from xstf.cubes.words import warn_user
 from xstf.cubes.writable import writable
 
 # What a result with its quality has besides the estimate, in the order of the layers.
@@ -153,10 +153,9 @@ def _with_carried(
 ) -> xr.Dataset:
     """Return a result with the variables beside its bands that still hold; warn of the others."""
     if left_out:
-        warnings.warn(
+        warn_user(
             f"{left_out} are no bands and left out: the result has another grid or other dates "
-            "than they have",
-            stacklevel=5,
+            "than they have"
         )
     taken = {n: v for n, v in variables.items() if n not in out.variables}
     return out.assign_coords(coords).assign(taken)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import time as clock
-from collections.abc import Hashable, Sequence
-from functools import partial
+from collections.abc import Hashable, Mapping, Sequence
 
 import numpy as np
 import xarray as xr
 
 from xstf import metrics
-from xstf.cubes.acquisitions import Dates, same_day, with_period
+from xstf.cubes.acquisitions import Dates, dates_of, same_day, with_period
+from xstf.cubes.dims import find_dim
 from xstf.cubes.masking import apply_mask
 from xstf.cubes.mosaic import merge_acquisitions
 from xstf.cubes.pairs import (
@@ -20,7 +20,6 @@ from xstf.cubes.pairs import (
     match_dates,
     nearest_date,
     read_dates,
-    short_days,
 )
 from xstf.cubes.place import moved_along
 from xstf.cubes.read import Cube, as_array, read_cube, read_labels
@@ -107,8 +106,10 @@ def evaluate_fusion(
         truth = _as_fine(truth, cubes[0])
     pairs = match_dates(own, cubes[1].when, pair_tolerance)
     dates = _dates_to_predict(own, cubes[1].when, pairs, time, truth is not None)
+    places = {} if truth is None else _places_in(truth, cubes[1].when)
+    if truth is not None:
+        dates = np.array(_with_truth(dates, places, time is not None))
     tried = [Trial(r.name, r, {}) for r in (BASELINES if baselines else ())] + named
-    of_day = partial(_of_day, truth, cubes[1].when)
     compiled: set[str] = set()
     by_date = []
     for date in dates:
@@ -133,7 +134,10 @@ def evaluate_fusion(
             start = clock.perf_counter()
             estimate = fuse(given, coarse, **call).compute()
             seconds = clock.perf_counter() - start
-            reference = fine.sel({dim: [date]}) if truth is None else of_day(date)
+            if truth is None:
+                reference = fine.sel({dim: [date]})
+            else:
+                reference = truth.isel({dim: [places[date]]}).assign_coords({dim: [date]})
             scores.append(_score(trial.label, estimate, reference, dim, band, seconds))
         by_date.append(xr.concat(scores, "method"))
     together = xr.concat(by_date, dim, join="outer")
@@ -162,22 +166,31 @@ def _as_fine(truth: xr.DataArray, fine: Cube) -> xr.DataArray:
     return truth.rename(names)
 
 
-def _of_day(truth: xr.DataArray | None, coarse: Dates, date: np.datetime64) -> xr.DataArray:
-    """Return the truth's image of the solar day of a coarse one, with the date of that."""
-    if truth is None:
-        raise ValueError("no truth is given")
-    cube = read_cube(truth, what="truth")
-    dim, own = cube.dims[0], cube.when
-    day = coarse.days[coarse.stamps == date]
-    found = np.flatnonzero((own.stamps == date) | (own.days == day))
-    if dim is None or not found.size:
+def _places_in(truth: xr.DataArray, coarse: Dates) -> dict[np.datetime64, int]:
+    """Return where the truth has an image of each coarse date: that stamp, else that solar day."""
+    dim = find_dim(truth, "time")
+    if dim is None or dim not in truth.coords or truth[dim].dtype.kind != "M":
+        raise ValueError(f"truth needs a time dim with dates; it has dims {list(truth.dims)}")
+    own = dates_of(truth[dim].values, coarse.offset / np.timedelta64(240, "s"))
+    found = {}
+    for date, day in zip(coarse.stamps, coarse.days, strict=True):
+        exact, near = np.flatnonzero(own.stamps == date), np.flatnonzero(own.days == day)
+        if len(exact) or len(near) == 1:
+            found[date] = int([*exact, *near][0])
+    return found
+
+
+def _with_truth(
+    dates: np.ndarray, places: Mapping[np.datetime64, int], asked: bool
+) -> list[np.datetime64]:
+    """Return the dates to predict that the truth has; all of those asked for."""
+    lacks = [str(date)[:16] for date in dates if date not in places]
+    if lacks and (asked or len(lacks) == len(dates)):
         raise ValueError(
-            f"truth has no image of {short_days(np.array([date]))}; it has "
-            f"{short_days(own.stamps)}; name dates that it has with time="
+            f"truth has no image of {', '.join(lacks[:6])}, dates to predict: it needs one image "
+            "of each; name those that it has in time="
         )
-    exact = np.flatnonzero(own.stamps == date)
-    at = int((exact if exact.size else found)[0])
-    return truth.isel({dim: [at]}).assign_coords({dim: [date]})
+    return [date for date in dates if date in places]
 
 
 def _score(
@@ -189,7 +202,7 @@ def _score(
     seconds: float,
 ) -> xr.Dataset:
     """Return one method's scores on one date."""
-    estimate = estimate.assign_coords({time: truth[time]})
+    estimate = estimate.assign_coords({time: truth[time].variable})  # its CRS is to be compared
     keep = [time] if band is None else [time, str(band)]
     found = {n: getattr(metrics, n)(estimate, truth, per=keep) for n in _PER_BAND}
     if band is not None and truth.sizes[band] > 1:

@@ -88,11 +88,11 @@ def evaluate_gapfill(
     tell_of_layers(cube, "cube", masked=mask is not None)
     array = decoded_values(as_array(cube, what="cube"), "cube")
     if mask is not None:
-        labels = read_labels(array, what="cube")
+        labels = read_labels(array, what="cube", unsized=True)
         mask = moved_along(mask, cube, array)
         array, _ = apply_mask(array, mask, labels.dims, labels.place.grid, "cube")
     array = merge_acquisitions(array)
-    plain = read_cube(array, what="cube")
+    plain = read_cube(array, what="cube", unsized=True)
     dates = plain.data.shape[0]
     tried = trials("gapfill", methods or None)
     if methods is None:

@@ -230,7 +230,7 @@ def _one_day(cube: xr.DataArray, dims: Sequence[Hashable], when: np.ndarray) -> 
     if when.dtype.kind != "M":
         return np.eye(len(when), dtype=bool)
     placed = all(dim in cube.coords for dim in dims[1:])
-    grid = read_labels(cube, what="cube", unique=False).grid if placed else None
+    grid = read_labels(cube, what="cube", unique=False, unsized=True).grid if placed else None
     days = dates_of(when, None if grid is None else longitude_of(grid, dims[2])).days
     return np.asarray(days[:, None] == days)
 

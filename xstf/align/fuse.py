@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import datetime
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
+import pandas as pd
 import xarray as xr
 
 from xstf._method import Method
@@ -36,6 +40,10 @@ from xstf.cubes.variables import first_band
 from xstf.cubes.words import warn_user
 from xstf.tiles.engines import to_host
 from xstf.tiles.run import is_lazy
+
+# Texts of dates: such as 2021-05-03 and 20210503, and whole months and years.
+_DAY = re.compile(r"\d{4}-\d\d-\d\d|\d{8}(?!\d)")
+_MONTH = re.compile(r"\d{4}(-?\d\d)?")
 
 # An estimate of the true resolution from fewer true pixels along a side stands on little.
 FEWEST_TRUE_PIXELS = 10
@@ -122,12 +130,34 @@ def read_dates(time: DateLike | None) -> np.ndarray | None:
         return None
     values = time.values if isinstance(time, xr.DataArray) else time
     try:
-        dates = np.atleast_1d(np.asarray(values, dtype="datetime64[ns]"))
+        dates = np.atleast_1d(np.asarray(_in_utc(values), dtype="datetime64[ns]"))
     except (ValueError, TypeError) as error:
+        if "no single day" in str(error):
+            raise
         raise ValueError(f"time= must be dates such as '2020-07-01', not {time!r}") from error
     if not dates.size:
         raise ValueError("time= is empty; name dates or leave it out")
     return dates
+
+
+def _in_utc(values: Any) -> Any:
+    """Return dates without time zones, as instants in UTC; raise for whole months and years."""
+    if isinstance(values, pd.Index | pd.Series):
+        values = values.to_numpy()
+    if isinstance(values, str):
+        text = values.strip()
+        if _MONTH.fullmatch(text):
+            raise ValueError(
+                f"time={values!r} is no single day; name days, such as '{text[:4]}-07-01'"
+            )
+        if not _DAY.match(text):  # numpy would read year 20,210,503
+            raise ValueError(f"{values!r} is no date")
+        values = pd.Timestamp(text)
+    if isinstance(values, list | tuple | np.ndarray) and np.asarray(values).dtype.kind in "OU":
+        return [_in_utc(value) for value in values]
+    if isinstance(values, datetime.datetime) and values.tzinfo is not None:
+        return pd.Timestamp(values).tz_convert("UTC").tz_localize(None).to_datetime64()
+    return values
 
 
 def _find_nesting(fine: Cube, coarse: Cube, given: float | None) -> tuple[Nesting, str]:

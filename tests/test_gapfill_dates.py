@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 import xstf
 from xstf import testing
 from xstf.align.dates import ask
+from xstf.align.fuse import read_dates
 from xstf.cubes.acquisitions import dates_of
 from xstf.methods.lookup import classical_names
 from xstf.tiles import flags as _flags
@@ -452,3 +453,36 @@ def test_daily_products_are_interpolated_from_day_to_day():
     odd = daily.stf.gapfill(method="linear", time=["2021-05-02", "2021-05-04"])
     want = daily.interpolate_na("time", use_coordinate=True).interp(time=odd.time)
     np.testing.assert_allclose(odd.where(want.notnull()), want, rtol=1e-5)
+
+
+# --- forms of dates -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("given", "day"),
+    [
+        ("20210503", "2021-05-03"),  # numpy reads the year 20,210,503
+        (["2021-05-03", "20210509"], "2021-05-03"),
+        ("2021-05-03T10:00Z", "2021-05-03T10:00"),
+        (pd.Timestamp("2021-05-03 02:00", tz="Europe/Berlin"), "2021-05-03"),
+        (pd.DatetimeIndex(["2021-05-03"]).tz_localize("UTC"), "2021-05-03"),
+        (np.array(["2021-05-03"], "M8[s]"), "2021-05-03"),
+    ],
+)
+def test_dates_in_every_usual_form(given, day):
+    assert read_dates(given)[0] == np.datetime64(day)
+
+
+@pytest.mark.parametrize("given", ["2021-05", "2021", "202105", "2021123", "03/05/2021", "now"])
+def test_texts_that_name_no_day_are_refused(given):
+    with pytest.raises(ValueError, match="time="):
+        read_dates(given)
+
+
+@pytest.mark.parametrize("step", [5, "5", "5D", "5d", pd.Timedelta("5D"), np.timedelta64(5, "D")])
+def test_steps_in_every_usual_form(step):
+    cube, _ = xstf.testing.holes()
+    want = cube.stf.gapfill(method="linear", freq="5D").time
+    np.testing.assert_array_equal(cube.stf.gapfill(method="linear", freq=step).time, want)
+    with pytest.raises(ValueError, match="freq=True"):
+        cube.stf.gapfill(method="linear", freq=True)

@@ -440,7 +440,7 @@ def test_a_cube_without_bands_or_with_other_names_will_do(gappy):
     ("options", "match"),
     [
         ({"regime": "all"}, r"regime is 'all'; there are \['partial', 'persistent', 'full'\]"),
-        ({"days": -1}, "days is -1; give 0 or more"),
+        ({"days": -1}, "days must be a length of time"),
         ({"share": (0.8, 0.2)}, "share is"),
         ({"share": (0, 0.2)}, "share is"),
         ({"dates": ["2021-01-06"]}, "the cube has no dates"),
@@ -544,3 +544,47 @@ def test_a_whole_image_in_one_coarse_pixel_keeps_its_size(cube):
     assert xstf.fuse(fine, found, method="starfm", window=3).attrs["stf_grid"].startswith("nested")
     same = simulate.degrade(cube[..., :1, :1], 1, psf_fwhm=0)
     assert (same.y.item(), same.x.item()) == (5000.0, 15.0)
+
+
+# ---------------------------------------------------------------- doors
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "words"),
+    [
+        ({"ratio": "8"}, ValueError, "ratio must be a whole number"),
+        ({"ratio": True}, ValueError, "ratio must be a whole number"),
+        ({"ratio": None}, ValueError, "ratio must be a whole number"),
+        ({"ratio": 4, "min_valid": "half"}, ValueError, "min_valid must be above 0"),
+        ({"ratio": 4, "psf_fwhm": None}, ValueError, "psf_fwhm must be 0 or more"),
+    ],
+)
+def test_degrade_says_what_its_arguments_must_be(call, error, words):
+    truth = xstf.scenes.nested(size=48).truth
+    with pytest.raises(error, match=words):
+        simulate.degrade(truth, **call)
+
+
+def test_degrade_takes_a_whole_number_of_any_kind_and_names_what_a_dataset_needs():
+    truth = xstf.scenes.nested(size=48).truth
+    xr.testing.assert_equal(simulate.degrade(truth, 8.0), simulate.degrade(truth, np.int64(8)))
+    with pytest.raises(TypeError, match="to_array"):
+        simulate.degrade(truth.to_dataset("band"), 8)
+
+
+def test_a_length_of_a_gap_is_days_or_text():
+    truth = xstf.scenes.nested(size=48).truth
+    call = {"regime": "full", "dates": 1}
+    by_number = simulate.transplant_mask(truth, days=14, **call)
+    by_text = simulate.transplant_mask(truth, days="2W", **call)
+    for one, other in zip(by_number, by_text, strict=True):
+        xr.testing.assert_equal(one, other)
+    with pytest.raises(ValueError, match="days must be a length of time"):
+        simulate.transplant_mask(truth, days=-1, **call)
+
+
+def test_gaps_of_packed_cubes_are_refused_before_they_are_taken_as_clear():
+    truth = xstf.scenes.nested(size=48).truth
+    packed = (truth * 1e4).fillna(-9999).astype("i2").assign_attrs(_FillValue=-9999)
+    with pytest.raises(ValueError, match="decode it"):
+        simulate.transplant_mask(packed, regime="full")

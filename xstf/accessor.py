@@ -393,7 +393,7 @@ class StfAccessor(Generic[C]):
         methods: Sequence[Tried] | None = None,
         regimes: Sequence[Regime] = ("partial", "persistent", "full"),
         mask: xr.DataArray | None = None,
-        days: float = 25.0,
+        days: LengthLike = 25.0,
         seed: int = 0,
         **options: object,
     ) -> xr.Dataset:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numbers
+import re
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -19,6 +20,7 @@ from xstf.cubes.variables import band_variables
 
 # More dates than this are a mistake: a hundred years of days.
 MOST_DATES = 36_600
+_DAYS = re.compile(r"\s*\d*d\s*")
 
 
 @dataclass(frozen=True)
@@ -139,7 +141,13 @@ def _regular(days: np.ndarray, freq: Any) -> np.ndarray:
     """Return regular dates from the first day to the last one; a bare number is days."""
     first, last = (pd.Timestamp(day) for day in days[[0, -1]])
     try:
+        if isinstance(freq, bool):
+            raise TypeError("a step is no yes or no")
         number = isinstance(freq, int | float) or str(freq).strip().replace(".", "", 1).isdigit()
+        if isinstance(freq, np.timedelta64):
+            freq = pd.Timedelta(freq)
+        if isinstance(freq, str) and _DAYS.fullmatch(freq):
+            freq = freq.upper()  # pandas is to read only the capital
         step = pd.tseries.frequencies.to_offset(f"{float(freq):g}D" if number else freq)
         length = first + step - first
     except (TypeError, ValueError, AttributeError) as error:

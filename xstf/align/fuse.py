@@ -38,6 +38,8 @@ from xstf.cubes.words import warn_user
 from xstf.tiles.engines import to_host
 from xstf.tiles.run import is_lazy
 
+# Texts of dates: such as 2021-05-03 and 20210503, and whole months and years.
+
 # An estimate of the true resolution from fewer true pixels along a side stands on little.
 FEWEST_TRUE_PIXELS = 10
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from datetime import date as Date
@@ -37,6 +38,9 @@ SHORTEST_COMPOSITE, LONGEST_COMPOSITE = 4, 32
 # How many combinations of pairs are tried at a pixel before it stays missing: the nearest, then
 # up to three in which a cloudy base image gives way to the next one. Each costs reading an image.
 ATTEMPTS = 4
+
+# A year or a month, which pandas would read as its first day.
+_MONTH = re.compile(r"\d{4}([-/]?\d\d?)?")
 
 
 @dataclass(frozen=True)
@@ -292,6 +296,11 @@ def read_dates(time: DateLike | None) -> np.ndarray | None:
         raise ValueError("time= is empty; name dates or leave it out")
     if values.dtype.kind in "iufbc" or isinstance(time, slice):
         raise ValueError(wrong)
+    for text in (v.strip() for v in np.atleast_1d(values).ravel().tolist() if isinstance(v, str)):
+        if _MONTH.fullmatch(text):
+            raise ValueError(
+                f"time={text!r} is no single day; name days, such as '{text[:4]}-07-01'"
+            )
     try:
         found = pd.DatetimeIndex(pd.to_datetime(np.atleast_1d(values).ravel(), utc=True))
     except (ValueError, TypeError, OverflowError) as error:

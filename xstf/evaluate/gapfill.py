@@ -13,6 +13,7 @@ from xstf import metrics, simulate
 from xstf.cubes.arrays import Guides
 from xstf.cubes.masking import apply_mask
 from xstf.cubes.mosaic import merge_acquisitions
+from xstf.cubes.pairs import LengthLike
 from xstf.cubes.place import moved_along
 from xstf.cubes.read import Cube, as_array, read_cube, read_labels
 from xstf.cubes.values import decoded_values, take_values
@@ -29,7 +30,7 @@ def evaluate_gapfill(
     methods: Sequence[Tried] | None = None,
     regimes: Sequence[Literal["partial", "persistent", "full"]] = ("partial", "persistent", "full"),
     mask: xr.DataArray | None = None,
-    days: float = 25.0,
+    days: LengthLike = 25.0,
     seed: int = 0,
     **options: object,
 ) -> xr.Dataset:
@@ -51,7 +52,7 @@ def evaluate_gapfill(
         within `days`.
     mask : DataArray of bool, optional
         True where `cube` is not usable.
-    days : float
+    days : number of days or timedelta-like
         See `regimes`.
     seed : int
         Of what is masked.

@@ -7,6 +7,7 @@ chunks are.
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
+from numbers import Real
 from typing import Any, Literal, get_args
 
 import numpy as np
@@ -16,7 +17,7 @@ from scipy.ndimage import gaussian_filter
 from xstf.cubes.acquisitions import dates_of, longitude_of
 from xstf.cubes.dims import find_dim
 from xstf.cubes.packing import RANGE, nodata_by_name
-from xstf.cubes.pairs import DateLike
+from xstf.cubes.pairs import DateLike, LengthLike, read_timedelta
 from xstf.cubes.read import read_labels
 from xstf.cubes.words import listed
 from xstf.numerics.psf import sigma_of
@@ -74,6 +75,7 @@ def degrade(
     >>> dict(simulate.degrade(truth, 16).sizes)
     {'time': 5, 'band': 2, 'y': 3, 'x': 3}
     """
+    ratio = _whole(ratio)
     y, x = _check_degrade(cube, ratio, psf_fwhm, noise, min_valid)
     mixed = cube if srf is None else _mix_bands(cube, srf)
     mixed = mixed.astype(np.result_type(mixed.dtype, np.float32)).transpose(..., y, x)
@@ -147,7 +149,7 @@ def transplant_mask(
     *,
     mask: xr.DataArray | None = None,
     regime: Regime = "partial",
-    days: float = 25.0,
+    days: LengthLike = 25.0,
     share: tuple[float, float] = (0.2, 0.8),
     dates: int | DateLike | Sequence[int] | None = None,
     seed: int = 0,
@@ -171,7 +173,8 @@ def transplant_mask(
         dates within ``days`` of it; ``"full"`` all pixels of all dates within ``days``. All images
         of one solar day are masked alike: they show the same.
     days
-        How long before and after a date the gap lasts, but for ``"partial"``.
+        How long before and after a date the gap lasts, but for ``"partial"``: a number of days, or
+        such as ``"4W"``.
     share
         The least and the most of a date's clear pixels that a moved shape may mask.
     dates
@@ -198,7 +201,9 @@ def transplant_mask(
     >>> int(held.sum()) == int((holed.isnull() & cloudy.notnull()).isel(band=0).sum())
     True
     """
-    dims = _check_transplant(cube, regime, days, share)
+    dims = _check_transplant(cube, regime, share)
+    length = float(read_timedelta(days, "days") / np.timedelta64(1, "D"))
+    _require_decoded(cube)
     clear = cube.notnull()
     clear = clear.any([d for d in cube.dims if d not in dims]).transpose(*dims).compute()
     if mask is not None:
@@ -211,7 +216,7 @@ def transplant_mask(
     when = cube[dims[0]].values
     reach = _one_day(cube, dims, when)
     if regime != "partial":
-        reach = reach | near(when, days)
+        reach = reach | near(when, length)
     counted = dates is None or isinstance(dates, (int, np.integer))
     wanted: Any = dates if counted else positions(when, np.atleast_1d(np.asarray(dates)))
     cover = None if regime == "full" else share
@@ -236,7 +241,7 @@ def _one_day(cube: xr.DataArray, dims: Sequence[Hashable], when: np.ndarray) -> 
 
 
 def _check_transplant(
-    cube: xr.DataArray, regime: str, days: float, share: tuple[float, float]
+    cube: xr.DataArray, regime: str, share: tuple[float, float]
 ) -> tuple[Hashable, Hashable, Hashable]:
     """Return the dims time, y, x, or say what cannot be."""
     time = find_dim(cube, "time")
@@ -244,8 +249,6 @@ def _check_transplant(
         raise ValueError(f"no dim time in {listed(cube.dims)}: a gap is moved from date to date")
     if regime not in get_args(Regime):
         raise ValueError(f"regime is {regime!r}; there are {list(get_args(Regime))}")
-    if not days >= 0:
-        raise ValueError(f"days is {days}; give 0 or more")
     if not 0 < share[0] <= share[1] <= 1:
         raise ValueError(f"share is {share}; give the least and the most, above 0 and up to 1")
     if regime != "partial" and cube[time].dtype.kind != "M":
@@ -253,15 +256,25 @@ def _check_transplant(
     return time, *_space(cube)
 
 
+def _whole(ratio: Any) -> Any:
+    """Return a whole number that is written as a floating one, such as 8.0, as such."""
+    return int(ratio) if isinstance(ratio, float | np.floating) and ratio.is_integer() else ratio
+
+
 def _check_degrade(
     cube: xr.DataArray, ratio: int, psf_fwhm: float, noise: float, min_valid: float
 ) -> tuple[Hashable, Hashable]:
-    if ratio != int(ratio) or ratio < 1:
-        raise ValueError(f"ratio must be a whole number, 1 or more, not {ratio}")
-    if not (psf_fwhm >= 0 and noise >= 0):
-        raise ValueError(f"psf_fwhm={psf_fwhm} and noise={noise} must be 0 or more")
-    if not 0 < min_valid <= 1:
-        raise ValueError(f"min_valid must be above 0 and at most 1, not {min_valid}")
+    if not isinstance(cube, xr.DataArray):
+        how = "; bands of a Dataset become one by .to_array('band')" if isinstance(
+            cube, xr.Dataset) else ""  # fmt: skip
+        raise TypeError(f"degrade takes a DataArray, not a {type(cube).__name__}{how}")
+    if not isinstance(ratio, int | np.integer) or isinstance(ratio, bool) or ratio < 1:
+        raise ValueError(f"ratio must be a whole number, 1 or more, not {ratio!r}")
+    for name, value in (("psf_fwhm", psf_fwhm), ("noise", noise)):
+        if not isinstance(value, Real) or not value >= 0:
+            raise ValueError(f"{name} must be 0 or more, not {value!r}")
+    if not isinstance(min_valid, Real) or not 0 < min_valid <= 1:
+        raise ValueError(f"min_valid must be above 0 and at most 1, not {min_valid!r}")
     if cube.dtype.kind not in "iuf":
         raise TypeError(f"the cube has dtype {cube.dtype}; degrade needs real numbers")
     _require_decoded(cube)

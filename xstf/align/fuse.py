@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import numbers
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
 
 import numpy as np
+import pandas as pd
 import xarray as xr
 
 from xstf._method import Method
@@ -120,14 +125,37 @@ def read_dates(time: DateLike | None) -> np.ndarray | None:
     """Return the dates that a caller wants as datetime64, None for all."""
     if time is None:
         return None
-    values = time.values if isinstance(time, xr.DataArray) else time
+    values: Any = time.values if isinstance(time, xr.DataArray) else time
+    plain = np.ravel(np.asarray(values))
+    # numpy would take a number for nanoseconds since 1970.
+    if plain.size and (plain.dtype.kind in "biufc" or isinstance(plain[0], numbers.Number)):
+        raise ValueError(f"time= must be dates such as '2020-07-01', not {time!r}")
+    if plain.dtype.kind in "OSU":
+        values = [_instant(value) for value in plain.tolist()]
     try:
         dates = np.atleast_1d(np.asarray(values, dtype="datetime64[ns]"))
+        years = np.atleast_1d(np.asarray(values, dtype="datetime64[Y]"))
     except (ValueError, TypeError) as error:
         raise ValueError(f"time= must be dates such as '2020-07-01', not {time!r}") from error
+    if (dates.astype(years.dtype) != years).any() and not np.isnat(dates).any():
+        # nanoseconds reach from 1678 to 2261: '202007' would be the year 202007, and wrap around
+        raise ValueError(f"time= must be dates such as '2020-07-01', not {time!r}")
     if not dates.size:
         raise ValueError("time= is empty; name dates or leave it out")
+    if np.isnat(dates).any():
+        raise ValueError(f"time= has {int(np.isnat(dates).sum())} dates that are NaT; drop them")
     return dates
+
+
+def _instant(value: object) -> object:
+    """Return a date as numpy reads it: ISO's form without signs with them, a time zone as UTC."""
+    text = value.strip() if isinstance(value, str) else ""
+    if re.fullmatch(r"\d{8}", text):
+        return f"{text[:4]}-{text[4:6]}-{text[6:]}"
+    zoned = re.search(r"\d(Z|[+-]\d\d:?\d\d)$", text) and "T" in text.replace(" ", "T")
+    if zoned or (isinstance(value, datetime) and value.tzinfo is not None):
+        return pd.Timestamp(value).tz_convert(None).to_datetime64()  # type: ignore[arg-type]
+    return value
 
 
 def _find_nesting(fine: Cube, coarse: Cube, given: float | None) -> tuple[Nesting, str]:

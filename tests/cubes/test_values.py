@@ -534,6 +534,49 @@ def test_what_a_call_says_does_not_warn_of_fills_twice():
         _inputs.read_cube(said, what="fine")
 
 
+# --- names that are not read ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["fill_value", "FillValue", "Fill Value", "_FILLVALUE", "no_data"])
+def test_codes_by_other_names_are_told_where_they_occur(name):
+    with pytest.warns(UserWarning, match=rf"{name}=-9999, which is not read.*nodata=…"):
+        read(cube(**{name: -9999}))
+    with pytest.warns(UserWarning, match="which is not read"):
+        read(cube(**{name: -9999}).chunk(x=1))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        read(cube(**{name: -1}))
+        read(cube(**{name: -9999}, nodata=-9999))
+        read(cube(STORED.astype("float32"), **{name: -1}).chunk(x=1))
+
+
+@pytest.mark.parametrize("name", ["scale", "Slope", "SCALE_FACTOR", "raster:scale"])
+def test_scales_by_other_names_are_told(name):
+    with pytest.warns(UserWarning, match=rf"{name}=0.0001, which is not read.*scale_factor=…"):
+        read(cube(**{name: 1e-4}, nodata=-9999))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        read(cube(**{name: 30}, nodata=-9999))  # pixels of 30 m
+        read(cube(**{name: 1e-4}, nodata=-9999, scale_factor=1e-4))
+        read(cube(STORED.astype("float32"), **{name: 1e-4}, nodata=-9999))
+
+
+def test_integers_that_are_multiplied_by_much_are_told():
+    with pytest.warns(UserWarning, match=r"multiplied by its scale_factor 10000.* divide by"):
+        read(cube(scale_factor=1e4, _FillValue=-9999))
+
+
+def test_integers_whose_encoding_names_a_fill_are_missing_there():
+    # as rio.write_nodata(…, encoded=True) writes it; written and read they would be missing, too
+    stored = cube(encoding={"_FillValue": -9999})
+    assert np.isnan(values(stored)[:, 0, 2]).all()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        _inputs.read_cube(stored, what="fine")
+    packed = cube(encoding={"_FillValue": -9999, "scale_factor": 0.1})
+    assert not np.isnan(values(packed)).any()  # the code is of packed numbers, which these are not
+
+
 # --- what a Dataset says of all its bands ---------------------------------------------------------
 
 

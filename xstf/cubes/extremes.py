@@ -9,7 +9,7 @@ import numpy as np
 import xarray as xr
 
 from xstf.cubes.limits import LARGEST
-from xstf.cubes.packing import FLAGS, NODATA, RANGE
+from xstf.cubes.packing import FLAGS, NODATA, RANGE, is_undecoded
 
 # What files fill up with: of any numbers, and of integers besides (and the ends of their dtype).
 _FILLS = (-9999, -32768, -28672, -3000, -99999)
@@ -28,7 +28,7 @@ def warn_of_extremes(array: xr.DataArray, what: str, *masks: xr.DataArray | None
     Nothing lazy is computed: only what is in memory is looked at. Returns whether there was any.
     """
     # An attribute that says "none" has been thought of, too.
-    if any(key in array.attrs for key in (*NODATA, *RANGE, *FLAGS)):
+    if is_undecoded(array) or any(key in array.attrs for key in (*NODATA, *RANGE, *FLAGS)):
         return False
     if not array.size or array.chunks is not None or not isinstance(array.data, np.ndarray):
         return False

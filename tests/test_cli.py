@@ -314,6 +314,15 @@ def test_arguments_become_options(text, want):
     assert in_options(text, options) == want
 
 
+def test_pairs_of_numbers_and_attributes_in_words():
+    options = {"valid_range": "--valid-range"}
+    assert in_options("give valid_range=(low, high); or", options) == (
+        "give --valid-range low high; or"
+    )
+    text = "cube's attribute valid_range=[1, 2, 3] has 3 numbers"
+    assert in_options(text, options) == text
+
+
 def test_warnings_are_one_line_in_the_same_words(paths, capsys, tmp_path):
     warnings.simplefilter("always")
     fine = xr.open_dataarray(paths[0]).load()

@@ -104,7 +104,9 @@ def test_unknown_parameter_lists_those_there_are(lazy_scene):
 
 
 def test_dates_that_are_none(lazy_scene):
-    refused(ValueError, "time= must be dates", *lazy_scene, time="soon")
+    for wrong in ("soon", 20200701, "202007", "99999999", True):
+        refused(ValueError, "time= must be dates", *lazy_scene, time=wrong)
+    refused(ValueError, "time= has 1 dates that are NaT", *lazy_scene, time=[np.datetime64("NaT")])
 
 
 def test_no_time(lazy_scene):

@@ -89,6 +89,24 @@ def test_dates_come_in_any_form_and_the_day_of_an_image_is_the_image(time):
     np.testing.assert_array_equal(filled[0], CUBE.stf.gapfill(method="linear")[4])
 
 
+@pytest.mark.parametrize(
+    "time",
+    ["20210506", "2021-05-06T00:00:00Z", "2021-05-06T02:00+02:00",
+     pd.Timestamp("2021-05-06", tz="UTC"), [datetime.datetime(2021, 5, 6, tzinfo=datetime.UTC)],
+     np.array(["20210506"])],
+)  # fmt: skip
+def test_dates_as_file_names_and_with_time_zones_are_those_dates(time):
+    # numpy reads 20210506 as a year, which wraps around to one of 1792 in nanoseconds
+    filled = CUBE.stf.gapfill(method="linear", time=time)
+    assert filled.time.values.astype("M8[D]").tolist() == [datetime.date(2021, 5, 6)]
+
+
+@pytest.mark.parametrize("time", ["202105", "99999999", 20210506, "11.05.2021"])
+def test_what_is_no_date_is_refused(time):
+    with pytest.raises(ValueError, match="time= must be dates such as"):
+        CUBE.stf.gapfill(method="linear", time=time)
+
+
 def test_dates_in_any_order_come_back_sorted_and_twice_is_an_error():
     filled = CUBE.stf.gapfill(method="linear", time=["2021-07-01", "2021-05-01", "2021-06-01"])
     assert (np.diff(filled.time.values) > np.timedelta64(0)).all()

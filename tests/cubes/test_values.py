@@ -502,6 +502,134 @@ def test_many_pixels_of_an_extreme_value_are_warned_of(dtype, value):
         _inputs.read_cube(cube(few), what="fine")
 
 
+@pytest.mark.parametrize(
+    ("dtype", "value"),
+    [("int16", -999), ("int16", -10000), ("int16", 9999), ("int16", 20000), ("float32", -999.0),
+     ("float32", -99.0), ("float64", -1e10), ("float32", 99999.0)],
+)  # fmt: skip
+def test_round_values_far_from_all_others_are_warned_of(dtype, value):
+    data = np.random.default_rng(0).uniform(10, 90, (10, 10)).astype(dtype)
+    data[0, :3] = value
+    end = "least" if value < 0 else "greatest"
+    with pytest.warns(UserWarning, match=rf"fine are {value:.0f}, its {end} value"):
+        _inputs.read_cube(cube(data), what="fine")
+
+
+@pytest.mark.parametrize("value", [0.0, 1000.0, 99.0])
+def test_round_values_among_others_are_measurements(value):
+    data = np.random.default_rng(0).uniform(1, value + 1, (10, 10)).astype("float32")
+    data[0, :3] = value
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        _inputs.read_cube(cube(data), what="fine")
+
+
+def test_what_a_call_says_does_not_warn_of_fills_twice():
+    data = np.full((10, 10), 100, np.int16)
+    data[0, :3] = -9999
+    with pytest.warns(UserWarning, match="usual fill"):
+        said = as_values(cube(data), what="fine", decoded=False)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        _inputs.read_cube(said, what="fine")
+
+
+# --- names that are not read ----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["fill_value", "FillValue", "Fill Value", "_FILLVALUE", "no_data"])
+def test_codes_by_other_names_are_told_where_they_occur(name):
+    with pytest.warns(UserWarning, match=rf"{name}=-9999, which is not read.*nodata=…"):
+        read(cube(**{name: -9999}))
+    with pytest.warns(UserWarning, match="which is not read"):
+        read(cube(**{name: -9999}).chunk(x=1))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        read(cube(**{name: -1}))
+        read(cube(**{name: -9999}, nodata=-9999))
+        read(cube(STORED.astype("float32"), **{name: -1}).chunk(x=1))
+
+
+@pytest.mark.parametrize("name", ["scale", "Slope", "SCALE_FACTOR", "raster:scale"])
+def test_scales_by_other_names_are_told(name):
+    with pytest.warns(UserWarning, match=rf"{name}=0.0001, which is not read.*scale_factor=…"):
+        read(cube(**{name: 1e-4}, nodata=-9999))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        read(cube(**{name: 30}, nodata=-9999))  # pixels of 30 m
+        read(cube(**{name: 1e-4}, nodata=-9999, scale_factor=1e-4))
+        read(cube(STORED.astype("float32"), **{name: 1e-4}, nodata=-9999))
+
+
+def test_integers_that_are_multiplied_by_much_are_told():
+    with pytest.warns(UserWarning, match=r"multiplied by its scale_factor 10000.* divide by"):
+        read(cube(scale_factor=1e4, _FillValue=-9999))
+
+
+def test_integers_whose_encoding_names_a_fill_are_missing_there():
+    # as rio.write_nodata(…, encoded=True) writes it; written and read they would be missing, too
+    stored = cube(encoding={"_FillValue": -9999})
+    assert np.isnan(values(stored)[:, 0, 2]).all()
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        _inputs.read_cube(stored, what="fine")
+    packed = cube(encoding={"_FillValue": -9999, "scale_factor": 0.1})
+    assert not np.isnan(values(packed)).any()  # the code is of packed numbers, which these are not
+
+
+# --- what a Dataset says of all its bands ---------------------------------------------------------
+
+
+@pytest.mark.parametrize("lazy", [False, True])
+@pytest.mark.parametrize(
+    "attrs",
+    [
+        {"scale_factor": 1e-4, "add_offset": -0.1, "_FillValue": -9999, "valid_range": (0, 450)},
+        {"scales": (1e-4, 1e-3), "offsets": (0.0, 0.1), "nodatavals": (-9999, 100)},
+        {"nodata": -9999, "units": "1"},
+    ],
+)
+def test_attributes_of_a_dataset_hold_for_its_bands(attrs, lazy):
+    plain = cube(**attrs)
+    dataset = plain.to_dataset("band")
+    assert not dataset.B0.attrs  # xarray leaves them in the Dataset
+    before = dataset.copy(deep=True)
+    given = dataset.chunk(x=1) if lazy else dataset
+    wanted = _inputs.read_cube(plain, what="fine").data
+    np.testing.assert_array_equal(_inputs.read_cube(given, what="fine").data, wanted)
+    said = as_values(given, what="fine", decoded=False)
+    np.testing.assert_array_equal(_inputs.read_cube(said, what="fine").data, wanted)
+    np.testing.assert_array_equal(_inputs.as_array(given, what="fine").values, wanted[0])
+    xr.testing.assert_identical(dataset, before)
+
+
+def test_a_band_that_speaks_for_itself_is_not_spoken_for():
+    dataset = cube().to_dataset("band").assign_attrs(scale_factor=1e-4, nodata=-9999)
+    dataset["B1"] = dataset.B1.assign_attrs(scale_factor=1e-2)
+    read = _inputs.read_cube(dataset, what="fine").data[0]
+    np.testing.assert_allclose(read[1], read[0] * 100, rtol=1e-6)
+    assert np.isnan(read[:, 0, 2]).all()
+    decoded = dataset.assign({n: dataset[n].astype("float32").drop_attrs() for n in dataset})
+    for name in decoded:
+        decoded[name].encoding = {"scale_factor": 1e-4, "_FillValue": -9999, "dtype": "int16"}
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        read = _inputs.read_cube(decoded.drop_isel(x=2), what="fine").data
+    assert read.max() == 400
+
+
+def test_results_of_a_dataset_do_not_say_its_packing_again():
+    times = pd.date_range("2021-04-01", periods=3, freq="10D")
+    packed = xr.concat([cube()] * 3, pd.Index(times, name="time")).transpose("time", ...)
+    packed = packed.assign_attrs(scale_factor=1e-4, nodata=-9999).to_dataset("band")
+    filled = packed.stf.gapfill(method="linear")
+    assert "scale_factor" not in {**filled.attrs, **filled.B0.attrs}
+    assert float(filled.B0.max()) == pytest.approx(0.05)
+    merged = xstf.mosaic(packed)
+    assert merged.B0.dtype == np.int16
+    assert merged.B0.attrs["scale_factor"] == 1e-4
+
+
 # --- units ----------------------------------------------------------------------------------------
 
 SIDES = (Side("fine", "scale", ("red", "nir")), Side("coarse", "coarse_scale", ("red", "nir")))
@@ -533,6 +661,15 @@ def test_units_that_disagree_are_named_with_the_likely_factor():
         require_same_units(SIDES, pair(1, 100, 100))
     with pytest.raises(ValueError, match="in band 'nir'"):
         require_same_units(SIDES, pair(1, 1, 1e-4))
+
+
+def test_likely_factors_of_dark_numbers_and_of_temperatures():
+    dark = np.full((2, 50), 0.02)
+    with pytest.raises(ValueError, match=r"likely a factor of 10000; scale=1e-4"):
+        require_same_units(SIDES, [dark * 1e4 + 1000, dark])
+    warm = np.random.default_rng(0).uniform(5, 15, (2, 50))
+    with pytest.raises(ValueError, match=r"Celsius and in kelvin, no factor is right: add 273.15"):
+        require_same_units(SIDES, [warm, warm + 273.15])
 
 
 def fusion(method, lazy, **options):

@@ -11,6 +11,7 @@ import numpy as np
 import xarray as xr
 
 from xstf.cubes.arrays import Labelled
+from xstf.cubes.common_attrs import with_own_attrs
 from xstf.cubes.dims import find_dim
 from xstf.cubes.limits import LARGEST
 from xstf.cubes.read import Cube, band_labels
@@ -60,6 +61,7 @@ def backscatter(given: Labelled, what: str) -> tuple[Labelled, list[str]]:
 
     Angles of incidence and masks are told by their names or units. What nothing tells apart stays.
     """
+    given = with_own_attrs(given)
     if isinstance(given, xr.Dataset):
         names = band_variables(given)
         others = [n for n in names if _is_other(n, _unit(given[n].attrs))]

@@ -12,8 +12,9 @@ import xstf
 # Options that are called otherwise than the argument that they give.
 _OTHER_NAMES = {"return_quality": "--quality"}
 _SWITCHES = {"return_quality", "smooth"}
-_VALUE = r"'[^']*'|\"[^\"]*\"|-?\d[\w.+-]*|True|False|None"
-_NAMED = re.compile(rf"(?<![\w.\-'\"(\[])([a-z][a-z_0-9]*)=(?!=)({_VALUE})?")
+_VALUE = r"'[^']*'|\"[^\"]*\"|-?\d[\w.+-]*|True|False|None|\([^()]*\)"
+# What is an attribute of a cube is no argument, even if both are called alike.
+_NAMED = re.compile(rf"(?<!attribute )(?<![\w.\-'\"(\[])([a-z][a-z_0-9]*)=(?!=)({_VALUE})?")
 _BARE = re.compile(r"(?<![\w.\-'\"])([a-z]+(?:_[a-z]+)+)(?![\w('\"=])")
 _ALSO_PARAMS = {"weights", "window", "prior"}
 
@@ -38,6 +39,8 @@ def in_options(text: str, options: Mapping[str, str]) -> str:
             return f"-p {name}={value}" if value else f"-p {name}=…"
         if value is None or name in _SWITCHES:
             return option
+        if value.startswith("("):
+            return f"{option} {' '.join(part.strip() for part in value[1:-1].split(','))}"
         plain = value.strip("'\"")
         simple = re.fullmatch(r"[\w.+-]+", plain)
         return f"{option} {plain if simple else value}"

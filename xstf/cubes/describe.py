@@ -11,6 +11,7 @@ import xarray as xr
 
 from xstf.cubes.acquisitions import dates_of, group_looks, longitude_of
 from xstf.cubes.arrays import Labelled
+from xstf.cubes.common_attrs import with_own_attrs
 from xstf.cubes.decode import Reading, apply, read_values
 from xstf.cubes.dims import band_dim
 from xstf.cubes.grid import Grid, crs_name
@@ -62,6 +63,7 @@ def describe_cube(cube: Labelled) -> Described:
     """Return a cube in words; nothing lazy is computed, no open file is read."""
     sizes = ", ".join(f"{dim}: {size}" for dim, size in cube.sizes.items())
     rows = [("dims", sizes or "none")]
+    cube = with_own_attrs(cube)
     arrays = _arrays(cube)
     try:
         cube, series = without_space(cube, "this cube")

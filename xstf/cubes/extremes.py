@@ -2,53 +2,76 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 
 import numpy as np
 import xarray as xr
 
-from xstf.cubes.packing import FLAGS, NODATA, RANGE
+from xstf.cubes.limits import LARGEST
+from xstf.cubes.packing import FLAGS, NODATA, RANGE, is_undecoded
 
 # What files fill up with: of any numbers, and of integers besides (and the ends of their dtype).
 _FILLS = (-9999, -32768, -28672, -3000, -99999)
 _FILLS_OF_INTEGERS = (-999, -99, 0, 255, 65535)
+# Numbers that people fill up with and that may be measurements: they count where they stand apart.
+_ROUND = re.compile(r"9{2,}|10{3,}|20{4,}")
 # A part of all pixels from which they are no chance.
 _SHARE = 0.01
+# How far from all others a value stands apart, in ranges of the others.
+_APART = 1.0
 
 
-def warn_of_extremes(array: xr.DataArray, what: str, *masks: xr.DataArray | None) -> None:
+def warn_of_extremes(array: xr.DataArray, what: str, *masks: xr.DataArray | None) -> bool:
     """Warn of a cube's own least or greatest value if it is a usual fill and many pixels have it.
 
-    Nothing lazy is computed: only what is in memory is looked at.
+    Nothing lazy is computed: only what is in memory is looked at. Returns whether there was any.
     """
     # An attribute that says "none" has been thought of, too.
-    if any(key in array.attrs for key in (*NODATA, *RANGE, *FLAGS)):
-        return
+    if is_undecoded(array) or any(key in array.attrs for key in (*NODATA, *RANGE, *FLAGS)):
+        return False
     if not array.size or array.chunks is not None or not isinstance(array.data, np.ndarray):
-        return
+        return False
     data = array.values
+    found = False
     for value in _extremes(data):
         share = _share(array, data == value, masks)
         if share >= _SHARE:
+            found = True
             warnings.warn(
                 f"{share:.1%} of {what} are {value}, its {_end(data, value)} and a usual fill: if "
                 f"these are no measurements set its attrs['nodata'] = {value}, or give "
                 "valid_range=(low, high); if they are, attrs['nodata'] = None says so",
                 stacklevel=5,
             )
+    return found
 
 
 def _extremes(data: np.ndarray) -> list[int]:
-    """Return which of the least and the greatest value are usual fills."""
+    """Return which of the least and the greatest value are usual fills, or round and far apart."""
     fills = set(_FILLS)
     if data.dtype.kind in "iu":
         info = np.iinfo(data.dtype)
         fills |= {*_FILLS_OF_INTEGERS, info.min, info.max}
-        ends = {int(data.min()), int(data.max())}
-    else:
-        least = np.fmin.reduce(data, axis=None)
-        ends = {int(least)} if np.isfinite(least) and least == int(least) else set()
-    return sorted(ends & fills)
+    found = []
+    for end, reduce in enumerate((np.fmin.reduce, np.fmax.reduce)):
+        value = reduce(data, axis=None)
+        if not np.abs(value) < LARGEST or value != int(value):
+            continue
+        usual = int(value) in fills and (end == 0 or data.dtype.kind in "iu")
+        if usual or (_ROUND.fullmatch(str(abs(int(value)))) and _stands_apart(data, value)):
+            found.append(int(value))
+    return sorted(set(found))
+
+
+def _stands_apart(data: np.ndarray, value: np.generic) -> bool:
+    """Return whether a value is farther from all others than those are from each other."""
+    others = data[(data != value) & (np.abs(data) < LARGEST)].astype(np.float64)
+    if not others.size:
+        return False
+    low, high = others.min(), others.max()
+    gap = low - float(value) if float(value) < low else float(value) - high
+    return bool(high > low and gap > _APART * (high - low))
 
 
 def _share(array: xr.DataArray, here: np.ndarray, masks: tuple[xr.DataArray | None, ...]) -> float:

@@ -18,6 +18,7 @@ from xstf.cubes.acquisitions import (
     merged_text,
 )
 from xstf.cubes.arrays import Labelled
+from xstf.cubes.common_attrs import with_own_attrs
 from xstf.cubes.decode import decode
 from xstf.cubes.dims import band_dim, find_dim
 from xstf.cubes.extremes import warn_of_extremes
@@ -104,7 +105,7 @@ def mosaic(cube: Labelled, by: By = "solar_day") -> Labelled:
             warn_of_extremes(cube, "cube")
         merged: Labelled = _merged(cube, dim, groups, _missing(cube))
     else:
-        merged = _merged_dataset(cube, dim, groups)
+        merged = _merged_dataset(with_own_attrs(cube), dim, groups)
     text = merged_text(len(dates.stamps), groups, _ONE[by])
     return merged.assign_attrs(stf_acquisitions=text) if text else merged
 

@@ -6,18 +6,21 @@ array of one, a tuple with one for each band, or text. What cannot be read is an
 
 from __future__ import annotations
 
-import re
-from collections.abc import Hashable, Iterable, Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 import xarray as xr
+
+from xstf.cubes.attr_forms import flat, says_none, shown, to_number, written_dtype
+from xstf.cubes.unread import Read, unread
 
 # The numbers of one cube: one for all of it, or one for each band, along its band dim.
 PerBand: TypeAlias = float | xr.DataArray
 
 NODATA = ("_FillValue", "missing_value", "nodata", "nodatavals")
+WRITTEN = ("_FillValue", "missing_value")
 RANGE = ("valid_range", "valid_min", "valid_max")
 SCALE, OFFSET = ("scale_factor", "scales"), ("add_offset", "offsets")
 FLAGS = ("flag_values", "flag_masks", "flag_meanings")
@@ -27,12 +30,14 @@ PACKING = (*NODATA, *RANGE, *SCALE, *OFFSET, "_Unsigned", *HDF4)
 # What a reader puts into the encoding of numbers that it decoded.
 ENCODED = (*PACKING, "dtype", "rasterio_dtype")
 
+_READ = Read(PACKING, NODATA, SCALE)
 # None is as good as no scale; NaN is a fault of the file.
 _NO_SCALE = ("", "none", "null")
-_NONE = ("", "none", "nan", "null", "na", "n/a", "nil", "--", "1.#qnan", "-1.#ind")
 # MODIS land products in HDF4 give the number to divide by: 10000 for reflectance, 0.02 for kelvin.
 _DIVISOR = 10.0
 _SAME = 1e-6
+# Integers are seldom multiplied by this much.
+_MUCH = 100.0
 
 
 @dataclass(frozen=True)
@@ -110,9 +115,16 @@ def packing_of(array: xr.DataArray, *, band: Hashable | None = None, what: str =
     """
     reader = _Reader(array, band, f"{what}'s attribute" if what else "the cube's attribute")
     scale, offset = reader.scale(SCALE, 1.0), reader.scale(OFFSET, 0.0)
+    name = what or "the cube"
     notes: tuple[str, ...] = ()
     if any(key in array.attrs for key in HDF4):
-        scale, offset, notes = _calibrated(scale, offset, what or "the cube")
+        scale, offset, notes = _calibrated(scale, offset, name)
+    elif array.dtype.kind in "iu" and is_beyond(scale, _MUCH):
+        notes = (
+            f"{name} is multiplied by its scale_factor {np.asarray(scale)}: if that is the number "
+            "to divide by, as in MODIS files, write assign_attrs(scale_factor=…) with 1 over it",
+        )
+    notes += unread(array, name, _READ)
     return Packing(
         codes=reader.codes(),
         flags=reader.flags(),
@@ -159,6 +171,13 @@ def is_beyond(value: PerBand, limit: float) -> bool:
     return bool((np.abs(np.asarray(value)) >= limit).all())
 
 
+def is_undecoded(array: xr.DataArray) -> bool:
+    """Return whether an array's encoding says what is missing among its own integers."""
+    packed = any(key in array.encoding for key in (*SCALE, *OFFSET))
+    said = any(array.encoding.get(key) is not None for key in WRITTEN)
+    return array.dtype.kind in "iu" and said and not packed
+
+
 def nodata_of(array: xr.DataArray) -> list[float]:
     """Return the numbers that stand for missing by a cube's attrs; words and NaN are none."""
     return [code for codes in nodata_by_name(array).values() for code in codes]
@@ -180,11 +199,11 @@ class _Reader:
 
     def numbers(self, name: str) -> list[float]:
         """Return an attribute as numbers, NaN for what says that there is none."""
-        found = _flat(self.attrs.get(name))
-        numbers = [] if found is None else [_number(item) for item in found]
+        found = flat(self.attrs.get(name))
+        numbers = [] if found is None else [to_number(item) for item in found]
         if found is None or any(number is None for number in numbers):
             raise ValueError(
-                f"{self.whose} {name}={_shown(self.attrs[name])} cannot be read as numbers; "
+                f"{self.whose} {name}={shown(self.attrs[name])} cannot be read as numbers; "
                 f"{self._remedy(name)}"
             )
         return [number for number in numbers if number is not None]
@@ -197,12 +216,23 @@ class _Reader:
 
     def codes(self) -> tuple[PerBand, ...]:
         """Return the codes for missing: of `nodatavals` one a band, of others all for all bands."""
-        found: list[PerBand] = []
+        found: list[PerBand] = list(self._written())
         for name in NODATA:
             numbers = self.numbers(name) if name in self.attrs else []
             each = [self.along(name, numbers)] if name == "nodatavals" and numbers else numbers
             found += [code for code in each if not np.isnan(np.asarray(code, dtype=float)).all()]
         return tuple(found)
+
+    def _written(self) -> list[float]:
+        """Return the codes that integers will be missing by once they are written and read.
+
+        Of what was decoded the encoding holds for the file alone; integers were not.
+        """
+        if not is_undecoded(self.array):
+            return []
+        bare = xr.DataArray(0, attrs={k: self.array.encoding[k] for k in WRITTEN
+                                      if k in self.array.encoding})  # fmt: skip
+        return nodata_of(bare)
 
     def flags(self) -> tuple[float, ...]:
         """Return the codes of classes, where they lie among packed measurements."""
@@ -213,12 +243,12 @@ class _Reader:
         said: dict[str, PerBand] = {}
         for name in names:
             numbers = self.numbers(name) if self.attrs.get(name) is not None else []
-            if not numbers or _says_none(self.attrs[name], _NO_SCALE):
+            if not numbers or says_none(self.attrs[name], _NO_SCALE):
                 continue
             bad = [n for n in numbers if not np.isfinite(n) or (neutral == 1.0 and n == 0)]
             if bad:
                 raise ValueError(
-                    f"{self.whose} {name}={_shown(self.attrs[name])} is no {_KIND[names[0]]} that "
+                    f"{self.whose} {name}={shown(self.attrs[name])} is no {_KIND[names[0]]} that "
                     f"numbers can have; {self._remedy(name)}"
                 )
             said[name] = self.along(name, numbers)
@@ -227,7 +257,7 @@ class _Reader:
         if len(real) > 1:
             one, other = (np.asarray(value, dtype=float) for value in real.values())
             if not np.allclose(one, other, rtol=_SAME, atol=0):
-                words = " and ".join(f"{name}={_shown(self.attrs[name])}" for name in real)
+                words = " and ".join(f"{name}={shown(self.attrs[name])}" for name in real)
                 raise ValueError(
                     f"{self.whose}s {words} contradict each other; take one of them out: "
                     f"del cube.attrs[{names[1]!r}]"
@@ -243,7 +273,7 @@ class _Reader:
             numbers = self.numbers("valid_range")
             if len(numbers) != 2 and not self._pairs(numbers):
                 raise ValueError(
-                    f"{self.whose} valid_range={_shown(self.attrs['valid_range'])} has "
+                    f"{self.whose} valid_range={shown(self.attrs['valid_range'])} has "
                     f"{len(numbers)} numbers where it needs 2, the least and the greatest; "
                     f"{self._remedy('valid_range')}"
                 )
@@ -260,11 +290,11 @@ class _Reader:
         low, high = _open(low, -np.inf), _open(high, np.inf)
         if not written or (is_all(low, -np.inf) and is_all(high, np.inf)):
             return None
-        typed = [_typed(self.attrs[name]) for name in written]
+        typed = [written_dtype(self.attrs[name]) for name in written]
         whole = all(isinstance(n, int) for name in written for n in self.numbers(name))
         kept = Valid(low, high, next((t for t in typed if t is not None), None), whole)
         if self.unsigned() is None and bool((np.asarray(low) > np.asarray(high)).any()):
-            words = ", ".join(f"{name}={_shown(self.attrs[name])}" for name in written)
+            words = ", ".join(f"{name}={shown(self.attrs[name])}" for name in written)
             raise ValueError(
                 f"{self.whose} {words} leaves nothing: its least is above its greatest; "
                 f"{self._remedy(written[0])}"
@@ -272,7 +302,7 @@ class _Reader:
         return kept
 
     def _given(self, name: str) -> bool:
-        return self.attrs.get(name) is not None and not _says_none(self.attrs[name])
+        return self.attrs.get(name) is not None and not says_none(self.attrs[name])
 
     def _pairs(self, numbers: Sequence[float]) -> bool:
         """Return whether numbers are a range for each band."""
@@ -287,14 +317,14 @@ class _Reader:
         if len(numbers) != bands:
             has = "the cube has no band dim" if bands is None else f"there are {bands} bands"
             raise ValueError(
-                f"{self.whose} {name}={_shown(self.attrs[name])} has {len(numbers)} numbers and "
+                f"{self.whose} {name}={shown(self.attrs[name])} has {len(numbers)} numbers and "
                 f"{has}; give one for each band or one for all with assign_attrs({name}=…)"
             )
         return xr.DataArray(np.asarray(numbers, dtype=np.float64), dims=(self.band,))
 
     def typed(self) -> np.dtype | None:
         """Return the dtype of integers that codes or range are written in, None for plain ones."""
-        found = (_typed(self.attrs.get(name)) for name in (*NODATA, *RANGE))
+        found = (written_dtype(self.attrs.get(name)) for name in (*NODATA, *RANGE))
         return next((dtype for dtype in found if dtype is not None and dtype.kind in "iu"), None)
 
     def unsigned(self) -> bool | None:
@@ -305,7 +335,7 @@ class _Reader:
         word = str(said.decode() if isinstance(said, bytes) else said).strip().lower()
         if word not in ("true", "false"):
             raise ValueError(
-                f"{self.whose} _Unsigned={_shown(said)} is neither 'true' nor 'false'; "
+                f"{self.whose} _Unsigned={shown(said)} is neither 'true' nor 'false'; "
                 f"{self._remedy('_Unsigned')}"
             )
         meant = word == "true"
@@ -327,72 +357,3 @@ def _open(end: PerBand, infinite: float) -> PerBand:
     if isinstance(end, xr.DataArray):
         return end.fillna(infinite)
     return infinite if np.isnan(end) else end
-
-
-def _typed(value: object) -> np.dtype | None:
-    """Return the dtype of numpy's numbers; plain ones, as JSON and people write them, have none."""
-    dtype = getattr(value, "dtype", None)
-    return dtype if isinstance(dtype, np.dtype) and dtype.kind in "iuf" else None
-
-
-# --- text and other forms ---------------------------------------------------------------------
-
-
-def _says_none(value: object, words: Sequence[str] = _NONE) -> bool:
-    """Return whether all of an attribute is a word for nothing; a number is none."""
-    found = _flat(value)
-    return found is not None and all(
-        item is None or (isinstance(item, str) and item.strip().lower() in words) for item in found
-    )
-
-
-def _flat(value: Any) -> list[Any] | None:
-    """Return an attribute's items, text cut at blanks and commas; None for what has none."""
-    if value is None:
-        return [None]
-    if isinstance(value, bytes | np.bytes_):
-        value = value.decode("utf-8", "replace")
-    if isinstance(value, str):
-        inner = value.strip().strip("\x00").strip("()[]{}").strip()
-        return [part for part in re.split(r"[\s,;]+", inner) if part] or [""]
-    if isinstance(value, xr.DataArray | xr.Variable):
-        value = value.values
-    if isinstance(value, np.ma.MaskedArray):
-        value = [None if item is None else item for item in value.ravel().tolist()]
-    if isinstance(value, np.ndarray):
-        value = list(value.ravel())
-    if isinstance(value, list | tuple | range):
-        inner_lists = [_flat(item) for item in value]
-        if any(items is None for items in inner_lists):
-            return None
-        return [item for items in inner_lists for item in (items or [])]
-    return None if isinstance(value, Iterable) else [value]
-
-
-def _number(value: object) -> float | None:
-    """Return a number, whole ones as int; NaN for nothing, None for what is no number."""
-    if value is None or value is np.ma.masked:
-        return float("nan")
-    if isinstance(value, bool | np.bool_):
-        # False stands for no nodata; True is no number.
-        return None if value else float("nan")
-    if isinstance(value, int | np.integer):
-        return int(value)
-    if isinstance(value, str):
-        word = value.strip().lower()
-        if word in _NONE:
-            return float("nan")
-        if re.fullmatch(r"[+-]?\d+", word):
-            return int(word)
-    if isinstance(value, complex | np.complexfloating | np.datetime64 | np.timedelta64):
-        return None
-    try:
-        return float(value)  # type: ignore[arg-type]
-    except (TypeError, ValueError):
-        return None
-
-
-def _shown(value: object) -> str:
-    """Return an attribute as messages show it, not too long."""
-    text = str(value) if isinstance(value, np.generic | np.ndarray) else repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}…"

@@ -39,7 +39,8 @@ SHORTEST_COMPOSITE, LONGEST_COMPOSITE = 4, 32
 # up to three in which a cloudy base image gives way to the next one. Each costs reading an image.
 ATTEMPTS = 4
 
-# A year or a month, which pandas would read as its first day.
+# Texts that name a day; a year or a month, which pandas would read as its first day.
+_DAY = re.compile(r"\d{4}-\d\d-\d\d|\d{8}(?!\d)")
 _MONTH = re.compile(r"\d{4}([-/]?\d\d?)?")
 
 
@@ -296,18 +297,31 @@ def read_dates(time: DateLike | None) -> np.ndarray | None:
         raise ValueError("time= is empty; name dates or leave it out")
     if values.dtype.kind in "iufbc" or isinstance(time, slice):
         raise ValueError(wrong)
-    for text in (v.strip() for v in np.atleast_1d(values).ravel().tolist() if isinstance(v, str)):
-        if _MONTH.fullmatch(text):
-            raise ValueError(
-                f"time={text!r} is no single day; name days, such as '{text[:4]}-07-01'"
-            )
+    flat = np.atleast_1d(values).ravel()
     try:
-        found = pd.DatetimeIndex(pd.to_datetime(np.atleast_1d(values).ravel(), utc=True))
+        if flat.dtype.kind in "OU":
+            flat = np.array([_instant(value) for value in flat.tolist()])
+        found = pd.DatetimeIndex(pd.to_datetime(flat, utc=True))
     except (ValueError, TypeError, OverflowError) as error:
-        raise ValueError(wrong) from error
+        raise ValueError(f"{wrong}: {error}") from error
     if found.hasnans:
         raise ValueError(f"time= has a date that is none (NaT): {time!r}")
     return np.asarray(found.tz_localize(None).values, "M8[ns]")
+
+
+def _instant(value: object) -> pd.Timestamp:
+    """Return a date in UTC; a text must name a day as ISO 8601 writes it."""
+    if isinstance(value, str):
+        text = value.strip()
+        if _MONTH.fullmatch(text):
+            raise ValueError(f"{text!r} is no single day; name days, such as '{text[:4]}-07-01'")
+        if not _DAY.match(text):
+            raise ValueError(f"{text!r} is no date as ISO 8601 writes it")
+        value = text
+    elif isinstance(value, bool | int | float):
+        raise TypeError(f"{value!r} is a number")
+    stamp = pd.Timestamp(value)  # type: ignore[arg-type]
+    return stamp.tz_localize("UTC") if stamp.tzinfo is None else stamp.tz_convert("UTC")
 
 
 def read_timedelta(tolerance: LengthLike, what: str = "pair_tolerance") -> np.timedelta64:

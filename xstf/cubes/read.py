@@ -24,6 +24,7 @@ from xstf.cubes.acquisitions import (
     period_of,
 )
 from xstf.cubes.arrays import Labelled
+from xstf.cubes.common_attrs import with_own_attrs
 from xstf.cubes.crs import grid_mapping_name, lost_mapping, without_mapping_dim
 from xstf.cubes.decode import decode
 from xstf.cubes.dims import NAMES, band_dim, find_dim
@@ -168,6 +169,7 @@ def read_cube(
         Images of one acquisition become one. Without, call `merge_looks` afterwards.
     """
     folded = None
+    cube = with_own_attrs(cube)
     if series:
         cube, folded = without_space(cube, what)
     if folded is not None and mask is not None:
@@ -182,7 +184,8 @@ def read_cube(
     _warn_of_absurd(array, what)
     if not what.startswith("sar"):  # radar has borders of its own, see align/radar
         for plain in _arrays(cube):
-            warn_of_extremes(plain, what, mask)
+            named = f"{what}'s {plain.name}" if isinstance(cube, xr.Dataset) else what
+            warn_of_extremes(plain, named, mask)
     place = labels.place
     told = cube if folded is None else folded.original
     tell_of_layers(told, what, masked=mask is not None)
@@ -318,6 +321,7 @@ def as_array(cube: Labelled, *, what: str) -> xr.DataArray:
 
     Its coordinates are the centres of its pixels, as `read_cube` has them.
     """
+    cube = with_own_attrs(cube)
     if isinstance(cube, xr.Dataset | xr.DataArray):
         images = [cube] if isinstance(cube, xr.DataArray) else list(cube.data_vars.values())
         found = [(find_dim(a, "y"), find_dim(a, "x")) for a in images if a.ndim >= 2]

@@ -14,6 +14,10 @@ FACTOR = 20.0
 _FEWEST = 4
 # Digital numbers of reflectance, and reflectance.
 _NUMBERS, _REFLECTANCE = (50.0, 30_000.0), 2.0
+# From this power of ten on they differ by what reflectance is multiplied with to be stored.
+_AS_NUMBERS = 3.5
+# Degrees Celsius that temperatures of the earth's surface have, and what kelvins have more.
+_CELSIUS, _KELVIN = 80.0, (250.0, 300.0)
 
 
 class Side(NamedTuple):
@@ -79,7 +83,7 @@ def _spread(values: np.ndarray) -> float:
 
 
 def _message(one: Side, other: Side, medians: tuple[float, float], band: Hashable = None) -> str:
-    power = int(np.rint(np.log10(medians[0] / medians[1])))
+    power = _likely_power(medians)
     where = "" if band is None else f" in band {band!r}"
     remedies = [
         f"{_scaled(side, sign * power)} brings {side.what} to the units of {beside.what}"
@@ -96,6 +100,16 @@ def _message(one: Side, other: Side, medians: tuple[float, float], band: Hashabl
     )
 
 
+def _likely_power(medians: tuple[float, float]) -> int:
+    """Return the likely factor between two cubes as a power of ten."""
+    power = np.log10(medians[0] / medians[1])
+    low, high = sorted(medians)
+    # An offset of 1000 makes dark numbers more than 10 000 times as large.
+    if low < _REFLECTANCE and _NUMBERS[0] < high < _NUMBERS[1] and abs(power) > _AS_NUMBERS:
+        return int(4 * np.sign(power))
+    return int(np.rint(power))
+
+
 def _scaled(side: Side, power: int) -> str:
     """Return how a cube is scaled, as it is written in a call."""
     factor = _power(power)
@@ -109,6 +123,11 @@ def _power(of: int) -> str:
 
 def _hint(medians: tuple[float, float]) -> str:
     low, high = sorted(medians)
+    if _REFLECTANCE < low < _CELSIUS and _KELVIN[0] < high - low < _KELVIN[1]:
+        return (
+            ". If those are temperatures in degrees Celsius and in kelvin, no factor is right: add "
+            "273.15 to the one, or take it off the other, before the call"
+        )
     if not (low < _REFLECTANCE and _NUMBERS[0] < high < _NUMBERS[1]):
         return ""
     return (

@@ -12,6 +12,7 @@ import numpy as np
 import xarray as xr
 
 from xstf.cubes.arrays import Labelled
+from xstf.cubes.common_attrs import with_own_attrs
 from xstf.cubes.decode import apply, left_attrs, read_values, without_packing
 from xstf.cubes.dims import band_dim
 from xstf.cubes.extremes import warn_of_extremes
@@ -62,6 +63,7 @@ def as_values(
         return _converted(cube, what, factor, decoded, ends, mask)
     if not isinstance(cube, xr.Dataset):
         return cube  # reading it says what it must be
+    cube = with_own_attrs(cube)
     bands: dict[Hashable, xr.DataArray] = {
         name: _converted(cube[name], f"{what}'s {name}", factor, decoded, ends, mask)
         for name in band_variables(cube)
@@ -118,10 +120,11 @@ def _converted(
         values = values * np.float32(scale)
     if ends is not None:
         values = values.where((values >= ends[0]) & (values <= ends[1]))
-    if array.chunks is None:
-        warn_of_extremes(array, what, mask, values.isnull())
+    warned = array.chunks is None and warn_of_extremes(array, what, mask, values.isnull())
     # Arithmetic keeps attrs or not by an option of the user's; the encoding has the grid mapping.
     out = values.drop_attrs(deep=False).assign_attrs(left_attrs(reading, array.attrs))
+    if warned:
+        out.attrs["nodata"] = None  # once is enough: whoever reads the result warns, too
     out.name, out.encoding = array.name, without_packing(array.encoding)
     return out
 

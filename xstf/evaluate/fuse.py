@@ -122,11 +122,11 @@ def evaluate_fusion(
             start = clock.perf_counter()
             estimate = fuse(given, coarse, **call).compute()
             seconds = clock.perf_counter() - start
-            reference = (
-                fine.sel({dim: [date]})
-                if truth is None
-                else truth.isel({find_dim(truth, "time"): [places[date]]})
-            )
+            if truth is None:
+                reference = fine.sel({dim: [date]})
+            else:
+                along = find_dim(truth, "time")
+                reference = truth.isel({along: [places[date]]}).assign_coords({along: [date]})
             scores.append(_score(trial.label, estimate, reference, dim, band, seconds))
         by_date.append(xr.concat(scores, "method"))
     together = xr.concat(by_date, dim, join="outer")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pyproj
 import pytest
 import xarray as xr
 
@@ -108,3 +109,23 @@ def test_methods_with_parameters_are_told_apart(scene):
 def test_networks_are_left_out_unless_named(scene):
     fine, coarse = scene
     assert "ctstfm" not in xstf.evaluate_fusion(fine, coarse, time=fine.time[1]).method
+
+
+def test_a_truth_in_another_crs_is_refused(scene):
+    fine, coarse = scene
+    other = fine.assign_coords(spatial_ref=((), 0, pyproj.CRS.from_epsg(32634).to_cf()))
+    with pytest.raises(ValueError, match="EPSG:32634"):
+        fine.isel(time=[0, 2]).stf.evaluate(coarse, methods=["starfm"], truth=other)
+
+
+def test_a_truth_is_taken_by_its_day_and_may_lack_dates_that_were_not_asked_for(scene):
+    fine, coarse = scene
+    given = fine.isel(time=[0, 2])
+    right = given.stf.evaluate(coarse, methods=["starfm"], truth=fine, baselines=False)
+    later = fine.assign_coords(time=fine.time + np.timedelta64(3, "h"))
+    later = later.isel(time=[1])
+    other = given.stf.evaluate(coarse, methods=["starfm"], truth=later, baselines=False)
+    day = fine.time.values[1]
+    np.testing.assert_allclose(other.rmse.sel(time=[day]), right.rmse.sel(time=[day]), rtol=1e-6)
+    with pytest.raises(ValueError, match="truth has no image of"):
+        given.stf.evaluate(coarse, methods=["starfm"], truth=fine.isel(time=[0]), time=day)

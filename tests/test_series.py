@@ -260,3 +260,69 @@ def test_a_single_pixel_needs_a_size_where_a_guide_has_another_grid():
     sized = one.assign_attrs(resolution=10.0).stf.gapfill(guide=guide, method="gp")
     same = one.stf.gapfill(guide=guide.isel(x=[2]), method="gp")
     assert sized.shape == same.shape == one.shape
+
+
+# --- Datasets of series -----------------------------------------------------------------------
+
+
+def beside(length):
+    """What stands beside the bands of series: classes, cloudiness, names, bounds, places."""
+    return {
+        "SCL": (("time", "field"), np.full((length, 5), 4, "u1")),
+        "cloud_cover": ("time", DAYS.day), "lat": ("field", np.arange(5.0)),
+        "platform": ("time", ["S2A", "S2B"] * (length // 2)),
+        "time_bnds": (("time", "bnds"), np.zeros((length, 2), "M8[ns]")),
+        "acquired": (("time", "field"), np.zeros((length, 5), "M8[ns]")),
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("alone", [True, False], ids=["(time)", "(time, field)"])
+def test_variables_beside_the_bands_of_series_come_back(alone, tmp_path):
+    plain = series().to_dataset("band").reset_coords(drop=True)
+    data = plain.assign(beside(14))
+    if alone:
+        plain, data = plain.isel(field=0), data.isel(field=0)
+    with pytest.warns(UserWarning, match="SCL"):
+        filled = data.stf.gapfill(method="linear")
+    right = plain.stf.gapfill(method="linear")
+    for name in ("NDVI", "EVI"):
+        xr.testing.assert_equal(filled[name], right[name].assign_coords(filled[name].coords))
+    for name in beside(14):
+        assert filled[name].variable.equals(data[name].variable), name
+    filled.to_netcdf(tmp_path / "a.nc")
+
+
+def test_variables_that_do_not_hold_on_other_dates_are_named():
+    data = series().to_dataset("band").assign(platform=("time", ["S2A", "S2B"] * 7))
+    with pytest.warns(UserWarning, match="platform.*other dates"):
+        filled = data.stf.gapfill(method="linear", freq="5D")
+    assert set(filled.data_vars) == {"NDVI", "EVI"}
+
+
+def test_labels_of_series_write_and_a_multi_index_stays(tmp_path):
+    odd = series().assign_coords(field=np.array(["a", "b", None, 3, "e"], object))
+    with pytest.warns(UserWarning, match="field"):
+        odd.stf.gapfill(method="linear").to_netcdf(tmp_path / "a.nc")
+    cube = as_cube(series())
+    stacked = cube.stack(place=("y", "x"))
+    filled = stacked.stf.gapfill(method="linear").unstack("place").transpose(*cube.dims)
+    np.testing.assert_allclose(filled, cube.stf.gapfill(method="linear"), atol=1e-6)
+
+
+def test_unsorted_series_keep_what_is_along_time():
+    mixed = series().isel(time=[3, 0, 2, 1, *range(4, 14)])
+    filled = mixed.stf.gapfill(method="linear")
+    for name in ("cloud", "angle"):
+        assert filled[name].variable.equals(mixed[name].variable)
+
+
+def test_a_repr_does_not_make_up_the_size_of_a_pixel():
+    pixel = as_cube(series()).isel(x=[0])
+    assert "one pixel of unknown size" in repr(pixel.stf)
+    assert "fuse              no: the size" in repr(pixel.stf)
+
+
+def test_one_pixel_is_evaluated():
+    pixel = as_cube(series()).isel(x=[0])
+    scores = pixel.stf.evaluate_gapfill(methods=["linear"], regimes=["full"])
+    assert np.isfinite(scores.rmse).any()

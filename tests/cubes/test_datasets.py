@@ -482,3 +482,55 @@ def test_evaluation_takes_masks_on_other_grids_and_tells_of_classes():
     )
     with pytest.warns(UserWarning, match=r"mask=xstf\.masks\.scl"):
         xstf.evaluate_gapfill(data, **options)
+
+
+# --- more names, and masks of one date or place -----------------------------------------------
+
+
+def test_layers_of_land_products_are_no_bands():
+    data = bands()
+    like = classes(data.to_dataarray("band"))
+    names = {
+        "class": ["land_cover", "LC_Type1", "sr_aerosol", "qa_aerosol", "valid"],
+        "accuracy": ["RMSE", "B04_UNC"],
+        "count": ["LENGTH_BEFORE", "LENGTH_AFTER", "Clear_day_cov"],
+    }
+    for names_of_kind in names.values():
+        data = data.assign({name: like.drop_attrs() for name in names_of_kind})
+    kinds = kinds_of(data)
+    for kind, found in names.items():
+        assert [kinds[name] for name in found] == [kind] * len(found)
+    assert band_variables(data) == ["B04", "B08"]
+    assert kinds_of(data[["RMSE"]])["RMSE"] == "band"  # alone it is what is measured
+
+
+def test_a_mask_of_whole_dates_bars_them():
+    cube = land()
+    cloudy = xr.DataArray([False, True] * 3, dims="time", coords={"time": cube.time})
+    right = cube.stf.gapfill(mask=cloudy & xr.ones_like(cube.isel(band=0), bool), method="linear")
+    xr.testing.assert_identical(
+        cube.stf.gapfill(mask=cloudy, method="linear").drop_attrs(), right.drop_attrs()
+    )
+
+
+def test_a_mask_of_one_date_or_place_is_no_mask_of_all():
+    cube = land()
+    mask = cube.isel(band=0, drop=True) > 0.2
+    with pytest.raises(ValueError, match=r"one date.*2021-04-01.*drop_vars\('time'\)"):
+        cube.stf.gapfill(mask=mask.isel(time=0), method="linear")
+    with pytest.raises(ValueError, match=r"one place.*drop_vars\('y'\)"):
+        cube.stf.gapfill(mask=mask.isel(y=0, x=0), method="linear")
+    cube.stf.gapfill(mask=mask.isel(time=0, drop=True), method="linear")
+    one = cube.isel(time=[0])
+    right = one.where(~mask)
+    np.testing.assert_array_equal(
+        read_cube(one, what="cube", mask=mask.isel(time=0)).data, right.values
+    )
+
+
+def test_dates_a_second_apart_are_told_apart():
+    cube = land()
+    mask = cube.isel(band=0, drop=True).isnull()
+    late = mask.assign_coords(time=mask.time + np.timedelta64(1, "s"))
+    with pytest.raises(ValueError, match=r"lacks 2021-04-01.*it has 2021-04-01T00:00:01"):
+        cube.stf.gapfill(mask=late, method="linear")

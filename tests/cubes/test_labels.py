@@ -489,3 +489,44 @@ def test_fuse_counts_the_images_that_a_pixel_was_made_of(lazy):
     assert {0, 3, 4, 6} <= set(np.unique(flag))
     for kind, images in ((0, 1), (3, 1), (4, 2), (6, 0)):
         assert (count[flag == kind] == images).all()
+
+
+@pytest.mark.parametrize("form", [np.array, str, lambda t: np.array([*t, 0, 0, 1.0]).reshape(3, 3)])
+def test_a_transform_of_any_form_opens_in_rioxarray(form):
+    cube = land()
+    step, left, top = 10.0, float(cube.x[0]) - 5, float(cube.y[0]) + 5
+    cube.attrs["transform"] = form((step, 0.0, left, 0.0, -step, top))
+    filled = cube.stf.gapfill(method="linear")
+    assert tuple(filled.rio.transform())[:6] == (step, 0.0, left, 0.0, -step, top)
+
+
+def test_a_pixel_size_beside_a_stale_transform_follows():
+    cube = land()
+    left, top = float(cube.x[0]) - 5, float(cube.y[0]) + 5
+    cube.attrs |= {"transform": (10.0, 0.0, left, 0.0, -10.0, top), "res": (10.0, 10.0)}
+    some = cube.isel(y=slice(None, None, 2), x=slice(None, None, 2))
+    filled = some.stf.gapfill(method="linear")
+    assert filled.attrs["res"] == (20.0, 20.0)
+    assert filled.attrs["transform"][:3] == (20.0, 0.0, left - 5)
+
+
+def test_a_grid_mapping_of_text_is_not_warned_of():
+    cube = land()
+    crs = cube.spatial_ref.attrs
+    data = cube.drop_vars("spatial_ref").to_dataset("band")
+    data["crs"] = ((), b"", crs)  # as Copernicus' files have it
+    for name in ("red", "nir"):
+        data[name].attrs["grid_mapping"] = "crs"
+    filled = data.stf.gapfill(method="linear")
+    assert filled.rio.crs.to_epsg() == 32633
+
+
+def test_fuse_keeps_what_is_said_of_dates_that_fine_has():
+    fine = land()
+    dates = fine.time.values
+    fine = fine.assign_coords(platform=("time", list("abcdef")))
+    coarse = blurred(fine.drop_vars("platform"))
+    fused = fine.stf.fuse(coarse, method="starfm", window=5, time=dates[[1, 3]])
+    assert fused.platform.values.tolist() == ["b", "d"]
+    some = fine.isel(time=[0, 2, 4])
+    assert "platform" not in some.stf.fuse(coarse, method="starfm", window=5).coords

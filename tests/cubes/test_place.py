@@ -564,7 +564,7 @@ def test_longitudes_from_0_meet_those_from_minus_180(crs, names):
 
 def test_a_cube_across_the_seam_of_another_is_told_how_to_move_it():
     fine, coarse = world(170.0, n=10, step=2.0, crs=4326), world(-180.0, crs=4326)
-    with pytest.raises(ValueError, match=r"seam.*assign_coords\(lon=lon % 360\)"):
+    with pytest.raises(ValueError, match=r"seam.*assign_coords\(lon=coarse.lon % 360\)"):
         xstf.fuse(fine, coarse, method="starfm")
     moved = coarse.assign_coords(lon=coarse.lon % 360).sortby("lon")
     assert np.isfinite(xstf.fuse(fine.isel(time=[0], lat=slice(4)), moved, method="starfm")).all()
@@ -705,3 +705,59 @@ def test_a_grid_mapping_that_stays_behind_in_the_dataset_is_told_of(tmp_path):
         pytest.raises(ValueError, match="decode_coords"),
     ):
         found.t.stf.gapfill(method="linear")
+
+
+# --- what contradicts itself ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("text", ["UTM zone 33N", "Sinusoidal", "Lambert Azimuthal Equal Area"])
+def test_the_name_of_a_projection_is_not_taken_for_no_crs(text):
+    named = holed(bare()).assign_attrs(projection=text)
+    with pytest.raises(ValueError, match=f"CRS cannot be read.*{text}"):
+        named.stf.gapfill(method="linear")
+    placed = named.assign_coords(spatial_ref=mapping(UTM))
+    assert crs_of(placed) == UTM
+    assert crs_of(bare().assign_attrs(projection="none of that kind")) is None
+
+
+def test_hls_files_say_their_crs():
+    assert crs_of(bare().assign_attrs(HORIZONTAL_CS_CODE="EPSG:32633")) == UTM
+
+
+def earth_engine(dataset_crs, own):
+    """As Xee reads an image collection: the assets' CRS and transform are left on the bands."""
+    data = holed(own).to_dataset("band").assign_attrs(crs=dataset_crs)
+    for name in data.data_vars:
+        data[name].attrs = {"crs": "EPSG:32634", "crs_transform": [10, 2, 499980, 2, -10, 5000040]}
+    return data
+
+
+def test_xees_bands_have_the_crs_of_the_dataset():
+    own = bare(names=("lat", "lon"))
+    own = own.assign_coords(lat=45 - 1e-4 * np.arange(12), lon=15 + 1e-4 * np.arange(12))
+    data = earth_engine("EPSG:4326", own)
+    filled = data.stf.gapfill(method="linear")
+    assert crs_of(filled).to_epsg() == 4326
+    right = holed(own).stf.gapfill(method="linear")
+    np.testing.assert_array_equal(filled.B04, right.sel(band="B04"))
+    with pytest.raises(ValueError, match="EPSG:32634, in metre, and its coordinates are not"):
+        data["B04"].drop_attrs().assign_attrs(crs="EPSG:32634").stf.gapfill(method="linear")
+
+
+def test_metres_in_a_crs_of_degrees_are_refused():
+    metres = holed(bare()).assign_coords(spatial_ref=mapping(pyproj.CRS.from_epsg(4326)))
+    with pytest.raises(ValueError, match=r"EPSG:4326, in degree, .*write_crs"):
+        metres.stf.gapfill(method="linear")
+
+
+@pytest.mark.parametrize(
+    ("first", "remedy"), [(-3, r"\(lon \+ 180\) % 360 - 180"), (177, "lon % 360")]
+)
+def test_the_remedy_for_a_seam_is_the_one_that_moves_it(first, remedy):
+    lon = first + 0.5 * np.arange(12)
+    frame = lon % 360 if first < 0 else (lon + 180) % 360 - 180
+    made = holed(bare(names=("lat", "lon"))).assign_coords(lat=10 - 0.5 * np.arange(12), lon=frame)
+    with pytest.raises(ValueError, match=rf"jumps by a turn: assign_coords\(lon={remedy}\)"):
+        made.stf.gapfill(method="linear")
+    with pytest.raises(ValueError, match=rf"was sorted: assign_coords\(lon={remedy}\)"):
+        made.sortby("lon").stf.gapfill(method="linear")

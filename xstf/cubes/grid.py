@@ -146,7 +146,7 @@ def step_of(centres: np.ndarray, what: str, dim: str) -> float | None:
         at = int(np.argmax(uneven))
         raise ValueError(
             f"{what}: {dim} is not evenly spaced: {spacing[at]:g} between {dim}[{at}] and "
-            f"{dim}[{at + 1}], elsewhere {usual:g}; {_cure(spacing, usual, uneven, dim)}"
+            f"{dim}[{at + 1}], elsewhere {usual:g}; {_cure(values, usual, uneven, dim)}"
         )
     if bent.any():
         at = int(np.argmax(np.abs(off_line)))
@@ -157,22 +157,31 @@ def step_of(centres: np.ndarray, what: str, dim: str) -> float | None:
     return step
 
 
-def _cure(spacing: np.ndarray, usual: float, uneven: np.ndarray, dim: str) -> str:
+def _cure(values: np.ndarray, usual: float, uneven: np.ndarray, dim: str) -> str:
     """Return what to do about an uneven axis: a jump by a turn is the seam of longitudes."""
-    jump = spacing[uneven]
-    away = np.abs(np.abs(jump - usual) - TURN)
-    sorted_across = len(jump) == 1 and abs(jump[0]) > TURN / 2 and abs(spacing.sum()) < TURN
-    if dim.lower() in LONGITUDES and sorted_across and abs(spacing.sum()) > TURN - abs(usual) * 2:
-        return (
-            "it crosses the seam of longitudes, and was sorted: "
-            f"assign_coords({dim}={dim} % 360) and sortby({dim!r}), after which it goes on past 180"
-        )
-    if abs(usual) < TURN / 4 and len(jump) == 1 and away[0] <= abs(usual) / 2:
-        return (
-            f"it crosses the seam of longitudes, where it jumps by a turn: assign_coords({dim}="
-            f"{dim} % 360), after which it goes on past 180"
-        )
+    jump = np.diff(values)[uneven]
+    if len(jump) != 1 or abs(usual) >= TURN / 4:
+        return "bring it to a regular grid first"
+    how = f"assign_coords({dim}={other_frame(dim, float(values.min()))})"
+    if abs(abs(jump[0] - usual) - TURN) <= abs(usual) / 2:
+        return f"it crosses the seam of longitudes, where it jumps by a turn: {how}"
+    whole = abs(values[-1] - values[0])
+    if dim.lower() in LONGITUDES and TURN - 2 * abs(usual) < whole < TURN < 2 * abs(jump[0]):
+        return f"it crosses the seam of longitudes, and was sorted: {how} and sortby({dim!r})"
     return "bring it to a regular grid first"
+
+
+def other_frame(name: str, least: float) -> str:
+    """Return the expression that moves the seam of longitudes to the other side of the Earth.
+
+    Parameters
+    ----------
+    name : str
+        What the longitudes are called.
+    least : float
+        The least of them, in degrees: from about 0 on they run to 360, else to 180.
+    """
+    return f"({name} + 180) % 360 - 180" if least > -TURN / 4 else f"{name} % 360"
 
 
 def same_crs(a: pyproj.CRS | None, b: pyproj.CRS | None) -> bool:

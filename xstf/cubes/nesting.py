@@ -13,6 +13,7 @@ from xstf.cubes.grid import (
     CORNER_TOLERANCE,
     Grid,
     crs_name,
+    other_frame,
     require_both_crs,
     same_crs,
     to_index,
@@ -263,16 +264,12 @@ def require_one_side(fine: Grid, coarse: Grid, what: tuple[str, str]) -> None:
     ):
         return
     low, high = coarse.extent[:2]
+    it = f"{what[1]}." if what[1].isidentifier() else ""
     raise ValueError(
         f"{what[0]} lies across the seam of {what[1]}'s longitudes ({low:.6g}..{high:.6g}), of "
-        f"which one side would be seen; move its seam: {what[1]}.assign_coords("
-        f"{_other_frame(low)}).sortby('lon')"
+        f"which one side would be seen; move its seam: "
+        f"{it}assign_coords(lon={other_frame(it + 'lon', low)}).sortby('lon')"
     )
-
-
-def _other_frame(low: float) -> str:
-    """Return how longitudes that begin there are written in the other frame."""
-    return "lon=lon % 360" if low < 0 else "lon=(lon + 180) % 360 - 180"
 
 
 def _span(extent: Sequence[float] | None) -> str:

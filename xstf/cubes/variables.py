@@ -183,8 +183,9 @@ def kinds_of(dataset: xr.Dataset) -> dict[Hashable, Kind]:
     kinds: dict[Hashable, Kind] = {
         n: "other" if str(n) in bounds else _kind(n, v, names) for n, v in dataset.data_vars.items()
     }
-    if "band" in kinds.values():  # alone they are what is measured
-        kinds |= {n: "accuracy" for n in kinds if str(n).lower() in _WHOLE_ACCURACIES}
+    accuracies = [n for n in kinds if str(n).lower() in _WHOLE_ACCURACIES]
+    if "band" in [kind for n, kind in kinds.items() if n not in accuracies]:
+        kinds |= dict.fromkeys(accuracies, "accuracy")  # alone they are what is measured
     return kinds
 
 

@@ -317,8 +317,10 @@ def fuse(
     )  # fmt: skip
     times = cubes.coarse_times[[plan.target for plan in plans]]
     attrs = run.attrs | alone
+    # An image of a date that `fine` has is that one, its gaps filled: what is said of it holds.
+    dated = cubes.fine.dims[0] is not None
     return assemble(
-        layers, cubes.fine, times, attrs, return_quality, FLAG_MEANINGS, own_dates=False
+        layers, cubes.fine, times, attrs, return_quality, FLAG_MEANINGS, own_dates=dated
     )
 
 

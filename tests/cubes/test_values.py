@@ -502,6 +502,26 @@ def test_many_pixels_of_an_extreme_value_are_warned_of(dtype, value):
         _inputs.read_cube(cube(few), what="fine")
 
 
+@pytest.mark.parametrize("form", ["array", "Dataset", "scaled"])
+def test_lazy_integers_warn_of_fills_when_they_are_computed(form):
+    data = np.full((10, 10), 100, np.int16)
+    data[0, :3] = -9999
+    given = cube(data).chunk(x=5)
+    mask = xr.zeros_like(cube(data)[0], dtype=bool)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        with xstf.testing.raise_if_dask_computes():
+            plain = given.to_dataset("band") if form == "Dataset" else given
+            said = as_values(plain, what="fine", scale=1e-4) if form == "scaled" else plain
+            lazy = _inputs.read_cube(said, what="fine").data
+        _inputs.read_cube(given, what="fine", mask=mask).data.compute()
+        _inputs.read_cube(given.assign_attrs(nodata=None), what="fine").data.compute()
+        as_values(given, what="fine", valid_range=(0, 200)).compute()
+        _inputs.read_cube(given.isel(y=slice(1, None)), what="fine").data.compute()
+    with pytest.warns(UserWarning, match=r"many pixels of fine.* are -9999.*nodata.*valid_range="):
+        lazy.compute()
+
+
 @pytest.mark.parametrize(
     ("dtype", "value"),
     [("int16", -999), ("int16", -10000), ("int16", 9999), ("int16", 20000), ("float32", -999.0),
@@ -644,7 +664,9 @@ def test_units_that_agree_pass():
     require_same_units(SIDES, pair(1, 1, 1))
     require_same_units(SIDES, pair(1, 15, 15))
     require_same_units(SIDES, pair(1, 0, 0))
-    require_same_units(SIDES, [v[:, :1] for v in pair(1e4, 1, 1)])  # too few values
+    require_same_units(SIDES, [v[:, :1] for v in pair(500, 1, 1)])  # too few values
+    with pytest.raises(ValueError, match="likely a factor of 10000"):  # but these are plain
+        require_same_units(SIDES, [v[:, :1] for v in pair(1e4, 1, 1)])
     flat = pair(1, 1, 30)
     flat[1][1] = 6.0  # one band larger, but not more various
     require_same_units(SIDES, flat)

@@ -17,7 +17,7 @@ _FILLS_OF_INTEGERS = (-999, -99, 0, 255, 65535)
 # Numbers that people fill up with and that may be measurements: they count where they stand apart.
 _ROUND = re.compile(r"9{2,}|10{3,}|20{4,}")
 # A part of all pixels from which they are no chance.
-_SHARE = 0.01
+_SHARE, _BLOCK_SHARE = 0.01, 0.05
 # How far from all others a value stands apart, in ranges of the others.
 _APART = 1.0
 
@@ -27,8 +27,7 @@ def warn_of_extremes(array: xr.DataArray, what: str, *masks: xr.DataArray | None
 
     Nothing lazy is computed: only what is in memory is looked at. Returns whether there was any.
     """
-    # An attribute that says "none" has been thought of, too.
-    if is_undecoded(array) or any(key in array.attrs for key in (*NODATA, *RANGE, *FLAGS)):
+    if _is_declared(array):
         return False
     if not array.size or array.chunks is not None or not isinstance(array.data, np.ndarray):
         return False
@@ -39,12 +38,46 @@ def warn_of_extremes(array: xr.DataArray, what: str, *masks: xr.DataArray | None
         if share >= _SHARE:
             found = True
             warnings.warn(
-                f"{share:.1%} of {what} are {value}, its {_end(data, value)} and a usual fill: if "
-                f"these are no measurements set its attrs['nodata'] = {value}, or give "
-                "valid_range=(low, high); if they are, attrs['nodata'] = None says so",
+                f"{share:.1%} of {what} are {value}, its {_end(data, value)} and a usual fill: "
+                f"{_remedy(value)}",
                 stacklevel=5,
             )
     return found
+
+
+def watch_lazy(array: xr.DataArray, what: str) -> xr.DataArray:
+    """Return lazy integers that warn of the same when they are computed; others as they are.
+
+    A block sees itself alone, so that it takes more pixels of it than of a whole cube.
+    """
+    if array.chunks is None or array.dtype.kind not in "iu" or _is_declared(array):
+        return array
+    lazy = array.data
+    return array.copy(data=lazy.map_blocks(_watched, what, dtype=lazy.dtype, meta=lazy._meta))
+
+
+def _watched(block: np.ndarray, what: str) -> np.ndarray:
+    if isinstance(block, np.ndarray) and block.size:
+        for value in _extremes(block):
+            if (block == value).mean() >= _BLOCK_SHARE:
+                warnings.warn(
+                    f"many pixels of {what} are {value}, the {_end(block, value)} of their chunk "
+                    f"and a usual fill: {_remedy(value)}",
+                    stacklevel=2,
+                )
+    return block
+
+
+def _is_declared(array: xr.DataArray) -> bool:
+    """Return whether it is said what is missing; "none" has been thought of, too."""
+    return is_undecoded(array) or any(key in array.attrs for key in (*NODATA, *RANGE, *FLAGS))
+
+
+def _remedy(value: int) -> str:
+    return (
+        f"if these are no measurements set its attrs['nodata'] = {value}, or give "
+        "valid_range=(low, high); if they are, attrs['nodata'] = None says so"
+    )
 
 
 def _extremes(data: np.ndarray) -> list[int]:

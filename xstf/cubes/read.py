@@ -28,7 +28,7 @@ from xstf.cubes.common_attrs import with_own_attrs
 from xstf.cubes.crs import grid_mapping_name, lost_mapping, without_mapping_dim
 from xstf.cubes.decode import decode
 from xstf.cubes.dims import NAMES, band_dim, find_dim
-from xstf.cubes.extremes import warn_of_extremes
+from xstf.cubes.extremes import warn_of_extremes, watch_lazy
 from xstf.cubes.grid import Grid
 from xstf.cubes.limits import LARGEST
 from xstf.cubes.masking import apply_mask
@@ -177,15 +177,13 @@ def read_cube(
     if isinstance(cube, xr.Dataset | xr.DataArray):
         cube = without_mapping_dim(cube)
     labels = read_labels(cube, what=what, resolution=resolution, unsized=unsized, series=folded)
+    if not what.startswith("sar"):  # radar has borders of its own, see align/radar
+        cube = _watch_fills(cube, what, mask)
     if isinstance(cube, xr.Dataset):
         array = _stack_bands(cube, what)
     else:
         array = decode(cube, band=labels.dims[1], what=what)
     _warn_of_absurd(array, what)
-    if not what.startswith("sar"):  # radar has borders of its own, see align/radar
-        for plain in _arrays(cube):
-            named = f"{what}'s {plain.name}" if isinstance(cube, xr.Dataset) else what
-            warn_of_extremes(plain, named, mask)
     place = labels.place
     told = cube if folded is None else folded.original
     tell_of_layers(told, what, masked=mask is not None)
@@ -235,10 +233,16 @@ def merge_looks(cube: Cube, usable: Callable[[Any], Any] | None = None) -> Cube:
     )
 
 
-def _arrays(cube: Labelled) -> list[xr.DataArray]:
+def _watch_fills(cube: Labelled, what: str, mask: xr.DataArray | None) -> Labelled:
+    """Warn of fills that nothing names, of lazy cubes when they are computed; return the cube."""
     if isinstance(cube, xr.DataArray):
-        return [cube]
-    return [cube[name] for name in band_variables(cube)]
+        warn_of_extremes(cube, what, mask)
+        return cube if mask is not None else watch_lazy(cube, what)
+    found = {}
+    for name in band_variables(cube):
+        warn_of_extremes(cube[name], f"{what}'s {name}", mask)
+        found[name] = watch_lazy(cube[name], f"{what}'s {name}")
+    return cube if mask is not None else cube.assign(found)
 
 
 def read_labels(

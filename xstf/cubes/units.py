@@ -10,8 +10,8 @@ import numpy as np
 
 # Medians farther apart than this are not those of one quantity in one unit.
 FACTOR = 20.0
-# Fewer values say nothing.
-_FEWEST = 4
+# Fewer values say nothing, but where they are as far apart as this.
+_FEWEST, _FAR = 4, 1000.0
 # Digital numbers of reflectance, and reflectance.
 _NUMBERS, _REFLECTANCE = (50.0, 30_000.0), 2.0
 # From this power of ten on they differ by what reflectance is multiplied with to be stored.
@@ -50,7 +50,8 @@ def require_same_units(sides: Sequence[Side], values: Sequence[np.ndarray]) -> N
     """
     for (one, first), (other, second) in combinations(zip(sides, values, strict=True), 2):
         medians = _median(first), _median(second)
-        if _differ(*medians):
+        few = min(np.isfinite(first).sum(), np.isfinite(second).sum()) < _FEWEST
+        if _differ(*medians, _FAR if few else FACTOR):
             raise ValueError(_message(one, other, medians))
         if one.bands == other.bands and len(one.bands) > 1:
             _require_bands(one, other, first, second)
@@ -65,15 +66,15 @@ def _require_bands(one: Side, other: Side, first: np.ndarray, second: np.ndarray
             raise ValueError(_message(one, other, medians, band))
 
 
-def _differ(one: float, other: float) -> bool:
+def _differ(one: float, other: float, factor: float = FACTOR) -> bool:
     """Return whether two sizes are too far apart; those of 0, or of nothing, are not."""
     low, high = sorted((one, other))
-    return low > 0 and np.isfinite(high) and high > FACTOR * low
+    return low > 0 and np.isfinite(high) and high > factor * low
 
 
 def _median(values: np.ndarray) -> float:
     seen = np.abs(values[np.isfinite(values)])
-    return float(np.median(seen)) if seen.size >= _FEWEST else np.nan
+    return float(np.median(seen)) if seen.size else np.nan
 
 
 def _spread(values: np.ndarray) -> float:

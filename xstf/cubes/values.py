@@ -15,7 +15,7 @@ from xstf.cubes.arrays import Labelled
 from xstf.cubes.common_attrs import with_own_attrs
 from xstf.cubes.decode import apply, left_attrs, read_values, without_packing
 from xstf.cubes.dims import band_dim
-from xstf.cubes.extremes import warn_of_extremes
+from xstf.cubes.extremes import warn_of_extremes, watch_lazy
 from xstf.cubes.packing import PACKING
 from xstf.cubes.variables import band_variables
 
@@ -115,7 +115,8 @@ def _converted(
     unused = reading.range_note if ends is None else ""  # the call's range is in its place
     for note in filter(None, (*reading.notes, unused)):
         warnings.warn(note, stacklevel=5)
-    values = apply(reading, array, np.float32)
+    bare = watch_lazy(array, what) if mask is None and ends is None else array
+    values = apply(reading, bare, np.float32)
     if scale is not None:
         values = values * np.float32(scale)
     if ends is not None:

@@ -299,13 +299,16 @@ def read_dates(time: DateLike | None) -> np.ndarray | None:
         raise ValueError(wrong)
     flat = np.atleast_1d(values).ravel()
     try:
+        if flat.dtype.kind == "M":
+            flat = flat.astype("M8[ns]")  # NaT alone has no unit
         if flat.dtype.kind in "OU":
             flat = np.array([_instant(value) for value in flat.tolist()])
         found = pd.DatetimeIndex(pd.to_datetime(flat, utc=True))
     except (ValueError, TypeError, OverflowError) as error:
         raise ValueError(f"{wrong}: {error}") from error
     if found.hasnans:
-        raise ValueError(f"time= has a date that is none (NaT): {time!r}")
+        count = int(np.isnat(found.values).sum())
+        raise ValueError(f"time= has {count} dates that are NaT; drop them")
     return np.asarray(found.tz_localize(None).values, "M8[ns]")
 
 
@@ -318,9 +321,11 @@ def _instant(value: object) -> pd.Timestamp:
         if not _DAY.match(text):
             raise ValueError(f"{text!r} is no date as ISO 8601 writes it")
         value = text
-    elif isinstance(value, bool | int | float):
+    elif isinstance(value, bool | int | float) and value == value:
         raise TypeError(f"{value!r} is a number")
     stamp = pd.Timestamp(value)  # type: ignore[arg-type]
+    if pd.isna(stamp):
+        return stamp
     return stamp.tz_localize("UTC") if stamp.tzinfo is None else stamp.tz_convert("UTC")
 
 

@@ -95,6 +95,7 @@ def test_a_poked_pixel_changes_nothing_beyond_the_halo(record, weights):
 
 
 @NETWORK
+@pytest.mark.filterwarnings("ignore:every value of")
 def test_missing_stays_missing_and_nothing_else_does(record, weights):
     fine, coarse = cubes()
     fine[:, 0, 3:7, 5:9] = np.nan

@@ -146,6 +146,7 @@ def test_never_seen_stays_missing_and_nothing_else_does(record, weights):
 
 
 @NETWORK
+@pytest.mark.filterwarnings("ignore:every value of")
 def test_nothing_in_gives_nothing_out(record, weights):
     out = run(record, weights, make_cube(24, 31) * np.nan, return_quality=True)
     assert np.isnan(out["reflectance"]).all()

@@ -240,11 +240,18 @@ def test_nothing_is_no_crs(attrs):
     assert crs_of(bare().assign_attrs(attrs)) is None
 
 
-def test_a_grid_mapping_that_is_not_there_is_an_error():
-    cube = bare().assign_attrs(grid_mapping="crs")
-    with pytest.raises(ValueError, match="'crs', which it does not have.*decode_coords='all'"):
-        crs_of(cube)
+def test_a_grid_mapping_that_is_not_there_is_told_of():
+    cube = holed(bare()).assign_attrs(grid_mapping="crs")
+    assert crs_of(cube) is None
+    with pytest.warns(UserWarning, match="'crs', which it has lost.*CRS.*decode_coords='all'"):
+        cube.stf.gapfill(method="linear")
     assert crs_of(cube.assign_attrs(crs=32633)).equals(UTM)
+
+
+def test_where_two_cubes_meet_a_lost_grid_mapping_is_an_error():
+    fine, coarse = (c.assign_attrs(grid_mapping="crs") for c in (bare(), bare()))
+    with pytest.raises(ValueError, match="'crs', which it has lost.*place.*decode_coords='all'"):
+        fine.isel(time=[0, 2]).stf.fuse(coarse, method="starfm", coarse_resolution=30.0)
 
 
 def test_two_zones_along_time_are_named():
@@ -702,7 +709,7 @@ def test_a_grid_mapping_that_stays_behind_in_the_dataset_is_told_of(tmp_path):
     single.drop_encoding().stf.gapfill(method="linear")
     with (
         xr.open_dataset(tmp_path / "a.nc") as found,
-        pytest.raises(ValueError, match="decode_coords"),
+        pytest.warns(UserWarning, match="decode_coords"),
     ):
         found.t.stf.gapfill(method="linear")
 

@@ -125,6 +125,7 @@ def test_nothing_beyond_the_halo_matters(weights, poked, residual):
     assert srecnn._REACH == net.REACH
 
 
+@pytest.mark.filterwarnings("ignore:every value of")
 def test_what_is_missing_is_missing_and_no_more(weights):
     spectral, spatial = SPECTRAL.copy(deep=True), SPATIAL.copy(deep=True)
     spectral[:, 3, 5] = np.nan

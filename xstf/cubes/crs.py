@@ -77,7 +77,9 @@ class _Read:
 
 
 def crs_of(cube: Labelled, what: str = "the cube") -> pyproj.CRS | None:
-    """Return the CRS that a cube carries, None where nothing looks like one.
+    """Return the CRS that a cube carries, None where nothing says one.
+
+    A grid mapping variable that the cube names and does not have says none: see `lost_mapping`.
 
     Raises
     ------
@@ -90,7 +92,6 @@ def crs_of(cube: Labelled, what: str = "the cube") -> pyproj.CRS | None:
         Something contradicts the grid mapping variable, or one of several cannot be read.
     """
     read = _read_all(cube)
-    missing = lost_mapping(cube, in_attrs=True)
     for group in (read.of_mapping, read.plain, read.stac):
         if group:
             _agree(group, what)
@@ -100,12 +101,6 @@ def crs_of(cube: Labelled, what: str = "the cube") -> pyproj.CRS | None:
             raise ValueError(
                 f"{what}'s CRS cannot be read: {'; '.join(read.failed or read.words)}; {REMEDY}, "
                 "or drop what is none"
-            )
-        if missing is not None:
-            raise ValueError(
-                f"{what}'s attrs name the grid mapping variable {missing!r}, which it does not "
-                "have: open the file with xr.open_dataset(…, decode_coords='all'), "
-                f"{REMEDY}, or drop the attribute 'grid_mapping'"
             )
         return None
     taken = group[0]

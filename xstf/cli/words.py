@@ -12,9 +12,11 @@ import xstf
 # Options that are called otherwise than the argument that they give.
 _OTHER_NAMES = {"return_quality": "--quality"}
 _SWITCHES = {"return_quality", "smooth"}
-_VALUE = r"'[^']*'|\"[^\"]*\"|-?\d[\w.+-]*|True|False|None"
+_VALUE = r"\([^()]*\)|'[^']*'|\"[^\"]*\"|-?\d[\w.+-]*|True|False|None"
 _NAMED = re.compile(rf"(?<![\w.\-'\"(\[])([a-z][a-z_0-9]*)=(?!=)({_VALUE})?")
 _BARE = re.compile(r"(?<![\w.\-'\"])([a-z]+(?:_[a-z]+)+)(?![\w('\"=])")
+# A mask that is made of a variable: the option takes the variable.
+_MADE = re.compile(r"\b((?:[a-z]+_)?mask)=xstf\.masks\.\w+\(ds(?:\.(\w+)|\[('[^']*')\])\)")
 _ALSO_PARAMS = {"weights", "window", "prior"}
 
 
@@ -38,6 +40,8 @@ def in_options(text: str, options: Mapping[str, str]) -> str:
             return f"-p {name}={value}" if value else f"-p {name}=…"
         if value is None or name in _SWITCHES:
             return option
+        if value.startswith("("):
+            return f"{option} {value[1:-1].replace(',', '')}"
         plain = value.strip("'\"")
         simple = re.fullmatch(r"[\w.+-]+", plain)
         return f"{option} {plain if simple else value}"
@@ -45,7 +49,11 @@ def in_options(text: str, options: Mapping[str, str]) -> str:
     def bare(found: re.Match[str]) -> str:
         return options.get(found[1], found[0])
 
-    return _BARE.sub(bare, _NAMED.sub(named, text))
+    def made(found: re.Match[str]) -> str:
+        option = options.get(found[1])
+        return f"{option} {found[2] or found[3]}" if option else found[0]
+
+    return _BARE.sub(bare, _NAMED.sub(named, _MADE.sub(made, text)))
 
 
 def options_of(parser: argparse.ArgumentParser) -> dict[str, str]:

@@ -303,7 +303,10 @@ def test_errors_speak_of_options(paths, tmp_path, capsys):
         ("widen pair_tolerance or add images", "widen --pair-tolerance or add images"),
         ("pick some with pattern='*_10m*'", "pick some with --pattern '*_10m*'"),
         ("clip=True asks for it", "-p clip=True asks for it"),
-        ("give mask=…", "give -p mask=……"),
+        ("give mask=…", "give --mask…"),
+        ("give mask=xstf.masks.scl(ds.SCL) or drop", "give --mask SCL or drop"),
+        ("give coarse_mask=xstf.masks.scl(ds['S C']) or", "give --coarse-mask 'S C' or"),
+        ("give valid_range=(low, high); if", "give --valid-range low high; if"),
         ("set return_quality=True", "set --quality"),
         ("isel(y=slice(None, None, -1)), attrs['scale_factor']=1, xr.concat([a, b], dim='time')",
          "isel(y=slice(None, None, -1)), attrs['scale_factor']=1, xr.concat([a, b], dim='time')"),
@@ -359,3 +362,43 @@ def test_a_folder_with_two_cubes_is_picked_by_its_own_option(tmp_path, scene, ca
     assert main(call) == 0
     with xr.open_dataset(tmp_path / "out.nc") as back:
         assert back.sizes["time"] == 2
+
+
+def dataset(scene, tmp_path, *, numbers=False):
+    """Write a fine cube as bands beside layers, clouds in the first rows."""
+    data = scene[0].to_dataset("band")
+    cloud = np.zeros((3, 48, 48), bool)
+    cloud[:, :8] = True
+    dims = ("time", "y", "x")
+    data["SCL"] = dims, np.where(cloud, 9, 4).astype("u1")
+    data["bad"] = dims, cloud
+    if numbers:
+        data["zero_one"] = dims, cloud.astype("u1")  # which would be a band
+    data["QF"] = dims, np.where(cloud, 6, 0).astype("u1")
+    data.to_netcdf(tmp_path / "data.nc")
+    return data, str(tmp_path / "data.nc")
+
+
+@pytest.mark.parametrize("chunks", [[], ["--chunks", "24"]])
+@pytest.mark.parametrize("name", ["SCL", "bad", "zero_one"])
+def test_a_mask_is_a_variable_of_the_file(scene, paths, tmp_path, name, chunks):
+    data, path = dataset(scene, tmp_path, numbers=name == "zero_one")
+    out = tmp_path / "out.nc"
+    call = ["fuse", path, str(paths[1]), "-o", str(out), "--method", "starfm", "--mask", name]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        assert main([*call, *chunks]) == 0
+        want = scene[0].stf.fuse(scene[1], method="starfm", mask=data.bad)
+    with xr.open_dataset(out) as back:
+        band = str(scene[0].band.values[0])
+        np.testing.assert_allclose(back[band], want.sel(band=band), rtol=1e-5)
+
+
+@pytest.mark.parametrize("chunks", [[], ["--chunks", "24"]])
+def test_numbers_that_are_no_yes_or_no_make_no_mask(scene, tmp_path, capsys, chunks):
+    _, path = dataset(scene, tmp_path)
+    call = ["gapfill", path, "-o", str(tmp_path / "out.nc"), "--method", "linear"]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        assert main([*call, "--mask", "QF", *chunks]) == 1
+    assert "--mask 'QF' has the numbers 6" in capsys.readouterr().err

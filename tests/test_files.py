@@ -127,6 +127,7 @@ LAYOUTS = {
     "band_first": ("{b}_{d:%Y%m%d}.tif", ("B04", "B08"), "00:00:00"),
     "odc": ("{d:%Y-%m-%dT%H-%M-%SZ}_{b}.tif", ("red", "nir"), "00:00:00"),
     "year_and_day": ("scene_{d:%Y-%j}_{b}.tif", ("red", "nir"), "00:00:00"),
+    "a_folder_a_band": ("{b}/{d:%Y%m%d}.tif", ("B04", "B08"), "00:00:00"),
     "a_folder_a_date": ("{d:%Y_%m_%d}/{b}.tif", ("red", "nir"), "00:00:00"),
     "words_that_no_one_knows": ("site1_{d:%Y%m%d}_{b}_v2.tif", ("slope", "roughness"), "00:00:00"),
 }  # fmt: skip
@@ -568,4 +569,23 @@ def test_images_with_and_without_a_sensor_in_their_names_are_told_apart(tmp_path
     for name in ("MODIS_2020068", "MODIS_2020069", "plain_2020068", "plain_2020084"):
         write(tmp_path / f"{name}.tif", np.full((1, 6, 6), 500, "i2"))
     with pytest.raises(ValueError, match="several sensors.*MODIS: 2 files.*no sensor named: 2"):
+        open_cube(tmp_path)
+
+
+def test_what_lies_beside_radar_is_no_band(tmp_path):
+    form = "S1A_IW_{d:%Y%m%d}T170000_DVP_RTC10_G_gpuned_ABCD_{b}.tif"
+    fill(tmp_path, form, ("VH", "VV", "ls_map", "inc_map", "area", "dem"))
+    fill(tmp_path, form, ("rgb",))
+    with pytest.warns(UserWarning, match="left out as pictures.*rgb"):
+        both = open_cube(tmp_path)
+    assert set(both.data_vars) == {"VH", "VV", "ls_map", "inc_map", "area", "dem"}
+    assert both.ls_map.dtype == np.uint16
+
+
+def test_an_image_that_breaks_off_is_named(tmp_path):
+    for day in ("20200805", "20200815"):
+        write(tmp_path / f"{day}.tif", 1, size=64)
+    path = tmp_path / "20200815.tif"
+    path.write_bytes(path.read_bytes()[:-2000])
+    with pytest.raises(OSError, match=f"{path.name} cannot be read"):
         open_cube(tmp_path)

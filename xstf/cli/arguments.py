@@ -5,16 +5,25 @@ from __future__ import annotations
 import argparse
 import json
 import sys
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeAlias
 
-from xstf import files
+import numpy as np
+import xarray as xr
+
+from xstf import files, masks
 from xstf.cli.tables import sizes
 from xstf.cubes.arrays import Labelled
+from xstf.cubes.variables import band_variables, mask_maker
+from xstf.files.choice import few
 
 Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
 
 CUBE_HELP = ".nc, .zarr, an image, a folder of such, or a pattern such as 'landsat/*_B4.TIF'"
+
+
+MASK_HELP = "variable of {}'s file: boolean, true = not usable, or classes: SCL, QA_PIXEL, Fmask"
 
 
 def add_out(parser: argparse.ArgumentParser) -> None:
@@ -54,15 +63,74 @@ def add_pair(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("fine", type=Path, help=CUBE_HELP)
     parser.add_argument("coarse", type=Path)
     add_files(parser, "fine", "coarse")
+    for name, of in (("--mask", "fine"), ("--coarse-mask", "coarse")):
+        parser.add_argument(name, metavar="NAME", help=MASK_HELP.format(of))
     parser.add_argument("--pair-tolerance", default="1D")
     parser.add_argument("--coarse-resolution", type=float)
 
 
-def open_pair(arguments: argparse.Namespace, chunks: int | None) -> tuple[Labelled, Labelled]:
-    """Return the cubes of :func:`add_pair`."""
+def open_pair(
+    arguments: argparse.Namespace, chunks: int | None
+) -> tuple[Labelled, Labelled, dict[str, Any]]:
+    """Return the cubes of :func:`add_pair`, and the masks that their files give."""
     fine = open_one(arguments.fine, arguments, "pattern", chunks=chunks)
     coarse = open_one(arguments.coarse, arguments, "coarse_pattern", chunks=chunks)
-    return fine, coarse
+    options: dict[str, Any] = {}
+    if arguments.mask:
+        options["mask"] = open_mask(arguments.fine, arguments.mask, "--mask", chunks)
+        fine = _without(fine, arguments.mask)
+    if arguments.coarse_mask:
+        options["coarse_mask"] = open_mask(
+            arguments.coarse, arguments.coarse_mask, "--coarse-mask", chunks
+        )
+        coarse = _without(coarse, arguments.coarse_mask)
+    return fine, coarse, options
+
+
+def open_mask(path: Path, name: str, option: str, chunks: int | None) -> xr.DataArray:
+    """Return a mask that is a variable of a file: boolean, 0 and 1, or classes that are known.
+
+    Parameters
+    ----------
+    path, name
+        The file, and its variable.
+    option
+        What gave it, for messages.
+    chunks : int or None
+    """
+    layer = files.open_cube(path, variable=name, chunks=chunks)
+    if not isinstance(layer, xr.DataArray):
+        raise TypeError(f"{option} {name!r} is no single variable")
+    if layer.dtype == bool:
+        return layer
+    maker = mask_maker(name, layer)
+    if maker is not None:
+        made: xr.DataArray = getattr(masks, maker)(layer)
+        return made
+    refused = partial(_flags, text=f"{option} {name!r}")
+    found: xr.DataArray = xr.apply_ufunc(
+        refused, layer, dask="parallelized", output_dtypes=[bool], keep_attrs=True
+    )
+    return found
+
+
+def _without(cube: Labelled, name: str) -> Labelled:
+    """Return a cube whose bands have not the mask among them; layers of classes stay."""
+    if isinstance(cube, xr.Dataset) and name in band_variables(cube):
+        return cube.drop_vars(name)
+    return cube
+
+
+def _flags(values: np.ndarray, *, text: str) -> np.ndarray:
+    """Return numbers as booleans, missing ones as true; raise for others than 0 and 1."""
+    values = np.asarray(values)
+    other = np.unique(values[~(np.isnan(values) | (values == 0) | (values == 1))])
+    if other.size:
+        raise ValueError(
+            f"{text} has the numbers {few([f'{v:g}' for v in other])}, so it has classes or bits: "
+            "write a boolean variable, true where not usable, or give one of SCL, QA_PIXEL, Fmask"
+        )
+    return np.asarray(np.isnan(values) | (values == 1))
 
 
 def add_files(parser: argparse.ArgumentParser, first: str, *others: str) -> None:
@@ -137,7 +205,7 @@ def add_gaps(parser: argparse.ArgumentParser) -> None:
     )  # fmt: skip
     parser.add_argument("--sar-units", choices=["dB", "linear"])
     add_files(parser, "cube")
-    parser.add_argument("--mask", help="boolean variable of the cube's file, true = not usable")
+    parser.add_argument("--mask", metavar="NAME", help=MASK_HELP.format("the cube"))
 
 
 def open_gaps(arguments: argparse.Namespace, chunks: int | None) -> tuple[Labelled, dict[str, Any]]:
@@ -145,8 +213,8 @@ def open_gaps(arguments: argparse.Namespace, chunks: int | None) -> tuple[Labell
     cube = open_one(arguments.cube, arguments, "pattern", chunks=chunks)
     options: dict[str, Any] = {}
     if arguments.mask:
-        mask = files.open_cube(arguments.cube, variable=arguments.mask, chunks=chunks)
-        options["mask"] = mask.fillna(1) != 0
+        options["mask"] = open_mask(arguments.cube, arguments.mask, "--mask", chunks)
+        cube = _without(cube, arguments.mask)
     if arguments.sar:
         guides = [files.open_cube(path, chunks=chunks) for path in arguments.sar]
         options["sar"] = guides[0] if len(guides) == 1 else guides

@@ -27,10 +27,11 @@ def add_evaluate(commands: Commands) -> None:
 
 
 def _evaluate(arguments: argparse.Namespace) -> None:
-    fine, coarse = open_pair(arguments, None)
+    fine, coarse, masks = open_pair(arguments, None)
     scores = evaluate_fusion(
         fine, coarse, methods=arguments.methods, time=arguments.time,
         pair_tolerance=arguments.pair_tolerance, coarse_resolution=arguments.coarse_resolution,
+        **masks,
     )  # fmt: skip
     for date in scores.time.values:
         _show(f"left out: {np.datetime64(date, 'D')}", scores.sel(time=date))

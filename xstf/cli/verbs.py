@@ -55,7 +55,7 @@ def add_fuse(commands: Commands) -> None:
 
 
 def _fuse(arguments: argparse.Namespace) -> None:
-    fine, coarse = open_pair(arguments, arguments.chunks)
+    fine, coarse, masks = open_pair(arguments, arguments.chunks)
     spatial = None
     if arguments.spatial:
         spatial = open_one(arguments.spatial, arguments, None, chunks=arguments.chunks)
@@ -65,7 +65,7 @@ def _fuse(arguments: argparse.Namespace) -> None:
         coarse_resolution=arguments.coarse_resolution, min_valid=arguments.min_valid,
         composite=False if arguments.composite == "no" else arguments.composite,
         return_quality=arguments.quality, progress=on_terminal(),
-        **read_values(arguments, "coarse", "spatial"), **read_params(arguments.param),
+        **masks, **read_values(arguments, "coarse", "spatial"), **read_params(arguments.param),
     )  # fmt: skip
     save(fused, arguments.out)
 

@@ -12,10 +12,12 @@ import xstf
 # Options that are called otherwise than the argument that they give.
 _OTHER_NAMES = {"return_quality": "--quality"}
 _SWITCHES = {"return_quality", "smooth"}
-_VALUE = r"'[^']*'|\"[^\"]*\"|-?\d[\w.+-]*|True|False|None|\([^()]*\)"
+_VALUE = r"\([^()]*\)|'[^']*'|\"[^\"]*\"|-?\d[\w.+-]*|True|False|None"
 # What is an attribute of a cube is no argument, even if both are called alike.
 _NAMED = re.compile(rf"(?<!attribute )(?<![\w.\-'\"(\[])([a-z][a-z_0-9]*)=(?!=)({_VALUE})?")
 _BARE = re.compile(r"(?<![\w.\-'\"])([a-z]+(?:_[a-z]+)+)(?![\w('\"=])")
+# A mask that is made of a variable: the option takes the variable.
+_MADE = re.compile(r"\b((?:[a-z]+_)?mask)=xstf\.masks\.\w+\(ds(?:\.(\w+)|\[('[^']*')\])\)")
 _ALSO_PARAMS = {"weights", "window", "prior"}
 
 
@@ -48,7 +50,11 @@ def in_options(text: str, options: Mapping[str, str]) -> str:
     def bare(found: re.Match[str]) -> str:
         return options.get(found[1], found[0])
 
-    return _BARE.sub(bare, _NAMED.sub(named, text))
+    def made(found: re.Match[str]) -> str:
+        option = options.get(found[1])
+        return f"{option} {found[2] or found[3]}" if option else found[0]
+
+    return _BARE.sub(bare, _NAMED.sub(named, _MADE.sub(made, text)))
 
 
 def options_of(parser: argparse.ArgumentParser) -> dict[str, str]:

@@ -301,7 +301,9 @@ def _floats(value: object) -> np.ndarray:
 def require_measurements(array: xr.DataArray, band: Hashable | None, what: str) -> None:
     """Raise ValueError if an array, or a band of it, is a layer of classes."""
     name = array.name or ""
-    by_name = _maker(name, array) is not None or (array.dtype.kind in "iu" and _is_class_name(name))
+    by_name = mask_maker(name, array) is not None or (
+        array.dtype.kind in "iu" and _is_class_name(name)
+    )
     if is_class_layer(array) or by_name:
         raise ValueError(
             f"{what} is a layer of classes ({array.name!r}), whose numbers are no measurements: "
@@ -349,7 +351,7 @@ def tell_of_layers(cube: Labelled, what: str, *, masked: bool) -> None:
         )
     if masked or what not in _MASKS or not parts.classes:
         return
-    known = [n for n in parts.classes if _maker(n, cube[n])] or parts.classes
+    known = [n for n in parts.classes if mask_maker(n, cube[n])] or parts.classes
     how = _how(known[0], cube[known[0]], what)
     warn_user(
         f"{what} has layers of classes, which are no bands, {parts.classes}, and no "
@@ -357,7 +359,7 @@ def tell_of_layers(cube: Labelled, what: str, *, masked: bool) -> None:
     )
 
 
-def _maker(name: Hashable, array: xr.DataArray) -> str | None:
+def mask_maker(name: Hashable, array: xr.DataArray) -> str | None:
     """Return the function of :mod:`xstf.masks` that reads a layer."""
     parts = words(name)
     if "scl" in parts:
@@ -373,7 +375,7 @@ def _how(name: Hashable, array: xr.DataArray, what: str, pick: str = "") -> str:
     """Return how a mask is made of a layer, as it is written in a call."""
     text = str(name)
     layer = pick or (f"ds.{text}" if text.isidentifier() else f"ds[{text!r}]")
-    argument, maker = _MASKS.get(what, "mask"), _maker(name, array)
+    argument, maker = _MASKS.get(what, "mask"), mask_maker(name, array)
     if maker:
         return f"{argument}=xstf.masks.{maker}({layer})"
     if array.dtype.kind == "b":

@@ -94,14 +94,15 @@ def _date(found: re.Match[str]) -> np.datetime64 | None:
 _WORD = r"(?:^|(?<=_)){}(?=_|$)"
 # Pictures of a scene, made to be looked at.
 _PICTURE = re.compile(
-    _WORD.format("(?:TCI|PVI|visual|thumbnail|thumb|preview|overview|browse|quicklook|QL)"), re.I
+    _WORD.format("(?:TCI|PVI|visual|rgb|thumbnail|thumb|preview|overview|browse|quicklook|QL)"),
+    re.I,
 )
 # What a pixel is, not what was measured there.
 _CLASS = re.compile(
     _WORD.format(
         r"(?:(?:SR_|ST_)?(?:QA|QC|BQA)(?:_?(?:PIXEL|RADSAT|AEROSOL|\d+k?m(?:_\d)?|60))?"
         r"|(?:pixel|radsat|cloud|sr_cloud)_qa|SR_QA_AEROSOL|SCL|CLM|CLD|CLP|SNW|DCA|Fmask\d?"
-        r"|MSK_[A-Z]+(?:_B\w\w)?|(?:cloud|snow|water|land|valid|data|scene)?_?mask|clouds?"
+        r"|(?:ls|layover_?shadow)(?:_?(?:map|mask))?|MSK_[A-Z]+(?:_B\w\w)?|(?:cloud|snow|water|land|valid|data|scene)?_?mask|clouds?"
         r"|udm2?|sur_refl_(?:state|qc)_\d+k?m(?:_\d)?|state_\d+km(?:_\d)?|SummaryQA|VI_Quality"
         r"|pixel_reliability|BRDF_Albedo_Band_Mandatory_Quality_Band\d|flags?|class(?:es|ification)?"
         r"|SF_QF?\d*|QF\d)"
@@ -111,7 +112,7 @@ _CLASS = re.compile(
 _ANGLE = re.compile(
     _WORD.format(
         r"[SV][AZ]A|(?:(?:sun|solar|view|sensor|mean)_?)*(?:zenith|azimuth|incidence)(?:_?angles?)?"
-        r"|(?:local_?)?incidence_?angle|SZEN|VZEN|SAZ|VAZ|RAA"
+        r"|(?:local_?)?incidence_?angle|l?inc_map(?:_ell)?|(?:scattering_)?area|dem|elevation|SZEN|VZEN|SAZ|VAZ|RAA"
     ),
     re.I,
 )
@@ -270,6 +271,12 @@ def read_name(path: Path, root: Path) -> Named:
         sensor = f"Sentinel-2 L{level}"
     words = _words(stem)
     band, kind = find_band("_".join(words))
+    below = [f.name for f in path.parents if root in f.parents]
+    for folder in below if band is None else ():  # a folder a band
+        label, of_folder = find_band("_".join(_words(folder)))
+        if label is not None and of_folder in ("band", "class"):
+            band, kind = label, of_folder
+            break
     pixel = next((w for w in words if re.fullmatch(r"\d+k?m", w)), None)
     tile = next((t for t in map(find_tile, places) if t), None)
     return Named(path, stamp, band, kind, sensor, tile, pixel, tuple(words))

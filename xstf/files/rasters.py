@@ -144,6 +144,7 @@ def _read(path: Path, header: Header, chunks: int | None, *, raw: bool = False) 
     Whole numbers without a word on what is missing stay whole: a cube of such is asked whether its
     most frequent extreme is a code. So do those of classes (`raw`), with their code for missing.
     """
+    import rasterio
     import rioxarray
 
     parts = {"y": chunks, "x": chunks} if chunks else None
@@ -158,9 +159,13 @@ def _read(path: Path, header: Header, chunks: int | None, *, raw: bool = False) 
     if not chunks:
         try:
             image.load()
-        except OSError as error:  # rasterio's, which names no file
-            raise OSError(f"{path} cannot be read, it may be truncated: {error}") from error
-        image.close()
+        except (rasterio.errors.RasterioError, OSError) as error:
+            why = error.__cause__ or error
+            raise OSError(
+                f"{path} cannot be read to its end, it may be truncated: {why}"
+            ) from error
+        finally:
+            image.close()
     trivial = {"scale_factor": 1.0, "add_offset": 0.0}
     image.attrs = {k: v for k, v in image.attrs.items() if k not in trivial or v != trivial[k]}
     # Each file is packed in its own way, and the cube in none.

@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from os import PathLike
 from pathlib import Path
@@ -119,7 +120,9 @@ def save_cube(cube: xr.DataArray | xr.Dataset, path: str | Path) -> None:
         cube if isinstance(cube, xr.Dataset) else cube.to_dataset(name=cube.name or "estimate")
     )
     if path.suffix == ".zarr":
-        _for_writing(dataset).to_zarr(path, mode="w", consolidated=False)
+        with warnings.catch_warnings():  # on labels of text, about which a user can do nothing
+            warnings.filterwarnings("ignore", message="The data type .* does not have a Zarr V3")
+            _for_writing(dataset).to_zarr(path, mode="w", consolidated=False)
     elif path.suffix == ".nc":
         dataset = _for_writing(dataset)
         for variable in dataset.data_vars.values():

@@ -32,6 +32,17 @@ def test_zarr_round_trip(scene, tmp_path):
     xr.testing.assert_allclose(open_cube(tmp_path / "fine.zarr"), scene[0])
 
 
+def test_a_damaged_chunk_is_named_and_writing_text_labels_is_quiet(scene, tmp_path):
+    pytest.importorskip("zarr", reason="needs zarr")
+    store = tmp_path / "fine.zarr"
+    save_cube(scene[0].assign_coords(band=["a", "b"]).chunk(time=1, y=16, x=16), store)
+    name = scene[0].name or "estimate"
+    damaged = store / name / "c" / "1" / "0" / "1" / "0"
+    damaged.write_bytes(damaged.read_bytes()[:10])
+    with pytest.raises(OSError, match=rf"chunk \(1, 0, 1, 0\) of {name}"):
+        open_cube(store)
+
+
 def test_chunks_open_lazily(scene, tmp_path):
     save_cube(scene[0], tmp_path / "fine.nc")
     lazy = open_cube(tmp_path / "fine.nc", chunks=20)

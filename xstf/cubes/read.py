@@ -405,7 +405,8 @@ def _find_dims(
     others = [d for d in left if d != band]
     if others:
         raise ValueError(
-            f"{what} has dims that are neither time, band, y nor x: {others}; select or stack them"
+            f"{what} has dims that are neither time, band, y nor x: {others} of "
+            f"{listed(array.dims)}; select or stack them"
         )
     return time, band, y, x
 

@@ -120,9 +120,8 @@ def save_cube(cube: xr.DataArray | xr.Dataset, path: str | Path) -> None:
         cube if isinstance(cube, xr.Dataset) else cube.to_dataset(name=cube.name or "estimate")
     )
     if path.suffix == ".zarr":
-        with warnings.catch_warnings():
-            # Labels of bands are texts, which all readers of Zarr know in fact.
-            warnings.filterwarnings("ignore", message=".*does not have a Zarr V3 specification")
+        with warnings.catch_warnings():  # on labels of text, about which a user can do nothing
+            warnings.filterwarnings("ignore", message="The data type .* does not have a Zarr V3")
             _for_writing(dataset).to_zarr(path, mode="w", consolidated=False)
     elif path.suffix == ".nc":
         dataset = _for_writing(dataset)

@@ -145,7 +145,29 @@ def _variable(
         cube = dataset[names[0]] if len(names) == 1 else dataset
         if isinstance(cube, xr.DataArray):
             cube.attrs = {**dataset.attrs, **cube.attrs}
-    return cube.chunk(_sides(cube, chunks)) if chunks else cube.load()
+    return cube.chunk(_sides(cube, chunks)) if chunks else _loaded(cube, where)
+
+
+def _loaded(cube: xr.DataArray | xr.Dataset, where: str) -> xr.DataArray | xr.Dataset:
+    """Return a cube in memory; name the chunk of a store that cannot be read."""
+    try:
+        return cube.load()
+    except (RuntimeError, ValueError, OSError) as error:  # what codecs raise of damaged chunks
+        chunk = _damaged(Path(where)) if where.lower().endswith(".zarr") else ""
+        raise OSError(f"{where}{chunk} cannot be read, truncated or damaged: {error}") from error
+
+
+def _damaged(store: Path) -> str:
+    """Return the first chunk of a Zarr store that cannot be read, in words."""
+    import zarr
+
+    for name, array in zarr.open_group(store, mode="r").arrays():
+        for chunk in np.ndindex(*array.cdata_shape):
+            try:
+                array.get_block_selection(chunk)
+            except Exception:  # it is read again only to be named, and the error is raised
+                return f", chunk {chunk} of {name},"
+    return ""
 
 
 def _sides(cube: xr.DataArray | xr.Dataset, chunks: int) -> dict[Hashable, int]:

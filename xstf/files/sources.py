@@ -97,6 +97,8 @@ def _held(item: Any, found: set[str]) -> Iterable[object]:
     if root == "h5py":
         found.add(str(item.file.filename))
         return []
+    if root == "zarr" and kind.__name__.endswith("Store"):
+        found.add(str(item))
     if hasattr(item, "fs") and isinstance(getattr(item, "path", None), str):  # fsspec
         found.add(_address(item.fs, item.path))
         return []
@@ -190,9 +192,14 @@ def _clash(target: str | os.PathLike[str], found: set[str]) -> str | None:
             _place(p) == own for p in source.parents if p.exists()
         ):  # fmt: skip
             return text
-        if place in above and any((source / name).exists() for name in _ZARR):
+        if place in above and is_zarr(source):
             return text
     return None
+
+
+def is_zarr(path: Path) -> bool:
+    """Return whether a folder is a group or an array of Zarr."""
+    return any((path / name).exists() for name in _ZARR)
 
 
 def _exists(path: Path) -> bool:

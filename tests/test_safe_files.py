@@ -15,7 +15,6 @@ import xarray as xr
 import xstf
 from xstf.files import open_cube, save_cube
 
-pytestmark = pytest.mark.filterwarnings("ignore:.*does not have a Zarr V3")
 FINE = xstf.scenes.landsat_modis(size=30).fine
 
 
@@ -382,3 +381,82 @@ def test_a_failed_geotiff_leaves_what_was_there(tmp_path):
     with pytest.raises(ValueError, match="what the cube is read from"):
         save_cube(cube, tmp_path / "cube.tif", overwrite=True)
     cube.close()
+
+
+# --- damaged files ----------------------------------------------------------------------------
+
+
+def damage(path, how):
+    """Cut a file short, or change bytes in the middle of its values."""
+    if path.is_dir():
+        path = max((p for p in path.rglob("c/**/*") if p.is_file()), key=lambda p: p.stat().st_size)
+    data = bytearray(path.read_bytes())
+    if how == "truncated":
+        data = data[: len(data) * 2 // 3]
+    else:
+        at = len(data) // 2
+        data[at : at + 64] = bytes(255 - b for b in data[at : at + 64])
+    path.write_bytes(data)
+
+
+@pytest.mark.parametrize("chunks", [None, 16])
+@pytest.mark.parametrize("how", ["truncated", "changed"])
+@pytest.mark.parametrize("name", ["cube.nc", "cube.zarr", "cube.tif"])
+def test_damaged_files_are_said_in_one_line(tmp_path, name, how, chunks):
+    pytest.importorskip("zarr", reason="needs zarr")
+    path = tmp_path / name
+    image = FINE[0].drop_vars("time")
+    if name.endswith(".zarr"):
+        xstf.store.to_zarr(image, path, progress=False)  # with checksums
+    else:
+        save_cube(image, path)
+    damage(path, how)
+    with pytest.raises(OSError, match=rf"{path} cannot be read") as caught:
+        open_cube(path, chunks=chunks).compute(scheduler="synchronous")
+    assert "\n" not in str(caught.value)
+
+
+def test_a_store_that_is_none(tmp_path):
+    pytest.importorskip("zarr", reason="needs zarr")
+    (tmp_path / "cube.zarr").mkdir()
+    with pytest.raises(OSError, match=r"cube\.zarr cannot be read as a Zarr store"):
+        open_cube(tmp_path / "cube.zarr")
+    save_cube(FINE, tmp_path / "b.zarr")
+    (tmp_path / "b.zarr" / "reflectance" / "zarr.json").write_text('{"shape": [')
+    with pytest.raises(OSError, match=r"b\.zarr cannot be read as a Zarr store"):
+        open_cube(tmp_path / "b.zarr")
+
+
+def test_a_damaged_input_is_named_and_not_the_output(tmp_path):
+    save_cube(FINE, tmp_path / "in.nc")
+    cube = open_cube(tmp_path / "in.nc", chunks=16)
+    damage(tmp_path / "in.nc", "changed")
+    with pytest.raises(OSError, match=r"in\.nc cannot be read") as caught:
+        save_cube(cube + 1, tmp_path / "out.nc")
+    assert "out.nc" not in str(caught.value)
+    assert [p.name for p in tmp_path.iterdir()] == ["in.nc"]
+
+
+def test_names_of_lazy_cubes_are_the_same_again(tmp_path):
+    pytest.importorskip("rasterio", reason="needs rioxarray")
+    pytest.importorskip("zarr", reason="needs zarr")
+    image = FINE[0].drop_vars("time")
+    for name in ("cube.nc", "cube.zarr", "cube.tif"):
+        save_cube(image, tmp_path / name)
+        first, second = (open_cube(tmp_path / name, chunks=16) for _ in range(2))
+        assert first.data.name == second.data.name
+        save_cube(image + 1, tmp_path / name, overwrite=True)
+        third = open_cube(tmp_path / name, chunks=16)
+        assert third.data.name != first.data.name
+        for cube in (first, second, third):
+            cube.close()
+
+
+def test_a_store_of_many_dates_a_chunk_is_read_once(tmp_path):
+    """Chunks of the store first, then the caller's."""
+    pytest.importorskip("zarr", reason="needs zarr")
+    FINE.to_dataset(name="r").drop_vars("band").to_zarr(tmp_path / "c.zarr", consolidated=False)
+    lazy = open_cube(tmp_path / "c.zarr", chunks=16)
+    assert lazy.chunks[0] == (1,) * FINE.sizes["time"]
+    made = [k for k in dict(lazy.__dask_graph__()) if str(k[0]).startswith("xarray-<this-array>")]
+    assert len(made) == 1

@@ -9,13 +9,15 @@ from __future__ import annotations
 import errno
 import os
 import shutil
+import time
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 _FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
+_TRIES, _PAUSE = 50, 0.02
 _LITTLE = 1_000_000  # bytes that are left on a disk that is full
 
 
@@ -57,8 +59,20 @@ def beside(path: Path) -> Iterator[Path]:
             yield there
             _sync(there)
             put_in_place(there, path)
-    finally:
-        remove(there)
+    except BaseException:
+        _remove_for_good(there)
+        raise
+
+
+def _remove_for_good(path: Path) -> None:
+    """Remove what was half-written, into which threads of a library may still be writing."""
+    for _ in range(_TRIES):
+        with suppress(OSError):
+            remove(path)
+        time.sleep(_PAUSE)
+        if not path.exists():
+            return
+    remove(path)
 
 
 @contextmanager

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
-import warnings
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import xarray as xr
 
 from xstf.files.beside import beside, check_place
@@ -89,11 +91,10 @@ def save_cube(
         return
     check_place(there, overwrite=overwrite, asked=path)
     dataset = packed(for_writing(cube), packing)
-    with beside(there) as new:
+    with beside(there) as new, _own_threads():
         if kind == "zarr":
-            with warnings.catch_warnings():  # of text coordinates, for which there is no other way
-                warnings.filterwarnings("ignore", message=".*does not have a Zarr V3")
-                dataset.to_zarr(new, mode="w", consolidated=False)
+            _import_zarr()
+            with_text(dataset).to_zarr(new, mode="w", consolidated=False)
         else:
             _to_netcdf(dataset, new, zlib=zlib, fletcher32=fletcher32)
 
@@ -123,6 +124,20 @@ def _to_netcdf(dataset: xr.Dataset, path: Path, *, zlib: bool, fletcher32: bool)
     dataset.to_netcdf(path, engine="netcdf4")
 
 
+@contextmanager
+def _own_threads() -> Iterator[None]:
+    """Have a lazy cube computed in threads that have all come to rest afterwards.
+
+    After an error in one of them another would make anew what was removed.
+    """
+    dask = sys.modules.get("dask")  # not there: no lazy cube is
+    if dask is None or dask.config.get("scheduler", None) not in (None, "threads", "threading"):
+        yield
+        return
+    with ThreadPoolExecutor(os.cpu_count()) as pool, dask.config.set(pool=pool):
+        yield
+
+
 # How a file that a cube was read from was laid out is nothing to the file that it is written to.
 _OF_VALUES = (
     "grid_mapping", "coordinates", "bounds", "_FillValue", "missing_value", "scale_factor",
@@ -145,6 +160,15 @@ def for_writing(cube: Labelled) -> xr.Dataset:
     return dataset
 
 
-def is_image(variable: xr.DataArray | xr.Variable) -> bool:
-    """Return whether a variable has pixels: two dims or more of numbers."""
-    return variable.ndim >= 2 and bool(np.issubdtype(variable.dtype, np.number))
+def with_text(dataset: xr.Dataset) -> xr.Dataset:
+    """Return a Dataset whose texts have no length, since Zarr has no settled form for others."""
+    text = {n: v.astype(object) for n, v in dataset.variables.items() if v.dtype.kind in "UT"}
+    out = dataset.assign({n: v for n, v in text.items() if n in dataset.data_vars})
+    return out.assign_coords({n: v for n, v in text.items() if n not in dataset.data_vars})
+
+
+def _import_zarr() -> None:
+    try:
+        import zarr  # noqa: F401  xarray's message names no extra
+    except ImportError as error:
+        raise ImportError("Zarr stores need zarr; install xstf[zarr]") from error

@@ -7,6 +7,7 @@ change, arrays in memory by content, functions by name; names of tasks by what t
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import hashlib
 import os
@@ -23,6 +24,7 @@ from dask.base import tokenize
 from xstf.files.sources import is_remote, is_zarr, local_path
 
 _RANDOM = re.compile(r"[0-9a-f]{8}-?(?:[0-9a-f]{4}-?){3}[0-9a-f]{12}")
+_OF_A_PROCESS = {"_id", "_manager_id", "_ref_counter", "_lock", "_encoding"}
 _OURS = {"xstf", "xarray", "rioxarray", "zarr"}
 
 
@@ -181,13 +183,25 @@ def _files(path: Path) -> Iterable[Path]:
 
 def _held(item: object) -> Iterator[tuple[str, Any]]:
     """Return what an object holds, by name, without what its file or process only has."""
+    if dataclasses.is_dataclass(item):
+        for field in dataclasses.fields(item):
+            yield field.name, getattr(item, field.name)
+        return
     found = dict(getattr(item, "__dict__", None) or {})
     for base in type(item).__mro__:
         for name, member in base.__dict__.items():
             if isinstance(member, types.MemberDescriptorType) and hasattr(item, name):
                 found[name] = getattr(item, name)
+            elif isinstance(member, functools.cached_property):
+                found.pop(name, None)
     for name in sorted(found):
-        if "cache" not in name and name not in ("_id", "_manager_id", "_ref_counter", "_lock"):
+        if "cache" not in name and name not in (
+            "_id",
+            "_manager_id",
+            "_ref_counter",
+            "_lock",
+            "_encoding",
+        ):
             yield name, found[name]
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import math
-import warnings
 from collections.abc import Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -170,12 +169,10 @@ def _write(
         name: (layout.dims, _on_host(block))
         for name, block in zip(layout.names, blocks, strict=True)
     }
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".*does not have a Zarr V3")
-        xr.Dataset(data).to_zarr(
-            place.store, region=layout.region(block_id), mode="r+", consolidated=False,
-            write_empty_chunks=True,
-        )  # fmt: skip
+    xr.Dataset(data).to_zarr(
+        place.store, region=layout.region(block_id), mode="r+", consolidated=False,
+        write_empty_chunks=True,
+    )  # fmt: skip
     return np.ones((1,) * len(block_id), np.uint8) if marks is None else _marked(marks, block_id)
 
 

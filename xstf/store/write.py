@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import sys
-import warnings
 from collections.abc import Hashable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import nullcontext
 from typing import Any
 
 import dask.array as da
+import dask.config
+import dask.system
 import numpy as np
 import xarray as xr
 from dask.base import compute_as_if_collection
@@ -16,7 +18,7 @@ from dask.diagnostics.progress import ProgressBar
 from dask.highlevelgraph import HighLevelGraph
 
 from xstf.files.beside import told
-from xstf.files.save import COMPLETE, for_writing
+from xstf.files.save import COMPLETE, for_writing, with_text
 from xstf.files.sources import check_no_input
 from xstf.store.lock import Lock
 from xstf.store.place import OWN, Place, import_zarr
@@ -160,19 +162,17 @@ def _begin(
 
     place.clear(keep=[LOCK])
     place.put_record(record)
-    template = dataset.copy()
+    template = with_text(dataset)
     template.attrs[COMPLETE] = 0
     encoding = {
         name: {"compressors": _codecs(), "chunks": _chunks(variable)}
         for name, variable in template.data_vars.items()
         if variable.ndim
     }
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message=".*does not have a Zarr V3")
-        template.to_zarr(
-            place.store, mode="a", compute=False, consolidated=False, encoding=encoding,
-            zarr_format=3, write_empty_chunks=True,
-        )  # fmt: skip
+    template.to_zarr(
+        place.store, mode="a", compute=False, consolidated=False, encoding=encoding,
+        zarr_format=3, write_empty_chunks=True,
+    )  # fmt: skip
     make_marks(place, layouts)
     place.put_record(record | {"template": True})
 
@@ -239,7 +239,7 @@ def _compute(work: Sequence[tuple[da.Array, Sequence[At]]], *, progress: bool) -
     client = _client()
     if client is None:
         with ProgressBar(out=sys.stderr) if progress else nullcontext():
-            compute_as_if_collection(da.Array, graph, keys)
+            _compute_here(graph, keys)
         return
     from distributed import progress as bar
 
@@ -248,6 +248,16 @@ def _compute(work: Sequence[tuple[da.Array, Sequence[At]]], *, progress: bool) -
     if progress:
         bar(futures, notebook=False)
     client.gather(futures)
+
+
+def _compute_here(graph: HighLevelGraph, keys: Sequence[Any]) -> None:
+    """Run tasks by the caller's scheduler; in threads wait for all of them after an error, too."""
+    if dask.config.get("scheduler", None) not in (None, "threads", "threading"):
+        compute_as_if_collection(da.Array, graph, keys)
+        return
+    workers = dask.config.get("num_workers", None) or dask.system.CPU_COUNT
+    with ThreadPoolExecutor(workers) as pool:
+        compute_as_if_collection(da.Array, graph, keys, scheduler="threads", pool=pool)
 
 
 def _client() -> Any:

@@ -394,14 +394,19 @@ def damage(path, how):
     if how == "truncated":
         data = data[: len(data) * 2 // 3]
     else:
-        at = len(data) // 2
+        at = len(data) * 3 // 4
         data[at : at + 64] = bytes(255 - b for b in data[at : at + 64])
     path.write_bytes(data)
 
 
 @pytest.mark.parametrize("chunks", [None, 16])
-@pytest.mark.parametrize("how", ["truncated", "changed"])
-@pytest.mark.parametrize("name", ["cube.nc", "cube.zarr", "cube.tif"])
+@pytest.mark.parametrize(
+    ("name", "how"),
+    [
+        ("cube.nc", "truncated"), ("cube.nc", "changed"), ("cube.zarr", "truncated"),
+        ("cube.zarr", "changed"), ("cube.tif", "truncated"),  # GeoTIFFs have no checksums
+    ],
+)  # fmt: skip
 def test_damaged_files_are_said_in_one_line(tmp_path, name, how, chunks):
     pytest.importorskip("zarr", reason="needs zarr")
     path = tmp_path / name

@@ -228,6 +228,7 @@ def test_states_are_settled_once(tmp_path, monkeypatch):
         states._SETTLED.clear()
         settled._READ.clear()
 
+    forget()
     with dask.config.set(scheduler="synchronous"):
         write(lazily("fsdaf"), tmp_path / "whole.zarr")
         once = count[0]

@@ -19,6 +19,7 @@ from xstf.files.sources import is_remote, local_path
 
 OWN = "_xstf"
 LOCK = f"{OWN}/lock"
+_STATES = f"{OWN}/states"
 
 
 class Place:
@@ -158,24 +159,35 @@ class Place:
             self.group().attrs["record"] = record
 
     def put(self, name: str, data: bytes) -> None:
-        """Keep something, with its sum."""
-        digest = hashlib.sha256(data).hexdigest()
-        with told(self.name):
-            self.group().create_array(
-                f"states/{name}", data=np.frombuffer(data, np.uint8), compressors=None,
-                overwrite=True, attributes={"sha256": digest},
-            )  # fmt: skip
+        """Keep something, with its sum.
+
+        Not as an array where a key will do: an array has parents, which zarr writes anew beside
+        those that are there, and tiles that are written at the same time would stumble over that.
+        """
+        whole = hashlib.sha256(data).digest() + data
+        if not self.is_transactional:
+            self.write(f"{_STATES}/{name}", whole)
+            return
+        values = np.frombuffer(whole, np.uint8)
+        self.group().create_array(f"states/{name}", data=values, compressors=None, overwrite=True)
 
     def get(self, name: str) -> bytes | None:
         """Return what was kept; None where it is not there, or not whole."""
-        zarr = import_zarr()
+        found = self._array(name) if self.is_transactional else self.read(f"{_STATES}/{name}")
+        if found is None:
+            return None
+        return found[32:] if hashlib.sha256(found[32:]).digest() == found[:32] else None
+
+    def _array(self, name: str) -> bytes | None:
         try:
-            array = zarr.open_array(self.store, path=f"{OWN}/states/{name}", mode="r")
+            array = import_zarr().open_array(self.store, path=f"{_STATES}/{name}", mode="r")
         except FileNotFoundError:
             return None
-        data = bytes(np.asarray(array[:]).tobytes())
-        whole = hashlib.sha256(data).hexdigest() == array.attrs["sha256"]
-        return data if whole else None
+        return bytes(np.asarray(array[:]).tobytes())
+
+    def forget(self) -> None:
+        """Remove all that was kept."""
+        _sync(self.store.delete_dir(_STATES))
 
 
 def import_zarr() -> Any:

@@ -282,9 +282,7 @@ def _finish(place: Place, layouts: Sequence[Layout], commits: _Commits | None) -
             "this name?"
         )
     zarr = import_zarr()
-    own = zarr.open_group(place.store, path=OWN, mode="a", zarr_format=3)
-    if "states" in own:
-        del own["states"]
+    place.forget()
     group = zarr.open_group(place.store, mode="r+", zarr_format=3)
     group.attrs[COMPLETE] = 1
     if commits is not None:

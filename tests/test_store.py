@@ -443,62 +443,77 @@ def test_stores_of_others_are_verified(tmp_path):
 
 # --- killed -----------------------------------------------------------------------------------
 
-CHILD = """
-import sys, time, dask, numpy as np, xarray as xr, xstf
-path, out, log, pause = sys.argv[1:]
-fine = xstf.files.open_cube(path, chunks=16)
-coarse = xstf.testing.scene()[1].chunk(time=1)
-fused = xstf.fuse(fine, coarse, method="fsdaf")
-del fused.attrs["history"]
-pause = float(pause)
-def slow(values, block_id):
+# Imports once, then a process of its own for each run.
+RUNS = """
+import os, sys, time
+import dask.array as da, netCDF4, zarr, xarray as xr, xstf
+from xstf.methods.fuse import fsdaf, starfm
+def slow(values, log, pause, block_id):
     with open(log, "a") as file:
-        file.write(".".join(map(str, block_id)) + chr(10))
+        file.write("/".join(map(str, block_id)) + chr(10))
     time.sleep(pause)
     return values
-slow.__module__, slow.__qualname__ = "child", "slow"
-cube = fused.copy(data=fused.data.map_blocks(slow, meta=fused.data._meta))
-print("ready", flush=True)
-xstf.store.to_zarr(cube, out, progress=False)
+slow.__module__ = "child"
+def run(path, out, log):
+    fine = xstf.files.open_cube(path, chunks=16)
+    fused = xstf.fuse(fine, xstf.testing.scene()[1].chunk(time=1), method="fsdaf")
+    del fused.attrs["history"]
+    data = da.map_blocks(slow, fused.data, log, 0.05, meta=fused.data._meta)
+    xstf.store.to_zarr(fused.copy(data=data), out, progress=False)
+for line in sys.stdin:
+    pid = os.fork()
+    if not pid:
+        run(*line.split())
+        sys.stdout.flush()
+        os._exit(0)
+    print(pid, flush=True)
+    print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), flush=True)
 """
 
 
-def child(tmp_path, out, pause):
-    return subprocess.Popen(
-        [sys.executable, "-c", CHILD, tmp_path / "in.nc", out, tmp_path / "log", str(pause)],
-        stdout=subprocess.PIPE, text=True,
-    )  # fmt: skip
-
-
 @pytest.mark.slow
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
 def test_kills_at_any_moment(tmp_path):
     """Twenty of them, in as many runs as there are; each goes on with what the others left."""
     xstf.files.save_cube(FINE, tmp_path / "in.nc")
-    done = child(tmp_path, tmp_path / "whole.zarr", 0)
-    assert done.wait() == 0
-    done.stdout.close()
-    (tmp_path / "log").unlink()
-    rng, kills, stores = random.Random(0), 0, 0
-    while kills < 20:
-        out = tmp_path / f"out{stores}.zarr"
-        stores += 1
-        while True:
-            marked = marks_of(out)
-            (tmp_path / "log").write_text("")
-            run = child(tmp_path, out, 0 if kills >= 20 else 0.05)
-            run.stdout.readline()
-            if kills < 20:
-                time.sleep(rng.uniform(0, 1.6))
-                run.send_signal(signal.SIGKILL)
-                kills += 1
-            code = run.wait()
-            run.stdout.close()
-            made = (tmp_path / "log").read_text().split()
-            assert not {f"_xstf/marks/0/c/{m.replace('.', '/')}" for m in made} & marked
-            if code == 0:
-                break
-        assert files_of(out) == files_of(tmp_path / "whole.zarr")
-        assert store.verify(out) == []
+    log = tmp_path / "log"
+    runs = subprocess.Popen(
+        [sys.executable, "-c", RUNS], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+
+    def run(out, seconds=None):
+        """Return how a run ended, and which tiles it made; killed after some seconds."""
+        log.write_text("")
+        runs.stdin.write(f"{tmp_path / 'in.nc'} {out} {log}\n")
+        runs.stdin.flush()
+        pid = int(runs.stdout.readline())
+        if seconds is not None:
+            time.sleep(seconds)
+            os.kill(pid, signal.SIGKILL)
+        return int(runs.stdout.readline()), log.read_text().split()
+
+    with runs:
+        assert run(tmp_path / "whole.zarr")[0] == 0
+        start = time.monotonic()
+        assert run(tmp_path / "again.zarr")[0] == 0
+        length = time.monotonic() - start
+        rng, kills, stores, most = random.Random(0), 0, 0, 0
+        while kills < 20:
+            out, code, before = tmp_path / f"out{stores}.zarr", 1, kills
+            stores += 1
+            while code:
+                marked = marks_of(out)
+                # At most six a store, then it is let to end.
+                stop = kills < 20 and kills - before < 6
+                code, made = run(out, rng.uniform(0, length) if stop else None)
+                kills += code == -signal.SIGKILL
+                assert code in (0, -signal.SIGKILL)
+                assert not {f"_xstf/marks/0/c/{at}" for at in made} & marked
+                most = max(most, len(marked))
+            assert files_of(out) == files_of(tmp_path / "whole.zarr")
+            assert store.verify(out) == []
+        assert most > 0
+        runs.stdin.close()
 
 
 # --- clusters, transactions -------------------------------------------------------------------

@@ -19,6 +19,12 @@ from xstf.store.canonical import Canon, file_stamp
 
 _TIMED = ("history", "stf_complete")  # when a result was made is not what it is
 _SPLIT = re.compile(r"^(?P<name>\w+)\((?P<params>.*)\), xstf (?P<version>\S+)$", re.DOTALL)
+# Of files that a text in a graph may name: others are logs and the like, which may change. What
+# xarray, zarr and rioxarray read is part of the work, whatever it is called.
+_DATA = {
+    ".nc", ".nc4", ".cdf", ".h5", ".hdf", ".hdf5", ".tif", ".tiff", ".jp2", ".vrt", ".img", ".npy",
+    ".npz", ".grib", ".grib2", ".parquet", ".safetensors", ".pt", ".pth",
+}  # fmt: skip
 _WORDS = {
     "method": "method", "params": "parameters", "version": "version of xstf", "weights": "weights",
     "sizes": "sizes", "chunks": "chunks", "dtypes": "types", "inputs": "inputs",
@@ -68,7 +74,7 @@ def _inputs(dataset: xr.Dataset) -> dict[str, str]:
             there = path.exists()
         except OSError:  # a text that is no path
             continue
-        if there and (path.is_file() or is_zarr(path)):
+        if there and (path.suffix.lower() in _DATA or is_zarr(path)):
             kept = hashlib.blake2b("\n".join(file_stamp(text)).encode(), digest_size=8)
             found[str(path)] = kept.hexdigest()
     return found

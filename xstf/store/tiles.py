@@ -126,8 +126,8 @@ def make_marks(place: Place, layouts: Sequence[Layout]) -> None:
 
 def done(place: Place, layout: Layout) -> set[At]:
     """Return the tiles with a mark."""
-    keys = place.listed(f"{OWN}/{layout.marks}/c")
-    return {tuple(map(int, key.split("/"))) for key in keys if not key.endswith(".partial")}
+    keys = [k for k in place.listed(f"{OWN}/{layout.marks}") if not k.endswith(".partial")]
+    return {tuple(map(int, key.split("/")[1:])) for key in keys if key.startswith("c/")}
 
 
 # --- tasks ------------------------------------------------------------------------------------

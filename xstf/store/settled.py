@@ -28,14 +28,7 @@ _IN_PROCESS = 32
 _READ: OrderedDict[tuple[str, str], Any] = OrderedDict()
 _GUARD = threading.Lock()
 # What a state is made of. Reading one back may call nothing else.
-_MODULES = (
-    "xstf.methods",
-    "xstf.numerics",
-    "xstf.tiles",
-    "xstf.cubes",
-    "xstf._method",
-    "xstf.nets",
-)
+_FOLDERS = ("methods", "numerics", "tiles", "cubes", "nets", "_method")
 _NAMES = {
     ("builtins", name) for name in ("set", "frozenset", "slice", "range", "complex", "bytearray")
 } | {
@@ -146,7 +139,8 @@ class _Reader(pickle.Unpickler):
     """Reads what `_keep` wrote, and refuses to make anything else."""
 
     def find_class(self, module: str, name: str) -> Any:
-        ours = any(module == m or module.startswith(f"{m}.") for m in _MODULES)
+        parts = module.split(".")
+        ours = parts[0] == "xstf" and parts[1:2] and parts[1] in _FOLDERS
         if ours or (module, name) in _NAMES:
             return super().find_class(module, name)
         if module.split(".")[0] == "numpy" and name.endswith("DType"):

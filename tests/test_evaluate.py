@@ -108,3 +108,13 @@ def test_methods_with_parameters_are_told_apart(scene):
 def test_networks_are_left_out_unless_named(scene):
     fine, coarse = scene
     assert "ctstfm" not in xstf.evaluate_fusion(fine, coarse, time=fine.time[1]).method
+
+
+def test_a_regime_that_hides_the_whole_cube_is_named():
+    cube = xstf.testing.holes()[0]
+    call = {"methods": ["linear"], "days": 1000}
+    with pytest.warns(UserWarning, match=r"'full'.*days=1000 hides every image"):
+        scores = cube.stf.evaluate_gapfill(regimes=["partial", "full"], **call)
+    assert list(scores.regime.values) == ["partial"]
+    with pytest.raises(ValueError, match="give fewer days="):
+        cube.stf.evaluate_gapfill(regimes=["full"], **call)

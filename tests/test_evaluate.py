@@ -129,3 +129,13 @@ def test_a_truth_is_taken_by_its_day_and_may_lack_dates_that_were_not_asked_for(
     np.testing.assert_allclose(other.rmse.sel(time=[day]), right.rmse.sel(time=[day]), rtol=1e-6)
     with pytest.raises(ValueError, match="truth has no image of"):
         given.stf.evaluate(coarse, methods=["starfm"], truth=fine.isel(time=[0]), time=day)
+
+
+def test_a_regime_that_hides_the_whole_cube_is_named():
+    cube = xstf.testing.holes()[0]
+    call = {"methods": ["linear"], "days": 1000}
+    with pytest.warns(UserWarning, match=r"'full'.*days=1000 hides every image"):
+        scores = cube.stf.evaluate_gapfill(regimes=["partial", "full"], **call)
+    assert list(scores.regime.values) == ["partial"]
+    with pytest.raises(ValueError, match="give fewer days="):
+        cube.stf.evaluate_gapfill(regimes=["full"], **call)

@@ -165,6 +165,31 @@ def test_the_observed_day_comes_back_whole_from_all_its_granules():
     np.testing.assert_array_equal(got.values, seen.values[1:2])
 
 
+def test_looks_of_a_day_that_are_hours_apart_are_all_observations():
+    truth = land(DAYS)
+    seen = truth.isel(time=[1, 9]).assign_coords(time=DAYS[[1, 9]] + pd.Timedelta("18h"))
+    west = seen.where(seen.x < 500080).transpose(*seen.dims)
+    east = seen.where(seen.x >= 500080).assign_coords(time=seen.time + np.timedelta64(100, "m"))
+    looks = xr.concat([west, east.transpose(*seen.dims)], "time").sortby("time")
+    fused = looks.stf.fuse(blur(truth), method="starfm", time="2021-06-10", return_quality=True)
+    np.testing.assert_array_equal(fused.reflectance[0], seen[1])
+    assert (fused.reflectance_flag == 0).all()
+
+
+def test_an_image_of_another_day_is_no_observation_of_this_one():
+    truth = land(DAYS)
+    seen = truth.isel(time=[1, 9, 17])
+    coarse = blur(truth).isel(time=[i for i in range(20) if i != 9])  # none on 10 June
+    days = ["2021-06-09", "2021-06-11"]
+    with pytest.warns(UserWarning, match="paired with that of another: 2021-06-10 with 2021-06-"):
+        fused = seen.stf.fuse(coarse, method="estarfm", time=days)
+    assert fused.attrs["stf_paired_apart"].startswith("2021-06-10 with")
+    for day in ("2021-06-09", "2021-06-11"):
+        assert float(abs(fused.sel(time=day) - truth.sel(time=day)).max()) < 0.005
+    every = seen.stf.fuse(coarse, method="starfm", pair_tolerance="2D")  # asked for: no warning
+    assert {"2021-06-09", "2021-06-11"} <= set(every.time.values.astype("M8[D]").astype(str))
+
+
 def test_a_fine_date_without_a_coarse_partner_is_named():
     truth = land(DAYS)
     coarse = blur(truth).drop_sel(time=DAYS[8:11])

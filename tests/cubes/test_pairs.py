@@ -70,7 +70,7 @@ def test_two_pair_methods_take_the_nearest_two_on_one_side():
 
 def test_a_wanted_date_with_a_fine_image_uses_the_other_pairs():
     (one,) = make_plan(days(0, 10, 20), days(0, 10, 20), days(10))
-    assert one.observed == 1
+    assert one.observed == (1,)
     assert one.attempts[0] == (Pair(0, 0), Pair(2, 2))
 
 
@@ -133,3 +133,13 @@ def test_dates_in_every_form_are_utc(asked):
 def test_what_is_no_date_is_refused(wrong):
     with pytest.raises(ValueError, match="time="):
         read_dates(wrong)
+
+
+def test_all_images_of_the_day_are_observations_and_none_of_another_day():
+    (one,) = make_plan(days(0, 10, 10.1, 20), days(0, 10, 20), days(10))
+    assert set(one.observed) == {1, 2}
+    late = make_plan(days(0, 9, 20), days(0, 10, 20), None)
+    assert [plan.target for plan in late] == [1]  # has no image of its own
+    assert late[0].observed == ()
+    alone = make_plan(days(9), days(0, 10, 20), None)
+    assert [plan.target for plan in alone] == [0, 2]

@@ -26,6 +26,7 @@ from xstf.cubes.pairs import (
     LengthLike,
     Pair,
     Plan,
+    apart_text,
     match_dates,
     plan_pairs,
     read_dates,
@@ -79,6 +80,11 @@ class FuseCubes:
         """Return the fine dates without a coarse image, in words; "" where each has one."""
         alone = unpaired(self.fine.when, match_dates(self.fine.when, self.coarse.when, tolerance))
         return short_days(alone) if alone.size else ""
+
+    def apart(self, tolerance: LengthLike) -> str:
+        """Return the pairs whose images are of different days, in words; "" for none."""
+        found = match_dates(self.fine.when, self.coarse.when, tolerance)
+        return apart_text(self.fine.when, self.coarse.when, found)
 
     def plans(self, time: DateLike | None, tolerance: LengthLike, record: Method) -> list[Plan]:
         """Return how each wanted date is predicted; raise where one cannot be."""

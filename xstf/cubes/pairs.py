@@ -63,14 +63,14 @@ class Plan:
     attempts
         Combinations of pairs, best first; a pixel takes the first whose base images are clear.
     observed
-        Position of the fine image of that date, if there is one.
+        Positions of the fine images of that day, nearest first; a pixel takes the first clear one.
     extrapolated
         Whether the date lies outside the dates of all pairs.
     """
 
     target: int
     attempts: tuple[tuple[Pair, ...], ...]
-    observed: int | None
+    observed: tuple[int, ...]
     extrapolated: bool
 
     @property
@@ -155,7 +155,7 @@ def plan_pairs(
     fine, coarse : Dates
         In any order, without duplicates.
     wanted : ndarray of datetime64 or None
-        None: every coarse date that is no fine image's partner.
+        None: every coarse date without a fine image of its day.
     tolerance : number of days or str
         Longest time between the images of a pair, as pandas reads it (``"1D"``).
     fewest, most : int
@@ -170,11 +170,39 @@ def plan_pairs(
             f"{short_days(fine.stamps)}; coarse dates: {short_days(coarse.stamps)}; widen "
             f"pair_tolerance or add images{composite_advice(coarse)}"
         )
-    targets = _targets(coarse, wanted, pairs, read_timedelta(tolerance))
+    served = [
+        pair.coarse
+        for pair in pairs
+        if _of_one_day(pair, fine, coarse)
+        or sum(other.coarse != pair.coarse for other in pairs) < fewest
+    ]
+    targets = _targets(coarse, wanted, served, read_timedelta(tolerance))
     return [
         _plan_one(target, pairs, fine, coarse, tolerance, fewest, most, method)
         for target in targets
     ]
+
+
+def apart_text(fine: Dates, coarse: Dates, pairs: Sequence[Pair]) -> str:
+    """Return in words which fine images go with a coarse one of another day; "" for none."""
+    apart = [pair for pair in pairs if not _of_one_day(pair, fine, coarse)]
+    apart.sort(key=lambda pair: fine.stamps[pair.fine])
+    found = [
+        f"{short_days(fine.stamps[[p.fine]])} with {short_days(coarse.stamps[[p.coarse]])}"
+        for p in apart
+    ]
+    return ", ".join(found if len(found) <= 6 else [*found[:5], "…"])
+
+
+def _of_one_day(pair: Pair, fine: Dates, coarse: Dates) -> bool:
+    """Return whether the images of a pair show one day; composites show all of theirs.
+
+    Of a pair whose dates differ within the tolerance the fine image is a base for others, and no
+    observation of the coarse one's day.
+    """
+    if fine.period or coarse.period:
+        return True
+    return bool(fine.days[pair.fine] == coarse.days[pair.coarse])
 
 
 def composite_advice(coarse: Dates) -> str:
@@ -198,7 +226,7 @@ def _plan_one(
     method: str,
 ) -> Plan:
     date = coarse.moments[target]
-    observed = [pair.fine for pair in pairs if pair.coarse == target]
+    observed = [p.fine for p in pairs if p.coarse == target and _of_one_day(p, fine, coarse)]
     observed.sort(key=lambda image: abs(fine.moments[image] - date))
     others = [pair for pair in pairs if pair.coarse != target]
     if len(others) < fewest:
@@ -213,13 +241,17 @@ def _plan_one(
         )
     before = [pair for pair in others if coarse.moments[pair.coarse] < date]
     after = [pair for pair in others if coarse.moments[pair.coarse] >= date]
-    before.sort(key=lambda pair: date - coarse.moments[pair.coarse])
-    after.sort(key=lambda pair: coarse.moments[pair.coarse] - date)
-    nearest = sorted(others, key=lambda pair: abs(coarse.moments[pair.coarse] - date))
+
+    def rank(pair: Pair) -> tuple[bool, np.timedelta64]:
+        return not _of_one_day(pair, fine, coarse), abs(coarse.moments[pair.coarse] - date)
+
+    before.sort(key=rank)
+    after.sort(key=rank)
+    nearest = sorted(others, key=rank)
     return Plan(
         target=target,
         attempts=_attempts(before, after, nearest, fewest, most),
-        observed=observed[0] if observed else None,
+        observed=tuple(observed),
         extrapolated=not (before and after),
     )
 
@@ -242,12 +274,14 @@ def _attempts(
 
 
 def _targets(
-    coarse: Dates, wanted: np.ndarray | None, pairs: Sequence[Pair], limit: np.timedelta64
+    coarse: Dates, wanted: np.ndarray | None, served: Sequence[int], limit: np.timedelta64
 ) -> list[int]:
-    """Return positions in the coarse cube of the wanted dates, in time order."""
+    """Return positions in the coarse cube of the wanted dates, in time order.
+
+    None wants all but those that are `served` by a fine image of their day.
+    """
     if wanted is None:
-        partners = {pair.coarse for pair in pairs}
-        targets = [i for i in range(len(coarse.stamps)) if i not in partners]
+        targets = [i for i in range(len(coarse.stamps)) if i not in served]
         if not targets:
             raise ValueError(
                 f"every coarse date ({short_days(coarse.stamps)}) has a fine image: nothing to "
@@ -306,10 +340,10 @@ def read_dates(time: DateLike | None) -> np.ndarray | None:
         found = pd.DatetimeIndex(pd.to_datetime(flat, utc=True))
     except (ValueError, TypeError, OverflowError) as error:
         raise ValueError(f"{wrong}: {error}") from error
-    if found.hasnans:
-        count = int(np.isnat(found.values).sum())
-        raise ValueError(f"time= has {count} dates that are NaT; drop them")
-    return np.asarray(found.tz_localize(None).values, "M8[ns]")
+    dates = np.asarray(found.tz_convert(None).to_numpy(), "M8[ns]")
+    if np.isnat(dates).any():
+        raise ValueError(f"time= has {int(np.isnat(dates).sum())} dates that are NaT; drop them")
+    return dates
 
 
 def _instant(value: object) -> pd.Timestamp:

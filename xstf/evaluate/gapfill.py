@@ -18,6 +18,7 @@ from xstf.cubes.place import moved_along
 from xstf.cubes.read import Cube, as_array, read_cube, read_labels
 from xstf.cubes.values import decoded_values, take_values
 from xstf.cubes.variables import tell_of_layers
+from xstf.cubes.words import warn_user
 from xstf.methods.lookup import Trial, Tried, trials
 from xstf.numerics.normal import Z90
 from xstf.verbs.gapfill import gapfill
@@ -99,10 +100,13 @@ def evaluate_gapfill(
     if methods is None:
         tried = [t for t in tried if t.record.fewest <= dates]
     compiled: set[str] = set()
-    by_regime = []
+    by_regime, hides_all = [], []
     for regime in regimes:
         holed, held = simulate.transplant_mask(array, regime=regime, days=days, seed=seed)
         truth = array.where(held).compute()
+        if not bool(holed.notnull().any()):
+            hides_all.append(regime)
+            continue
         scores = []
         for trial in tried:
             record = trial.record
@@ -121,7 +125,21 @@ def evaluate_gapfill(
             seconds = clock.perf_counter() - start
             scores.append(_filling_score(trial, filled, truth, plain, seconds))
         by_regime.append(xr.concat(scores, "method").expand_dims(regime=[regime]))
+    _tell_of_hidden(hides_all, days, left=len(by_regime))
     return xr.concat(by_regime, "regime")
+
+
+def _tell_of_hidden(regimes: Sequence[str], days: LengthLike, *, left: int) -> None:
+    """Warn of regimes that hide the whole cube, which have no scores; raise if all do."""
+    if not regimes:
+        return
+    text = (
+        f"{list(regimes)} with days={days!r} hides every image of the cube, so that there is "
+        "nothing to fill from: give fewer days="
+    )
+    if not left:
+        raise ValueError(text)
+    warn_user(f"{text}; there are no scores of it")
 
 
 def _filling_score(

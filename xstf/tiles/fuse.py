@@ -43,7 +43,7 @@ class FuseTile(NestedWindows):
     attempts
         Combinations of pairs, best first: positions in the fine and coarse blocks.
     observed
-        Position in the fine block of an image of the date itself, or None.
+        Positions in the fine block of images of the date itself, first valid.
     extrapolated
         Whether the date lies outside those of all pairs.
     std
@@ -55,7 +55,7 @@ class FuseTile(NestedWindows):
     runner: Runner
     params: Any
     attempts: tuple[tuple[tuple[int, int], ...], ...]
-    observed: int | None
+    observed: tuple[int, ...]
     extrapolated: bool
     std: bool
     clip: Clip = Clip()
@@ -73,9 +73,9 @@ class FuseTile(NestedWindows):
         out[2] = MISSING
         out[3] = 0
         complete = ~self._at_fine(cell_clear[-1], inner)
-        if self.observed is not None:
-            seen = ~np.isnan(base[self.observed])
-            out[0][seen] = base[self.observed][seen]
+        for image in self.observed:
+            seen = ~np.isnan(base[image]) & np.isnan(out[0])
+            out[0][seen] = base[image][seen]
             out[1][seen] = 0.0
             out[2][seen] = OBSERVED
             out[3][seen] = 1
@@ -189,8 +189,8 @@ def fuse_job(
 ) -> Job:
     """Return one date as a job of the tiles."""
     fine_dates = plan.fine_dates
-    if plan.observed is not None:
-        fine_dates = [*fine_dates, plan.observed]
+    first = len(fine_dates)
+    fine_dates = [*fine_dates, *plan.observed]
     coarse_dates = plan.coarse_dates
     function = FuseTile(
         runner=runner,
@@ -204,7 +204,7 @@ def fuse_job(
             tuple((fine_dates.index(p.fine), coarse_dates.index(p.coarse)) for p in pairs)
             for pairs in plan.attempts
         ),
-        observed=None if plan.observed is None else len(fine_dates) - 1,
+        observed=tuple(range(first, len(fine_dates))),
         extrapolated=plan.extrapolated,
         std=std,
         clip=clip,

@@ -11,9 +11,16 @@ import xarray as xr
 
 from xstf._method import Method
 from xstf.align.fuse import FuseCubes, align_fuse
-from xstf.cubes.acquisitions import with_period
+from xstf.cubes.acquisitions import DAY, with_period
 from xstf.cubes.arrays import Array, Labelled
-from xstf.cubes.pairs import CompositeLike, DateLike, LengthLike, Plan, composite_advice
+from xstf.cubes.pairs import (
+    CompositeLike,
+    DateLike,
+    LengthLike,
+    Plan,
+    composite_advice,
+    read_timedelta,
+)
 from xstf.cubes.read import Cube
 from xstf.cubes.units import Side
 from xstf.cubes.values import as_values
@@ -135,8 +142,8 @@ def fuse(
     time : datetime-like or sequence of such, optional
         The dates wanted, each within `pair_tolerance` of a coarse one: a day such as
         ``"2021-06-11"``, which is that of the scene, or a coarse image's own stamp. Default: every
-        coarse date that is not a fine image's partner. For a date that has a fine image, its clear
-        pixels are returned as they are and the rest is fused.
+        coarse date without a fine image of its day. For a date that has such, its clear pixels are
+        returned as they are, from all images of the day, and the rest is fused.
     method : str or Method
         A name from ``xstf.list_methods("fuse")``, a record, or ``"auto"``: see Notes. With
         `spatial` a name from ``xstf.list_methods("sts")``.
@@ -325,17 +332,27 @@ def fuse(
 
 
 def _unpaired(cubes: FuseCubes, tolerance: LengthLike) -> dict[str, str]:
-    """Return an attribute that names the fine images without a coarse one, and warn of them."""
-    alone = cubes.unpaired(tolerance)
-    if not alone:
-        return {}
-    warnings.warn(
-        f"fine has images without a coarse one within {tolerance} of their date, which are not "
-        f"used: {alone}; widen pair_tolerance or add coarse images"
-        f"{composite_advice(cubes.coarse.when)}",
-        stacklevel=3,
-    )
-    return {"stf_unpaired": alone}
+    """Return attributes that name fine images without a coarse one of their day, and warn of them.
+
+    Of those that a tolerance beyond the default lets pair with another day nothing is warned.
+    """
+    alone, apart = cubes.unpaired(tolerance), cubes.apart(tolerance)
+    if alone:
+        warnings.warn(
+            f"fine has images without a coarse one within {tolerance} of their date, which are not "
+            f"used: {alone}; widen pair_tolerance or add coarse images"
+            f"{composite_advice(cubes.coarse.when)}",
+            stacklevel=3,
+        )
+    if apart and read_timedelta(tolerance) <= DAY:
+        warnings.warn(
+            f"fine has images without a coarse one of their day, paired with that of another: "
+            f"{apart}; with pair_tolerance='12h' they are not used; or add coarse images"
+            f"{composite_advice(cubes.coarse.when)}",
+            stacklevel=3,
+        )
+    said = {"stf_unpaired": alone, "stf_paired_apart": apart}
+    return {name: text for name, text in said.items() if text}
 
 
 def auto_method(bands: int, quality: bool) -> str:

@@ -216,7 +216,7 @@ def _dates(seen: Mapping[str, Any], result: Labelled) -> tuple[DatePlan, ...]:
             DatePlan(
                 coarse[one.target],
                 tuple((fine[p.fine], coarse[p.coarse]) for p in one.attempts[0]),
-                len(one.attempts) - 1, None if one.observed is None else fine[one.observed],
+                len(one.attempts) - 1, fine[one.observed[0]] if one.observed else None,
                 one.extrapolated,
             )
             for one in seen["plans"]

@@ -606,6 +606,7 @@ def test_the_check_of_units_is_one_task_and_samples_nothing_more(monkeypatch):
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore:fine has images without a coarse one")
 def test_units_of_kranj_disagree(real_data, tmp_path):
     for sensor in ("L8", "MODIS"):
         (tmp_path / sensor).mkdir()

@@ -41,6 +41,11 @@ class StsCubes:
     times: np.ndarray
     grid_text: str
 
+    @property
+    def frame_text(self) -> str:
+        """What was done and assumed to bring the cubes to one frame, in words."""
+        return frame_text(self.spatial, self.spectral, self.temporal)
+
     def targets(self, time: DateLike | None, tolerance: LengthLike) -> list[int]:
         """Return positions of the dates wanted among the temporal ones, in order of time."""
         dates = read_dates(time)
@@ -79,9 +84,7 @@ def align_sts(
         bands, images, small.data, (band_ratio, ratio), pairs,
         days_since(times[1], times[1].min()),
     )  # fmt: skip
-    frame = frame_text(small, many, often)
-    text = "; ".join(filter(None, (band_text, text, frame)))
-    return StsCubes(many, often, small, series, times[1], text)
+    return StsCubes(many, often, small, series, times[1], f"{band_text}; {text}")
 
 
 def _on_nested_grid(spatial: Cube, cube: Cube, min_valid: float) -> tuple[Array, int, str]:

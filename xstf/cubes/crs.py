@@ -21,6 +21,7 @@ import xarray as xr
 
 from xstf.cubes.arrays import Labelled
 from xstf.cubes.crs_text import UnreadableCRS, looks_like_crs, of_grid_mapping, read_crs, says_crs
+from xstf.cubes.grid import lost_text
 from xstf.cubes.transform import OF_SOURCE
 from xstf.cubes.words import shortened, warn_user
 
@@ -102,11 +103,7 @@ def crs_of(cube: Labelled, what: str = "the cube") -> pyproj.CRS | None:
                 "or drop what is none"
             )
         if missing is not None:
-            raise ValueError(
-                f"{what}'s attrs name the grid mapping variable {missing!r}, which it does not "
-                "have: open the file with xr.open_dataset(…, decode_coords='all'), "
-                f"{REMEDY}, or drop the attribute 'grid_mapping'"
-            )
+            raise ValueError(f"{what}'s {lost_text(missing)}")
         return None
     taken = group[0]
     if read.failed:
@@ -228,6 +225,18 @@ def _mapping_names(text: str, dims: set[str]) -> list[str]:
             axes[list(axes)[-1]].append(word)
     own = [name for name, along in axes.items() if dims & set(along)]
     return own[:1] or list(axes)[:1]
+
+
+def lost_mapping(cube: Labelled) -> Hashable | None:
+    """Return the grid mapping variable that attributes name and that is not there.
+
+    None where anything else says a CRS. Selecting a variable of a Dataset leaves it behind; a cube
+    alone can do without.
+    """
+    read = _read_all(cube)
+    if read.of_mapping or read.plain or read.stac or read.failed or read.words:
+        return None
+    return _missing_mapping(cube)
 
 
 def _missing_mapping(cube: Labelled) -> Hashable | None:

@@ -360,8 +360,7 @@ def test_a_field_with_scene_classes_and_odd_names_is_filled(real_data):
     with xr.open_dataset(real_data / "gapfill" / "spain_field_s2.nc") as file:
         file = file.load()
     mask = xstf.masks.scl(file.SCL)
-    with pytest.warns(UserWarning, match="'crs', which it has lost.*decode_coords='all'"):
-        filled = file.NDVI.stf.gapfill(mask=mask, method="harmonic")
+    filled = file.NDVI.stf.gapfill(mask=mask, method="harmonic")
     assert filled.dims == file.NDVI.dims
     field = file.NDVI.where(~mask).notnull().sum("t") >= 6
     assert filled.where(field, 0).notnull().all()

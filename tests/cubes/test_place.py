@@ -240,18 +240,22 @@ def test_nothing_is_no_crs(attrs):
     assert crs_of(bare().assign_attrs(attrs)) is None
 
 
-def test_a_grid_mapping_that_is_not_there_is_told_of():
-    cube = holed(bare()).assign_attrs(grid_mapping="crs")
-    assert crs_of(cube) is None
-    with pytest.warns(UserWarning, match="'crs', which it has lost.*CRS.*decode_coords='all'"):
-        cube.stf.gapfill(method="linear")
+def test_a_grid_mapping_that_is_not_there_is_an_error():
+    cube = bare().assign_attrs(grid_mapping="crs")
+    with pytest.raises(ValueError, match="'crs', which it does not have.*decode_coords='all'"):
+        crs_of(cube)
     assert crs_of(cube.assign_attrs(crs=32633)).equals(UTM)
 
 
-def test_where_two_cubes_meet_a_lost_grid_mapping_is_an_error():
-    fine, coarse = (c.assign_attrs(grid_mapping="crs") for c in (bare(), bare()))
-    with pytest.raises(ValueError, match="'crs', which it has lost.*place.*decode_coords='all'"):
-        fine.isel(time=[0, 2]).stf.fuse(coarse, method="starfm", coarse_resolution=30.0)
+def test_a_cube_alone_can_do_without_its_grid_mapping_and_two_cannot():
+    made = holed(bare())
+    cube = made.assign_attrs(grid_mapping="crs")  # as file.NDVI of a file opened plainly has it
+    filled = cube.stf.gapfill(mask=cube > 0.9, method="linear")
+    np.testing.assert_array_equal(filled, made.stf.gapfill(mask=made > 0.9, method="linear"))
+    assert "grid_mapping" not in filled.attrs
+    for pair in ((cube, bare()), (bare(), cube), (cube, cube)):
+        with pytest.raises(ValueError, match="'crs', which it does not have.*decode_coords='all'"):
+            xstf.fuse(*pair, method="starfm", coarse_resolution=20.0)
 
 
 def test_two_zones_along_time_are_named():
@@ -297,12 +301,12 @@ def test_a_mask_of_another_crs_names_both():
 def test_two_cubes_without_crs_are_one_frame_and_say_so():
     fine, coarse = bare(DAYS[[0, 3]], n=8), bare(DAYS, n=4, step=20.0)
     fused = xstf.fuse(fine, coarse, method="starfm", window=3, time=DAYS[1])
-    assert "fine and coarse have no CRS and were taken as one frame" in fused.attrs["stf_grid"]
+    assert "fine and coarse have no CRS and were taken as one frame" in fused.attrs["stf_frame"]
     filled = holed(bare()).stf.gapfill(guide=bare(band=("VV",), step=20.0, n=6), method="gp")
-    assert "cube and guide have no CRS" in filled.attrs["stf_grid"]
+    assert "cube and guide have no CRS" in filled.attrs["stf_frame"]
     sharp = bare(step=20.0, n=6).stf.sharpen_spectral(bare(band=("P",)), method="sfim")
-    assert "have no CRS" in sharp.attrs["stf_grid"]
-    assert "stf_grid" not in holed(bare()).stf.gapfill(method="linear").attrs
+    assert "have no CRS" in sharp.attrs["stf_frame"]
+    assert "stf_frame" not in holed(bare()).stf.gapfill(method="linear").attrs
     for call in (
         lambda away: xstf.fuse(fine, away(coarse), method="starfm"),
         lambda away: holed(bare()).stf.gapfill(guide=away(bare()), method="gp"),
@@ -392,7 +396,7 @@ def test_parts_of_an_image_and_flipped_ones_know_their_corners(kind, flip, row, 
         warnings.simplefilter("always")
         filled = cube.stf.gapfill(method="linear")
     assert (at != (0.5, 0.5)) == any("corners" in str(w.message) for w in caught)
-    assert ("moved to centres" in filled.attrs.get("stf_grid", "")) == (at != (0.5, 0.5))
+    assert ("moved to centres" in filled.attrs.get("stf_frame", "")) == (at != (0.5, 0.5))
     rows, cols = np.arange(row, 12), np.arange(col, 12)
     rows = rows[::-1] if flip else rows
     np.testing.assert_array_equal(filled.y, TOP - 10 * (rows + 0.5))
@@ -410,7 +414,7 @@ def test_corners_are_corrected_in_fusion_and_sharpening():
         fused = xstf.fuse(*pair(0.0), method="starfm", window=3, time=DAYS[1])
     np.testing.assert_array_equal(fused, right)
     np.testing.assert_array_equal(fused.x, right.x)
-    assert fused.attrs["stf_grid"].count("moved to centres") == 2
+    assert fused.attrs["stf_frame"].count("moved to centres") == 2
     right = pair(0.5)[1].stf.sharpen_spectral(pair(0.5)[0].isel(time=0, drop=True), method="sfim")
     with pytest.warns(UserWarning, match="corners"):
         sharp = pair(0.0)[1].stf.sharpen_spectral(
@@ -707,11 +711,9 @@ def test_a_grid_mapping_that_stays_behind_in_the_dataset_is_told_of(tmp_path):
     with pytest.warns(UserWarning, match=r"'crs', which it has lost.*pass the Dataset"):
         single.stf.gapfill(method="linear")
     single.drop_encoding().stf.gapfill(method="linear")
-    with (
-        xr.open_dataset(tmp_path / "a.nc") as found,
-        pytest.warns(UserWarning, match="decode_coords"),
-    ):
-        found.t.stf.gapfill(method="linear")
+    with xr.open_dataset(tmp_path / "a.nc") as found:
+        filled = found.t.stf.gapfill(method="linear")
+    assert "came without its grid mapping variable 'crs'" in filled.attrs["stf_frame"]
 
 
 # --- what contradicts itself ------------------------------------------------------------------

@@ -71,6 +71,11 @@ class FuseCubes:
     grid_text: str
     min_valid: float = MIN_VALID
 
+    @property
+    def frame_text(self) -> str:
+        """What was done and assumed to bring the cubes to one frame, in words."""
+        return frame_text(self.fine, self.coarse)
+
     def pairs(self, tolerance: LengthLike) -> list[Pair]:
         """Return the fine images with a coarse one of their date, in order of time."""
         found = match_dates(self.fine.when, self.coarse.when, tolerance)
@@ -154,8 +159,7 @@ def _find_nesting(fine: Cube, coarse: Cube, given: float | None) -> tuple[Nestin
             "fusion only carries its changes over; if it was resampled from larger ones, give "
             "their size with coarse_resolution="
         )
-    text = f"{nesting.how}, ratio {nesting.ratio}{text}"
-    return nesting, "; ".join(filter(None, (text, frame_text(fine, coarse))))
+    return nesting, f"{nesting.how}, ratio {nesting.ratio}{text}"
 
 
 def _warn_of_estimate(coarse: Cube, resolution: float) -> None:

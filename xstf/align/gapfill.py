@@ -52,7 +52,7 @@ class GapfillCubes:
     certain: Array | None
 
     @property
-    def grid_text(self) -> str:
+    def frame_text(self) -> str:
         """What was done to bring the cubes to one frame, in words; "" for nothing."""
         return frame_text(self.cube, *(guide for guide, _ in self.guides))
 

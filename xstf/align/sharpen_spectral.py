@@ -60,8 +60,12 @@ class SharpenCubes:
     @property
     def grid_text(self) -> str:
         """How the spectral cube gets to the nested grid, in words."""
-        text = f"{self.nesting.how}, ratio {self.nesting.ratio}"
-        return "; ".join(filter(None, (text, frame_text(self.spatial, self.spectral))))
+        return f"{self.nesting.how}, ratio {self.nesting.ratio}"
+
+    @property
+    def frame_text(self) -> str:
+        """What was done and assumed to bring the cubes to one frame, in words."""
+        return frame_text(self.spatial, self.spectral)
 
     def on_nested_grid(self) -> Array:
         """Return the spectral images ``(date, band, Y, X)`` on the nested grid, lazy or not."""

@@ -51,6 +51,11 @@ class StsCubes:
     grid_text: str
     unpaired: str = ""
 
+    @property
+    def frame_text(self) -> str:
+        """What was done and assumed to bring the cubes to one frame, in words."""
+        return frame_text(self.spatial, self.spectral, self.temporal)
+
     def targets(self, time: DateLike | None, tolerance: LengthLike) -> list[int]:
         """Return positions of the dates wanted among the temporal ones, in order of time."""
         dates = read_dates(time)
@@ -91,11 +96,9 @@ def align_sts(
         bands, images, small.data, (band_ratio, ratio), pairs,
         days_since(times[1], times[1].min()),
     )  # fmt: skip
-    frame = frame_text(small, many, often)
-    text = "; ".join(filter(None, (band_text, text, frame)))
     alone = np.setdiff1d(np.arange(len(times[0])), pairs[:, 0])
     without = short_days(times[0][alone]) if alone.size else ""
-    return StsCubes(many, often, small, series, times[1], text, without)
+    return StsCubes(many, often, small, series, times[1], f"{band_text}; {text}", without)
 
 
 def _on_nested_grid(spatial: Cube, cube: Cube, min_valid: float) -> tuple[Array, int, str]:

@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from xstf.cubes.crs import crs_of, grid_mapping_name
+from xstf.cubes.crs import crs_of, grid_mapping_name, lost_mapping
 from xstf.cubes.decode import decode
 from xstf.cubes.dims import NAMES, band_dim, find_dim
 from xstf.cubes.grid import LONGITUDES, TURN, crs_name, same_crs
@@ -107,7 +107,9 @@ def _band_dim(cube: xr.DataArray, band: str | None) -> Hashable | None:
 
 
 def _check_crs(estimate: xr.DataArray, truth: xr.DataArray) -> None:
-    ours, theirs = crs_of(estimate), crs_of(truth)
+    ours, theirs = (
+        crs_of(cube) if lost_mapping(cube) is None else None for cube in (estimate, truth)
+    )
     if same_crs(ours, theirs):
         return
     both = {"estimate": ours, "truth": theirs}

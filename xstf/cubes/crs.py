@@ -21,6 +21,7 @@ import xarray as xr
 
 from xstf.cubes.arrays import Labelled
 from xstf.cubes.crs_text import UnreadableCRS, looks_like_crs, of_grid_mapping, read_crs, says_crs
+from xstf.cubes.grid import lost_text
 from xstf.cubes.transform import OF_SOURCE
 from xstf.cubes.words import shortened, warn_user
 
@@ -92,6 +93,7 @@ def crs_of(cube: Labelled, what: str = "the cube") -> pyproj.CRS | None:
         Something contradicts the grid mapping variable, or one of several cannot be read.
     """
     read = _read_all(cube)
+    missing = _missing_mapping(cube)
     for group in (read.of_mapping, read.plain, read.stac):
         if group:
             _agree(group, what)
@@ -102,6 +104,8 @@ def crs_of(cube: Labelled, what: str = "the cube") -> pyproj.CRS | None:
                 f"{what}'s CRS cannot be read: {'; '.join(read.failed or read.words)}; {REMEDY}, "
                 "or drop what is none"
             )
+        if missing is not None:
+            raise ValueError(f"{what}'s {lost_text(missing)}")
         return None
     taken = group[0]
     if read.failed:
@@ -225,13 +229,31 @@ def _mapping_names(text: str, dims: set[str]) -> list[str]:
     return own[:1] or list(axes)[:1]
 
 
-def lost_mapping(cube: Labelled, *, in_attrs: bool = False) -> Hashable | None:
-    """Return the grid mapping variable that a cube names and does not have; None where it has it.
+def lost_mapping(cube: Labelled) -> Hashable | None:
+    """Return the grid mapping variable that attributes name and that is not there.
 
-    One that only an encoding names was there when a file was read.
+    None where anything else says a CRS. Selecting a variable of a Dataset leaves it behind; a cube
+    alone can do without.
+    """
+    read = _read_all(cube)
+    if read.of_mapping or read.plain or read.stac or read.failed or read.words:
+        return None
+    return _missing_mapping(cube)
+
+
+def lost_in_encoding(cube: Labelled) -> Hashable | None:
+    """Return the grid mapping variable that was there when a file was read, and is not any more."""
+    present = _variables(cube)
+    return next((n for n in _named_mappings(cube) if n not in present), None)
+
+
+def _missing_mapping(cube: Labelled) -> Hashable | None:
+    """Return the grid mapping variable that attributes name and that is not there.
+
+    An encoding that names one is what is left of a CRS that was dropped.
     """
     present = _variables(cube)
-    return next((n for n in _named_mappings(cube, in_attrs=in_attrs) if n not in present), None)
+    return next((n for n in _named_mappings(cube, in_attrs=True) if n not in present), None)
 
 
 def _mappings(variables: Mapping[Hashable, xr.Variable]) -> list[Hashable]:

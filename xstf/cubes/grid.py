@@ -6,7 +6,7 @@ brings values from one to the other.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import lru_cache
 from math import pi
 from typing import Any
@@ -28,7 +28,8 @@ LONGITUDES = ("lon", "longitude", "long")
 class Grid:
     """A regular grid: outer edges of its first row and column, signed steps, size and CRS.
 
-    Where there is no CRS, `degrees` says that x is a longitude all the same, by its name.
+    Where there is no CRS, `degrees` says that x is a longitude all the same, by its name, and
+    `lost` names the variable that would have the CRS.
     """
 
     top: float
@@ -39,6 +40,7 @@ class Grid:
     width: int
     crs: pyproj.CRS | None
     degrees: bool = False
+    lost: str = field(default="", compare=False)
 
     @property
     def y(self) -> np.ndarray:
@@ -199,12 +201,24 @@ def crs_name(crs: pyproj.CRS) -> str:
 
 def require_both_crs(a: Grid, b: Grid, what_a: str, what_b: str) -> None:
     """Raise ValueError where one of two grids has a CRS and the other has none."""
+    for grid, what in ((a, what_a), (b, what_b)):
+        if grid.lost:
+            raise ValueError(f"{what}'s {lost_text(grid.lost)}")
     if (a.crs is None) == (b.crs is None):
         return
     (none, other), crs = ((what_a, what_b), b.crs) if a.crs is None else ((what_b, what_a), a.crs)
     raise ValueError(
         f"{none} has no CRS, {other} has {crs_name(crs) if crs else crs}; set it with "
         "cube.rio.write_crs(...) or a spatial_ref coordinate, or drop it from the other"
+    )
+
+
+def lost_text(name: object) -> str:
+    """Return the end of a message on a CRS whose variable is not there."""
+    return (
+        f"attrs name the grid mapping variable {name!r}, which it does not have: open the file "
+        "with xr.open_dataset(…, decode_coords='all'), set the CRS with "
+        "cube.rio.write_crs('EPSG:…'), or drop the attribute 'grid_mapping'"
     )
 
 

@@ -13,7 +13,7 @@ from typing import TypeAlias
 import numpy as np
 import xarray as xr
 
-from xstf.cubes.crs import crs_of
+from xstf.cubes.crs import crs_of, lost_mapping
 from xstf.cubes.dims import NAMES, find_dim
 from xstf.cubes.grid import CORNER_TOLERANCE, Grid, require_same_grid, same_crs, turns
 from xstf.cubes.nesting import require_one_side
@@ -85,7 +85,7 @@ def fit_mask(
             mask = _by_label(mask, array, dim, what, of)
     y, x = dims[2], dims[3]
     if all(d in mask.coords and np.array_equal(mask[d].values, array[d].values) for d in (y, x)):
-        own_crs = crs_of(mask)
+        own_crs = crs_of(mask) if lost_mapping(mask) is None else None
         if own_crs is None or same_crs(own_crs, grid.crs):
             return mask.drop_vars(list(mask.coords)), ""
     own = _mask_grid(mask, (y, x), grid, what, shift)

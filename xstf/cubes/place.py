@@ -10,7 +10,7 @@ import pyproj
 import xarray as xr
 
 from xstf.cubes.arrays import Labelled
-from xstf.cubes.crs import crs_of, grid_mapping_name, with_plain_crs
+from xstf.cubes.crs import crs_of, grid_mapping_name, lost_mapping, with_plain_crs
 from xstf.cubes.grid import LONGITUDES, TURN, Grid, crs_name, grid_of, step_of
 from xstf.cubes.transform import (
     TRANSFORMS,
@@ -84,7 +84,8 @@ def place_of(
     warns : bool
         Whether to say what was done, where the caller can act on it.
     """
-    crs = crs_of(cube, what)
+    lost = lost_mapping(cube)
+    crs = crs_of(cube, what) if lost is None else None
     mapping = grid_mapping_name(cube)
     y, x = (coordinate_of(cube, dim, what, dims) for dim in dims)
     steps = (step_of(y, what, str(dims[0])), step_of(x, what, str(dims[1])))
@@ -99,6 +100,8 @@ def place_of(
         y, x, crs, what=what, dims=(str(dims[0]), str(dims[1])),
         resolution=NOMINAL if unsized and not sized else size,
     )  # fmt: skip
+    if lost is not None:
+        grid = replace(grid, lost=str(lost))
     place = Place(grid, cube, sized=sized)
     place = _held_against(place, stated, steps, dims, what, warns)
     return replace(place, source=with_plain_crs(place.source, crs))

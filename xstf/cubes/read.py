@@ -25,7 +25,7 @@ from xstf.cubes.acquisitions import (
 )
 from xstf.cubes.arrays import Labelled
 from xstf.cubes.common_attrs import with_own_attrs
-from xstf.cubes.crs import grid_mapping_name, lost_mapping, without_mapping_dim
+from xstf.cubes.crs import grid_mapping_name, lost_in_encoding, without_mapping_dim
 from xstf.cubes.decode import decode
 from xstf.cubes.dims import NAMES, band_dim, find_dim
 from xstf.cubes.extremes import warn_of_extremes, watch_lazy
@@ -479,21 +479,17 @@ def frame_text(*cubes: Cube) -> str:
     said = [cube.said for cube in cubes if cube.said]
     placed = [cube for cube in cubes if cube.series is None]
     for cube in placed:
-        lost = lost_mapping(cube.source) if cube.grid.crs is None else None
-        if lost is None:
+        if cube.grid.lost:
+            said.append(f"{cube.what} came without its grid mapping variable {cube.grid.lost!r}")
             continue
-        told = (
-            f"{cube.what} names the grid mapping variable {lost!r}, which it has lost (opened "
-            "without decode_coords, or one with a dim of its own, it stays behind in the Dataset)"
-        )
-        remedy = (
-            "open the file with xr.open_dataset(…, decode_coords='all'), pass the Dataset, set the "
-            "CRS with cube.rio.write_crs('EPSG:…'), or say that there is none with "
-            "cube.drop_encoding() and drop_attrs()"
-        )
-        if len(placed) > 1 and lost_mapping(cube.source, in_attrs=True) is not None:
-            raise ValueError(f"{told}, so its place beside the others is not known; {remedy}")
-        warn_user(f"{told}: it is taken to have no CRS; {remedy}")
+        lost = lost_in_encoding(cube.source) if cube.grid.crs is None else None
+        if lost is not None:
+            warn_user(
+                f"{cube.what} was read with the grid mapping variable {lost!r}, which it has lost "
+                "(one with a dim of its own stays behind in the Dataset): it is taken to have no "
+                "CRS; pass the Dataset, set it with cube.rio.write_crs('EPSG:…'), or say that "
+                "there is none with cube.drop_encoding()"
+            )
     if len(placed) > 1 and all(cube.grid.crs is None for cube in placed):
         names = " and ".join(dict.fromkeys(cube.what for cube in placed))
         said.append(f"{names} have no CRS and were taken as one frame")

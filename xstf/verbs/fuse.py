@@ -234,7 +234,9 @@ def fuse(
 
     Grids whose ratio is whole and whose corners fall together are used as they are. Any other
     coarse cube is brought, tile by tile, to the coarse grid nested in the fine one with the nearest
-    whole ratio (see :mod:`xstf.cubes.nesting`); ``attrs["stf_grid"]`` says which was done.
+    whole ratio (see :mod:`xstf.cubes.nesting`); ``attrs["stf_grid"]`` says which was done, and
+    ``attrs["stf_frame"]`` what was done to coordinates, or that cubes without a CRS were taken as
+    one frame.
 
     Examples
     --------
@@ -308,7 +310,7 @@ def fuse(
 
     run = prepare(
         call, (cubes.fine, cubes.coarse), network, engine=engine, device=device,
-        grid=cubes.grid_text,
+        grid=cubes.grid_text, frame=cubes.frame_text,
     )  # fmt: skip
     ahead, (coarse_images, place) = checks(), images()
     jobs = [

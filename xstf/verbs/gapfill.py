@@ -286,7 +286,7 @@ def gapfill(
             },
         )  # fmt: skip
 
-    run = prepare(call, (optical,), network, engine=engine, device=device, grid=cubes.grid_text)
+    run = prepare(call, (optical,), network, engine=engine, device=device, frame=cubes.frame_text)
     options, order = run.call.params, cubes.order
     function = GapfillTile(
         runner=run.runner,

@@ -92,6 +92,7 @@ def prepare(
     engine: str | None,
     device: str | None,
     grid: str = "",
+    frame: str = "",
 ) -> Run:
     """Return a call ready to run: its engine and device found, a network's weights resolved.
 
@@ -108,6 +109,8 @@ def prepare(
         As the caller gave them.
     grid
         How the cubes got to nested grids, in words.
+    frame
+        What was done and assumed to bring them to one frame, in words.
     """
     record, params = call.record, call.params
     written = f"{record.name}({listed(params)})"
@@ -118,6 +121,8 @@ def prepare(
     }
     if grid:
         attrs["stf_grid"] = grid
+    if frame:
+        attrs["stf_frame"] = frame
     if merged := merged_looks(cubes):
         attrs["stf_acquisitions"] = merged
     if brought := said_of_masks(cubes):

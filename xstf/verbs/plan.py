@@ -107,7 +107,7 @@ def _dry_run(
     return DryRun(
         verb=name, method=run.call.record.name, engine=run.runner.engine,
         dates=_dates(seen, result), unpaired=seen.get("unpaired", ""),
-        grids=_grids(cubes), ratio=ratio, how=run.attrs.get("stf_grid", ""),
+        grids=_grids(cubes), ratio=ratio, how=_how(run.attrs),
         halo=max(job.halo for job in jobs), lazy=lazy,
         chunks={str(d): c for d, c in images[0].chunksizes.items()} if lazy else {},
         tiles=work.tiles, tasks=count_tasks([i.data for i in images]) if lazy else 0,
@@ -115,6 +115,11 @@ def _dry_run(
         memory=whole + workers * work.tile_bytes, workers=workers,
         sizes={str(d): n for d, n in images[0].sizes.items()}, warnings=said,
     )  # fmt: skip
+
+
+def _how(attrs: Mapping[str, str]) -> str:
+    """Return in words how cubes get to one frame and to nested grids."""
+    return "; ".join(attrs[key] for key in ("stf_grid", "stf_frame") if key in attrs)
 
 
 # --- which verb -------------------------------------------------------------------------------

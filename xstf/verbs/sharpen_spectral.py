@@ -209,7 +209,7 @@ def sharpen_spectral(
 
     run = prepare(
         call, (many, few), network, engine=engine, device=device,
-        grid=cubes.grid_text,
+        grid=cubes.grid_text, frame=cubes.frame_text,
     )  # fmt: skip
     (coarse, checks), known = checked(), cubes.sensors.samples()
     jobs = [

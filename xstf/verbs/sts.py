@@ -81,7 +81,10 @@ def fuse_three(
         )
     )  # fmt: skip
     read = (cubes.spectral, cubes.temporal, cubes.spatial)
-    run = prepare(call, read, network, engine=engine, device=device, grid=cubes.grid_text)
+    run = prepare(
+        call, read, network, engine=engine, device=device, grid=cubes.grid_text,
+        frame=cubes.frame_text,
+    )  # fmt: skip
     state = series.state(record, run.call.params)
     jobs = [
         series.job(t, run.runner, record, run.call.params, state, call.quality, clip)

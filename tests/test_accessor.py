@@ -109,7 +109,7 @@ def test_a_type_checker_knows_what_comes_back(tmp_path):
         "    reveal_type(StfAccessor(a).gapfill())\n"
         "    reveal_type(StfAccessor(d).fuse(a))\n"
         "    reveal_type(StfAccessor(a).sharpen_spectral(a, return_quality=True))\n"
-        "    xstf.fuse(a, a, pair_tolerance=1)\n"
+        "    xstf.fuse(a, a, pair_tolerance=[1])\n"
         "    xstf.gapfill(a, smooth='yes')\n"
         "    xstf.fusse(a, a)\n"
     )

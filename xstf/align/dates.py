@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import numbers
 import re
 from collections.abc import Hashable, Mapping
 from dataclasses import dataclass, replace
@@ -124,10 +123,6 @@ def _moments(images: Dates, labels: np.ndarray) -> np.ndarray:
 
 def _listed(time: DateLike | None) -> np.ndarray:
     """Return dates in order; raise where one is none, or comes twice."""
-    values = np.ravel(np.asarray(time.values if isinstance(time, xr.DataArray) else time))
-    # numpy would take a number for nanoseconds since 1970.
-    if values.size and (values.dtype.kind in "biufc" or isinstance(values[0], numbers.Number)):
-        raise ValueError(f"time= must be dates such as '2020-07-01', not {time!r}")
     found = read_dates(time)
     dates = np.sort(np.ravel(found))  # type: ignore[arg-type]
     if np.isnat(dates).any():

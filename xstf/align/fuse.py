@@ -135,6 +135,9 @@ def read_dates(time: DateLike | None) -> np.ndarray | None:
     if time is None:
         return None
     values = time.values if isinstance(time, xr.DataArray) else time
+    plain: Any = np.empty(0, "U") if isinstance(values, str | pd.Index) else np.asarray(values)
+    if plain.size and plain.dtype.kind in "biufc":  # numpy would count nanoseconds since 1970
+        raise ValueError(f"time= must be dates such as '2020-07-01', not {time!r}")
     try:
         dates = np.atleast_1d(np.asarray(_in_utc(values), dtype="datetime64[ns]"))
     except (ValueError, TypeError) as error:

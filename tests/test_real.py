@@ -153,7 +153,8 @@ def test_georeference_is_kept(real_data, tmp_path):
 def test_the_true_resolution_of_a_resampled_cube_is_taken_from_its_attrs(real_data):
     fine, coarse = open_pair(real_data, "boreas")
     out = middle_from(fine, coarse, 1, "starfm", window=5)
-    assert out.attrs["stf_grid"].startswith("block_mean, ratio 16; fine and coarse have no CRS")
+    assert out.attrs["stf_grid"] == "block_mean, ratio 16"
+    assert out.attrs["stf_frame"] == "fine and coarse have no CRS and were taken as one frame"
 
 
 def test_the_true_resolution_of_a_resampled_cube_is_estimated(real_data):
@@ -161,7 +162,7 @@ def test_the_true_resolution_of_a_resampled_cube_is_estimated(real_data):
     del coarse.attrs["native_coarse_resolution"], fine.attrs["native_coarse_resolution"]
     out = middle_from(fine, coarse, 1, "starfm", window=5)
     assert "true resolution estimated as" in out.attrs["stf_grid"]
-    resolution = float(out.attrs["stf_grid"].split(";")[0].split()[-1])
+    resolution = float(out.attrs["stf_grid"].split("estimated as ")[1].split(";")[0])
     assert 480 / 1.5 <= resolution <= 480 * 1.5
 
 

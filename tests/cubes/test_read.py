@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import numpy as np
+import pandas as pd
 import pytest
 import xarray as xr
 
@@ -354,3 +355,26 @@ def test_a_dataset_of_bands_comes_back_as_one(scene):
     assert set(out.data_vars) == {n + s for n in names for s in ("", "_std", "_flag", "_n_obs")}
     for name in names:
         np.testing.assert_array_equal(out[name], want.sel(band=name))
+
+
+@pytest.mark.parametrize(
+    ("dates", "remedy"),
+    [
+        (["2021-06-02", "2021-06-10"], "pd.to_datetime(cube['time'].values))"),
+        ([20210602, 20210610], "format='%Y%m%d'"),
+        ([pd.Timestamp("2021-06-02", tz="UTC")] * 2, "tz_localize(None))"),
+    ],
+)
+def test_times_that_are_no_dates_get_the_remedy_that_works(dates, remedy):
+    values = np.array(dates, dtype=object if isinstance(dates[0], pd.Timestamp) else None)
+    cube = xr.DataArray(
+        np.ones((2, 4, 4)), dims=("time", "y", "x"),
+        coords={"time": values, "y": -10.0 * np.arange(4), "x": 10.0 * np.arange(4)},
+    )  # fmt: skip
+    with pytest.raises(TypeError) as raised:
+        cube.stf.gapfill(method="linear")
+    assert remedy in str(raised.value)
+    how = str(raised.value).split("datetime64: ")[1]
+    made = eval(how, {"cube": cube, "pd": pd})  # noqa: S307
+    assert made.time.dtype.kind == "M"
+    assert str(made.time.values[0])[:10] == "2021-06-02"

@@ -422,11 +422,14 @@ def _times(
     values = np.atleast_1d(array[name].values)
     if values.dtype.kind != "M":
         raise TypeError(
-            f"{what}'s {name!r} has dtype {values.dtype}; make it datetime64, for cftime dates "
-            "with convert_calendar('standard')"
+            f"{what}'s {name!r} has dtype {values.dtype} ({values[0]!r}, …); make it datetime64: "
+            f"{_to_dates(name, values)}"
         )
     if np.isnat(values).any():
-        raise ValueError(f"{what}'s {name!r} is NaT at index {int(np.isnat(values).argmax())}")
+        raise ValueError(
+            f"{what}'s {name!r} is NaT at index {int(np.isnat(values).argmax())}; set that date, "
+            f"or drop such images with cube.sel({name}=cube[{name!r}].notnull())"
+        )
     unique, counts = np.unique(values, return_counts=True)
     if must_differ and (counts > 1).any():
         twice = [str(t)[:16] for t in unique[counts > 1][:5]]
@@ -435,6 +438,19 @@ def _times(
             "one day, merge them, first valid: xstf.mosaic(cube, by='solar_day')"
         )
     return np.asarray(values.astype("datetime64[ns]"))
+
+
+def _to_dates(name: Hashable, values: np.ndarray) -> str:
+    """Return how a coordinate becomes one of dates, as it is written."""
+    first = values[0]
+    if hasattr(first, "calendar"):
+        return "cftime dates with cube.convert_calendar('standard')"
+    how = f"pd.to_datetime(cube[{name!r}].values"
+    if values.dtype.kind in "iuf":
+        days = 1e7 < first < 1e8  # 20210602; else whatever the numbers count
+        how += ".astype(int).astype(str), format='%Y%m%d'" if days else ", unit='D'"
+    zone = "utc=True).tz_localize(None" if getattr(first, "tzinfo", None) is not None else ""
+    return f"cube.assign_coords({name}={how}{', ' if zone else ''}{zone}))"
 
 
 # --- values -----------------------------------------------------------------------------------

@@ -187,11 +187,6 @@ def label_places(own: np.ndarray, wanted: np.ndarray, dim: Hashable, what: str) 
     return np.array([known[label] for label in wanted.tolist()], dtype=int)
 
 
-def same_labels(a: np.ndarray, b: np.ndarray) -> bool:
-    """Return whether two lists of labels are the same."""
-    return a.shape == b.shape and bool((a == b).all())
-
-
 def unfold(result: Any, series: Series) -> Any:
     """Return a result on the row of pixels with the dims, order and coordinates of the series."""
     if isinstance(result, xr.DataArray):

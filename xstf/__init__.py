@@ -15,7 +15,6 @@ if TYPE_CHECKING:
         scenes,
         sensors,
         simulate,
-        store,
         testing,
         train,
         weights,
@@ -58,7 +57,6 @@ __all__ = [
     "sharpen_spectral",
     "show_versions",
     "simulate",
-    "store",
     "testing",
     "train",
     "weights",
@@ -81,8 +79,8 @@ _HOMES = {
     "sharpen_spectral": "verbs.sharpen_spectral",
 }
 _MODULES = {
-    "files", "masks", "metrics", "plot", "scenes", "sensors", "simulate", "store", "testing",
-    "train", "weights",
+    "files", "masks", "metrics", "plot", "scenes", "sensors", "simulate", "testing", "train",
+    "weights",
 }  # fmt: skip
 
 

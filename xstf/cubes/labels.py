@@ -14,8 +14,8 @@ from xstf.cubes.arrays import Labelled
 from xstf.cubes.crs import grid_mapping_name
 from xstf.cubes.dims import NAMES
 from xstf.cubes.grid import CORNER_TOLERANCE, Grid
+from xstf.cubes.grid_attrs import attrs_on, mapping_attrs
 from xstf.cubes.packing import PACKING
-from xstf.cubes.placing import attrs_on, mapping_attrs
 from xstf.cubes.read import Cube
 from xstf.cubes.variables import band_variables, first_band, kinds_of
 

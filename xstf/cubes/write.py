@@ -12,8 +12,8 @@ import xarray as xr
 from xstf.cubes.arrays import Array, Labelled
 from xstf.cubes.crs import grid_mapping_name
 from xstf.cubes.grid import same_crs
+from xstf.cubes.grid_attrs import attrs_on, is_of_grid
 from xstf.cubes.labels import Frame, carried, frame_of, kept_attrs, on_chunks
-from xstf.cubes.placing import attrs_on, is_of_grid
 from xstf.cubes.read import Cube
 from xstf.cubes.variables import band_variables
 from xstf.cubes.words import warn_user

@@ -9,7 +9,7 @@ import numpy as np
 import xarray as xr
 
 from xstf.cubes.grid import Grid
-from xstf.cubes.placing import attrs_on, mapping_attrs
+from xstf.cubes.grid_attrs import attrs_on, mapping_attrs
 from xstf.cubes.read import read_labels
 
 _OF_GRID = ("proj:transform", "proj:shape", "proj:bbox")  # coordinates that stackstac makes

@@ -891,3 +891,36 @@ def test_training_refuses_other_units_before_it_begins():
     spectral, spatial, _ = xstf.testing.bands()
     with pytest.raises(ValueError, match=r"not in the same units.*; spatial \* 1e-4 brings"):
         train.fit("srecnn", spectral, spatial * 1e4)
+
+
+# --- Sentinel-2's offset of 1000 ------------------------------------------------------------------
+
+
+def of_baselines(texts, factor=1e4, **coords):
+    times = np.datetime64("2021-12-01", "ns") + np.arange(len(texts)) * np.timedelta64(10, "D")
+    rng = np.random.default_rng(0)
+    values = (rng.uniform(0.1, 0.4, (len(texts), 6, 6)) * factor).astype("f4")
+    return xr.DataArray(
+        values, dims=("time", "y", "x"),
+        coords={"time": times, "y": -10.0 * np.arange(6), "x": 10.0 * np.arange(6),
+                "s2:processing_baseline": ("time", list(texts)), **coords},
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("texts", [("03.01", "03.01", "04.00"), ("N0301", "N0400", "N0509")])
+def test_digital_numbers_on_both_sides_of_baseline_4_are_told_of(texts):
+    with pytest.warns(UserWarning, match="before 04.00 and from it on.*1000"):
+        of_baselines(texts).stf.gapfill(method="linear")
+
+
+@pytest.mark.parametrize(
+    "cube",
+    [
+        of_baselines(("03.01", "02.14", "03.00")), of_baselines(("04.00", "05.09", "05.10")),
+        of_baselines(("03.01", "04.00", "05.09"), factor=1.0), of_baselines(("", "x", "04.00")),
+        of_baselines(("03.01", "04.00", "05.09"),
+                     **{"earthsearch:boa_offset_applied": ("time", [True] * 3)}),
+    ],
+)  # fmt: skip
+def test_one_side_reflectance_and_offsets_taken_off_are_not(cube):
+    cube.stf.gapfill(method="linear")

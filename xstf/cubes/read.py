@@ -24,6 +24,7 @@ from xstf.cubes.acquisitions import (
     period_of,
 )
 from xstf.cubes.arrays import Labelled
+from xstf.cubes.baselines import warn_of_baselines
 from xstf.cubes.common_attrs import with_own_attrs
 from xstf.cubes.crs import grid_mapping_name, lost_in_encoding, without_mapping_dim
 from xstf.cubes.decode import decode
@@ -184,6 +185,7 @@ def read_cube(
     else:
         array = decode(cube, band=labels.dims[1], what=what)
     _warn_of_absurd(array, what)
+    warn_of_baselines(cube, array, labels.dims[0], what)
     place = labels.place
     told = cube if folded is None else folded.original
     tell_of_layers(told, what, masked=mask is not None)

@@ -70,6 +70,39 @@ def test_a_place_where_four_granules_meet_is_fused_whole(method):
     assert abs(fused.values - truth.sel(time=["2021-06-06"]).values).max() < 0.005
 
 
+def test_the_west_of_america_is_paired_by_its_own_days():
+    truth = land(JUNE, n=32)
+    seen = truth.isel(time=[1, 9, 17])
+    fine = seen.assign_coords(time=seen.time + np.timedelta64(18 * 60 + 35, "m"))
+    fused = fine.stf.fuse(blurred(truth, 8), method="fsdaf", time="2021-06-11")
+    assert abs(fused.values - truth.sel(time=["2021-06-11"]).values).max() < 0.005
+
+
+def test_scores_do_not_see_the_twin_of_what_they_hide():
+    rng = np.random.default_rng(0)
+    truth = land(JUNE, n=32)
+    seen = truth.isel(time=[1, 9, 17])
+    seen = seen + rng.normal(0, 0.03, seen.shape).astype("f4")
+    looks = [seen.assign_coords(time=seen.time + np.timedelta64(s, "s")) for s in (37831, 37847)]
+    coarse = blurred(truth, 8).assign_coords(spatial_ref=truth.spatial_ref)
+    both = xr.concat(looks, "time").sortby("time")
+    once, twice = (
+        c.stf.evaluate(coarse, methods=["starfm"], baselines=False).rmse.mean().item()
+        for c in (looks[0], both)
+    )
+    assert twice > 0.9 * once
+
+
+def test_a_regular_series_of_irregular_dates():
+    cube = holes(land(pd.date_range("2021-04-01", periods=16, freq="10D"), n=16), 0.3)
+    wanted = pd.date_range("2021-04-01", "2021-08-29", freq="5D")
+    filled = cube.reindex(time=wanted).stf.gapfill(method="linear")
+    known = cube.interpolate_na("time", use_coordinate=True).interp(time=wanted)
+    inside = known.notnull().values
+    np.testing.assert_allclose(filled.values[inside], known.values[inside], atol=1e-5)
+    np.testing.assert_allclose(cube.stf.gapfill(method="linear", freq="5D"), filled, atol=1e-6)
+
+
 # --- what attrs say of values (see also cubes/test_values.py) ------------------------------------
 
 
@@ -191,6 +224,73 @@ def test_a_grid_mapping_with_a_dimension_of_its_own(tmp_path):
     assert found.to_epsg() == 4326
 
 
+def test_degrees_in_float32_nest():
+    truth = land(JUNE, ("NDVI",), n=48, epsg=None)
+    coarse = blurred(truth, 3)
+
+    def on(cube, n, per):
+        at = (np.arange(n) + 0.5) / per
+        places = {"lat": (48 - at).astype("f4"), "lon": (16 + at).astype("f4")}
+        return cube.rename(y="lat", x="lon").assign_coords(places)
+
+    fine, few = on(truth, 48, 336), on(coarse, 16, 112)
+    fused = fine.isel(time=[1, 9]).stf.fuse(few, method="fitfc", time="2021-06-06")
+    assert fused.attrs["stf_grid"].startswith("nested, ratio 3")
+    assert abs(fused - fine.sel(time=["2021-06-06"])).max() < 1e-4
+
+
+@pytest.mark.parametrize(
+    ("count", "corner", "more"), [(2, 100.0, {}), (1, 90.0, {"coarse_resolution": 480.0})]
+)
+def test_a_field_in_one_or_four_coarse_pixels(count, corner, more):
+    fine = land(JUNE[:12], n=10, step=30.0)
+    level = fine.isel(y=5, x=5, drop=True)
+    at = 480 * (np.arange(count) + 0.5)
+    coarse = level.expand_dims(y=5e6 + corner - at, x=5e5 - corner + at)
+    coarse = coarse.transpose("time", "band", "y", "x").assign_coords(spatial_ref=frame(32633))
+    fused = fine.isel(time=[1, 9]).stf.fuse(coarse, method="fitfc", time="2021-06-06", **more)
+    assert abs(fused.values - fine.sel(time=["2021-06-06"]).values).max() < 0.01
+
+
+def test_a_panchromatic_grid_half_a_pixel_off_needs_no_shift():
+    def light(x, y, pixel):
+        inner = ((np.arange(8) + 0.5) / 8 - 0.5) * pixel
+        x, y = np.meshgrid(x, y)
+        return np.mean(
+            [0.2 + 0.05 * np.sin((x + a) / 170) + 0.05 * np.cos((y + b) / 230)
+             for a in inner for b in inner], axis=0,
+        )  # fmt: skip
+
+    mx, my = 5e5 + 15 + 30 * np.arange(40), 5e6 - 15 - 30 * np.arange(40)
+    px, py = mx[0] + 15 * np.arange(78), my[0] - 15 * np.arange(78)
+    gains = (1.0, 0.8, 1.3)
+
+    def on(y, x, images, names):
+        places = {"band": names, "y": y, "x": x, "spatial_ref": frame(32633)}
+        return xr.DataArray(np.stack(images).astype("f4"), places, dims=("band", "y", "x"))
+
+    ms = on(my, mx, [g * light(mx, my, 30) for g in gains], ["B2", "B3", "B4"])
+    pan = on(py, px, [light(px, py, 15)], ["B8"])
+    truth = np.stack([g * light(px, py, 15) for g in gains])
+    off = (ms.stf.sharpen_spectral(pan, method="sfim").values - truth)[:, 6:-6, 6:-6]
+    assert np.sqrt((off**2).mean()) < 0.001
+
+
+def test_bands_from_long_to_short_and_empty_ones():
+    many, few, _ = xstf.testing.bands()
+    right = many.stf.sharpen_spectral(few, method="gsa")
+    back = {"band": slice(None, None, -1)}
+    turned = many.isel(back).stf.sharpen_spectral(few, method="gsa").isel(back)
+    np.testing.assert_allclose(turned, right, atol=1e-3)
+    empty = many.copy(deep=True)
+    empty[{"band": [3, 7]}] = np.nan
+    kept = [i for i in range(many.sizes["band"]) if i not in (3, 7)]
+    want = many.isel(band=kept).stf.sharpen_spectral(few, method="gsa")
+    holed = empty.stf.sharpen_spectral(few, method="gsa")
+    np.testing.assert_allclose(holed.isel(band=kept), want, atol=1e-3)
+    assert holed.isel(band=[3, 7]).isnull().all()
+
+
 class Form(NamedTuple):
     given: xr.DataArray
     wanted: xr.DataArray
@@ -302,6 +402,31 @@ def test_one_negative_pixel_does_not_turn_power_into_decibel():
     away = abs(got - clean).values.copy()
     away[:, :, 8:13, 8:13] = 0
     assert away.max() < 1e-3
+
+
+@pytest.mark.slow
+def test_slices_of_a_pass_are_one_and_zeros_are_no_echo():
+    cube = holes(land(pd.date_range("2021-04-01", periods=12, freq="10D"), n=24), 0.3)
+    t, x = np.arange(12)[:, None, None, None], np.mgrid[:24, :24][1]
+    level = -12 - 5 * np.arange(2)[None, :, None, None] + 2 * np.sin(t / 3) + np.sin(x / 4)
+    sar = xr.DataArray(
+        10 ** (level / 10), dims=("time", "band", "y", "x"),
+        coords={
+            "time": pd.date_range("2021-03-28T05:00", periods=12, freq="12D"),
+            "band": ["VV", "VH"], "y": cube.y, "x": cube.x, "spatial_ref": cube.spatial_ref,
+        },
+    )  # fmt: skip
+    row = xr.DataArray(np.arange(24), dims="y")
+    south = sar.where(row >= 10)
+    south = south.assign_coords(time=south.time + np.timedelta64(25, "s"))
+    sliced = xr.concat([sar.where(row < 14), south], "time").sortby("time")
+    zeros, gone = sar.copy(deep=True), sar.copy(deep=True)
+    zeros[..., :4], gone[..., :4] = 0, np.nan
+    whole, parts, borders, missing = (
+        cube.stf.gapfill(s, method="gp") for s in (sar, sliced, zeros, gone)
+    )
+    np.testing.assert_allclose(parts, whole, atol=1e-4)
+    np.testing.assert_allclose(borders, missing, atol=1e-6)
 
 
 # --- doors (see also test_gapfill_dates.py, test_plan.py, test_files.py) -------------------------

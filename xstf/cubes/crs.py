@@ -66,12 +66,15 @@ class _Read:
     failed: list[str] = field(default_factory=list)
     words: list[str] = field(default_factory=list)  # of a projection, and no CRS
 
-    def add(self, to: list[Statement], where: str, value: Any) -> None:
-        """Read a value and note what it says, or that it cannot be read."""
+    def add(
+        self, to: list[Statement], where: str, value: Any, failed: list[str] | None = None
+    ) -> None:
+        """Read a value and note what it says, or among `failed` that it cannot be read."""
         try:
             crs = read_crs(value)
         except UnreadableCRS as error:
-            self.failed.append(f"{where} = {shortened(value)} ({error})")
+            failed = self.failed if failed is None else failed
+            failed.append(f"{where} = {shortened(value)} ({error})")
         else:
             if crs is not None:
                 to.append(Statement(where, crs))
@@ -312,18 +315,8 @@ def _read_attrs(read: _Read, where: str, attrs: Mapping[Hashable, Any]) -> None:
         ):
             read.add(read.plain, at, value)
         elif name in _LOOSE_KEYS and isinstance(value, str) and _OF_PROJECTIONS.search(value):
-            _read_words(read, at, value)
-
-
-def _read_words(read: _Read, where: str, value: str) -> None:
-    """Read the name of a CRS or of a projection; the latter counts where nothing says a CRS."""
-    try:
-        crs = read_crs(value)
-    except UnreadableCRS as error:
-        read.words.append(f"{where} = {shortened(value)} ({error})")
-    else:
-        if crs is not None:
-            read.plain.append(Statement(where, crs))
+            # The name of a projection counts where nothing says a CRS.
+            read.add(read.plain, at, value, read.words)
 
 
 # --- comparing --------------------------------------------------------------------------------

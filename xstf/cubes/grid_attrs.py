@@ -6,18 +6,17 @@ not change it there. GDAL and rioxarray believe it before the coordinates.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Hashable, Mapping
 from typing import Any
 
 import numpy as np
 
 from xstf.cubes.grid import CORNER_TOLERANCE, SPACING_TOLERANCE, Grid
+from xstf.cubes.transform import numbers_of
 
 # Transforms in rasterio's order (a, b, c, d, e, f) and in GDAL's (c, a, b, f, d, e).
 _TRANSFORMS = ("transform", "affine", "proj:transform", "crs_transform")
 _GEOTRANSFORMS = ("geotransform", "geo_transform")
-_SIGNS = re.compile(r"Affine|[|()\[\],;]")  # around numbers in text
 _SHAPES = ("proj:shape", "shape")
 _BOUNDS = ("bounds", "proj:bbox")
 _STEPS = ("res", "resolution")
@@ -185,27 +184,5 @@ def _spec_differs(value: Any, grid: Grid) -> bool:
 
 
 def _numbers(value: Any) -> list[float]:
-    """Return the numbers of an attribute: a sequence, an affine transform, or text; else none."""
-    if isinstance(value, str):
-        parts = _SIGNS.sub(" ", value).split()
-        return [float(p) for p in parts] if parts and all(map(_is_number, parts)) else []
-    if isinstance(value, bool) or value is None:
-        return []
-    if isinstance(value, int | float | np.integer | np.floating):
-        return [float(value)]
-    if not isinstance(value, list | tuple | np.ndarray) and not hasattr(value, "to_gdal"):
-        return []
-    items = list(value) if getattr(value, "ndim", 1) else [value.item()]
-    if isinstance(value, np.ndarray) and value.ndim == 2:  # a matrix, its rows in order
-        items = list(value.reshape(-1))
-    if not all(isinstance(v, int | float | np.integer | np.floating) for v in items):
-        return []
-    return [float(v) for v in items]
-
-
-def _is_number(text: str) -> bool:
-    try:
-        float(text)
-    except ValueError:
-        return False
-    return True
+    """Return the numbers of an attribute, none where it holds something else or a switch."""
+    return [] if isinstance(value, bool) else numbers_of(value) or []

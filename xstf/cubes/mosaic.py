@@ -160,11 +160,3 @@ def _all_missing(seen: Sequence[xr.DataArray], kept: set[Hashable]) -> xr.DataAr
     for other in seen[1:]:
         gone = gone & other.all([d for d in other.dims if d not in kept])
     return gone
-
-
-def merge_acquisitions(array: xr.DataArray) -> xr.DataArray:
-    """Return an array with the looks of each acquisition merged, as the verbs read it.
-
-    Itself where it has no dim of time.
-    """
-    return array if find_dim(array, "time") is None else mosaic(array, by="acquisition")

@@ -99,7 +99,7 @@ def stated_transforms(
     """
     found = []
     for where, key, value in _statements(cube, mapping):
-        read = _numbers(value)
+        read = numbers_of(value)
         if read is None or (isinstance(value, str) and not re.search(r"\d[\s,|]", value)):
             continue  # nothing, or a word such as "log10" of another transform
         if len(read) == 5 and key in _GDAL:  # gridMET's, and it names a centre
@@ -154,7 +154,7 @@ def holders(cube: Labelled) -> list[tuple[str, Mapping[Hashable, Any]]]:
     return found
 
 
-def _numbers(value: Any) -> list[float] | None:
+def numbers_of(value: Any) -> list[float] | None:
     """Return the numbers of a value, None for an empty one; [] where it holds something else."""
     if value is None or (isinstance(value, str) and not value.strip()):
         return None
@@ -224,7 +224,7 @@ def stated_size(cube: Labelled, mapping: Hashable | None) -> tuple[float, float]
             value = attrs.get(key)
             if isinstance(value, str):
                 value = _UNIT.sub("", value)
-            sizes = _numbers(value) or []
+            sizes = numbers_of(value) or []
             if len(sizes) in (1, 2) and all(0 < abs(s) < np.inf for s in sizes):
                 return abs(sizes[-1]), abs(sizes[0])
     return None

@@ -12,7 +12,7 @@ from xstf import metrics
 from xstf.cubes.acquisitions import Dates, dates_of, same_day, with_period
 from xstf.cubes.dims import find_dim
 from xstf.cubes.masking import apply_mask
-from xstf.cubes.mosaic import merge_acquisitions
+from xstf.cubes.mosaic import mosaic
 from xstf.cubes.pairs import (
     DateLike,
     LengthLike,
@@ -92,10 +92,10 @@ def evaluate_fusion(
         options, (fine, "fine", "scale"), (coarse, "coarse", "coarse_scale"),
         (truth, "truth", "scale"),
     )  # fmt: skip
-    fine = merge_acquisitions(_seen(fine, options.pop("mask", None)))
+    fine = mosaic(_seen(fine, options.pop("mask", None)), by="acquisition")
     coarse = with_period(as_array(coarse, what="coarse"), options.pop("composite", None), "coarse")
     if truth is not None:
-        truth = merge_acquisitions(decoded_values(as_array(truth, what="truth"), "truth"))
+        truth = mosaic(decoded_values(as_array(truth, what="truth"), "truth"), by="acquisition")
     named = trials("fuse", methods or None)
     cubes = read_cube(fine, what="fine"), read_cube(coarse, what="coarse")
     if cubes[0].times is None or cubes[1].times is None or cubes[0].dims[0] is None:

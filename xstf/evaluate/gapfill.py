@@ -12,7 +12,7 @@ import xarray as xr
 from xstf import metrics, simulate
 from xstf.cubes.arrays import Guides
 from xstf.cubes.masking import apply_mask
-from xstf.cubes.mosaic import merge_acquisitions
+from xstf.cubes.mosaic import mosaic
 from xstf.cubes.pairs import LengthLike
 from xstf.cubes.place import moved_along
 from xstf.cubes.read import Cube, as_array, read_cube, read_labels
@@ -93,7 +93,7 @@ def evaluate_gapfill(
         labels = read_labels(array, what="cube", unsized=True)
         mask = moved_along(mask, cube, array)
         array, _ = apply_mask(array, mask, labels.dims, labels.place.grid, "cube")
-    array = merge_acquisitions(array)
+    array = mosaic(array, by="acquisition")
     plain = read_cube(array, what="cube", unsized=True)
     dates = plain.data.shape[0]
     tried = trials("gapfill", methods or None)

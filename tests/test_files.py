@@ -81,8 +81,8 @@ def test_what_is_no_cube_is_said(tmp_path):
 
 
 def test_an_ending_that_is_none(scene, tmp_path):
-    with pytest.raises(ValueError, match=r"out\.tif: write to a \.nc file or a \.zarr store"):
-        save_cube(scene[0], tmp_path / "out.tif")
+    with pytest.raises(ValueError, match=r"out\.png: write to a \.nc file, a \.zarr store"):
+        save_cube(scene[0], tmp_path / "out.png")
 
 
 # --- folders of images ------------------------------------------------------------------------
@@ -439,7 +439,7 @@ def test_what_was_opened_is_written_again(tmp_path, suffix, chunks):
     save_cube(fine.chunk(y=16), tmp_path / "a.zarr") if suffix == ".zarr" else None
     for first in ("plain.nc", *(["a.zarr"] if suffix == ".zarr" else [])):
         cube = open_cube(tmp_path / first, chunks=chunks)
-        save_cube(cube, tmp_path / f"out{suffix}")
+        save_cube(cube, tmp_path / f"out{suffix}", overwrite=True)
         xr.testing.assert_equal(open_cube(tmp_path / f"out{suffix}"), fine)
         cube.close()
 

@@ -389,7 +389,7 @@ def test_dates_and_edges_on_the_command_line(tmp_path):
     with xr.open_dataset(out) as back:
         want = CUBE.stf.gapfill(method="linear", freq="5D", edge="nan")
         np.testing.assert_array_equal(back.r, want)
-    assert main([*call, "--time", "2021-05-03", "2021-05-07"]) in (0, None)
+    assert main([*call, "--overwrite", "--time", "2021-05-03", "2021-05-07"]) in (0, None)
     with xr.open_dataset(out) as back:
         assert back.sizes["time"] == 2
 

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
         scenes,
         sensors,
         simulate,
+        store,
         testing,
         train,
         weights,
@@ -57,6 +58,7 @@ __all__ = [
     "sharpen_spectral",
     "show_versions",
     "simulate",
+    "store",
     "testing",
     "train",
     "weights",
@@ -79,8 +81,8 @@ _HOMES = {
     "sharpen_spectral": "verbs.sharpen_spectral",
 }
 _MODULES = {
-    "files", "masks", "metrics", "plot", "scenes", "sensors", "simulate", "testing", "train",
-    "weights",
+    "files", "masks", "metrics", "plot", "scenes", "sensors", "simulate", "store", "testing",
+    "train", "weights",
 }  # fmt: skip
 
 

@@ -28,13 +28,17 @@ MASK_HELP = "variable of {}'s file: boolean, true = not usable, or classes: SCL,
 
 def add_out(parser: argparse.ArgumentParser) -> None:
     """Add the file of a cube that a command makes."""
-    parser.add_argument("-o", "--out", type=Path, required=True, help=".nc file or .zarr store")
+    parser.add_argument(
+        "-o", "--out", type=Path, required=True, help=".nc file, .zarr store, .tif file, or folder"
+    )
+    parser.add_argument("--overwrite", action="store_true", help="replace what is there")
 
 
 def add_scores_out(parser: argparse.ArgumentParser) -> None:
     """Add the methods to score, and the file of their scores."""
     parser.add_argument("--methods", nargs="+", metavar="NAME")
     parser.add_argument("-o", "--out", type=Path, help="write the scores to a .nc file")
+    parser.add_argument("--overwrite", action="store_true", help="replace what is there")
 
 
 def add_quality(parser: argparse.ArgumentParser) -> None:
@@ -236,9 +240,9 @@ def read_params(pairs: list[str]) -> dict[str, Any]:
     return params
 
 
-def save(cube: Labelled, out: Path) -> None:
+def save(cube: Labelled, out: Path, *, overwrite: bool) -> None:
     """Write a cube; report its sizes on stderr."""
-    files.save_cube(cube, out)
+    files.save_cube(cube, out, overwrite=overwrite)
     report(f"{sizes(cube)} → {out}")
 
 

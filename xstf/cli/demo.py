@@ -65,7 +65,7 @@ def fusion(out: Path, size: int) -> list[tuple[str, Path]]:
     print(table(["method", "RMSE", "SAM (deg)", "SSIM", "seconds"], scores))
     best = min((s for s in scores if s.name in names), key=lambda s: s.values[0]).name
     chosen = xstf.fuse(fine, coarse, method=best, return_quality=get_method("fuse", best).std)
-    files.save_cube(chosen, out / "fused.nc")
+    files.save_cube(chosen, out / "fused.nc", overwrite=True)
     _fusion_picture(scene, results, best).savefig(out / "fused.png", dpi=110)
     return [
         (f"the fused cube ({best})", out / "fused.nc"),
@@ -116,7 +116,7 @@ def gap_filling(out: Path, size: int) -> list[tuple[str, Path]]:
     scores.append(_filling_score("auto + SAR", filled[scene.cube.name], scene, missing))
     scores.sort(key=lambda row: row.values[0])
     print(table(["method", "RMSE", "MAE", "SAM (deg)"], scores))
-    files.save_cube(filled, out / "filled.nc")
+    files.save_cube(filled, out / "filled.nc", overwrite=True)
     _filling_pictures(scene, filled, out)
     return [
         ("the filled cube (auto, with SAR)", out / "filled.nc"),

@@ -36,7 +36,7 @@ def _evaluate(arguments: argparse.Namespace) -> None:
     for date in scores.time.values:
         _show(f"left out: {np.datetime64(date, 'D')}", scores.sel(time=date))
     if arguments.out:
-        files.save_cube(scores, arguments.out)
+        files.save_cube(scores, arguments.out, overwrite=arguments.overwrite)
 
 
 def add_evaluate_gapfill(commands: Commands) -> None:
@@ -53,7 +53,7 @@ def _evaluate_gapfill(arguments: argparse.Namespace) -> None:
     for regime in scores.regime.values:
         _show(f"masked: {regime}", scores.sel(regime=regime))
     if arguments.out:
-        files.save_cube(scores, arguments.out)
+        files.save_cube(scores, arguments.out, overwrite=arguments.overwrite)
 
 
 def _show(title: str, scores: xr.Dataset) -> None:

@@ -67,7 +67,7 @@ def _fuse(arguments: argparse.Namespace) -> None:
         return_quality=arguments.quality, progress=on_terminal(),
         **masks, **read_values(arguments, "coarse", "spatial"), **read_params(arguments.param),
     )  # fmt: skip
-    save(fused, arguments.out)
+    save(fused, arguments.out, overwrite=arguments.overwrite)
 
 
 def add_gapfill(commands: Commands) -> None:
@@ -100,7 +100,7 @@ def _gapfill(arguments: argparse.Namespace) -> None:
         edge=arguments.edge, return_quality=arguments.quality, progress=on_terminal(), **options,
         **read_values(arguments), **read_params(arguments.param),
     )  # fmt: skip
-    save(filled, arguments.out)
+    save(filled, arguments.out, overwrite=arguments.overwrite)
 
 
 def add_sharpen_spectral(commands: Commands) -> None:
@@ -135,4 +135,4 @@ def _sharpen_spectral(arguments: argparse.Namespace) -> None:
         progress=on_terminal(), **read_values(arguments, "spatial"),
         **read_params(arguments.param),
     )  # fmt: skip
-    save(sharpened, arguments.out)
+    save(sharpened, arguments.out, overwrite=arguments.overwrite)

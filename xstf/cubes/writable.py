@@ -124,8 +124,9 @@ def _variable(
     attrs = _attrs(name if coordinate else "", variable.attrs, there, said)
     numbers = out.dtype.kind in "iufb"
     if out.chunks is None and _needs_turning(out):
+        if out.dtype.kind != "T":  # text it is, and text it stays
+            said.turned[str(name)] = None
         out = xr.Variable(out.dims, _turned(out))
-        said.turned[str(name)] = None
         numbers = False
     dropped = _OF_TIMES if out.dtype.kind in "mM" else () if numbers else _OF_NUMBERS
     out.attrs = {k: v for k, v in attrs.items() if k not in dropped}

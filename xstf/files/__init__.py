@@ -1,12 +1,12 @@
 """Cubes from files and back: NetCDF, Zarr, GeoTIFFs, and folders of them.
 
 `names` reads what the name of an image says, `choice` finds and sorts out the files of a folder,
-`rasters` and `datasets` make one cube of them.
+`rasters` and `datasets` make one cube of them. `save` writes, `geotiff` the images: `sources` knows
+what a lazy cube reads from, `beside` keeps files whole, `packed` makes whole numbers of values.
 """
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Sequence
 from os import PathLike
 from pathlib import Path
@@ -17,6 +17,7 @@ import xarray as xr
 from xstf.files.choice import RASTERS, find_files, is_pattern
 from xstf.files.datasets import open_dataset, open_datasets
 from xstf.files.rasters import open_raster, open_rasters
+from xstf.files.save import save_cube
 
 __all__ = ["open_cube", "save_cube"]
 
@@ -103,47 +104,3 @@ def _open_several(
     if found.are_cubes:
         return open_datasets(found, variable, chunks)
     return open_rasters(found, variable, chunks)
-
-
-def save_cube(cube: xr.DataArray | xr.Dataset, path: str | Path) -> None:
-    """Write a cube to a NetCDF file or a Zarr store, by the path's ending.
-
-    Parameters
-    ----------
-    cube : DataArray or Dataset
-        A lazy one is computed while it is written.
-    path : path
-        ``.nc`` (compressed) or ``.zarr``; an existing one is replaced.
-    """
-    path = Path(path)
-    dataset = (
-        cube if isinstance(cube, xr.Dataset) else cube.to_dataset(name=cube.name or "estimate")
-    )
-    if path.suffix == ".zarr":
-        with warnings.catch_warnings():  # on labels of text, about which a user can do nothing
-            warnings.filterwarnings("ignore", message="The data type .* does not have a Zarr V3")
-            _for_writing(dataset).to_zarr(path, mode="w", consolidated=False)
-    elif path.suffix == ".nc":
-        dataset = _for_writing(dataset)
-        for variable in dataset.data_vars.values():
-            if variable.ndim >= 2:
-                # Added to the encoding, not passed to the writer: that would drop grid_mapping.
-                variable.encoding.update(zlib=True, complevel=1, shuffle=True)
-        dataset.to_netcdf(path, engine="netcdf4")
-    else:
-        raise ValueError(f"{path.name}: write to a .nc file or a .zarr store")
-
-
-# How a file that a cube was read from was laid out is nothing to the file that it is written to.
-_OF_VALUES = (
-    "grid_mapping", "coordinates", "bounds", "_FillValue", "missing_value", "scale_factor",
-    "add_offset", "dtype", "_Unsigned", "units", "calendar",
-)  # fmt: skip
-
-
-def _for_writing(dataset: xr.Dataset) -> xr.Dataset:
-    """Return a copy whose variables keep of their encoding what concerns values and labels."""
-    dataset = dataset.copy()
-    for variable in dataset.variables.values():
-        variable.encoding = {k: v for k, v in variable.encoding.items() if k in _OF_VALUES}
-    return dataset

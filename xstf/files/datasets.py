@@ -5,19 +5,22 @@ from __future__ import annotations
 import warnings
 from collections.abc import Hashable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import xarray as xr
 
 from xstf.files.choice import Found, few, grouped, in_words, pick
+from xstf.files.guard import guarded_dataset, reading, stamp
 from xstf.files.names import Named, read_name
+from xstf.files.save import COMPLETE
 
 _TIMES = ("time", "t", "date")
 
 
 def open_dataset(path: Path, variable: str | None, chunks: int | None) -> xr.DataArray | xr.Dataset:
     """Return the cube in a NetCDF file or a Zarr store."""
-    return _variable(_open(path), variable, str(path), chunks)
+    return _variable(_open(path), variable, str(path), chunks, stamp(path))
 
 
 def open_datasets(
@@ -29,7 +32,8 @@ def open_datasets(
     parts = []
     for path in found.paths:
         one = _dated(_open(path), read_name(path, found.root), found.where)
-        parts.append((path, one.chunk(_sides(one, chunks)) if chunks else one.load()))
+        lazy = _chunked(one, chunks, stamp(path)) if chunks else one.load()
+        parts.append((path, lazy))
         if not chunks:
             one.close()
     _check_frames(parts, found.where)
@@ -52,12 +56,40 @@ def open_datasets(
 
 def _open(path: Path) -> xr.Dataset:
     if path.suffix.lower() == ".zarr":
-        store: xr.Dataset = xr.open_zarr(path, consolidated=False, decode_coords="all")
-        return store
+        return _open_zarr(path)
     try:
-        return xr.open_dataset(path, engine="netcdf4", decode_coords="all")
-    except OSError as error:
-        raise OSError(f"{path} cannot be read as NetCDF: {error}") from error
+        found = xr.open_dataset(path, engine="netcdf4", decode_coords="all", cache=False)
+    except (OSError, RuntimeError) as error:
+        raise OSError(f"{path} cannot be read as NetCDF: {_words(error)}") from error
+    return guarded_dataset(found, path)
+
+
+def _open_zarr(path: Path) -> xr.Dataset:
+    try:
+        import zarr  # noqa: F401  xarray would say that it knows no such files
+    except ImportError as error:
+        raise ImportError("Zarr stores need zarr; install xstf[zarr]") from error
+    with reading(path, "as a Zarr store"):
+        found = xr.open_dataset(
+            path, engine="zarr", consolidated=False, decode_coords="all", cache=False
+        )
+    if not found.attrs.pop(COMPLETE, 1):
+        warnings.warn(
+            f"{path} is incomplete: a run that wrote it was stopped, and pixels that it did not "
+            "come to are missing; call xstf.store.to_zarr again with the same result",
+            stacklevel=5,
+        )
+    text = {n: (c.dims, _plain(c.values)) for n, c in found.coords.items() if c.dtype.kind == "T"}
+    return guarded_dataset(found.assign_coords(text), path)
+
+
+def _plain(text: np.ndarray) -> np.ndarray:
+    """Return texts of any length, which other files have no form for, as numpy's own."""
+    return np.array(text.astype(object).tolist(), dtype=str).reshape(text.shape)
+
+
+def _words(error: BaseException) -> str:
+    return " ".join(str(error).split())
 
 
 def _images(dataset: xr.Dataset) -> list[Hashable]:
@@ -132,7 +164,7 @@ def _along_time(parts: Sequence[tuple[Path, xr.Dataset]], where: str) -> xr.Data
 
 
 def _variable(
-    dataset: xr.Dataset, variable: str | None, where: str, chunks: int | None
+    dataset: xr.Dataset, variable: str | None, where: str, chunks: int | None, token: str = ""
 ) -> xr.DataArray | xr.Dataset:
     if variable is not None:
         if variable not in dataset:
@@ -145,7 +177,28 @@ def _variable(
         cube = dataset[names[0]] if len(names) == 1 else dataset
         if isinstance(cube, xr.DataArray):
             cube.attrs = {**dataset.attrs, **cube.attrs}
-    return cube.chunk(_sides(cube, chunks)) if chunks else _loaded(cube, where)
+            cube.set_close(dataset.close)
+    return _chunked(cube, chunks, token) if chunks else _loaded(cube, where)
+
+
+def _chunked(cube: Any, chunks: int, token: str) -> Any:
+    """Return a cube that was opened as a lazy one; chunks of a Zarr store are read once each."""
+    if isinstance(cube, xr.Dataset):
+        own: Any = cube.assign(
+            {name: _stored(image, token) for name, image in cube.data_vars.items()}
+        )
+        whole: Any = own.chunk(_sides(own, chunks), token=token or None)
+    else:
+        whole = _stored(cube, token).chunk(_sides(cube, chunks), token=token or None)
+    whole.set_close(cube.close)
+    return whole
+
+
+def _stored(image: xr.DataArray, token: str) -> xr.DataArray:
+    """Return a variable in the chunks that a Zarr store has it in, where it has."""
+    layout = image.encoding.get("preferred_chunks")
+    of_zarr = {"compressor", "compressors"} & set(image.encoding)
+    return image.chunk(layout, token=token or None) if layout and of_zarr else image
 
 
 def _loaded(cube: xr.DataArray | xr.Dataset, where: str) -> xr.DataArray | xr.Dataset:
@@ -154,6 +207,8 @@ def _loaded(cube: xr.DataArray | xr.Dataset, where: str) -> xr.DataArray | xr.Da
         return cube.load()
     except (RuntimeError, ValueError, OSError) as error:  # what codecs raise of damaged chunks
         chunk = _damaged(Path(where)) if where.lower().endswith(".zarr") else ""
+        if isinstance(error, OSError) and not chunk:
+            raise
         raise OSError(f"{where}{chunk} cannot be read, truncated or damaged: {error}") from error
 
 

@@ -13,6 +13,7 @@ import numpy as np
 import xarray as xr
 
 from xstf.files.choice import Found, few, grouped, in_words, pick, sort_out, telling
+from xstf.files.guard import guarded, stamp
 from xstf.files.names import Named, find_date
 
 # How far grids of files may be apart, in pixels, and still be one: what transforms round by.
@@ -144,28 +145,23 @@ def _read(path: Path, header: Header, chunks: int | None, *, raw: bool = False) 
     Whole numbers without a word on what is missing stay whole: a cube of such is asked whether its
     most frequent extreme is a code. So do those of classes (`raw`), with their code for missing.
     """
-    import rasterio
     import rioxarray
 
-    parts = {"y": chunks, "x": chunks} if chunks else None
     with warnings.catch_warnings():
         # Bands with their own scales are scaled each by its own.
         warnings.filterwarnings("ignore", message="(Scales|Offsets) differ across bands")
-        image = rioxarray.open_rasterio(
-            path, mask_and_scale=header.masked and not raw, chunks=parts
-        )
+        image = rioxarray.open_rasterio(path, mask_and_scale=header.masked and not raw, cache=False)
     if not isinstance(image, xr.DataArray):
         raise ValueError(f"{path} holds several subdatasets; name one of its files")
-    if not chunks:
-        try:
-            image.load()
-        except (rasterio.errors.RasterioError, OSError) as error:
-            why = error.__cause__ or error
-            raise OSError(
-                f"{path} cannot be read to its end, it may be truncated: {why}"
-            ) from error
-        finally:
-            image.close()
+    closing = image.close
+    image = xr.DataArray(guarded(image.variable, None, path), image.coords, name=image.name)
+    image.set_close(closing)
+    if chunks:
+        image = image.chunk({"y": chunks, "x": chunks}, token=stamp(path) + str(raw))
+        image.set_close(closing)
+    else:
+        image.load()
+        image.close()
     trivial = {"scale_factor": 1.0, "add_offset": 0.0}
     image.attrs = {k: v for k, v in image.attrs.items() if k not in trivial or v != trivial[k]}
     # Each file is packed in its own way, and the cube in none.

@@ -1,0 +1,152 @@
+"""Files that are whole or not there: written beside their place, and renamed into it.
+
+What was at a place stays until its successor is complete, so a full disk, an error in the cube or
+a killed process leaves it as it was.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import shutil
+import time
+import uuid
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+_FULL = {errno.ENOSPC, errno.EDQUOT}
+_FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
+_TRIES, _PAUSE = 50, 0.02
+_LITTLE = 1_000_000  # bytes that are left on a disk that is full
+
+
+def check_place(path: Path, *, overwrite: bool, asked: object = None) -> None:
+    """Raise unless something can be written at a path.
+
+    Parameters
+    ----------
+    path : path
+        With links followed.
+    overwrite : bool
+        Whether something may be there already.
+    asked : object, optional
+        The path as the caller gave it, for messages.
+    """
+    name = path if asked is None else asked
+    if not path.parent.is_dir():
+        raise FileNotFoundError(
+            errno.ENOENT, f"there is no folder {path.parent} to write to; make it first", str(name)
+        )
+    if not os.access(path.parent, os.W_OK | os.X_OK):
+        raise PermissionError(errno.EACCES, f"{path.parent} cannot be written to", str(name))
+    if path.exists() and not overwrite:
+        raise FileExistsError(
+            errno.EEXIST, "it is there already; give overwrite=True to replace it", str(name)
+        )
+
+
+@contextmanager
+def beside(path: Path) -> Iterator[Path]:
+    """Give a path beside another one; what is written there takes its place at the end.
+
+    The old file stays where anything goes wrong, and what was written is removed. An error of the
+    system comes back with the path.
+    """
+    there = path.with_name(f".{path.stem}-{uuid.uuid4().hex[:8]}.partial{path.suffix}")
+    try:
+        with told(path):
+            yield there
+            _sync(there)
+            put_in_place(there, path)
+    except BaseException:
+        _remove_for_good(there)
+        raise
+
+
+def _remove_for_good(path: Path) -> None:
+    """Remove what was half-written, into which threads of a library may still be writing."""
+    for _ in range(_TRIES):
+        with suppress(OSError):
+            remove(path)
+        time.sleep(_PAUSE)
+        if not path.exists():
+            return
+    remove(path)
+
+
+@contextmanager
+def told(path: Path | str) -> Iterator[None]:
+    """Turn an error of the system while writing into one that names the path.
+
+    One that names another file, such as an input that cannot be read, stays what it is.
+    """
+    try:
+        yield
+    except OSError as error:
+        if error.errno is None or not _is_about(error, Path(path)):
+            raise
+        if error.errno == errno.EIO and _is_full(Path(path)):  # GDAL's
+            raise OSError(errno.ENOSPC, "no space is left on the disk", str(path)) from error
+        raise OSError(error.errno, _words(error), str(path)) from error
+    except RuntimeError as error:  # netCDF's, which says neither file nor cause
+        if "NetCDF" not in str(error) and "HDF" not in str(error):
+            raise
+        text = " ".join(str(error).split())
+        if _is_full(Path(path)):
+            raise OSError(
+                errno.ENOSPC, f"no space is left on the disk ({text})", str(path)
+            ) from error
+        raise OSError(
+            f"{path} cannot be written, or an input that the cube is lazily read from is damaged: "
+            f"{text}"
+        ) from error
+
+
+def _is_about(error: OSError, path: Path) -> bool:
+    if error.filename is None:
+        return True
+    named = Path(os.fsdecode(error.filename)) if not isinstance(error.filename, int) else path
+    return named == path or path.parent in named.parents
+
+
+def _words(error: OSError) -> str:
+    if error.errno in _FULL:
+        return "no space is left on the disk"
+    if error.errno in _FORBIDDEN:
+        return "it cannot be written: the place is read-only, or not yours"
+    return " ".join(str(error.strerror or error).split())
+
+
+def _is_full(path: Path) -> bool:
+    return path.parent.is_dir() and shutil.disk_usage(path.parent).free < _LITTLE
+
+
+def put_in_place(there: Path, path: Path) -> None:
+    """Rename what was written; a folder takes the place of another one in two steps."""
+    if not (path.is_dir() and not path.is_symlink()):
+        there.replace(path)
+        return
+    old = path.with_name(f".{path.stem}-{uuid.uuid4().hex[:8]}.old{path.suffix}")
+    path.rename(old)
+    try:
+        there.rename(path)
+    except OSError:
+        old.rename(path)
+        raise
+    remove(old)
+
+
+def remove(path: Path) -> None:
+    """Remove a file or a folder, if it is there."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def _sync(path: Path) -> None:
+    """Have a file on the disk before it takes the place of another one."""
+    if path.is_file():
+        with path.open("rb+") as file:
+            os.fsync(file.fileno())

@@ -1,0 +1,174 @@
+"""Cubes into files: NetCDF, Zarr, GeoTIFFs; never onto an input, and whole or not at all."""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import xarray as xr
+
+from xstf.files.beside import beside, check_place
+from xstf.files.geotiff import SUFFIXES, save_rasters
+from xstf.files.packed import Packing, packed
+from xstf.files.sources import Labelled, check_no_input, is_remote, local_path
+
+NETCDF = (".nc", ".nc4")
+# Says in a Zarr store whether all of it was written; of a cube that was read it says nothing.
+COMPLETE = "stf_complete"
+
+
+def save_cube(
+    cube: xr.DataArray | xr.Dataset,
+    path: str | os.PathLike[str],
+    *,
+    overwrite: bool = False,
+    dtype: str | None = None,
+    scale: float | None = None,
+    nodata: float | None = None,
+    zlib: bool = True,
+    fletcher32: bool = True,
+) -> None:
+    """Write a cube to a NetCDF file, a Zarr store, or GeoTIFFs, by the path's ending.
+
+    Everything is written beside its place and renamed into it at the end: an error, a full disk or
+    a killed process leaves what was there as it was. For results that take hours see
+    :func:`xstf.store.to_zarr`, which goes on where it was stopped.
+
+    Parameters
+    ----------
+    cube : DataArray or Dataset
+        A lazy one is computed while it is written.
+    path : path
+        ``.nc``; ``.zarr``; ``.tif``, or a folder (no ending): one GeoTIFF a date.
+    overwrite : bool, default False
+        Replace what is there. What the cube itself is lazily read from is never replaced.
+    dtype : str, optional
+        Store values as these whole numbers, such as ``"int16"``, or as ``"float32"``. Default: as
+        the cube has them.
+    scale : float, optional
+        What one step of a whole number is worth: ``1e-4`` stores 0.25 as 2500. Readers bring it
+        back. Only with `dtype`. Default: 1.
+    nodata : float, optional
+        The number that stands for missing pixels. Default: the least of signed whole numbers,
+        the greatest of unsigned ones; NaN otherwise.
+    zlib, fletcher32 : bool, default True
+        Of NetCDF: compress, and add checksums, by which readers tell damaged files.
+
+    Raises
+    ------
+    ValueError
+        The cube is lazily read from `path`, or from what lies in it; values that do not fit
+        `dtype`; a path of another ending.
+    OSError
+        Something is there and `overwrite` is False; no such folder; read-only; a full disk. The
+        message has the path.
+
+    Notes
+    -----
+    GeoTIFFs are cloud-optimised (tiles, overviews), with the names of bands, CRS and nodata. They
+    are named by the date: ``fused/ndvi_20210407.tif``.
+
+    Examples
+    --------
+    >>> import xstf
+    >>> fine, coarse = xstf.testing.scene()
+    >>> fused = xstf.fuse(fine, coarse, method="starfm")
+    >>> xstf.files.save_cube(fused, "fused.nc", overwrite=True)  # doctest: +SKIP
+    """
+    if is_remote(path):
+        raise ValueError(f"{path} is no path of this machine; use xstf.store.to_zarr for it")
+    kind = _kind(path)
+    packing = Packing.of(dtype, scale, nodata)
+    check_no_input(path, cube)
+    there = local_path(path)
+    if kind == "raster":
+        save_rasters(cube, there, packing, overwrite=overwrite)
+        return
+    check_place(there, overwrite=overwrite, asked=path)
+    dataset = packed(for_writing(cube), packing)
+    with beside(there) as new, _own_threads():
+        if kind == "zarr":
+            _import_zarr()
+            with_text(dataset).to_zarr(new, mode="w", consolidated=False)
+        else:
+            _to_netcdf(dataset, new, zlib=zlib, fletcher32=fletcher32)
+
+
+def _kind(path: str | os.PathLike[str]) -> str:
+    suffix = Path(path).suffix.lower()
+    if suffix == ".zarr":
+        return "zarr"
+    if suffix in NETCDF:
+        return "netcdf"
+    if suffix in SUFFIXES or suffix == "":
+        return "raster"
+    raise ValueError(
+        f"{Path(path).name}: write to a .nc file, a .zarr store, a .tif file, or a folder of "
+        "GeoTIFFs (a path without an ending)"
+    )
+
+
+def _to_netcdf(dataset: xr.Dataset, path: Path, *, zlib: bool, fletcher32: bool) -> None:
+    for variable in dataset.data_vars.values():
+        if variable.ndim >= 2 and variable.dtype.kind in "iufb":
+            # Added to the encoding, not passed to the writer: that would drop grid_mapping.
+            layout: dict[str, Any] = {"fletcher32": fletcher32}
+            if zlib:
+                layout |= {"zlib": True, "complevel": 1, "shuffle": True}
+            variable.encoding.update(layout)
+    dataset.to_netcdf(path, engine="netcdf4")
+
+
+@contextmanager
+def _own_threads() -> Iterator[None]:
+    """Have a lazy cube computed in threads that have all come to rest afterwards.
+
+    After an error in one of them another would make anew what was removed.
+    """
+    dask = sys.modules.get("dask")  # not there: no lazy cube is
+    if dask is None or dask.config.get("scheduler", None) not in (None, "threads", "threading"):
+        yield
+        return
+    with ThreadPoolExecutor(os.cpu_count()) as pool, dask.config.set(pool=pool):
+        yield
+
+
+# How a file that a cube was read from was laid out is nothing to the file that it is written to.
+_OF_VALUES = (
+    "grid_mapping", "coordinates", "bounds", "_FillValue", "missing_value", "scale_factor",
+    "add_offset", "dtype", "_Unsigned", "units", "calendar",
+)  # fmt: skip
+
+
+def for_writing(cube: Labelled) -> xr.Dataset:
+    """Return a cube as a Dataset whose variables keep of their encoding what concerns values."""
+    if isinstance(cube, xr.DataArray):
+        dataset = cube.to_dataset(name=cube.name if cube.name is not None else "estimate")
+    else:
+        dataset = cube.copy()
+    dataset.attrs = {k: v for k, v in dataset.attrs.items() if k != COMPLETE}
+    for name in list(dataset.variables):
+        variable = dataset[name].variable
+        kept = {k: v for k, v in variable.encoding.items() if k in _OF_VALUES}
+        dataset[name].encoding = kept
+        dataset[name].attrs = {k: v for k, v in variable.attrs.items() if k != COMPLETE}
+    return dataset
+
+
+def with_text(dataset: xr.Dataset) -> xr.Dataset:
+    """Return a Dataset whose texts have no length, since Zarr has no settled form for others."""
+    text = {n: v.astype(object) for n, v in dataset.variables.items() if v.dtype.kind in "UT"}
+    out = dataset.assign({n: v for n, v in text.items() if n in dataset.data_vars})
+    return out.assign_coords({n: v for n, v in text.items() if n not in dataset.data_vars})
+
+
+def _import_zarr() -> None:
+    try:
+        import zarr  # noqa: F401  xarray's message names no extra
+    except ImportError as error:
+        raise ImportError("Zarr stores need zarr; install xstf[zarr]") from error

@@ -1,0 +1,214 @@
+"""Which files a cube that is not in memory reads from: found in its graph and its lazy arrays.
+
+Nothing is computed or opened. What a cube reads is to be known before anything is written, since a
+result that is written onto its own input destroys both.
+"""
+
+from __future__ import annotations
+
+import os
+import types
+from collections.abc import Iterable, Iterator, Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any, TypeAlias
+
+import numpy as np
+import xarray as xr
+
+Labelled: TypeAlias = xr.DataArray | xr.Dataset
+
+# What they hold is nothing that a cube is read from; some of it is shared by the whole process.
+_ELSEWHERE = {
+    "asyncio", "concurrent", "distributed", "logging", "numba", "tornado", "threading", "torch",
+    "weakref", "_thread", "_weakref", "contextvars", "re", "pyproj", "datetime",
+}  # fmt: skip
+_PLAIN = (
+    int, float, complex, bytes, bytearray, type(None), type, types.ModuleType, np.dtype, np.generic,
+    slice, range, types.BuiltinFunctionType,
+)  # fmt: skip
+_ZARR = ("zarr.json", ".zgroup", ".zarray", ".zmetadata")
+
+
+def sources_of(cube: Labelled) -> set[str]:
+    """Return the paths and addresses that a cube reads from when it is computed.
+
+    Texts in its graph that may be paths are among them, so only those that exist mean something.
+    """
+    found: set[str] = set()
+    variables = (
+        [cube.variable, *(c.variable for c in cube.coords.values())]
+        if isinstance(cube, xr.DataArray)
+        else list(cube.variables.values())
+    )
+    _walk([variable._data for variable in variables], found)
+    return found
+
+
+def _walk(roots: list[object], found: set[str]) -> None:
+    """Look at everything that is held by some objects, each once."""
+    left, seen = list(roots), {}
+    while left:
+        item = left.pop()
+        if isinstance(item, _PLAIN) or id(item) in seen:
+            continue
+        seen[id(item)] = item  # held, so that its id stays its own
+        if isinstance(item, str):
+            if len(item) < 4096 and ("/" in item or "\\" in item or "." in item):
+                found.add(item)
+        elif isinstance(item, os.PathLike):
+            found.add(os.fsdecode(item))
+        elif isinstance(item, np.ndarray):
+            left += _of_array(item, found)
+        else:
+            left += _held(item, found)
+
+
+def _of_array(array: np.ndarray, found: set[str]) -> list[object]:
+    name = getattr(array, "filename", None)
+    if name is not None:
+        found.add(os.fsdecode(name))
+    return [array.base] if isinstance(array.base, np.ndarray) else []
+
+
+def _held(item: Any, found: set[str]) -> Iterable[object]:
+    """Return what an object holds; note the file of one that is an open file."""
+    kind = type(item)
+    if kind.__module__.split(".")[0] in _ELSEWHERE:
+        return []
+    if isinstance(item, dict):
+        return item.values()
+    if isinstance(item, list | tuple | set | frozenset):
+        return item
+    if isinstance(item, partial):
+        return [item.func, item.args, item.keywords]
+    if isinstance(item, types.FunctionType):
+        return list(_cells(item))
+    if isinstance(item, types.MethodType):
+        return [item.__self__]
+    if "FileManager" in kind.__name__:  # xarray's; it also holds the cache of all open files
+        parts = vars(item)
+        return [parts.get(name) for name in ("_args", "_kwargs", "_opener", "_value")]
+    root = kind.__module__.split(".")[0]
+    if root == "netCDF4":
+        dataset = item if hasattr(item, "filepath") else item.group()
+        found.add(dataset.filepath())
+        return []
+    if root == "h5py":
+        found.add(str(item.file.filename))
+        return []
+    if root == "zarr" and kind.__name__.endswith("Store"):
+        found.add(str(item))
+    if hasattr(item, "fs") and isinstance(getattr(item, "path", None), str):  # fsspec
+        found.add(_address(item.fs, item.path))
+        return []
+    return list(_attributes(item))
+
+
+def _cells(function: types.FunctionType) -> Iterator[object]:
+    for cell in function.__closure__ or ():
+        try:
+            yield cell.cell_contents
+        except ValueError:  # not filled yet
+            continue
+
+
+def _address(system: Any, path: str) -> str:
+    protocol = system.protocol if isinstance(system.protocol, str) else system.protocol[0]
+    return path if protocol in ("file", "local") else f"{protocol}://{path}"
+
+
+def _attributes(item: object) -> Iterator[object]:
+    held = getattr(item, "__dict__", None)
+    if isinstance(held, Mapping):
+        yield from list(held.values())
+    for base in type(item).__mro__:
+        names = base.__dict__.get("__slots__", ())
+        for name in (names,) if isinstance(names, str) else names:
+            member = base.__dict__.get(name)
+            if isinstance(member, types.MemberDescriptorType):
+                yield getattr(item, name, None)
+
+
+# --- onto an input ----------------------------------------------------------------------------
+
+
+def check_no_input(target: str | os.PathLike[str], cube: Labelled) -> None:
+    """Raise if writing to a target would change what a cube is still read from.
+
+    Parameters
+    ----------
+    target : path or address
+    cube : DataArray or Dataset
+        One in memory reads nothing.
+    """
+    found = sources_of(cube)
+    clash = _remote_clash(str(target), found) if is_remote(target) else _clash(target, found)
+    if clash is not None:
+        raise ValueError(
+            f"{os.fspath(target)} is what the cube is read from ({clash}), and writing there would "
+            "destroy it; write to another path, or load the cube first: cube.load()"
+        )
+
+
+def is_remote(target: object) -> bool:
+    """Return whether a target is an address, and no path of this machine."""
+    return "://" in str(target) and not str(target).startswith(("file://", "local://"))
+
+
+def local_path(target: str | os.PathLike[str]) -> Path:
+    """Return a target of this machine as a path: links followed, so that a link stays one."""
+    text = os.fspath(target)
+    for start in ("file://", "local://"):
+        text = text.removeprefix(start)
+    return Path(os.path.realpath(Path(text).expanduser()))
+
+
+def _remote_clash(target: str, found: set[str]) -> str | None:
+    wanted = target.rstrip("/")
+    for text in sorted(found):
+        other = text.rstrip("/")
+        if "://" in other and (f"{other}/".startswith(f"{wanted}/")
+                               or f"{wanted}/".startswith(f"{other}/")):  # fmt: skip
+            return text
+    return None
+
+
+def _clash(target: str | os.PathLike[str], found: set[str]) -> str | None:
+    """Return the input that a local target is, holds, or lies in; None if there is none."""
+    path = local_path(target)
+    above = {_place(p): p for p in (path, *path.parents) if p.exists()}
+    own = _place(path) if path.exists() else None
+    for text in sorted(found):
+        if is_remote(text) or "\0" in text:
+            continue
+        source = local_path(text)
+        if not _exists(source):
+            continue
+        place = _place(source)
+        if place == own:
+            return text
+        if own is not None and path.is_dir() and any(
+            _place(p) == own for p in source.parents if p.exists()
+        ):  # fmt: skip
+            return text
+        if place in above and is_zarr(source):
+            return text
+    return None
+
+
+def is_zarr(path: Path) -> bool:
+    """Return whether a folder is a group or an array of Zarr."""
+    return any((path / name).exists() for name in _ZARR)
+
+
+def _exists(path: Path) -> bool:
+    try:
+        return path.exists()
+    except OSError:  # a text that is no path
+        return False
+
+
+def _place(path: Path) -> tuple[int, int]:
+    stat = path.stat()
+    return stat.st_dev, stat.st_ino

@@ -1,0 +1,13 @@
+"""Results that take hours: written tile by tile, gone on with where they were stopped, verified.
+
+`write` makes the store, `settled` keeps in it what was worked out of whole images, `record` says
+what it holds and `canonical` when that is the same, `lock` lets one writer in, `place` is where all
+of it is, `verify` reads it again.
+"""
+
+from __future__ import annotations
+
+from xstf.store.verify import Fault, verify
+from xstf.store.write import to_zarr
+
+__all__ = ["Fault", "to_zarr", "verify"]

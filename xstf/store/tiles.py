@@ -177,9 +177,7 @@ def _cut(count: int, size: int) -> tuple[int, ...]:
     return tuple(min(size, count - k) for k in range(0, count, size))
 
 
-def write_chunk(
-    *blocks: Any, place: Place, layout: Layout, mark: bool, block_id: At
-) -> np.ndarray:
+def write_chunk(*blocks: Any, place: Place, layout: Layout, mark: bool, block_id: At) -> np.ndarray:
     """Write a chunk of each variable through xarray, which packs values as the template says.
 
     Parameters

@@ -19,7 +19,7 @@ from xstf.store.place import OWN, Place, import_zarr
 from xstf.store.record import differences, names_of, record_of
 from xstf.store.states import kept_states
 from xstf.store.template import begin, is_complete, say_complete
-from xstf.store.tiles import At, Layout, done, layouts_of, regular, rows_of
+from xstf.store.tiles import Layout, done, layouts_of, regular, rows_of
 from xstf.store.work import Work, find_client
 
 
@@ -172,7 +172,7 @@ def _fill(
     same: bool,
     progress: bool,
 ) -> None:
-    """Make the tiles without a mark; `same` says whether dask's names say that it is this result."""
+    """Make the tiles without a mark; `same`: dask's names say that the store has this result."""
     marked = {one.number: done(place, one) for one in layouts}
     left = {one.number: [at for at in np.ndindex(*one.tiles) if at not in marked[one.number]]
             for one in layouts}  # fmt: skip
@@ -182,7 +182,9 @@ def _fill(
     work = Work(dataset, layouts, place)
     states = kept_states(work.graph, place, keep=not unsure)
     if unsure and is_another(dataset, layouts, marked, states, place):
-        raise _another(place, "other values of its inputs, or other steps before or after the method")
+        raise _another(
+            place, "other values of its inputs, or other steps before or after the method"
+        )
     if not any(left.values()):
         return
     work.put_states(states)

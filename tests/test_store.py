@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import xarray as xr
-from stores import COARSE, FINE, files_of, lazily, marks_of, write
+from stores import COARSE, FINE, files_of, lazily, marks_of, values_of, write
 
 import xstf
 from xstf import store

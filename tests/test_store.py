@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import dask
+import dask.array as da
 import numpy as np
 import pytest
 import xarray as xr
-from stores import COARSE, FINE, files_of, lazily, marks_of, values_of, write
+from stores import COARSE, FINE, Stop, files_of, lazily, marks_of, stopping, values_of, write
 
 import xstf
 from xstf import store
@@ -13,6 +15,7 @@ from xstf.files import open_cube
 from xstf.store.place import LOCK
 
 zarr = pytest.importorskip("zarr", minversion="3", reason="needs zarr 3")
+numcodecs = pytest.importorskip("numcodecs", reason="needs numcodecs")
 
 
 # --- whole ------------------------------------------------------------------------------------
@@ -101,6 +104,109 @@ def test_progress_goes_to_stderr(tmp_path, capsys):
     out, err = capsys.readouterr()
     assert out == ""
     assert "100%" in err
+
+
+def test_a_chunk_that_is_lost_or_damaged_is_made_again(tmp_path):
+    """The way to repair a store: delete what verify names, and call again."""
+    path = tmp_path / "out.zarr"
+    write(lazily(), path)
+    before = files_of(path)
+    damaged = path / lazily().name / "c/1/0/2/2"
+    damaged.write_bytes(damaged.read_bytes()[:-9])
+    (fault,) = store.verify(path)
+    (path / fault.key).unlink()
+    write(lazily(), path)
+    assert files_of(path) == before
+
+
+def test_a_damaged_chunk_that_is_compared_is_named(tmp_path):
+    """Where names are random, tiles of the store are made again and compared."""
+    path = tmp_path / "out.zarr"
+
+    def cube():
+        return FINE.copy(data=da.from_array(FINE.values, (1, 2, 48, 48), name=False))
+
+    write(cube(), path)
+    write(cube(), path)
+    damaged = path / "reflectance/c/0/0/0/0"
+    damaged.write_bytes(damaged.read_bytes()[:-9])
+    with pytest.raises(OSError, match=r"out\.zarr: chunk \(0, 0, 0, 0\) of reflectance is damaged"):
+        write(cube(), path)
+
+
+def test_coordinates_of_all_kinds(tmp_path):
+    fused = lazily().assign_coords(
+        place="Kranj",
+        height=3.5,
+        cloud=("time", [0.1, 0.2]),
+        words=("y", [*map(str, range(48))]),
+    )
+    write(fused, tmp_path / "out.zarr")
+    back = open_cube(tmp_path / "out.zarr")
+    for name, coord in fused.coords.items():
+        np.testing.assert_array_equal(back[name], coord)
+        assert {k: str(v) for k, v in back[name].attrs.items()} == {
+            k: str(v) for k, v in coord.attrs.items()
+        }
+    write(fused, tmp_path / "out.zarr")
+    with pytest.raises(ValueError, match="coordinates or attributes"):
+        write(fused.assign_coords(place="Piran"), tmp_path / "out.zarr")
+
+
+def test_values_of_all_kinds(tmp_path):
+    whole = xr.Dataset({
+        "b": ("x", np.array([True, False, True])),
+        "t": ("x", np.array(["2020-01-01", "NaT", "2021-01-01"], "M8[ns]")),
+        "i": (("y", "x"), np.arange(6, dtype="i2").reshape(2, 3)),
+        "s": ("x", np.array(["a", "bcd", ""])),
+        "n": ((), 3.0),
+        "none": (("z", "x"), np.zeros((0, 3))),
+    })  # fmt: skip
+    for given in (whole, whole.chunk(x=1)):
+        path = tmp_path / f"{len(given.chunks)}.zarr"
+        write(given, path)
+        xr.testing.assert_equal(xr.open_zarr(path, consolidated=False).drop_attrs(), whole)
+        assert store.verify(path) == []
+        write(given, path)
+
+
+def test_packed_values_stay_packed(tmp_path):
+    cube = lazily()
+    cube.encoding = {"dtype": "int16", "scale_factor": 1e-4, "_FillValue": -32768}
+    write(cube, tmp_path / "out.zarr")
+    assert zarr.open_array(tmp_path / "out.zarr", path=cube.name).dtype == "int16"
+    np.testing.assert_allclose(open_cube(tmp_path / "out.zarr"), cube.compute(), atol=6e-5)
+
+
+def test_icechunk_commits_rows():
+    icechunk = pytest.importorskip("icechunk", reason="needs icechunk")
+    repository = icechunk.Repository.create(icechunk.in_memory_storage())
+    cube, count = stopping(lazily(), 10)
+    with dask.config.set(scheduler="synchronous"), pytest.raises(Stop):
+        write(cube, repository)
+    count["most"] = 100
+    write(cube, repository)
+    session = repository.readonly_session("main")
+    got = xr.open_zarr(session.store, consolidated=False)
+    np.testing.assert_array_equal(got[cube.name], lazily().compute())
+    assert got.attrs["stf_complete"] == 1
+    messages = [s.message for s in repository.ancestry(branch="main")]
+    assert sum("6 tiles of" in m for m in messages) == 3  # a row of tiles each
+    assert len(count["made"]) < 2 * 18
+    write(cube, repository)
+    with pytest.raises(ValueError, match="method starfm there"):
+        write(lazily("fsdaf"), repository)
+    assert len(list(repository.ancestry(branch="main"))) == len(messages)
+    assert store.verify(session.store) == []
+
+
+def test_the_store_of_an_icechunk_session_gets_one_commit():
+    icechunk = pytest.importorskip("icechunk", reason="needs icechunk")
+    repository = icechunk.Repository.create(icechunk.in_memory_storage())
+    write(lazily(), repository.writable_session("main").store)
+    assert len(list(repository.ancestry(branch="main"))) == 2
+    got = xr.open_zarr(repository.readonly_session("main").store, consolidated=False)
+    np.testing.assert_array_equal(got[lazily().name], lazily().compute())
 
 
 # --- another result ---------------------------------------------------------------------------
@@ -235,3 +341,39 @@ def test_stores_of_others_are_verified(tmp_path):
         store.verify(tmp_path / "empty.zarr")
     (tmp_path / "a.zarr" / "zarr.json").write_text("{")
     assert [f.kind for f in store.verify(tmp_path / "a.zarr")] == ["damaged"]
+
+
+def foreign(path, version, kind, **named):
+    """Write a store as others do: groups in groups, other codecs, no checksums."""
+    group = zarr.open_group(path, mode="w", zarr_format=version).create_group("a/b")
+    values = np.random.default_rng(0).random((8, 8), "f4")
+    compressors = {
+        "blosc": numcodecs.Blosc() if version == 2 else zarr.codecs.BloscCodec(),
+        "zstd": numcodecs.Zstd() if version == 2 else zarr.codecs.ZstdCodec(),
+        "plain": None,
+    }[kind]
+    group.create_array("r", data=values, chunks=(4, 4), compressors=compressors, **named)
+    return path / "a" / "b" / "r"
+
+
+@pytest.mark.parametrize("version", [2, 3])
+@pytest.mark.parametrize("kind", ["blosc", "zstd", "plain"])
+def test_chunks_in_stores_of_any_kind(tmp_path, version, kind):
+    array = foreign(tmp_path / "a.zarr", version, kind)
+    assert store.verify(tmp_path / "a.zarr") == []
+    at = "{}/{}" if version == 3 else "{}.{}"
+    key = ("c/" if version == 3 else "") + at.format(1, 0)
+    (array / key).write_bytes((array / key).read_bytes()[:-7])
+    (array / key.replace("1", "0", 1)).unlink()  # it may be the fill value
+    found = [(f.kind, f.key) for f in store.verify(tmp_path / "a.zarr")]
+    assert found == [("truncated", f"a/b/r/{key}")]
+    (array / ("zarr.json" if version == 3 else ".zarray")).unlink()
+    assert [f.kind for f in store.verify(tmp_path / "a.zarr")] == ["missing"]
+
+
+def test_shards_are_verified(tmp_path):
+    array = foreign(tmp_path / "a.zarr", 3, "zstd", shards=(8, 8))
+    assert store.verify(tmp_path / "a.zarr") == []
+    whole = (array / "c/0/0").read_bytes()
+    (array / "c/0/0").write_bytes(whole[:-3])
+    assert [f.key for f in store.verify(tmp_path / "a.zarr")] == ["a/b/r/c/0/0"]

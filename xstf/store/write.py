@@ -102,7 +102,7 @@ def to_zarr(
     commits = Commits.of(target)
     place = Place.of(commits.store if commits else target)
     check_no_input(str(place.path or place.store), result)
-    dataset = _with_coords(regular(with_text(for_writing(result))))
+    dataset = regular(with_text(for_writing(result)))
     layouts = layouts_of(dataset, tiles)
     place.check()
     if place.is_of_this_process and find_client() is not None:
@@ -152,12 +152,6 @@ def _another(place: Place, words: str) -> ValueError:
     return ValueError(
         f"{place.name} holds another result: {words}. Give another target, or delete it first"
     )
-
-
-def _with_coords(dataset: xr.Dataset) -> xr.Dataset:
-    """Return a result with its coordinates in memory: they are written with the template."""
-    lazy = {name: coord.compute() for name, coord in dataset.coords.items() if coord.chunks}
-    return dataset.assign_coords(lazy)
 
 
 # --- steps ------------------------------------------------------------------------------------

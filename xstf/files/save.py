@@ -12,12 +12,12 @@ from typing import Any
 
 import xarray as xr
 
-from xstf.files.beside import beside, check_place
-from xstf.files.geotiff import SUFFIXES, save_rasters
+from xstf.files.beside import beside
+from xstf.files.geotiff import save_rasters
 from xstf.files.packed import Packing, packed
 from xstf.files.sources import Labelled, check_no_input, is_remote, local_path
+from xstf.files.target import check_there, kind_of
 
-NETCDF = (".nc", ".nc4")
 # Says in a Zarr store whether all of it was written; of a cube that was read it says nothing.
 COMPLETE = "stf_complete"
 
@@ -82,14 +82,14 @@ def save_cube(
     """
     if is_remote(path):
         raise ValueError(f"{path} is no path of this machine; use xstf.store.to_zarr for it")
-    kind = _kind(path)
+    kind = kind_of(path)
     packing = Packing.of(dtype, scale, nodata)
     check_no_input(path, cube)
+    check_there(path, kind, overwrite=overwrite)
     there = local_path(path)
     if kind == "raster":
         save_rasters(cube, there, packing, overwrite=overwrite)
         return
-    check_place(there, overwrite=overwrite, asked=path)
     dataset = packed(for_writing(cube), packing)
     with beside(there) as new, _own_threads():
         if kind == "zarr":
@@ -97,20 +97,6 @@ def save_cube(
             with_text(dataset).to_zarr(new, mode="w", consolidated=False)
         else:
             _to_netcdf(dataset, new, zlib=zlib, fletcher32=fletcher32)
-
-
-def _kind(path: str | os.PathLike[str]) -> str:
-    suffix = Path(path).suffix.lower()
-    if suffix == ".zarr":
-        return "zarr"
-    if suffix in NETCDF:
-        return "netcdf"
-    if suffix in SUFFIXES or suffix == "":
-        return "raster"
-    raise ValueError(
-        f"{Path(path).name}: write to a .nc file, a .zarr store, a .tif file, or a folder of "
-        "GeoTIFFs (a path without an ending)"
-    )
 
 
 def _to_netcdf(dataset: xr.Dataset, path: Path, *, zlib: bool, fletcher32: bool) -> None:

@@ -21,6 +21,7 @@ SUFFIXES = (".tif", ".tiff")
 _TIMES = ("time", "t", "date")
 _Y = ("y", "lat", "latitude", "northing")
 _X = ("x", "lon", "longitude", "easting")
+_SOFTWARE = "TIFFTAG_SOFTWARE"
 _BLOCK = 512  # pixels a side of a tile of a file, and of what is computed at once at least
 
 
@@ -47,43 +48,33 @@ def save_rasters(cube: Labelled, path: Path, packing: Packing, *, overwrite: boo
     """
     _import()
     images = _images(cube, path)
-    single = path.suffix.lower() in SUFFIXES
-    folder = path.parent if single else path
-    if single and len(images) == 1:
-        files = {path: images[0]}
-    else:
-        files = {folder / f"{image.name}{path.suffix if single else '.tif'}": image
-                 for image in images}  # fmt: skip
-    _check_files(files, folder, overwrite=overwrite, own_folder=not single)
-    if single or folder.exists():
-        with ExitStack() as stack:  # renamed when all are written
-            for file, image in files.items():
-                _write(image, stack.enter_context(beside(file)), packing)
+    if path.suffix.lower() not in SUFFIXES:
+        with beside(path) as new:
+            with told(path):
+                new.mkdir()
+            for image in images:
+                _write(image, new / f"{image.name}.tif", packing)
         return
-    with beside(folder) as new:
-        with told(folder):
-            new.mkdir()
-        for file, image in files.items():
-            _write(image, new / file.name, packing)
-
-
-def _check_files(
-    files: dict[Path, _Image], folder: Path, *, overwrite: bool, own_folder: bool
-) -> None:
-    if own_folder and folder.exists():
-        if not folder.is_dir():
-            check_place(folder, overwrite=False)
-        others = sorted(p.name for p in folder.iterdir() if p not in files)
-        if others:
-            raise FileExistsError(
-                f"{folder} holds other files ({', '.join(others[:3])}), which would be read with "
-                "the new ones; give an empty folder, or a new one"
-            )
-    if own_folder and not folder.exists():
-        check_place(folder, overwrite=overwrite)
-        return
+    files = [path] if len(images) == 1 else [path.with_stem(image.name) for image in images]
     for file in files:
         check_place(file, overwrite=overwrite)
+    with ExitStack() as stack:  # renamed when all are written
+        for file, image in zip(files, images, strict=True):
+            _write(image, stack.enter_context(beside(file)), packing)
+
+
+def is_own(path: Path) -> bool:
+    """Return whether a file is an image that xstf wrote, or what viewers leave beside images."""
+    if path.name.lower().endswith(".aux.xml"):
+        return path.with_name(path.name[: -len(".aux.xml")]).exists()
+    if path.suffix.lower() not in SUFFIXES or not path.is_file():
+        return False
+    rasterio = _import()
+    try:
+        with rasterio.open(path) as file:
+            return bool(file.tags().get(_SOFTWARE) == "xstf")
+    except rasterio.errors.RasterioIOError:  # no image at all
+        return False
 
 
 def _import() -> Any:
@@ -235,7 +226,8 @@ def _describe(file: Any, image: _Image, packing: Packing, *, packs: bool) -> Non
     if image.units:
         file.units = (image.units,) * file.count
     file.update_tags(
-        **{str(k): str(v) for k, v in image.cube.attrs.items() if str(k).startswith("stf_")}
+        **{_SOFTWARE: "xstf"},
+        **{str(k): str(v) for k, v in image.cube.attrs.items() if str(k).startswith("stf_")},
     )
 
 

@@ -142,13 +142,30 @@ def check_no_input(target: str | os.PathLike[str], cube: Labelled) -> None:
     cube : DataArray or Dataset
         One in memory reads nothing.
     """
-    found = sources_of(cube)
-    clash = _remote_clash(str(target), found) if is_remote(target) else _clash(target, found)
+    clash = clash_of(target, sources_of(cube))
     if clash is not None:
         raise ValueError(
             f"{os.fspath(target)} is what the cube is read from ({clash}), and writing there would "
             "destroy it; write to another path, or load the cube first: cube.load()"
         )
+
+
+def clash_of(
+    target: str | os.PathLike[str], sources: Iterable[str], *, in_folders: bool = False
+) -> str | None:
+    """Return the source that a target is, holds, or lies in; None if there is none.
+
+    Parameters
+    ----------
+    target : path or address
+    sources : texts
+        Those that are no path, or of nothing that is there, clash with none.
+    in_folders : bool, default False
+        Whether a target must not lie in a folder that is a source, too; else in a Zarr store only.
+    """
+    if is_remote(target):
+        return _remote_clash(str(target), sources)
+    return _clash(target, sources, in_folders)
 
 
 def is_remote(target: object) -> bool:
@@ -164,7 +181,7 @@ def local_path(target: str | os.PathLike[str]) -> Path:
     return Path(os.path.realpath(Path(text).expanduser()))
 
 
-def _remote_clash(target: str, found: set[str]) -> str | None:
+def _remote_clash(target: str, found: Iterable[str]) -> str | None:
     wanted = target.rstrip("/")
     for text in sorted(found):
         other = text.rstrip("/")
@@ -174,25 +191,18 @@ def _remote_clash(target: str, found: set[str]) -> str | None:
     return None
 
 
-def _clash(target: str | os.PathLike[str], found: set[str]) -> str | None:
-    """Return the input that a local target is, holds, or lies in; None if there is none."""
+def _clash(target: str | os.PathLike[str], sources: Iterable[str], in_folders: bool) -> str | None:
     path = local_path(target)
-    above = {_place(p): p for p in (path, *path.parents) if p.exists()}
-    own = _place(path) if path.exists() else None
-    for text in sorted(found):
-        if is_remote(text) or "\0" in text:
+    # By the number of the file or folder: links and the case of letters make no difference.
+    above = {_place(p) for p in (path, *path.parents) if _exists(p)}
+    own = _place(path) if _exists(path) else None
+    for text in sorted(sources):
+        source = None if is_remote(text) or "\0" in text else local_path(text)
+        if source is None or not _exists(source):
             continue
-        source = local_path(text)
-        if not _exists(source):
-            continue
-        place = _place(source)
-        if place == own:
+        if own is not None and own in {_place(p) for p in (source, *source.parents)}:
             return text
-        if own is not None and path.is_dir() and any(
-            _place(p) == own for p in source.parents if p.exists()
-        ):  # fmt: skip
-            return text
-        if place in above and is_zarr(source):
+        if _place(source) in above and source.is_dir() and (in_folders or is_zarr(source)):
             return text
     return None
 

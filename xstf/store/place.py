@@ -67,7 +67,8 @@ class Place:
     @property
     def is_of_this_process(self) -> bool:
         """Whether other processes cannot reach it."""
-        return type(self.store).__name__ in ("MemoryStore", "GpuMemoryStore", "ManagedMemoryStore")
+        memory = isinstance(self.store, import_zarr().storage.MemoryStore)
+        return memory or self.is_transactional or self.name.startswith("memory://")
 
     def check(self) -> None:
         """Raise where nothing can be written."""

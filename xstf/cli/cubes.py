@@ -20,6 +20,7 @@ from xstf.cubes.variables import band_variables, first_band, mask_maker
 from xstf.cubes.words import unknown
 from xstf.files.choice import RASTERS, few
 
+
 def open_input(given: Input, *, chunks: int | None) -> Labelled:
     """Return the cube of an input; an error names the option that picks among its files."""
     path: Any = given.paths[0] if len(given.paths) == 1 else list(given.paths)
@@ -123,9 +124,7 @@ def dates_within(asked: Sequence[str] | None, cube: Labelled | None, what: str) 
     return within.to_numpy()
 
 
-def dates_asked(
-    asked: Sequence[str] | None, freq: str | None, cube: Labelled
-) -> dict[str, Any]:
+def dates_asked(asked: Sequence[str] | None, freq: str | None, cube: Labelled) -> dict[str, Any]:
     """Return which dates of a filled cube are wanted: regular ones may have both ends said."""
     ranged = asked is not None and len(asked) == 1 and "/" in asked[0]
     if asked is None or freq is None or not ranged:

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 def add_demo(commands: Commands) -> None:
     """Add ``xstf demo``."""
     parser = add_command(
-        commands, "demo", usage="[options]", help="all three verbs on embedded scenes; leaves files and pictures",
+        commands, "demo", usage="[options]",
+        help="all three verbs on embedded scenes; leaves files and pictures",
         text="Fusion, gap filling and sharpening of embedded scenes whose truth is known: tables "
         "of errors, the resulting cubes as .nc files, and pictures. Nothing is downloaded.",
         examples="  xstf demo\n  xstf demo --all -o all-methods",
@@ -34,6 +35,6 @@ def add_demo(commands: Commands) -> None:
 
 
 def _demo(arguments: argparse.Namespace) -> Outcome:
-    from xstf.cli.demo_scenes import run_demo
+    from xstf.cli.demo_run import run_demo
 
     return run_demo(arguments)

@@ -63,7 +63,8 @@ def _finished(parser: Parser, task: str, run: Any, find: Any) -> None:
 
 def _add_fuse(commands: Commands) -> None:
     parser = add_command(
-        commands, "fuse", usage="FINE… COARSE… [options]", help="leave out a fine date, predict it from the others",
+        commands, "fuse", usage="FINE… COARSE… [options]",
+        help="leave out a fine date, predict it from the others",
         text="Each fine date is left out, predicted from the others, and compared with what was "
         f"observed.\n\n{FILES}",
         examples="  xstf evaluate fuse landsat.nc modis.nc\n"
@@ -96,7 +97,7 @@ def _fuse(arguments: argparse.Namespace) -> Outcome:
     word = arguments.coarse_mask
     other = cubes.open_other_mask(word, "--coarse-mask", inputs[1], chunks=None)
     fine = cubes.without(fine, masked.variable)
-    given = {"mask": masked.mask, "coarse_mask": other.mask}
+    given: dict[str, Any] = {"mask": masked.mask, "coarse_mask": other.mask}
     scores = evaluate_fusion(
         fine, cubes.without(coarse, other.variable), methods=arguments.methods,
         time=cubes.dates_within(arguments.time, fine, "fine"),
@@ -108,7 +109,8 @@ def _fuse(arguments: argparse.Namespace) -> Outcome:
 
 def _add_gapfill(commands: Commands) -> None:
     parser = add_command(
-        commands, "gapfill", usage="FILE… [options]", help="mask clear pixels, fill them",
+        commands, "gapfill", usage="FILE… [options]",
+        help="mask clear pixels, fill them",
         text="Clear pixels are masked with real clouds of other dates, filled by every method, and "
         f"compared with what was observed.\n\n{FILES} All files are one cube.",
         examples="  xstf evaluate gapfill s2.nc --scl\n"
@@ -144,7 +146,8 @@ def _gapfill(arguments: argparse.Namespace) -> Outcome:
 
 def _add_sharpen(commands: Commands) -> None:
     parser = add_command(
-        commands, "sharpen_spectral", usage="SPECTRAL… SPATIAL… [options]", aliases=["sharpen"],
+        commands, "sharpen_spectral", usage="SPECTRAL… SPATIAL… [options]",
+        aliases=["sharpen"],
         help="blur both inputs, sharpen them back (in short: sharpen)",
         text="Both inputs are blurred and thinned, every method sharpens the one by the other, and "
         f"the spectral input itself says how far off each is.\n\n{FILES}",

@@ -47,12 +47,12 @@ class Input:
 
 
 def split_variable(word: str) -> tuple[str, str | None]:
-    """Return a path, and the variable after its last colon, if that is none of the path's own.
+    r"""Return a path, and the variable after its last colon, if that is none of the path's own.
 
     Examples
     --------
-    >>> split_variable("cube.nc:ndvi"), split_variable(r"C:\\data\\cube.nc")
-    (('cube.nc', 'ndvi'), ('C:\\\\data\\\\cube.nc', None))
+    >>> split_variable("cube.nc:ndvi"), split_variable(r"C:\data\cube.nc")
+    (('cube.nc', 'ndvi'), ('C:\\data\\cube.nc', None))
     >>> split_variable("s3://bucket/cube.zarr"), split_variable("s3://bucket/cube.zarr:ndvi")
     (('s3://bucket/cube.zarr', None), ('s3://bucket/cube.zarr', 'ndvi'))
     """
@@ -110,16 +110,13 @@ def two_inputs(arguments: argparse.Namespace, first: str, second: str) -> tuple[
     for name, other in ((first, second), (second, first)):
         if not named[name]:
             raise ValueError(_missing(name, other, named[other]))
-    options = {first: "pattern", second: f"{second}_pattern"}
-    one, other = (
-        replace(
-            one_input(named[name], name, arguments.variable),
-            pattern=getattr(arguments, options[name]),
-            option=f"--{options[name].replace('_', '-')}",
-        )
-        for name in (first, second)
+    one = one_input(named[first], first, arguments.variable)
+    two = one_input(named[second], second, arguments.variable)
+    wanted = getattr(arguments, f"{second}_pattern")
+    return (
+        replace(one, pattern=arguments.pattern, option="--pattern"),
+        replace(two, pattern=wanted, option=f"--{second}-pattern"),
     )
-    return one, other
 
 
 def only_input(arguments: argparse.Namespace, name: str) -> Input:

@@ -30,6 +30,7 @@ from xstf.store.workers import working_with
 
 CHUNK = 1024  # pixels a side, where a run has to be lazy and no other size is given
 _WHOLE = 1 << 30  # pixels: an image in one chunk
+_SERIES_BYTES = 128e6  # of a chunk with all dates
 _PICTURE = 1000  # pixels a side of a quicklook's pictures at most
 
 
@@ -61,6 +62,24 @@ class Way:
         if self.chunks or cube is None:
             return cube
         return _weightless(cube) if self.dry else cube.load()
+
+    def whole_series(self, cube: Labelled) -> Labelled:
+        """Return a lazy cube in chunks of all dates, which filling needs; others as they are."""
+        array = cube if isinstance(cube, xr.DataArray) else next(iter(cube.data_vars.values()))
+        time = find_dim(array, "time")
+        if not self.chunks or time is None:
+            return cube
+        bands = len(cube.data_vars) if isinstance(cube, xr.Dataset) else 1
+        others = [n for d, n in array.sizes.items() if d not in _space(array)]
+        side = int((_SERIES_BYTES / 4 / max(1, bands * int(np.prod(others)))) ** 0.5)
+        return cube.chunk(
+            {time: -1} | dict.fromkeys(_space(array), max(16, min(self.chunks, side)))
+        )
+
+
+def _space(array: xr.DataArray) -> list[Any]:
+    """Return the dims of an image's rows and columns."""
+    return [dim for dim in (find_dim(array, "y"), find_dim(array, "x")) if dim is not None]
 
 
 def _weightless(cube: Any) -> Any:
@@ -110,9 +129,7 @@ def _is_remote(arguments: argparse.Namespace) -> bool:
 def _check_out(arguments: argparse.Namespace, inputs: Sequence[str]) -> None:
     out = arguments.out
     try:
-        files.check_target(
-            out, inputs, overwrite=arguments.overwrite, resume=arguments.resume
-        )
+        files.check_target(out, inputs, overwrite=arguments.overwrite, resume=arguments.resume)
     except FileExistsError as error:
         if Path(out).suffix.lower() != ".zarr" or arguments.overwrite or arguments.resume:
             raise
@@ -163,9 +180,11 @@ def _said(inputs: Sequence[Input]) -> dict[str, Any]:
 
 
 def _is_lazy(cube: Labelled) -> bool:
-    return any(a.chunks is not None for a in cube.to_dataset(name="_").data_vars.values()) if (
-        isinstance(cube, xr.DataArray)
-    ) else any(a.chunks is not None for a in cube.data_vars.values())
+    return (
+        any(a.chunks is not None for a in cube.to_dataset(name="_").data_vars.values())
+        if (isinstance(cube, xr.DataArray))
+        else any(a.chunks is not None for a in cube.data_vars.values())
+    )
 
 
 def _variables(cube: Labelled) -> list[str]:
@@ -229,9 +248,7 @@ def _step(arguments: argparse.Namespace, cube: Labelled) -> float | None:
     )
 
 
-def save(
-    result: Labelled, arguments: argparse.Namespace, packing: Packing, *, lazy: bool
-) -> None:
+def save(result: Labelled, arguments: argparse.Namespace, packing: Packing, *, lazy: bool) -> None:
     """Write a result: a lazy one tile by tile to a store, so that it can be gone on with."""
     out = arguments.out
     with _in_words_of_storage():
@@ -267,11 +284,7 @@ def _draw(cube: Labelled, path: Path) -> None:
         names = band_variables(cube)
         cube = cube[names[0]] if len(names) == 1 else cube[names]
     array = cube if isinstance(cube, xr.DataArray) else next(iter(cube.data_vars.values()))
-    thin = {
-        dim: slice(None, None, -(-array.sizes[dim] // _PICTURE))
-        for dim in (find_dim(array, "y"), find_dim(array, "x"))
-        if dim is not None
-    }
+    thin = {dim: slice(None, None, -(-array.sizes[dim] // _PICTURE)) for dim in _space(array)}
     figure = plot.quicklook(cube.isel(thin))
     figure.savefig(path, dpi=110)
 

@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 def add_methods(commands: Commands) -> None:
     """Add ``xstf methods``."""
     parser = add_command(
-        commands, "methods", usage="[TASK] [NAME] [options]", help="list the methods, or tell all of one",
+        commands, "methods", usage="[TASK] [NAME] [options]",
+        help="list the methods, or tell all of one",
         text="The methods of each task, in a line each; of one method what it is for, its "
         "parameters with their defaults, and its source.",
         examples="  xstf methods gapfill\n  xstf methods starfm",
@@ -49,6 +50,7 @@ def _methods(arguments: argparse.Namespace) -> Outcome:
 
 def _asked(names: list[str]) -> tuple[list[Task], str | None]:
     """Return the tasks that are asked for, and the method."""
+    from xstf._method import TASKS as every
     from xstf.methods.lookup import read_task
 
     if len(names) > 2:
@@ -57,7 +59,7 @@ def _asked(names: list[str]) -> tuple[list[Task], str | None]:
         return [read_task(names[0])], names[1]
     if names and names[0] in (*TASKS, *SHORT):
         return [read_task(names[0])], None
-    return [*TASKS], names[0] if names else None
+    return [*every], names[0] if names else None
 
 
 def _table(records: list[Method]) -> str:
@@ -138,4 +140,6 @@ def _page(record: Method) -> str:
     if lines[-1].endswith(":"):
         lines[-1] = "  parameters: none"
     source = textwrap.wrap(record.reference, 84, subsequent_indent="    ")
-    return "\n".join([*lines, f"  source: {source[0]}" if source else "  source: none", *source[1:]])
+    return "\n".join(
+        [*lines, f"  source: {source[0]}" if source else "  source: none", *source[1:]]
+    )

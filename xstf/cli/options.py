@@ -174,9 +174,7 @@ def add_method(parser: Parser, task: str, text: str = "") -> None:
     group.add_argument(
         "--engine", metavar="NAME", help="numba, cupy, torch or numpy (default: the method's first)"
     )
-    group.add_argument(
-        "--device", metavar="NAME", help="where engines of GPUs run, such as cuda:1"
-    )
+    group.add_argument("--device", metavar="NAME", help="where engines of GPUs run, such as cuda:1")
 
 
 def add_params(parser: Any, text: str) -> None:

@@ -19,7 +19,8 @@ _VERBS = ("fuse", "gapfill", "sharpen_spectral", "sharpen")
 def add_plan(commands: Commands) -> None:
     """Add ``xstf plan``."""
     parser = add_command(
-        commands, "plan", usage="[VERB] FILE… [options]", help="what a verb would do: dates, pairs, grids, tiles, memory",
+        commands, "plan", usage="[VERB] FILE… [options]",
+        help="what a verb would do: dates, pairs, grids, tiles, memory",
         text="What a verb would do, from the coordinates of its inputs: dates, pairs, grids, "
         "tiles, memory, and what it would refuse. No value is read and nothing is written. The "
         f"option --dry-run of each verb does the same with all of its options.\n\n{FILES}",
@@ -42,9 +43,7 @@ def add_plan(commands: Commands) -> None:
     parser.add_several(
         "--time", takes=is_date, metavar="DATE…", help="dates of the result, or FROM/TO"
     )
-    parser.add_several(
-        "--spatial", takes=is_path, metavar="FILE…", help="third input of fuse"
-    )
+    parser.add_several("--spatial", takes=is_path, metavar="FILE…", help="third input of fuse")
     add_radar(parser)
     add_chunks(parser)
     add_params(parser, "another argument of the verb, or a parameter of its method")

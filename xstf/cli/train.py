@@ -17,7 +17,8 @@ if TYPE_CHECKING:
 def add_train(commands: Commands) -> None:
     """Add ``xstf train``."""
     parser = add_command(
-        commands, "train", usage="METHOD FILE… -o PATH [options]", help="train a network; leaves a file of weights",
+        commands, "train", usage="METHOD FILE… -o PATH [options]",
+        help="train a network; leaves a file of weights",
         text="A network of one of the tasks is trained on cubes as its verb takes them. The "
         f"weights go to a .safetensors file, which -p weights=FILE gives to the verb.\n\n{FILES}",
         examples="  xstf train ctstfm landsat.nc modis.nc -o ctstfm.safetensors\n"
@@ -76,16 +77,15 @@ def _train(arguments: argparse.Namespace) -> Outcome:
         kind: [open_input(one, chunks=None) for one in inputs]
         for kind, inputs in arguments.inputs.items()
     }
-    sar = found["sar"]
-    named = {
-        "sar": sar[0] if len(sar) == 1 else sar or None,
-        "spatial": found["spatial"][0] if found["spatial"] else None,
-    }
+    named: dict[str, Any] = dict(arguments.param)
+    if sar := found["sar"]:
+        named["sar"] = sar[0] if len(sar) == 1 else sar
+    if found["spatial"]:
+        named["spatial"] = found["spatial"][0]
     fitted = xstf.train.fit(
         arguments.method, *found["cubes"], out=arguments.out, recipe=arguments.recipe,
         log=arguments.log, device=arguments.device, progress=bar_wanted(arguments),
-        **{name: cube for name, cube in named.items() if cube is not None},
-        **dict(arguments.param),
+        **named,
     )  # fmt: skip
     report(f"{scores_in_words(fitted.scores)} → {arguments.out}", arguments)
     return Outcome("", {"out": arguments.out, "method": arguments.method, "scores": fitted.scores})

@@ -32,7 +32,8 @@ _SCREENS: dict[str | None, bool | str | None] = {
 def add_fuse(commands: Commands) -> None:
     """Add ``xstf fuse``."""
     parser = add_command(
-        commands, "fuse", usage="FINE… COARSE… -o PATH [options]", help="fine images on the dates of coarse ones",
+        commands, "fuse", usage="FINE… COARSE… -o PATH [options]",
+        help="fine images on the dates of coarse ones",
         text="Fine images (Landsat, Sentinel-2) on the dates of coarse ones (MODIS, Sentinel-3), "
         f"on the grid of the fine ones.\n\n{FILES}",
         examples="  xstf fuse landsat/*.tif modis/ -o fused/ --method starfm\n"
@@ -128,7 +129,8 @@ def _fuse(arguments: argparse.Namespace) -> Outcome:
 def add_gapfill(commands: Commands) -> None:
     """Add ``xstf gapfill``."""
     parser = add_command(
-        commands, "gapfill", usage="FILE… -o PATH [options]", help="fill the missing pixels of a cube",
+        commands, "gapfill", usage="FILE… -o PATH [options]",
+        help="fill the missing pixels of a cube",
         text="A cube with its missing pixels filled, with radar if there is some. Observed pixels "
         f"stay as they are.\n\n{FILES} All files are one cube.",
         examples="  xstf gapfill s2.nc --scl --sar s1a.nc s1b.nc -o filled.nc --quality\n"
@@ -199,6 +201,7 @@ def _gapfill(arguments: argparse.Namespace) -> Outcome:
         masked = cubes.open_mask(arguments, given, chunks=way.side)
         cube = cubes.with_bands(cubes.without(cube, masked.variable), arguments.bands, given)
         cube = cubes.in_box(cube, arguments.bbox, "cube")
+        cube = way.whole_series(cube)
         guides = [way.finish(cubes.open_input(one, chunks=way.side)) for one in radar]
         options = {
             **cubes.dates_asked(arguments.time, arguments.freq, cube),
@@ -213,7 +216,8 @@ def _gapfill(arguments: argparse.Namespace) -> Outcome:
 def add_sharpen_spectral(commands: Commands) -> None:
     """Add ``xstf sharpen_spectral``, in short ``xstf sharpen``."""
     parser = add_command(
-        commands, "sharpen_spectral", usage="SPECTRAL… SPATIAL… -o PATH [options]", aliases=["sharpen"],
+        commands, "sharpen_spectral", usage="SPECTRAL… SPATIAL… -o PATH [options]",
+        aliases=["sharpen"],
         help="many coarse bands on the grid of few fine ones (in short: sharpen)",
         text="The many bands of a blurred image (PRISMA, EnMAP, Sentinel-2's 20 m bands) on the "
         f"grid of a sharp one with few bands.\n\n{FILES}",

@@ -14,7 +14,8 @@ if TYPE_CHECKING:
 def add_verify(commands: Commands) -> None:
     """Add ``xstf verify``."""
     parser = add_command(
-        commands, "verify", usage="PATH… [options]", help="read a Zarr store again, name what is damaged or missing",
+        commands, "verify", usage="PATH… [options]",
+        help="read a Zarr store again, name what is damaged or missing",
         text="Every chunk of a .zarr store is read and held against its checksum. A line for each "
         "fault; exit status 1 if there is one, 0 if the store is whole.",
         examples="  xstf verify fused.zarr\n  xstf verify *.zarr --json > faults.json",
@@ -36,9 +37,9 @@ def _verify(arguments: argparse.Namespace) -> Outcome:
     from xstf.store import verify
 
     found = {path: verify(path) for path in arguments.inputs}
-    lines = [
-        f"{path}: {fault}" for path, faults in found.items() for fault in faults
-    ] + [f"{path}: whole" for path, faults in found.items() if not faults]
+    lines = [f"{path}: {fault}" for path, faults in found.items() for fault in faults] + [
+        f"{path}: whole" for path, faults in found.items() if not faults
+    ]
     data = {
         "stores": [
             {"path": path, "whole": not faults, "faults": [*map(dataclasses.asdict, faults)]}

@@ -178,6 +178,15 @@ def test_packed_values_stay_packed(tmp_path):
     np.testing.assert_allclose(open_cube(tmp_path / "out.zarr"), cube.compute(), atol=6e-5)
 
 
+def test_a_fill_value_is_not_in_attrs_and_encoding(tmp_path):
+    cube = FINE.assign_attrs(_FillValue=-9999.0)
+    cube.encoding["_FillValue"] = -9999.0
+    write(cube, tmp_path / "out.zarr")
+    back = xr.open_zarr(tmp_path / "out.zarr", consolidated=False)[cube.name]
+    assert back.encoding["_FillValue"] == -9999
+    np.testing.assert_array_equal(back, FINE)
+
+
 def test_icechunk_commits_rows():
     icechunk = pytest.importorskip("icechunk", reason="needs icechunk")
     repository = icechunk.Repository.create(icechunk.in_memory_storage())

@@ -143,6 +143,10 @@ def run(path, out, log):
     del fused.attrs["history"]
     data = da.map_blocks(slow, fused.data, log, 0.02, meta=fused.data._meta)
     xstf.store.to_zarr(fused.copy(data=data), out, progress=False)
+# What each would load again.
+xr.backends.list_engines()
+fine, coarse = xstf.testing.scene()
+xstf.fuse(fine.chunk(), coarse.chunk(), method="fsdaf").compute(scheduler="synchronous")
 for line in sys.stdin:
     pid = os.fork()
     if not pid:
@@ -162,8 +166,12 @@ def second_is_refused(runs, line):
     pid = int(runs.stdout.readline())
     while not (path / LOCK).exists():
         time.sleep(0.005)
-    with pytest.raises(OSError, match=rf"process {pid} on .* is writing to it.*two\.zarr"):
-        write(lazily(), path)
+    os.kill(pid, signal.SIGSTOP)  # it is alive, and takes its time
+    try:
+        with pytest.raises(OSError, match=rf"process {pid} on .* is writing to it.*two\.zarr"):
+            write(lazily(), path)
+    finally:
+        os.kill(pid, signal.SIGCONT)
     assert int(runs.stdout.readline()) == 0
     assert store.verify(path) == []
 
@@ -334,3 +342,17 @@ def test_a_store_that_is_full():
     assert [f.kind for f in store.verify(memory)][0] == "incomplete"
     write(lazily(), memory)
     assert store.verify(memory) == []
+
+
+@pytest.mark.parametrize("after", range(0, 16, 3))
+def test_a_run_that_is_stopped_before_the_first_tile(tmp_path, after):
+    """While metadata are written; what is there is ours, and begun again."""
+    path = tmp_path / "out.zarr"
+    full = Full(zarr.storage.LocalStore(path))
+    full.left = after
+    with pytest.raises(OSError, match="no space is left"):
+        write(FINE, full)
+    assert store.verify(path)[0].kind == "incomplete"
+    write(FINE, path)
+    write(FINE, tmp_path / "whole.zarr")
+    assert files_of(path) == files_of(tmp_path / "whole.zarr")

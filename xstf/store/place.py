@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -129,12 +128,11 @@ class Place:
         for key in keys:
             _sync(self.store.delete(key))
 
-    def clear(self, keep: Iterable[str] = ()) -> None:
-        """Remove everything but some keys."""
-        kept = set(keep)
-        for key in self.all_keys():
-            if key not in kept:
-                _sync(self.store.delete(key))
+    def clear(self) -> None:
+        """Remove everything but the lock and the record, which says whose it is meanwhile."""
+        mine = {f"{OWN}/{name}" for name in ("marks", "states")}
+        for name in sorted(self.names() - {OWN, "zarr.json"}) + sorted(mine):
+            _sync(self.store.delete_dir(name))
 
     def tidy(self) -> None:
         """Remove what a killed process had half-written beside the keys of a local store."""

@@ -74,8 +74,8 @@ def to_zarr(
     group ``_xstf``; of a complete store it may be deleted.
 
     What methods work out of whole images is worked out once and kept there until the store is
-    complete. Inputs are told apart by name, size and time of change of their files, and by content
-    in memory. Where a result cannot be told from that of the store in this way alone (a file that
+    complete. Inputs are told apart by name, size and time of change of their files, by content in
+    memory, and by address alone elsewhere. Where a result cannot be told from that of the store in this way alone (a file that
     was opened without chunks and chunked afterwards has other tasks each time), three tiles of the
     store are made again and compared.
 
@@ -118,7 +118,7 @@ def to_zarr(
         old = place.record()
         if old is not None:
             _check_same(place, old, record, resume=resume)
-        elif there - {OWN}:  # the record is written before anything else
+        elif there - {OWN, "zarr.json"}:  # the record is written before anything else
             raise _exists(place, "it does not say what it holds")
         if old is None or not old["template"]:
             begin(place, dataset, layouts, record)

@@ -38,6 +38,7 @@ class Place:
         self.store = store
         self.name = name
         self.path = path
+        self.is_new = path is not None and not path.exists()
 
     @classmethod
     def of(cls, target: Any) -> Place:
@@ -133,6 +134,14 @@ class Place:
         mine = {f"{OWN}/{name}" for name in ("marks", "states")}
         for name in sorted(self.names() - {OWN, "zarr.json"}) + sorted(mine):
             _sync(self.store.delete_dir(name))
+
+    def remove(self) -> None:
+        """Remove everything, in a place that had nothing."""
+        self.clear()
+        _sync(self.store.delete_dir(OWN))
+        self.delete("zarr.json")
+        if self.path is not None and self.is_new:
+            self.path.rmdir()
 
     def tidy(self) -> None:
         """Remove what a killed process had half-written beside the keys of a local store."""

@@ -167,6 +167,42 @@ def _another(place: Place, words: str) -> ValueError:
 # --- steps ------------------------------------------------------------------------------------
 
 
+def _make(
+    place: Place,
+    dataset: xr.Dataset,
+    layouts: Sequence[Layout],
+    commits: Commits | None,
+    *,
+    begun: bool,
+    same: bool,
+    progress: bool,
+) -> None:
+    """Make the tiles that are not there.
+
+    Parameters
+    ----------
+    place, dataset, layouts, commits
+        What is written, and where to.
+    begun
+        Whether this call has made the store.
+    same
+        Whether dask's names say that the store has this result; if not, tiles are compared.
+    progress
+        Whether to show a bar.
+    """
+    marked = {one.number: done(place, one) for one in layouts}
+    left = _left(layouts, marked)
+    unsure = not same and any(marked.values())
+    if not unsure and not any(left.values()):
+        return
+    work = Work(dataset, layouts, place)
+    states = _states(work, place, keep=not unsure, begun=begun)
+    if unsure and is_another(dataset, layouts, marked, states, place):
+        raise _another(place, _VALUES)
+    work.put_states(states)
+    _fill(place, layouts, work, left, commits, progress=progress)
+
+
 def _left(layouts: Sequence[Layout], marked: Mapping[int, Collection[At]]) -> dict[int, list[At]]:
     """Return the tiles without a mark, by layout."""
     return {

@@ -104,6 +104,8 @@ def test_progress_goes_to_stderr(tmp_path, capsys):
     out, err = capsys.readouterr()
     assert out == ""
     assert "100%" in err
+    write(lazily(), tmp_path / "quiet.zarr")
+    assert capsys.readouterr() == ("", "")
 
 
 def test_a_chunk_that_is_lost_or_damaged_is_made_again(tmp_path):
@@ -176,6 +178,15 @@ def test_packed_values_stay_packed(tmp_path):
     write(cube, tmp_path / "out.zarr")
     assert zarr.open_array(tmp_path / "out.zarr", path=cube.name).dtype == "int16"
     np.testing.assert_allclose(open_cube(tmp_path / "out.zarr"), cube.compute(), atol=6e-5)
+
+
+def test_a_fill_value_is_not_in_attrs_and_encoding(tmp_path):
+    cube = FINE.assign_attrs(_FillValue=-9999.0)
+    cube.encoding["_FillValue"] = -9999.0
+    write(cube, tmp_path / "out.zarr")
+    back = xr.open_zarr(tmp_path / "out.zarr", consolidated=False)[cube.name]
+    assert back.encoding["_FillValue"] == -9999
+    np.testing.assert_array_equal(back, FINE)
 
 
 def test_icechunk_commits_rows():
@@ -297,12 +308,24 @@ def test_places_that_are_none(tmp_path):
         write("cube", tmp_path / "out.zarr")
 
 
+def test_inputs_that_are_refused_leave_nothing(tmp_path):
+    """Units are checked when values are read; what is asked for next is another result."""
+    path = tmp_path / "out.zarr"
+    with pytest.raises(ValueError, match="not in the same units"):
+        write(lazily(fine=FINE * 1e4), path)
+    assert not path.exists()
+    write(lazily(), path)
+    with pytest.raises(ValueError, match="another result"):
+        write(lazily(fine=FINE * 1e4), path)
+    assert store.verify(path) == []
+
+
 def test_not_onto_an_input(tmp_path):
     write(FINE.chunk(y=16), tmp_path / "in.zarr")
     before = files_of(tmp_path / "in.zarr")
     cube = open_cube(tmp_path / "in.zarr", chunks=16)
     (tmp_path / "link.zarr").symlink_to(tmp_path / "in.zarr")
-    for name in ("in.zarr", "link.zarr"):
+    for name in ("in.zarr", "link.zarr", ".", "in.zarr/within.zarr"):
         with pytest.raises(ValueError, match="what the cube is read from"):
             write(cube + 1, tmp_path / name)
     assert files_of(tmp_path / "in.zarr") == before

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import os
 import random
@@ -10,6 +11,8 @@ import socket
 import subprocess
 import sys
 import time
+from contextlib import suppress
+from pathlib import Path
 
 import dask
 import dask.array as da
@@ -140,6 +143,10 @@ def run(path, out, log):
     del fused.attrs["history"]
     data = da.map_blocks(slow, fused.data, log, 0.02, meta=fused.data._meta)
     xstf.store.to_zarr(fused.copy(data=data), out, progress=False)
+# What each would load again.
+xr.backends.list_engines()
+fine, coarse = xstf.testing.scene()
+xstf.fuse(fine.chunk(), coarse.chunk(), method="fsdaf").compute(scheduler="synchronous")
 for line in sys.stdin:
     pid = os.fork()
     if not pid:
@@ -149,6 +156,24 @@ for line in sys.stdin:
     print(pid, flush=True)
     print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), flush=True)
 """
+
+
+def second_is_refused(runs, line):
+    """Write to where another process is writing."""
+    path = Path(line.split()[1])
+    runs.stdin.write(f"{line}\n")
+    runs.stdin.flush()
+    pid = int(runs.stdout.readline())
+    while not (path / LOCK).exists():
+        time.sleep(0.005)
+    os.kill(pid, signal.SIGSTOP)  # it is alive, and takes its time
+    try:
+        with pytest.raises(OSError, match=rf"process {pid} on .* is writing to it.*two\.zarr"):
+            write(lazily(), path)
+    finally:
+        os.kill(pid, signal.SIGCONT)
+    assert int(runs.stdout.readline()) == 0
+    assert store.verify(path) == []
 
 
 @pytest.mark.slow
@@ -169,7 +194,8 @@ def test_kills_at_any_moment(tmp_path):
         pid = int(runs.stdout.readline())
         if seconds is not None:
             time.sleep(seconds)
-            os.kill(pid, signal.SIGKILL)
+            with suppress(ProcessLookupError):  # it ended just before
+                os.kill(pid, signal.SIGKILL)
         return int(runs.stdout.readline()), log.read_text().split()
 
     with runs:
@@ -177,6 +203,8 @@ def test_kills_at_any_moment(tmp_path):
         start = time.monotonic()
         assert run(tmp_path / "again.zarr")[0] == 0
         length = time.monotonic() - start
+        assert files_of(tmp_path / "again.zarr") == files_of(tmp_path / "whole.zarr")
+        second_is_refused(runs, f"{tmp_path / 'in.nc'} {tmp_path / 'two.zarr'} {log}")
         rng, kills, stores, most = random.Random(0), 0, 0, 0
         while kills < 20:
             out, code, before = tmp_path / f"out{stores}.zarr", 1, kills
@@ -189,6 +217,7 @@ def test_kills_at_any_moment(tmp_path):
                 kills += code == -signal.SIGKILL
                 assert code in (0, -signal.SIGKILL)
                 assert not {f"_xstf/marks/0/c/{at}" for at in made} & marked
+                assert len(made) == len(set(made))
                 most = max(most, len(marked))
             assert files_of(out) == files_of(tmp_path / "whole.zarr")
             assert store.verify(out) == []
@@ -252,3 +281,78 @@ def test_a_worker_of_a_cluster_that_is_killed_changes_nothing(tmp_path):
     assert "Completed" in done.stdout  # distributed's bar
     assert values_of(tmp_path / "out.zarr") == values_of(tmp_path / "whole.zarr")
     assert store.verify(tmp_path / "out.zarr") == []
+
+
+# --- disks ------------------------------------------------------------------------------------
+
+
+@pytest.mark.skipif(
+    sys.platform != "linux" or os.geteuid() != 0, reason="needs to mount a file system"
+)
+def test_a_full_and_a_read_only_disk(tmp_path):
+    """The error has the path, and the store is gone on with when there is space."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+
+    def mount(*options):
+        done = subprocess.run(["mount", *options, disk], check=False, capture_output=True)
+        if done.returncode:
+            pytest.skip("cannot mount")
+
+    mount("-t", "tmpfs", "-o", "size=160k", "none")
+    try:
+        with pytest.raises(OSError, match=r"no space is left on the disk.*out\.zarr"):
+            write(lazily(), disk / "out.zarr")
+        marked = marks_of(disk / "out.zarr")
+        assert len(marked) < 18
+        mount("-o", "remount,ro,size=4m")
+        with pytest.raises(OSError, match=r"read-only|cannot be written.*out\.zarr"):
+            write(lazily(), disk / "out.zarr")
+        mount("-o", "remount,rw,size=4m")
+        write(lazily(), disk / "out.zarr")
+        write(lazily(), tmp_path / "whole.zarr")
+        assert files_of(disk / "out.zarr") == files_of(tmp_path / "whole.zarr")
+    finally:
+        subprocess.run(["umount", disk], check=True)
+
+
+class Full(zarr.storage.WrapperStore):
+    """A store on a disk that is full after some writes."""
+
+    left = 25
+
+    async def set(self, key, value):
+        self.left -= 1
+        if self.left < 0:
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+        await super().set(key, value)
+
+    def with_read_only(self, read_only=False):
+        return self._store.with_read_only(read_only)
+
+
+def test_a_store_that_is_full():
+    memory = zarr.storage.MemoryStore()
+    full = Full(memory)
+    with (
+        dask.config.set(scheduler="synchronous"),
+        pytest.raises(OSError, match="no space is left on the disk"),
+    ):
+        write(lazily(), full)
+    assert [f.kind for f in store.verify(memory)][0] == "incomplete"
+    write(lazily(), memory)
+    assert store.verify(memory) == []
+
+
+@pytest.mark.parametrize("after", range(0, 16, 3))
+def test_a_run_that_is_stopped_before_the_first_tile(tmp_path, after):
+    """While metadata are written; what is there is ours, and begun again."""
+    path = tmp_path / "out.zarr"
+    full = Full(zarr.storage.LocalStore(path))
+    full.left = after
+    with pytest.raises(OSError, match="no space is left"):
+        write(FINE, full)
+    assert store.verify(path)[0].kind == "incomplete"
+    write(FINE, path)
+    write(FINE, tmp_path / "whole.zarr")
+    assert files_of(path) == files_of(tmp_path / "whole.zarr")

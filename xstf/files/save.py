@@ -168,7 +168,10 @@ def for_writing(cube: Labelled) -> xr.Dataset:
         variable = dataset[name].variable
         kept = {k: v for k, v in variable.encoding.items() if k in _OF_VALUES}
         dataset[name].encoding = kept
-        dataset[name].attrs = {k: v for k, v in variable.attrs.items() if k != COMPLETE}
+        # Never in both: xarray refuses that, and the encoding is what values are written by.
+        dataset[name].attrs = {
+            k: v for k, v in variable.attrs.items() if k != COMPLETE and k not in kept
+        }
     return dataset
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Collection, Hashable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -17,7 +17,7 @@ from xstf.store.work import compute_here, with_states
 def is_another(
     dataset: xr.Dataset,
     layouts: Sequence[Layout],
-    marked: Mapping[int, Sequence[At]],
+    marked: Mapping[int, Collection[At]],
     states: Mapping[str, Any],
     place: Place,
 ) -> bool:
@@ -40,7 +40,7 @@ def is_another(
     return False
 
 
-def _some(tiles: Sequence[At]) -> list[At]:
+def _some(tiles: Collection[At]) -> list[At]:
     ordered = sorted(tiles)
     return [ordered[k] for k in sorted({0, len(ordered) // 2, len(ordered) - 1})] if ordered else []
 

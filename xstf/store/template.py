@@ -9,7 +9,7 @@ import dask.array as da
 import xarray as xr
 
 from xstf.files.save import COMPLETE
-from xstf.store.place import LOCK, Place, import_zarr
+from xstf.store.place import Place, import_zarr
 from xstf.store.tiles import Layout, make_marks
 
 
@@ -17,7 +17,8 @@ def begin(
     place: Place, dataset: xr.Dataset, layouts: Sequence[Layout], record: dict[str, Any]
 ) -> None:
     """Write what a store has besides tiles; the record says at last that all of that is there."""
-    place.clear(keep=[LOCK])
+    place.clear()
+    import_zarr().open_group(place.store, mode="a", zarr_format=3, attributes={COMPLETE: 0})
     place.put_record(record | {"template": False})
     put_template(place, dataset)
     make_marks(place, layouts)

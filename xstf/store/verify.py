@@ -81,7 +81,7 @@ def verify(path: Any) -> list[Fault]:
     try:
         root = zarr.open(place.store, mode="r")
     except FileNotFoundError as error:
-        if place.record() is not None:  # stopped before there was anything to read
+        if OWN in place.names():  # stopped before there was anything to read
             return [Fault("incomplete", "", "nothing of it was written yet; write it again")]
         raise FileNotFoundError(2, "there is no Zarr store", place.name) from error
     except (ValueError, KeyError, TypeError) as error:

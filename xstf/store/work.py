@@ -54,15 +54,16 @@ class Work:
     def run(self, left: Mapping[int, Sequence[At]], *, progress: bool) -> None:
         """Write some tiles, by the number of their layout."""
         keys = [(self.names[number], *at) for number, tiles in left.items() for at in tiles]
-        ends = {("xstf-tiles", i): (_one, key) for i, key in enumerate(keys)}
-        small, _ = cull({**self.graph, **ends}, list(ends))
+        ends: dict[Any, Any] = {("xstf-tiles", i): (_one, key) for i, key in enumerate(keys)}
+        small, _ = cull(self.graph | ends, list(ends))
         meta = np.empty(0, np.uint8)
         _run(da.Array(dict(small), "xstf-tiles", ((1,) * len(keys),), meta=meta), progress=progress)
 
 
 def with_states(array: da.Array, states: Mapping[str, Any]) -> da.Array:
     """Return an array that takes states which were settled."""
-    graph = {**dict(array.__dask_graph__()), **states}
+    graph: dict[Any, Any] = dict(array.__dask_graph__())
+    graph.update(states)
     return da.Array(graph, array.name, array.chunks, meta=meta_from_array(array))
 
 

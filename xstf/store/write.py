@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -19,8 +19,10 @@ from xstf.store.place import OWN, Place, import_zarr
 from xstf.store.record import differences, names_of, record_of
 from xstf.store.states import kept_states
 from xstf.store.template import begin, is_complete, say_complete
-from xstf.store.tiles import Layout, done, layouts_of, regular, rows_of
+from xstf.store.tiles import At, Layout, done, layouts_of, regular, rows_of
 from xstf.store.work import Work, find_client
+
+_VALUES = "other values of its inputs, or other steps before or after the method"
 
 
 def to_zarr(
@@ -74,10 +76,10 @@ def to_zarr(
     group ``_xstf``; of a complete store it may be deleted.
 
     What methods work out of whole images is worked out once and kept there until the store is
-    complete. Inputs are told apart by name, size and time of change of their files, and by content
-    in memory. Where a result cannot be told from that of the store in this way alone (a file that
-    was opened without chunks and chunked afterwards has other tasks each time), three tiles of the
-    store are made again and compared.
+    complete. Inputs are told apart by name, size and time of change of their files, by content in
+    memory, and by address alone elsewhere. Where that does not settle whether a result is the one
+    in the store (a file that was opened without chunks and chunked afterwards has other tasks each
+    time), three tiles of the store are made again and compared.
 
     A chunk that is missing though its tile has a mark is made again. So a store with damaged chunks
     is repaired by deleting those that :func:`verify` names, and calling this again.
@@ -115,18 +117,26 @@ def to_zarr(
         "tiles": [list(one.tile) for one in layouts], "names": names_of(dataset),
     }  # fmt: skip
     with told(place.name), Lock(place) as lock:
-        old = place.record()
-        if old is not None:
-            _check_same(place, old, record, resume=resume)
-        elif there - {OWN}:  # the record is written before anything else
-            raise _exists(place, "it does not say what it holds")
-        if old is None or not old["template"]:
+        old = _old(place, there, record, resume=resume)
+        if old is None:
             begin(place, dataset, layouts, record)
-            old = record
-        _fill(place, dataset, layouts, commits, same=old["names"] == record["names"],
-              progress=progress)  # fmt: skip
+        _make(place, dataset, layouts, commits, begun=old is None,
+              same=old is None or old["names"] == record["names"], progress=progress)  # fmt: skip
         lock.check()
         _finish(place, layouts, commits)
+
+
+def _old(
+    place: Place, there: set[str], new: Mapping[str, Any], *, resume: bool
+) -> dict[str, Any] | None:
+    """Return the record of what is there; None where all is to be begun."""
+    old = place.record()
+    if old is not None:
+        _check_same(place, old, new, resume=resume)
+        return old if old["template"] else None
+    if there - {OWN, "zarr.json"}:  # the record is written before anything else
+        raise _exists(place, "it does not say what it holds")
+    return None
 
 
 def _exists(place: Place, words: str) -> OSError:
@@ -157,31 +167,73 @@ def _another(place: Place, words: str) -> ValueError:
 # --- steps ------------------------------------------------------------------------------------
 
 
-def _fill(
+def _make(
     place: Place,
     dataset: xr.Dataset,
     layouts: Sequence[Layout],
     commits: Commits | None,
     *,
+    begun: bool,
     same: bool,
     progress: bool,
 ) -> None:
-    """Make the tiles without a mark; `same`: dask's names say that the store has this result."""
+    """Make the tiles that are not there.
+
+    Parameters
+    ----------
+    place, dataset, layouts, commits
+        What is written, and where to.
+    begun
+        Whether this call has made the store.
+    same
+        Whether dask's names say that the store has this result; if not, tiles are compared.
+    progress
+        Whether to show a bar.
+    """
     marked = {one.number: done(place, one) for one in layouts}
-    left = {one.number: [at for at in np.ndindex(*one.tiles) if at not in marked[one.number]]
-            for one in layouts}  # fmt: skip
+    left = _left(layouts, marked)
     unsure = not same and any(marked.values())
     if not unsure and not any(left.values()):
         return
     work = Work(dataset, layouts, place)
-    states = kept_states(work.graph, place, keep=not unsure)
+    states = _states(work, place, keep=not unsure, begun=begun)
     if unsure and is_another(dataset, layouts, marked, states, place):
-        raise _another(
-            place, "other values of its inputs, or other steps before or after the method"
-        )
+        raise _another(place, _VALUES)
+    work.put_states(states)
+    _fill(place, layouts, work, left, commits, progress=progress)
+
+
+def _left(layouts: Sequence[Layout], marked: Mapping[int, Collection[At]]) -> dict[int, list[At]]:
+    """Return the tiles without a mark, by layout."""
+    return {
+        one.number: [at for at in np.ndindex(*one.tiles) if at not in marked[one.number]]
+        for one in layouts
+    }
+
+
+def _states(work: Work, place: Place, *, keep: bool, begun: bool) -> dict[str, Any]:
+    try:
+        return kept_states(work.graph, place, keep=keep)
+    except ValueError:
+        # A check of the inputs, such as that of their units. Of a result that cannot be made
+        # nothing is left, where the one that is asked for next would be refused.
+        if begun:
+            place.remove()
+        raise
+
+
+def _fill(
+    place: Place,
+    layouts: Sequence[Layout],
+    work: Work,
+    left: Mapping[int, Sequence[At]],
+    commits: Commits | None,
+    *,
+    progress: bool,
+) -> None:
+    """Make some tiles."""
     if not any(left.values()):
         return
-    work.put_states(states)
     if is_complete(place):  # chunks of it were lost
         say_complete(place, False)
     place.tidy()

@@ -12,7 +12,7 @@ from typing import Any
 
 import xarray as xr
 
-from xstf.files.beside import beside
+from xstf.files.beside import beside, clean
 from xstf.files.geotiff import save_rasters
 from xstf.files.locks import LIBRARY
 from xstf.files.packed import Packing, packed
@@ -86,8 +86,9 @@ def save_cube(
     kind = kind_of(path)
     packing = Packing.of(dtype, scale, nodata)
     check_no_input(path, cube)
-    check_there(path, kind, overwrite=overwrite)
     there = local_path(path)
+    clean(there)
+    check_there(path, kind, overwrite=overwrite)
     if kind == "raster":
         save_rasters(cube, there, packing, overwrite=overwrite)
         return

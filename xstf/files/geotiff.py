@@ -17,6 +17,7 @@ import numpy as np
 import xarray as xr
 
 from xstf.files.beside import beside, check_place, clean, told
+from xstf.files.own import Own
 from xstf.files.packed import Packing, pack
 from xstf.files.sources import Labelled
 
@@ -24,8 +25,7 @@ SUFFIXES = (".tif", ".tiff")
 _TIMES = ("time", "t", "date")
 _Y = ("y", "lat", "latitude", "northing")
 _X = ("x", "lon", "longitude", "easting")
-_SOFTWARE = "TIFFTAG_SOFTWARE"
-_DATE = "TIFFTAG_DATETIME"
+_BANDS = "bands"  # what variables of a Dataset are together
 _UNFIT = re.compile(r"[^\w.+-]+")  # for names of files
 _BLOCK = 512  # pixels a side of a tile of a file
 _BYTES = 128_000_000  # of values that are computed at once, where chunks are no larger
@@ -39,7 +39,7 @@ class _Image:
     name: str
     cube: xr.DataArray
     bands: tuple[str, ...]
-    stamp: str
+    own: Own
     group: int
 
 
@@ -80,7 +80,7 @@ def is_own(path: Path) -> bool:
     rasterio = _import()
     try:
         with rasterio.open(path) as file:
-            return bool(file.tags().get(_SOFTWARE) == "xstf")
+            return Own.of_tags(file.tags()) is not None
     except rasterio.errors.RasterioIOError:  # no image at all
         return False
 
@@ -101,6 +101,7 @@ def _import() -> Any:
 def _images(cube: Labelled, path: Path) -> list[_Image]:
     """Return the images of a cube, a file each."""
     parts = _parts(cube)
+    stacked = isinstance(cube, xr.Dataset) and _BANDS not in cube
     found = []
     for name, part in parts.items():
         time = next((str(d) for d in part.dims if str(d) in _TIMES), None)
@@ -116,8 +117,9 @@ def _images(cube: Labelled, path: Path) -> list[_Image]:
                 f"several images of the cube are of one date ({names[0]}); mosaic them"
             )
         groups = _groups(part, time)
-        for one, word, stamp, group in zip(dated, names, stamps, groups, strict=True):
-            found.append(_image(one, f"{start}_{word}" if word else start, stamp, group))
+        for one, word, group in zip(dated, names, groups, strict=True):
+            variable = "" if stacked and name == _BANDS else str(name)
+            found.append(_image(one, f"{start}_{word}" if word else start, variable, group))
     return found
 
 
@@ -147,21 +149,29 @@ def _parts(cube: Labelled) -> dict[Hashable, xr.DataArray]:
         list(real.values()), xr.Variable("band", [str(n) for n in real]), coords="minimal",
         compat="override", combine_attrs="drop_conflicts",
     )  # fmt: skip
-    return {"bands": stack} | {n: v for n, v in images.items() if n not in real}
+    return {_BANDS: stack} | {n: v for n, v in images.items() if n not in real}
+
+
+def _time(image: xr.DataArray) -> np.datetime64 | None:
+    """Return the date of an image; None where it has none."""
+    found = (n for n in _TIMES if n in image.coords and image[n].dtype.kind == "M")
+    name = next(found, None)
+    if name is None:
+        return None
+    return np.datetime64(image[name].values[()], "ns")
 
 
 def _stamp(image: xr.DataArray, time: str | None) -> str:
     """Return the date of an image as names have it: ``20210407T101031``; "" for none."""
-    names = [time] if time else [n for n in _TIMES if n in image.coords]
-    if names and names[0] in image.coords and image[names[0]].dtype.kind == "M":
-        text = str(image[names[0]].values.astype("datetime64[s]"))
-        return text.replace("-", "").replace(":", "")
+    date = _time(image)
+    if date is not None:
+        return str(date.astype("datetime64[s]")).replace("-", "").replace(":", "")
     if time:
         raise ValueError(f"GeoTIFFs are named by date, and {time} has no dates; write to .nc")
     return ""
 
 
-def _image(image: xr.DataArray, name: str, stamp: str, group: int) -> _Image:
+def _image(image: xr.DataArray, name: str, variable: str, group: int) -> _Image:
     if image.dtype.kind not in "iufb":
         raise ValueError(f"GeoTIFFs are of numbers, and {name} is of {image.dtype}")
     y, x = (next((d for d in image.dims if str(d) in among), None) for among in (_Y, _X))
@@ -173,13 +183,14 @@ def _image(image: xr.DataArray, name: str, stamp: str, group: int) -> _Image:
         raise ValueError(
             f"GeoTIFFs have one axis besides y and x, and {name} has {others}; write to .nc"
         )
-    if not others:
-        whole = image.drop_vars("band", errors="ignore").expand_dims("band")
-        bands = (str(image["band"].values),) if "band" in image.coords else ()
-        return _Image(name, whole.transpose("band", y, x), bands, stamp, group)
-    labels = image[others[0]].values if others[0] in image.coords else range(image.sizes[others[0]])
+    dim = str(others[0]) if others else ""
+    labels: Any = np.ravel(image[dim or "band"].values) if (dim or "band") in image.coords else []
+    whole = bool(dim) and (not len(labels) or np.asarray(labels).dtype.kind in "iu")
     bands = tuple(str(label) for label in labels)
-    return _Image(name, image.transpose(*others, y, x), bands, stamp, group)
+    own = Own(variable, _time(image), dim, image.dtype.kind, whole)
+    if not dim:
+        image = image.drop_vars("band", errors="ignore").expand_dims("band")
+    return _Image(name, image.transpose(dim or "band", y, x), bands, own, group)
 
 
 def _check_steps(image: xr.DataArray, *dims: Hashable) -> None:
@@ -309,10 +320,7 @@ class _Storing:
         if units:
             file.units = (units,) * file.count
         tags = {str(k): str(v) for k, v in self.cube.attrs.items() if str(k).startswith("stf_")}
-        if image.stamp:
-            day, clock = image.stamp.split("T")
-            tags[_DATE] = f"{day[:4]}:{day[4:6]}:{day[6:]} {clock[:2]}:{clock[2:4]}:{clock[4:]}"
-        file.update_tags(**{_SOFTWARE: "xstf"}, **tags)
+        file.update_tags(**image.own.tags(), **tags)
 
     def stored(self, values: np.ndarray) -> np.ndarray:
         """Return values as the file has them."""

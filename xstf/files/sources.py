@@ -50,10 +50,11 @@ def sources_of(cube: Labelled) -> set[str]:
 
 def _walk(roots: list[object], found: set[str]) -> None:
     """Look at everything that is held by some objects, each once."""
-    left, seen = list(roots), {}
+    left: list[Any] = list(roots)
+    seen = {}
     while left:
         item = left.pop()
-        kind = type(item)
+        kind: type = type(item)
         if kind is str:
             _note(item, found)
         elif kind not in _BARE and id(item) not in seen:
@@ -152,7 +153,7 @@ def _attributes(item: object) -> Iterator[object]:
     held = getattr(item, "__dict__", None)
     if isinstance(held, Mapping):
         yield from list(held.values())
-    for name in _slots(type(item)):
+    for name in _slots(type(item)):  # type: ignore[arg-type]  # mypy takes no class for hashable
         yield getattr(item, name, None)
 
 

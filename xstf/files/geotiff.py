@@ -158,7 +158,7 @@ def _time(image: xr.DataArray) -> np.datetime64 | None:
     name = next(found, None)
     if name is None:
         return None
-    return np.datetime64(image[name].values[()], "ns")
+    return np.datetime64(image[name].values.astype("datetime64[ns]").item(), "ns")
 
 
 def _stamp(image: xr.DataArray, time: str | None) -> str:

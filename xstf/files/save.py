@@ -95,10 +95,20 @@ def save_cube(
     dataset = packed(for_writing(cube), packing)
     with beside(there) as new, _own_threads():
         if kind == "zarr":
-            _import_zarr()
-            with_text(dataset).to_zarr(new, mode="w", consolidated=False)
+            _to_zarr(dataset, new)
         else:
             _to_netcdf(dataset, new, zlib=zlib, fletcher32=fletcher32)
+
+
+def _to_zarr(dataset: xr.Dataset, path: Path) -> None:
+    _import_zarr()
+    from zarr.codecs import Crc32cCodec, ZstdCodec
+
+    for variable in dataset.data_vars.values():
+        if variable.ndim >= 2 and variable.dtype.kind in "iufb":
+            # Sums, by which readers tell damaged chunks, as xstf.store.to_zarr has them.
+            variable.encoding["compressors"] = [ZstdCodec(level=1), Crc32cCodec()]
+    with_text(dataset).to_zarr(path, mode="w", consolidated=False, zarr_format=3)
 
 
 def _to_netcdf(dataset: xr.Dataset, path: Path, *, zlib: bool, fletcher32: bool) -> None:

@@ -1,9 +1,11 @@
 """Cubes from files and back: NetCDF, Zarr, GeoTIFFs, and folders of them.
 
 `names` reads what the name of an image says, `choice` finds and sorts out the files of a folder,
-`rasters` and `datasets` make one cube of them. `save` writes, `geotiff` the images: `sources` knows
-what a lazy cube reads from, `target` where it may be written, `beside` keeps files whole, `packed`
-makes whole numbers of values.
+`rasters` and `datasets` make one cube of them; `image` reads one image, `restore` those that xstf
+wrote, by their tags (`own`). `guard` tells of damage, and `locks` keeps threads apart.
+
+`save` writes, `geotiff` the images: `sources` knows what a lazy cube reads from, `target` where it
+may be written, `beside` keeps files whole, `packed` makes whole numbers of values.
 """
 
 from __future__ import annotations

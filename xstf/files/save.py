@@ -12,7 +12,7 @@ from typing import Any
 
 import xarray as xr
 
-from xstf.files.beside import beside
+from xstf.files.beside import beside, clean
 from xstf.files.geotiff import save_rasters
 from xstf.files.locks import LIBRARY
 from xstf.files.packed import Packing, packed
@@ -86,18 +86,29 @@ def save_cube(
     kind = kind_of(path)
     packing = Packing.of(dtype, scale, nodata)
     check_no_input(path, cube)
-    check_there(path, kind, overwrite=overwrite)
     there = local_path(path)
+    clean(there)
+    check_there(path, kind, overwrite=overwrite)
     if kind == "raster":
         save_rasters(cube, there, packing, overwrite=overwrite)
         return
     dataset = packed(for_writing(cube), packing)
     with beside(there) as new, _own_threads():
         if kind == "zarr":
-            _import_zarr()
-            with_text(dataset).to_zarr(new, mode="w", consolidated=False)
+            _to_zarr(dataset, new)
         else:
             _to_netcdf(dataset, new, zlib=zlib, fletcher32=fletcher32)
+
+
+def _to_zarr(dataset: xr.Dataset, path: Path) -> None:
+    _import_zarr()
+    from zarr.codecs import Crc32cCodec, ZstdCodec
+
+    for variable in dataset.data_vars.values():
+        if variable.ndim >= 2 and variable.dtype.kind in "iufb":
+            # Sums, by which readers tell damaged chunks, as xstf.store.to_zarr has them.
+            variable.encoding["compressors"] = [ZstdCodec(level=1), Crc32cCodec()]
+    with_text(dataset).to_zarr(path, mode="w", consolidated=False, zarr_format=3)
 
 
 def _to_netcdf(dataset: xr.Dataset, path: Path, *, zlib: bool, fletcher32: bool) -> None:

@@ -158,7 +158,8 @@ def make(
     given |= {name: value for name, value in told.items() if value is not None}
     if arguments.dry_run:
         dry = xstf.plan(*cubes, verb=verb, **given)
-        return Outcome(str(dry), {"plan": dataclasses.asdict(dry), **_said(inputs)})
+        data = {"plan": dataclasses.asdict(dry), **_said(inputs)}
+        return Outcome(str(dry), data, of_verb=True)
     started = clock.perf_counter()
     packing = _packing(arguments, _step(arguments, cubes[0]))
     result = getattr(xstf, verb)(*cubes, progress=bar_wanted(arguments), **given)

@@ -79,7 +79,10 @@ def _open_zarr(path: Path) -> xr.Dataset:
             "come to are missing; call xstf.store.to_zarr again with the same result",
             stacklevel=5,
         )
-    text = {n: (c.dims, _plain(c.values)) for n, c in found.coords.items() if c.dtype.kind == "T"}
+    text = {
+        n: (c.dims, _plain(c.values), c.attrs)
+        for n, c in found.coords.items() if c.dtype.kind == "T"
+    }  # fmt: skip
     return guarded_dataset(found.assign_coords(text), path)
 
 

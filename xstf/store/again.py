@@ -48,5 +48,11 @@ def _some(tiles: Sequence[At]) -> list[At]:
 def _values(place: Place, layout: Layout, name: Hashable, at: At) -> bytes:
     """Return what a chunk holds, as it is stored but without codecs, which versions differ in."""
     array = import_zarr().open_array(place.store, path=str(name), mode="r")
-    values = np.asarray(array[tuple(layout.region(at).values())])
+    try:
+        values = np.asarray(array[tuple(layout.region(at).values())])
+    except (ValueError, RuntimeError) as error:
+        raise OSError(
+            f"{place.name}: chunk {at} of {name} is damaged ({error}); xstf.store.verify names all "
+            "that are; delete them, and call this again"
+        ) from error
     return repr(values.tolist()).encode() if values.dtype.hasobject else values.tobytes()

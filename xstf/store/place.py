@@ -98,6 +98,10 @@ class Place:
         keys = [str(key) for key in self._all(self.store.list_prefix(start))]
         return [key.removeprefix(start) for key in keys]
 
+    def all_keys(self) -> list[str]:
+        """Return all keys."""
+        return [str(key) for key in self._all(self.store.list())]
+
     def _all(self, found: Any) -> list[Any]:
         async def collect() -> list[Any]:
             return [item async for item in found]
@@ -128,7 +132,7 @@ class Place:
     def clear(self, keep: Iterable[str] = ()) -> None:
         """Remove everything but some keys."""
         kept = set(keep)
-        for key in [str(key) for key in self._all(self.store.list())]:
+        for key in self.all_keys():
             if key not in kept:
                 _sync(self.store.delete(key))
 

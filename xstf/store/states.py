@@ -12,6 +12,7 @@ from __future__ import annotations
 import threading
 from collections import OrderedDict
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from functools import partial
 from typing import Any, TypeAlias
 
@@ -157,16 +158,15 @@ class Kept:
 
     def _read(self) -> Any:
         data = self.place.get(_state(self.token))
-        if data is not None:
-            return decoded(data)
+        return self._settle() if data is None else decoded(data)
+
+    def _settle(self) -> Any:
         samples = self.place.get(_samples(self.token)) if self.settle is not None else None
         if samples is None or self.settle is None:
             raise OSError(f"{self.place.name}: a state that was kept there is gone ({self.token})")
         value = self.settle(decoded(samples))
-        try:
+        with suppress(UnfitError):  # each process settles it for itself then
             self.place.put(_state(self.token), encoded(value))
-        except UnfitError:  # each process settles it for itself
-            return value
         return value
 
 

@@ -31,17 +31,17 @@ def put_template(place: Place, dataset: xr.Dataset) -> None:
         name: variable.copy(data=da.empty(variable.shape, chunks=variable.chunks,
                                           dtype=variable.dtype))
         for name, variable in dataset.data_vars.items()
-        if variable.chunks and not variable.dtype.hasobject
+        if variable.chunks
     })  # fmt: skip
     template.attrs[COMPLETE] = 0
-    encoding = {
-        name: {"compressors": _codecs(), "chunks": tuple(max(1, c[0]) for c in variable.chunks)}
-        for name, variable in template.data_vars.items()
-        if variable.chunks
-    }
+    for name, variable in template.data_vars.items():
+        if variable.chunks:
+            # Not passed to the writer, which would drop how values are packed.
+            layout = {"chunks": tuple(max(1, c[0]) for c in variable.chunks)}
+            template[name].encoding.update(layout, compressors=_codecs())
     template.to_zarr(
-        place.store, mode="a", compute=False, consolidated=False, encoding=encoding,
-        zarr_format=3, write_empty_chunks=True,
+        place.store, mode="a", compute=False, consolidated=False, zarr_format=3,
+        write_empty_chunks=True,
     )  # fmt: skip
 
 

@@ -106,19 +106,30 @@ def _tile(dims: Sequence[Hashable], chunks: Sequence[int], tiles: Any) -> tuple[
 
 
 def regular(dataset: xr.Dataset) -> xr.Dataset:
-    """Return a result as dask arrays with chunks as Zarr has them: of one size, but the last."""
+    """Return a result as dask arrays with chunks as Zarr has them: of one size, but the last.
+
+    Coordinates, texts, lone numbers and what is empty are in memory instead: they are written with
+    the template.
+    """
     out = dataset.copy()
-    for name, variable in dataset.data_vars.items():
-        if variable.ndim and not variable.chunks:
-            out[name] = variable.chunk("auto" if variable.dtype.kind in "biufc" else -1)
-            continue
-        sizes = {
-            dim: max(c) for dim, c in zip(variable.dims, variable.chunks or (), strict=False)
-            if len(set(c[:-1])) > 1 or c[-1] > c[0]
-        }  # fmt: skip
-        if sizes:
-            out[name] = variable.chunk(sizes)
+    for name, variable in dataset.variables.items():
+        plain = variable.ndim == 0 or variable.size == 0 or variable.dtype.kind not in "biufcmM"
+        if plain or name in dataset.coords:
+            out[name] = dataset[name].compute()
+        elif not variable.chunks:
+            out[name] = dataset[name].chunk("auto")
+        elif sizes := _uneven(variable):
+            out[name] = dataset[name].chunk(sizes)
     return out
+
+
+def _uneven(variable: xr.Variable) -> dict[Hashable, int]:
+    """Return the largest chunk along dims where chunks are of several sizes."""
+    return {
+        dim: max(c)
+        for dim, c in zip(variable.dims, variable.chunks or (), strict=True)
+        if len(set(c[:-1])) > 1 or c[-1] > c[0]
+    }
 
 
 # --- marks ------------------------------------------------------------------------------------
@@ -177,9 +188,7 @@ def _cut(count: int, size: int) -> tuple[int, ...]:
     return tuple(min(size, count - k) for k in range(0, count, size))
 
 
-def write_chunk(
-    *blocks: Any, place: Place, layout: Layout, mark: bool, block_id: At
-) -> np.ndarray:
+def write_chunk(*blocks: Any, place: Place, layout: Layout, mark: bool, block_id: At) -> np.ndarray:
     """Write a chunk of each variable through xarray, which packs values as the template says.
 
     Parameters

@@ -19,7 +19,7 @@ from xstf.store.place import OWN, Place, import_zarr
 from xstf.store.record import differences, names_of, record_of
 from xstf.store.states import kept_states
 from xstf.store.template import begin, is_complete, say_complete
-from xstf.store.tiles import At, Layout, done, layouts_of, regular, rows_of
+from xstf.store.tiles import Layout, done, layouts_of, regular, rows_of
 from xstf.store.work import Work, find_client
 
 
@@ -102,7 +102,7 @@ def to_zarr(
     commits = Commits.of(target)
     place = Place.of(commits.store if commits else target)
     check_no_input(str(place.path or place.store), result)
-    dataset = _with_coords(regular(with_text(for_writing(result))))
+    dataset = regular(with_text(for_writing(result)))
     layouts = layouts_of(dataset, tiles)
     place.check()
     if place.is_of_this_process and find_client() is not None:
@@ -154,12 +154,6 @@ def _another(place: Place, words: str) -> ValueError:
     )
 
 
-def _with_coords(dataset: xr.Dataset) -> xr.Dataset:
-    """Return a result with its coordinates in memory: they are written with the template."""
-    lazy = {name: coord.compute() for name, coord in dataset.coords.items() if coord.chunks}
-    return dataset.assign_coords(lazy)
-
-
 # --- steps ------------------------------------------------------------------------------------
 
 
@@ -172,7 +166,7 @@ def _fill(
     same: bool,
     progress: bool,
 ) -> None:
-    """Make the tiles without a mark; `same` says whether dask's names say that it is this result."""
+    """Make the tiles without a mark; `same`: dask's names say that the store has this result."""
     marked = {one.number: done(place, one) for one in layouts}
     left = {one.number: [at for at in np.ndindex(*one.tiles) if at not in marked[one.number]]
             for one in layouts}  # fmt: skip
@@ -182,7 +176,9 @@ def _fill(
     work = Work(dataset, layouts, place)
     states = kept_states(work.graph, place, keep=not unsure)
     if unsure and is_another(dataset, layouts, marked, states, place):
-        raise _another(place, "other values of its inputs, or other steps before or after the method")
+        raise _another(
+            place, "other values of its inputs, or other steps before or after the method"
+        )
     if not any(left.values()):
         return
     work.put_states(states)

@@ -12,6 +12,7 @@ import xarray as xr
 
 from xstf.files.choice import Found, few, grouped, in_words, pick
 from xstf.files.guard import guarded_dataset, reading, stamp
+from xstf.files.locks import LIBRARY
 from xstf.files.names import Named, read_name
 from xstf.files.save import COMPLETE
 
@@ -58,7 +59,10 @@ def _open(path: Path) -> xr.Dataset:
     if path.suffix.lower() == ".zarr":
         return _open_zarr(path)
     try:
-        found = xr.open_dataset(path, engine="netcdf4", decode_coords="all", cache=False)
+        with LIBRARY:
+            found = xr.open_dataset(
+                path, engine="netcdf4", decode_coords="all", cache=False, lock=LIBRARY
+            )
     except (OSError, RuntimeError) as error:
         raise OSError(f"{path} cannot be read as NetCDF: {_words(error)}") from error
     return guarded_dataset(found, path)

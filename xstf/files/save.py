@@ -12,8 +12,9 @@ from typing import Any
 
 import xarray as xr
 
-from xstf.files.beside import beside
+from xstf.files.beside import beside, clean
 from xstf.files.geotiff import save_rasters
+from xstf.files.locks import LIBRARY
 from xstf.files.packed import Packing, packed
 from xstf.files.sources import Labelled, check_no_input, is_remote, local_path
 from xstf.files.target import check_there, kind_of
@@ -85,8 +86,9 @@ def save_cube(
     kind = kind_of(path)
     packing = Packing.of(dtype, scale, nodata)
     check_no_input(path, cube)
-    check_there(path, kind, overwrite=overwrite)
     there = local_path(path)
+    clean(there)
+    check_there(path, kind, overwrite=overwrite)
     if kind == "raster":
         save_rasters(cube, there, packing, overwrite=overwrite)
         return
@@ -117,11 +119,36 @@ def _own_threads() -> Iterator[None]:
     After an error in one of them another would make anew what was removed.
     """
     dask = sys.modules.get("dask")  # not there: no lazy cube is
-    if dask is None or dask.config.get("scheduler", None) not in (None, "threads", "threading"):
+    said = [dask and dask.config.get(name, None) for name in ("scheduler", "pool")]
+    if dask is None or said[0] not in (None, "threads", "threading") or said[1] is not None:
         yield
         return
-    with ThreadPoolExecutor(os.cpu_count()) as pool, dask.config.set(pool=pool):
-        yield
+    count = dask.config.get("num_workers", None) or os.cpu_count()
+    with _Threads(count) as pool, dask.config.set(pool=pool):
+        try:
+            yield
+        finally:
+            pool.let_go()
+
+
+class _Threads(ThreadPoolExecutor):
+    """Threads that write a lazy cube; until the first task they keep others out of the library.
+
+    xarray opens a file and describes its variables without a lock.
+    """
+
+    def __init__(self, count: int | None) -> None:
+        super().__init__(count)
+        self.held = LIBRARY.own.acquire()  # not all of it: xarray takes its own locks
+
+    def submit(self, *args: Any, **named: Any) -> Any:
+        self.let_go()
+        return super().submit(*args, **named)
+
+    def let_go(self) -> None:
+        if self.held:
+            self.held = False
+            LIBRARY.own.release()
 
 
 # How a file that a cube was read from was laid out is nothing to the file that it is written to.

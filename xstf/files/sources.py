@@ -6,10 +6,11 @@ result that is written onto its own input destroys both.
 
 from __future__ import annotations
 
+import itertools
 import os
 import types
 from collections.abc import Iterable, Iterator, Mapping
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -27,6 +28,8 @@ _PLAIN = (
     int, float, complex, bytes, bytearray, type(None), type, types.ModuleType, np.dtype, np.generic,
     slice, range, types.BuiltinFunctionType,
 )  # fmt: skip
+_BARE = {int, float, bool, complex, bytes, type(None), slice, range, type, np.dtype}
+_LONG, _SOME = 10_000, 1000  # tasks
 _ZARR = ("zarr.json", ".zgroup", ".zarray", ".zmetadata")
 
 
@@ -50,18 +53,22 @@ def _walk(roots: list[object], found: set[str]) -> None:
     left, seen = list(roots), {}
     while left:
         item = left.pop()
-        if isinstance(item, _PLAIN) or id(item) in seen:
-            continue
-        seen[id(item)] = item  # held, so that its id stays its own
-        if isinstance(item, str):
-            if len(item) < 4096 and ("/" in item or "\\" in item or "." in item):
-                found.add(item)
-        elif isinstance(item, os.PathLike):
-            found.add(os.fsdecode(item))
-        elif isinstance(item, np.ndarray):
-            left += _of_array(item, found)
-        else:
-            left += _held(item, found)
+        kind = type(item)
+        if kind is str:
+            _note(item, found)
+        elif kind not in _BARE and id(item) not in seen:
+            seen[id(item)] = item  # held, so that its id stays its own
+            if kind is tuple or kind is list:
+                left += item  # most of a graph
+            elif kind is dict:
+                left += item.values()
+            elif not isinstance(item, _PLAIN):
+                left += _held(item, found)
+
+
+def _note(text: Any, found: set[str]) -> None:
+    if len(text) < 4096 and ("/" in text or "\\" in text or "." in text):
+        found.add(text)
 
 
 def _of_array(array: np.ndarray, found: set[str]) -> list[object]:
@@ -74,8 +81,18 @@ def _of_array(array: np.ndarray, found: set[str]) -> list[object]:
 def _held(item: Any, found: set[str]) -> Iterable[object]:
     """Return what an object holds; note the file of one that is an open file."""
     kind = type(item)
-    if kind.__module__.split(".")[0] in _ELSEWHERE:
+    if kind.__module__.split(".")[0] in _ELSEWHERE or kind.__module__.startswith("numpy.random"):
         return []
+    if hasattr(item, "layers") and hasattr(item, "dependencies"):
+        return _of_graph(item)
+    if isinstance(item, str):
+        _note(item, found)
+        return []
+    if isinstance(item, os.PathLike):
+        found.add(os.fsdecode(item))
+        return []
+    if isinstance(item, np.ndarray):
+        return _of_array(item, found)
     if isinstance(item, dict):
         return item.values()
     if isinstance(item, list | tuple | set | frozenset):
@@ -105,6 +122,19 @@ def _held(item: Any, found: set[str]) -> Iterable[object]:
     return list(_attributes(item))
 
 
+def _of_graph(graph: Any) -> Iterator[object]:
+    """Return the layers of a dask graph; of a long one that only works on others some tasks.
+
+    What such a layer does to one chunk it does to all, and shifts and cuts of a large cube make
+    millions of tasks. Layers that begin a graph may read a file a task.
+    """
+    for name, layer in graph.layers.items():
+        if graph.dependencies.get(name) and layer.is_materialized() and len(layer) > _LONG:
+            yield list(itertools.islice(layer.values(), 0, None, len(layer) // _SOME))
+        else:
+            yield layer
+
+
 def _cells(function: types.FunctionType) -> Iterator[object]:
     for cell in function.__closure__ or ():
         try:
@@ -122,12 +152,20 @@ def _attributes(item: object) -> Iterator[object]:
     held = getattr(item, "__dict__", None)
     if isinstance(held, Mapping):
         yield from list(held.values())
-    for base in type(item).__mro__:
+    for name in _slots(type(item)):
+        yield getattr(item, name, None)
+
+
+@cache
+def _slots(kind: type) -> tuple[str, ...]:
+    """Return the names of what objects of a class hold outside of their dict."""
+    found = []
+    for base in kind.__mro__:
         names = base.__dict__.get("__slots__", ())
         for name in (names,) if isinstance(names, str) else names:
-            member = base.__dict__.get(name)
-            if isinstance(member, types.MemberDescriptorType):
-                yield getattr(item, name, None)
+            if isinstance(base.__dict__.get(name), types.MemberDescriptorType):
+                found.append(name)
+    return tuple(found)
 
 
 # --- onto an input ----------------------------------------------------------------------------

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 # Compiling every method for the first time takes minutes, however small the scene. These are soon
 # ready; but for gap filling they have among them what the verb does by default.
 _USUAL: dict[Task, tuple[str, ...]] = {
-    "fuse": ("fastvsdf", "fitfc", "fsdaf"),
+    "fuse": ("fitfc", "fsdaf"),
     "gapfill": ("nearest", "linear", "regression"),
     "sharpen_spectral": ("sfim", "gsa", "auto"),
 }

@@ -82,7 +82,7 @@ def _run(arguments: argparse.Namespace, options: Mapping[str, str]) -> int:
         data = {"command": arguments.command, **outcome.data, "warnings": said}
         print(json.dumps(plain(data), indent=2, ensure_ascii=False))
     elif outcome.text:
-        print(in_options(outcome.text, options))
+        print(in_options(outcome.text, options) if outcome.of_verb else outcome.text)
     sys.stdout.flush()
     return outcome.status
 

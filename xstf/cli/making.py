@@ -8,6 +8,7 @@ import importlib.util
 import time as clock
 from collections.abc import Mapping, Sequence
 from contextlib import contextmanager
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from xstf.cubes.arrays import Labelled
 from xstf.cubes.dims import find_dim
 from xstf.cubes.variables import band_variables
 from xstf.files.beside import beside, check_place
-from xstf.files.packed import Packing, packed
+from xstf.files.packed import Packing, pack
 from xstf.files.save import for_writing
 from xstf.methods.lookup import get_method
 from xstf.store.workers import working_with
@@ -158,7 +159,8 @@ def make(
     given |= {name: value for name, value in told.items() if value is not None}
     if arguments.dry_run:
         dry = xstf.plan(*cubes, verb=verb, **given)
-        return Outcome(str(dry), {"plan": dataclasses.asdict(dry), **_said(inputs)})
+        data = {"plan": dataclasses.asdict(dry), **_said(inputs)}
+        return Outcome(str(dry), data, of_verb=True)
     started = clock.perf_counter()
     packing = _packing(arguments, _step(arguments, cubes[0]))
     result = getattr(xstf, verb)(*cubes, progress=bar_wanted(arguments), **given)
@@ -259,13 +261,42 @@ def save(result: Labelled, arguments: argparse.Namespace, packing: Packing, *, l
                 nodata=arguments.nodata,
             )  # fmt: skip
             return
-        stored: Any = packed(for_writing(result), packing)
+        stored: Any = _stored(for_writing(result), packing)
         shown = bar_wanted(arguments)
         if arguments.overwrite and not is_address(out) and Path(out).exists():
             with beside(Path(out).resolve()) as new:  # the old one stays until this one is whole
                 store.to_zarr(stored, new, resume=False, progress=shown)
             return
         store.to_zarr(stored, out, resume=arguments.resume, progress=shown)
+
+
+def _stored(dataset: xr.Dataset, packing: Packing) -> xr.Dataset:
+    """Return a result whose encoding says how a store packs it, region by region.
+
+    xarray would let numbers that do not fit run over; each block is looked at before.
+    """
+    out = dataset.copy()
+    for name, image in dataset.data_vars.items():
+        if image.ndim < 2 or image.dtype.kind != "f":
+            continue
+        if packing.whole:
+            check = partial(_fitting, name=str(name), packing=packing)
+            out[name] = image.copy(data=image.data.map_blocks(check, dtype=image.dtype))
+            out[name].encoding = image.encoding | {
+                "dtype": packing.dtype, "scale_factor": packing.scale, "add_offset": 0.0,
+            }  # fmt: skip
+        elif packing.dtype is not None:
+            out[name] = image.astype(packing.dtype)
+            out[name].encoding = dict(image.encoding)
+        if packing.nodata is not None:
+            out[name].encoding["_FillValue"] = packing.nodata
+    return out
+
+
+def _fitting(values: np.ndarray, *, name: str, packing: Packing) -> np.ndarray:
+    """Return values that can be packed as they are; raise for others."""
+    pack(values, name=name, packing=packing)
+    return values
 
 
 # --- pictures ---------------------------------------------------------------------------------

@@ -165,7 +165,7 @@ def add_values(parser: Parser, first: str, *others: str) -> None:
 def add_method(parser: Parser, task: str, text: str = "") -> None:
     """Add the method, its parameters and where it runs."""
     group = parser.add_argument_group("method")
-    names = ", ".join(own_methods(task))
+    names = ", ".join(name for name in own_methods(task) if name != "auto")
     group.add_argument(
         "--method", default="auto", metavar="NAME",
         help=f"auto (default) or one of {names}{text}; `xstf methods NAME` tells more",

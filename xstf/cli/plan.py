@@ -95,4 +95,5 @@ def _plan(arguments: argparse.Namespace) -> Outcome:
         given["spatial"] = found["spatial"][0]
     given |= dict(arguments.param)
     dry = xstf.plan(*found["cubes"], verb=arguments.verb, **given)
-    return Outcome(str(dry), {"plan": dataclasses.asdict(dry), "version": xstf.__version__})
+    data = {"plan": dataclasses.asdict(dry), "version": xstf.__version__}
+    return Outcome(str(dry), data, of_verb=True)

@@ -20,11 +20,14 @@ class Outcome:
         The same for machines, as ``--json`` prints it.
     status
         Of the process.
+    of_verb
+        Whether the text is a verb's, which names arguments where people know options.
     """
 
     text: str = ""
     data: dict[str, Any] = field(default_factory=dict)
     status: int = 0
+    of_verb: bool = False
 
 
 def report(text: str, arguments: argparse.Namespace) -> None:

@@ -1,4 +1,4 @@
-"""Run a verb on a scene made lazily, straight to Zarr: seconds, memory, tasks, bytes; all in one line.
+"""Run a verb on a scene made lazily, straight to Zarr: seconds, memory, tasks, bytes.
 
 ``python asv_bench/large.py fuse --size 20000 --out large.zarr``; with ``--threads 1`` or
 ``--processes 2`` (a `LocalCluster` of one thread each) to compare, and ``--json`` for programs.

@@ -465,3 +465,255 @@ def test_a_store_of_many_dates_a_chunk_is_read_once(tmp_path):
     assert lazy.chunks[0] == (1,) * FINE.sizes["time"]
     made = [k for k in dict(lazy.__dask_graph__()) if str(k[0]).startswith("xarray-<this-array>")]
     assert len(made) == 1
+
+
+# --- killed, and full -------------------------------------------------------------------------
+
+CHILD = """
+import os, signal, sys
+import dask.array as da, numpy as np, xarray as xr
+from xstf.files import save_cube
+path, how = sys.argv[1:]
+
+def block(block_info=None):
+    if block_info[None]["chunk-location"][1] == 2:
+        if how == "kill":
+            os.kill(os.getpid(), signal.SIGKILL)
+    return np.random.default_rng(0).random(block_info[None]["chunk-shape"], "f4")
+
+if how == "limit":
+    import resource
+    signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+cube = xr.DataArray(
+    da.map_blocks(block, chunks=((1, 1), (100, 100, 100), (300,)), dtype="f4",
+                  meta=np.empty((0, 0, 0), "f4")),
+    dims=("time", "y", "x"), name="ndvi",
+    coords={"time": np.array(["2020-01-01", "2020-02-01"], "M8[ns]"),
+            "y": -10.0 * np.arange(300), "x": 10.0 * np.arange(300)},
+)
+try:
+    save_cube(cube, path, overwrite=True)
+except OSError as error:
+    print(error)
+    sys.exit(3)
+"""
+
+
+def in_child(path, how):
+    return subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", CHILD, path, how],
+        check=False, capture_output=True, text=True,
+    )  # fmt: skip
+
+
+KINDS = pytest.mark.parametrize("name", ["cube.nc", "cube.zarr", "cube.tif", "cube"])
+POSIX = pytest.mark.skipif(os.name != "posix", reason="needs signals")
+
+
+@POSIX
+@KINDS
+@pytest.mark.slow
+def test_a_killed_writer_leaves_the_old_file_and_the_next_one_cleans_up(tmp_path, name):
+    pytest.importorskip("zarr", reason="needs zarr")
+    pytest.importorskip("rasterio", reason="needs rioxarray")
+    cube = FINE[:2] if name != "cube.tif" else FINE[0]
+    save_cube(cube, tmp_path / name)
+    before = files_of(tmp_path)
+    assert in_child(tmp_path / name, "kill").returncode == -9
+    left = {k: v for k, v in files_of(tmp_path).items() if not k.startswith(".")}
+    assert left == before
+    if name != "cube.tif":  # which is of one date, and the killed one of two
+        assert [p for p in tmp_path.iterdir() if ".partial" in p.name]
+    if name == "cube.tif":
+        assert in_child(tmp_path / name, "none").returncode == 0
+        assert sorted(p.name for p in tmp_path.iterdir()) == [
+            "cube.tif", "cube_20200101.tif", "cube_20200201.tif"]  # fmt: skip
+        return
+    save_cube(cube + 1, tmp_path / name, overwrite=True)
+    assert [p.name for p in tmp_path.iterdir()] == [name]
+    np.testing.assert_array_equal(open_cube(tmp_path / name).values, (cube + 1).values)
+
+
+@POSIX
+@KINDS
+@pytest.mark.slow
+def test_a_file_that_cannot_grow_is_an_error_with_the_path(tmp_path, name):
+    """As of a quota: the limit of the system on the size of a file."""
+    pytest.importorskip("zarr", reason="needs zarr")
+    pytest.importorskip("rasterio", reason="needs rioxarray")
+    cube = FINE[:2] if name != "cube.tif" else FINE[0]
+    save_cube(cube, tmp_path / name)
+    before = files_of(tmp_path)
+    done = in_child(tmp_path / name, "limit")
+    assert done.returncode == 3, done.stderr
+    assert str(tmp_path / "cube") in done.stdout
+    assert done.stdout.count("\n") == 1
+    assert "Traceback" not in done.stderr
+    assert files_of(tmp_path) == before
+
+
+@POSIX
+def test_a_folder_whose_replacement_was_killed_comes_back(tmp_path, monkeypatch):
+    """Killed after the old one was moved away, before the new one was moved in."""
+    pytest.importorskip("zarr", reason="needs zarr")
+    from xstf.files import beside
+
+    path = tmp_path / "cube.zarr"
+    save_cube(FINE, path)
+    before = files_of(path)
+    monkeypatch.setattr(beside, "_is_dead", lambda pid: True)
+    path.rename(beside._name(path, "old"))
+    with pytest.raises(OSError, match=r"no file .*cube\.zarr.*\.old\.zarr"):
+        open_cube(path)
+    with pytest.raises(FileExistsError, match="overwrite=True"):
+        save_cube(FINE, path)
+    assert files_of(path) == before
+
+
+THREADS = """
+import sys, threading, time
+import numpy as np
+from xstf.files import open_cube, save_cube
+path, done = sys.argv[1], False
+
+def reads():
+    while not done:
+        open_cube(path, chunks=8)[:, 0].compute(scheduler="synchronous")
+
+threads = [threading.Thread(target=reads) for _ in range(2)]
+for thread in threads:
+    thread.start()
+end = time.process_time() + 4
+while time.process_time() < end:
+    cube = open_cube(path, chunks=16)
+    save_cube(cube[0, 0].load(), path + ".nc", overwrite=True)
+done = True
+for thread in threads:
+    thread.join()
+"""
+
+
+@pytest.mark.slow
+def test_files_are_opened_while_other_threads_read(tmp_path):
+    """The NetCDF library crashes the process where it is not kept to one thread."""
+    save_cube(FINE, tmp_path / "cube.nc")
+    done = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", THREADS, str(tmp_path / "cube.nc")],
+        check=False, capture_output=True, text=True, timeout=300,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr[-2000:]
+
+
+# --- GeoTIFFs read back -----------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["ndvi_2020", "mask", "rgb", "B04", "x20200101", "a/b c"])
+def test_whatever_its_name_a_cube_reads_back(tmp_path, name):
+    pytest.importorskip("rasterio", reason="needs rioxarray")
+    for one in (FINE, FINE[:, 0], FINE[:1], FINE[:, 0].drop_vars("band")):
+        save_cube(one.rename(name), tmp_path / "cube", overwrite=True)
+        back = open_cube(tmp_path / "cube")
+        assert back.dims == one.dims
+        np.testing.assert_array_equal(back.values, one.values)
+        for label in {"time", "band", "y", "x"} & set(one.coords):
+            np.testing.assert_array_equal(back[label].values, one[label].values)
+
+
+def test_times_of_day_read_back(tmp_path):
+    pytest.importorskip("rasterio", reason="needs rioxarray")
+    noon = FINE.assign_coords(time=FINE.time + np.timedelta64(37261, "s"))
+    save_cube(noon, tmp_path / "noon")
+    assert "reflectance_20210407T102101.tif" in {p.name for p in (tmp_path / "noon").iterdir()}
+    np.testing.assert_array_equal(open_cube(tmp_path / "noon").time, noon.time)
+    save_cube(noon[0], tmp_path / "one.tif")
+    assert open_cube(tmp_path / "one.tif").time == noon.time[0]
+    for wrong in (FINE.drop_vars("time"), FINE.isel(x=[0, 1, 5]), FINE.astype(str)):
+        with pytest.raises(ValueError, match="GeoTIFFs"):
+            save_cube(wrong, tmp_path / "wrong")
+
+
+@pytest.mark.parametrize("packing", [{}, {"dtype": "int16", "scale": 1e-4}])
+def test_quality_reads_back(tmp_path, packing):
+    pytest.importorskip("rasterio", reason="needs rioxarray")
+    filled = FINE.chunk(y=16).stf.gapfill(method="linear", return_quality=True)
+    save_cube(filled, tmp_path / "filled", **packing)
+    back = open_cube(tmp_path / "filled", chunks=16)
+    assert set(back.data_vars) == set(filled.data_vars)
+    for name, layer in filled.data_vars.items():
+        assert back[name].dims == layer.dims
+        assert back[name].dtype == layer.dtype
+        limit = 0.5001e-4 if packing and layer.dtype.kind == "f" else 0
+        np.testing.assert_allclose(back[name].values, layer.values, rtol=0, atol=limit)
+    back.close()
+
+
+def test_dates_of_one_chunk_are_computed_together(tmp_path):
+    pytest.importorskip("rasterio", reason="needs rioxarray")
+    count = []
+
+    def counted(block):
+        count.append(1)
+        return block
+
+    cube = FINE.chunk(time=-1, y=15)
+    lazy = cube.data.map_blocks(counted, dtype="f4", meta=np.empty((0,) * 4, "f4"))
+    save_cube(cube.copy(data=lazy), tmp_path / "cube")
+    assert len(count) == 2
+
+
+# --- more damage ------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("part", [0, 0.001, 0.5, 0.95])
+@pytest.mark.parametrize("name", ["cube.nc", "classic.nc", "image.tif"])
+def test_truncated_files_are_said(tmp_path, name, part):
+    path = tmp_path / name
+    if name == "classic.nc":
+        plain = FINE.drop_vars(["band", "spatial_ref"], errors="ignore").to_dataset(name="r")
+        plain.to_netcdf(path, format="NETCDF3_64BIT", engine="netcdf4")
+        open_cube(path)  # whole, it is read
+    else:
+        save_cube(FINE[0], path)
+    data = path.read_bytes()
+    path.write_bytes(data[: int(len(data) * part)])
+    for chunks in (None, 16):
+        with pytest.raises(OSError, match=rf"{path} cannot be read") as caught:
+            open_cube(path, chunks=chunks).compute(scheduler="synchronous")
+        assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("text", ["", "<!DOCTYPE html><html>404</html>", "x,y\n1,2\n"])
+@pytest.mark.parametrize("suffix", [".nc", ".tif", ".zarr"])
+def test_other_things_named_as_files_of_data_are_said(tmp_path, text, suffix):
+    path = tmp_path / f"cube{suffix}"
+    path.write_text(text)
+    with pytest.raises(OSError, match=rf"{path} cannot be read") as caught:
+        open_cube(path)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("version", [2, 3])
+def test_an_array_without_metadata_is_said(tmp_path, version):
+    pytest.importorskip("zarr", reason="needs zarr")
+    plain = FINE.drop_vars(["band", "spatial_ref"], errors="ignore").to_dataset(name="r")
+    plain.to_zarr(tmp_path / "c.zarr", zarr_format=version, consolidated=False)
+    (tmp_path / "c.zarr" / "r" / ("zarr.json" if version == 3 else ".zarray")).unlink()
+    with pytest.raises(OSError, match=r"c\.zarr cannot be read .*metadata of r is missing"):
+        open_cube(tmp_path / "c.zarr")
+
+
+@pytest.mark.parametrize("name", ["fine.nc", "fine.zarr", "fine"])
+def test_a_verb_names_its_damaged_input(tmp_path, name):
+    pytest.importorskip("zarr", reason="needs zarr")
+    scene = xstf.scenes.landsat_modis(size=30)
+    save_cube(scene.fine, tmp_path / name)
+    fine = open_cube(tmp_path / name, chunks=30)
+    wrong = tmp_path / name
+    if name == "fine":
+        wrong = sorted(wrong.iterdir())[0]
+        wrong.write_bytes(wrong.read_bytes()[:5000])
+    else:
+        damage(wrong, "changed")
+    with pytest.raises(OSError, match=rf"{wrong} cannot be read"):
+        fine.stf.fuse(scene.coarse, method="starfm").compute(scheduler="synchronous")

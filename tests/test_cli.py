@@ -161,7 +161,7 @@ def test_debug_shows_the_traceback(paths, tmp_path):
 def test_demo_leaves_files_and_pictures(tmp_path, capsys):
     assert main(["demo", "--size", "60", "-o", str(tmp_path / "demo")]) == 0
     printed = capsys.readouterr().out
-    names = ("fusion", "unchanged", "fsdaf", "gap filling", "linear", "SAR", "sharpening", "gsa")
+    names = ("fusion", "unchanged", "fsdaf", "gap filling", "linear", "eof", "sharpening", "gsa")
     assert all(name in printed for name in names)
     for name in ("fused", "filled", "series", "sharpened"):
         assert (tmp_path / "demo" / f"{name}.png").read_bytes().startswith(b"\x89PNG")

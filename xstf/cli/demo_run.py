@@ -151,7 +151,7 @@ def _distance(date: np.datetime64, dates: np.ndarray) -> float:
 
 
 def filling(out: Path, names: Sequence[str], size: int, progress: bool) -> Part:
-    """Fill the embedded Sentinel-2 scene; by the verb's default with radar, if that is asked for."""
+    """Fill the embedded Sentinel-2 scene; with radar where auto is among the methods."""
     scene = scenes.sentinel_1_2(size=size)
     missing = scene.cube.isnull()
     chosen = "auto" if "auto" in names else "eof"

@@ -550,10 +550,13 @@ def test_a_dry_run_writes_nothing_and_needs_no_target(holes, capsys):
     assert main([*words, "-o", "out.nc"]) == 1
 
 
-@pytest.mark.parametrize("chunks", [[], ["--chunks", "16"]])
-def test_a_quicklook_is_drawn(holes, chunks):
+@pytest.mark.parametrize(
+    "options", [[], ["--chunks", "16"], ["--chunks", "16", "-o", "images", "--time", "2021-05/"]]
+)
+def test_a_quicklook_is_drawn(holes, options):
     pytest.importorskip("matplotlib", reason="needs matplotlib")
-    assert filled("--quicklook", "look.png", "--quality", *chunks) == 0
+    pytest.importorskip("rioxarray", reason="needs rioxarray")
+    assert filled("--quicklook", "look.png", "--quality", *options) == 0
     assert Path("look.png").read_bytes().startswith(b"\x89PNG")
 
 

@@ -161,7 +161,7 @@ def test_debug_shows_the_traceback(paths, tmp_path):
 def test_demo_leaves_files_and_pictures(tmp_path, capsys):
     assert main(["demo", "--size", "60", "-o", str(tmp_path / "demo")]) == 0
     printed = capsys.readouterr().out
-    names = ("fusion", "unchanged", "fsdaf", "gap filling", "linear", "SAR", "sharpening", "gsa")
+    names = ("fusion", "unchanged", "fsdaf", "gap filling", "linear", "eof", "sharpening", "gsa")
     assert all(name in printed for name in names)
     for name in ("fused", "filled", "series", "sharpened"):
         assert (tmp_path / "demo" / f"{name}.png").read_bytes().startswith(b"\x89PNG")
@@ -550,10 +550,13 @@ def test_a_dry_run_writes_nothing_and_needs_no_target(holes, capsys):
     assert main([*words, "-o", "out.nc"]) == 1
 
 
-@pytest.mark.parametrize("chunks", [[], ["--chunks", "16"]])
-def test_a_quicklook_is_drawn(holes, chunks):
+@pytest.mark.parametrize(
+    "options", [[], ["--chunks", "16"], ["--chunks", "16", "-o", "images", "--time", "2021-05/"]]
+)
+def test_a_quicklook_is_drawn(holes, options):
     pytest.importorskip("matplotlib", reason="needs matplotlib")
-    assert filled("--quicklook", "look.png", "--quality", *chunks) == 0
+    pytest.importorskip("rioxarray", reason="needs rioxarray")
+    assert filled("--quicklook", "look.png", "--quality", *options) == 0
     assert Path("look.png").read_bytes().startswith(b"\x89PNG")
 
 

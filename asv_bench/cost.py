@@ -8,17 +8,20 @@ which is what the model takes a task to cost.
 from __future__ import annotations
 
 import argparse
+import math
 import time
 from dataclasses import dataclass
 
 # --- measured -------------------------------------------------------------------------------------
 # CPU nanoseconds for each value of a result (pixel, band, date) of the defaults, on one core of the
-# machine that docs/large.md names; `default_cost` measures them again.
-NANOSECONDS = {"fuse": 1e4, "gapfill": 1e4, "sharpen_spectral": 1e4}
-# Tasks of an optimised graph for each tile, inputs included (asv_bench/benchmarks/graphs.py).
-TASKS = {"fuse": 16, "gapfill": 5, "sharpen_spectral": 9}
-# Microseconds of the scheduler of dask.distributed for a task.
-SCHEDULER = 300.0
+# machine that docs/large.md names: fusion of 768 x 768 x 4 with two pairs, filling of 100 dates and
+# 4 bands (README), sharpening of 768 x 768 x 60 with its settling.
+NANOSECONDS = {"fuse": 410, "gapfill": 1825, "sharpen_spectral": 139}
+# Tasks of a graph for each tile, inputs included: of fusion and filling of 100 000 x 100 000 pixels,
+# of sharpening of 20 000 x 20 000.
+TASKS = {"fuse": 17.5, "gapfill": 15, "sharpen_spectral": 32}
+# CPU microseconds of the scheduler of dask.distributed and its client for a task (--schedule 5000).
+SCHEDULER = 950.0
 # --- assumed --------------------------------------------------------------------------------------
 STORED = 0.5  # of the bytes of float32: int16 on disk; noisy float32 under zstd takes 0.83
 REQUESTS = 3500.0  # GET and PUT requests a second and prefix that object stores serve
@@ -84,10 +87,13 @@ class Cost:
 def cost(verb: str, region: Region) -> Cost:
     """Return what a verb costs on a region."""
     values = region.pixels * region.dates * region.bands
-    tiles = region.pixels / region.tile**2 * (1 if verb == "gapfill" else region.dates)
+    filling = verb == "gapfill"  # a tile has all dates, in chunks of at most 128 MB
+    room = (128e6 / (4 * region.dates * region.bands)) ** 0.5
+    side = min(region.tile, 2 ** int(math.log2(room))) if filling else region.tile
+    tiles = region.pixels / side**2 * (1 if filling else region.dates)
     tasks = tiles * TASKS[verb]
-    # Each tile reads its inputs once, some of them again for its neighbours, and writes itself.
-    reads = tiles * (region.dates if verb == "gapfill" else 4)
+    # Each tile reads its chunks once, some of them for its neighbours, and writes itself.
+    reads = tiles * (1 if filling else 4)
     return Cost(
         core_hours=values * NANOSECONDS[verb] / 3.6e12,
         tasks=tasks,
@@ -122,8 +128,12 @@ def sleep(block, seconds):
     return block
 
 
-def schedule(count: int, seconds: float, workers: int) -> float:
-    """Return microseconds of overhead for each of so many sleeping tasks in the scheduler."""
+def schedule(count: int, seconds: float, workers: int) -> tuple[float, float]:
+    """Return CPU microseconds of scheduler and client for each of so many sleeping tasks, and all.
+
+    The scheduler of a `LocalCluster` runs in this process, its worker in another; a busy machine
+    adds to the second figure, seconds on the clock beside the sleep, and hardly to the first.
+    """
     import dask.array as da
     from distributed import Client, LocalCluster
 
@@ -136,10 +146,10 @@ def schedule(count: int, seconds: float, workers: int) -> float:
     ):
         for some in (200, count):  # the first run warms up
             made = da.zeros((some,), chunks=1).map_blocks(sleep, seconds, dtype=float)
-            start = time.perf_counter()
+            start, before = time.perf_counter(), time.process_time()
             client.compute(made.sum(split_every=100)).result()
-            spent = time.perf_counter() - start
-    return 1e6 * (spent - count * seconds / workers) / count
+            spent, cpu = time.perf_counter() - start, time.process_time() - before
+    return 1e6 * cpu / count, 1e6 * (spent - count * seconds / workers) / count
 
 
 def main():
@@ -151,8 +161,8 @@ def main():
     options = parser.parse_args()
     print(table())
     if options.schedule:
-        spent = schedule(options.schedule, options.seconds, options.threads)
-        print(f"{options.schedule} tasks of {options.seconds} s: {spent:.0f} µs a task beside that")
+        cpu, clock = schedule(options.schedule, options.seconds, options.threads)
+        print(f"{options.schedule} tasks: {cpu:.0f} CPU µs a task, {clock:.0f} µs on the clock")
 
 
 if __name__ == "__main__":

@@ -129,7 +129,9 @@ def measure(options):
         tasks = len(result.__dask_graph__().to_dict())
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            result.to_dataset(name="r").drop_attrs().to_zarr(options.out, consolidated=False)
+            result.to_dataset(name="r").drop_attrs().drop_vars("band").to_zarr(
+                options.out, consolidated=False
+            )
         wall, spent = time.perf_counter() - start, cpu() - spent
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e3
     values = result.size

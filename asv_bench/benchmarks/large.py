@@ -1,7 +1,7 @@
 """Lazy scenes to disk: memory and seconds that grow as the pixels do, and no faster.
 
-``XSTF_BENCH_LARGE=1`` adds 8000 and 20 000 pixels a side, minutes to an hour each; `large.py` beside
-this folder does the same from a shell.
+``XSTF_BENCH_LARGE=1`` adds 8000 and 20 000 pixels a side, minutes to an hour each; `large.py`
+beside this folder does the same from a shell.
 """
 
 import os
@@ -43,7 +43,7 @@ class ToDisk:
         made = large.call(verb, size, self.bands, large.CHUNKS[verb], large.METHODS[verb])
         path = self.folder / "r.zarr"
         shutil.rmtree(path, ignore_errors=True)
-        made.to_dataset(name="r").drop_attrs().to_zarr(path, consolidated=False)
+        made.to_dataset(name="r").drop_attrs().drop_vars("band").to_zarr(path, consolidated=False)
 
     def time_to_disk(self, verb, size):
         """Seconds."""

@@ -144,3 +144,14 @@ def test_a_verb_names_its_damaged_input(tmp_path, name):
         damage(wrong, "changed")
     with pytest.raises(OSError, match=rf"{wrong} cannot be read"):
         fine.stf.fuse(scene.coarse, method="starfm").compute(scheduler="synchronous")
+
+
+def test_a_cube_that_xarray_opened_is_named_where_a_verb_reads_it(tmp_path):
+    save_cube(FINE, tmp_path / "cube.nc")
+    damage(tmp_path / "cube.nc", "changed")
+    coarse = xstf.scenes.landsat_modis(size=30).coarse
+    with (
+        xr.open_dataarray(tmp_path / "cube.nc", decode_coords="all") as cube,
+        pytest.raises(OSError, match=r"fine cannot be read from .*cube\.nc, it may be damaged"),
+    ):
+        cube.stf.fuse(coarse, method="starfm")

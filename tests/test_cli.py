@@ -70,6 +70,24 @@ def test_evaluate_prints_a_table(paths, capsys):
     assert all(name in printed for name in ("rmse", "starfm", "estarfm", "unchanged", "delta"))
 
 
+def test_evaluate_scores_the_bands_and_the_part_that_are_asked_for(paths, capsys):
+    fine, coarse = (xr.open_dataarray(path, decode_coords="all") for path in paths)
+    x, y = fine.x.values, fine.y.values
+    box = f"{x[0] - 1:.9f},{y[30:].min() - 1:.9f},{x[39] + 1:.9f},{y[0] + 1:.9f}"
+    band = str(fine["band"].values[1])
+    with fine, coarse:
+        want = xstf.evaluate_fusion(
+            fine.sel(band=[band]).isel(x=slice(40)), coarse.sel(band=[band]), methods=["starfm"]
+        )
+    call = ["--json", "evaluate", "fuse", *map(str, paths), "--methods", "starfm"]
+    assert main([*call, "--bands", band, f"--bbox={box}"]) == 0
+    found = json.loads(capsys.readouterr().out)["scores"]
+    rmse = [one["rmse"] for one in found if one["method"] == "starfm"]
+    np.testing.assert_allclose(
+        rmse, want["rmse"].sel({"method": "starfm"}).values.ravel(), rtol=1e-6
+    )
+
+
 @pytest.mark.slow
 def test_gapfill_writes_what_the_function_gives(tmp_path):
     cube, sar = xstf.testing.holes()

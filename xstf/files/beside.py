@@ -140,7 +140,8 @@ def told(path: Path | str) -> Iterator[None]:
     except OSError as error:
         if error.errno is None or not _is_about(error, Path(path)):
             raise
-        if error.errno == errno.EIO and _is_full(Path(path)):  # GDAL's
+        # GDAL's, and netCDF's of any file that cannot be made.
+        if error.errno in (errno.EIO, errno.EACCES) and _is_full(Path(path)):
             raise OSError(errno.ENOSPC, "no space is left on the disk", str(path)) from error
         raise OSError(error.errno, _words(error), str(path)) from error
     except RuntimeError as error:  # netCDF's, which says neither file nor cause

@@ -209,14 +209,15 @@ def test_a_truncated_file_is_one_line(tmp_path, keep):
 def test_a_stopped_run_waits_for_no_thread_and_leaves_nothing(tmp_path, number, status):
     """Threads work on a tile for minutes, and Python would wait for them."""
     code = (
-        "import sys, threading, time\n"
+        "import sys, time\n"
+        "from concurrent.futures import ThreadPoolExecutor\n"
         "from pathlib import Path\n"
         "import xstf.cli.main\n"
         "from xstf.files.beside import beside\n"
         "def run():\n"
-        "    threading.Thread(target=time.sleep, args=(60,)).start()\n"
-        "    with beside(Path('out.nc')) as new:\n"
+        "    with beside(Path('out.nc')) as new, ThreadPoolExecutor(1) as pool:\n"
         "        new.touch()\n"
+        "        pool.submit(time.sleep, 60)\n"
         "        print('begun', flush=True)\n"
         "        time.sleep(60)\n"
         "xstf.cli.main.main = run\n"

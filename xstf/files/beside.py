@@ -23,6 +23,7 @@ _FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
 _NEW, _OLD = "partial", "old"
 _TRIES, _PAUSE = 50, 0.02
 _LITTLE = 1_000_000  # bytes that are left on a disk that is full
+_OPEN: set[Path] = set()  # what this process is writing
 
 
 def check_place(path: Path, *, overwrite: bool, asked: object = None) -> None:
@@ -58,6 +59,7 @@ def beside(path: Path) -> Iterator[Path]:
     system comes back with the path.
     """
     there = _name(path, _NEW)
+    _OPEN.add(there)
     try:
         with told(path):
             yield there
@@ -66,6 +68,14 @@ def beside(path: Path) -> Iterator[Path]:
     except BaseException:
         _remove_for_good(there)
         raise
+    finally:
+        _OPEN.discard(there)
+
+
+def remove_open() -> None:
+    """Remove what this process has half-written, right before it ends."""
+    for there in list(_OPEN):
+        _remove_for_good(there)
 
 
 def _name(path: Path, what: str) -> Path:

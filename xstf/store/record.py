@@ -2,9 +2,9 @@
 
 Three layers tell whether a result is the one that a store holds. The record, here: what it was made
 with, the files it reads by name, size and time of change, arrays in memory by content, and the
-steps (`xstf.store.steps`). Then dask's names of its arrays: where they are the same, so is the result. They differ for the same work where
-a file was opened without chunks and chunked afterwards; there some tiles are made again and held
-against those in the store (`xstf.store.again`).
+steps (`xstf.store.steps`). Then dask's names of its arrays: where they are the same, so is the
+result. They differ for the same work where a file was opened without chunks and chunked afterwards;
+there some tiles are made again and held against those in the store (`xstf.store.again`).
 """
 
 from __future__ import annotations
@@ -33,7 +33,8 @@ _DATA = {
 _WORDS = {
     "method": "method", "params": "parameters", "version": "version of xstf", "weights": "weights",
     "sizes": "sizes", "chunks": "chunks", "dtypes": "types", "inputs": "inputs",
-    "labels": "coordinates or attributes", "memory": "values of its inputs", "steps": "steps before or after the method",
+    "labels": "coordinates or attributes", "memory": "values of its inputs",
+    "steps": "steps before or after the method",
 }  # fmt: skip
 _VAGUE = ("labels", "memory", "steps")
 

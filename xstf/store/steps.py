@@ -13,9 +13,9 @@ import platform
 import re
 import types
 from collections.abc import Iterator, Mapping
+from importlib.metadata import version
 from typing import Any
 
-import dask
 import numpy as np
 import xarray as xr
 from dask.base import tokenize
@@ -48,7 +48,7 @@ def are_other(there: Any, here: Any) -> bool:
 
 def _versions() -> str:
     python = ".".join(platform.python_version_tuple()[:2])
-    return f"dask {dask.__version__}, xarray {xr.__version__}, Python {python}"
+    return f"dask {version('dask')}, xarray {xr.__version__}, Python {python}"
 
 
 def _given(layer: Any) -> Iterator[str]:

@@ -292,6 +292,30 @@ def test_an_address_is_for_the_store(tmp_path):
 # --- whole numbers ----------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("name", ["cube.zarr", "cube.nc", "cube"])
+def test_chunks_of_any_size(tmp_path, name):
+    import dask.array as da
+
+    height = (("y", "x"), da.ones(FINE.shape[-2:], chunks=7))
+    cube = FINE.assign_coords(height=height).chunk({"y": (5, 18, 7), "x": -1})
+    cube = cube.assign_coords(height=height)
+    save_cube(cube, tmp_path / name)
+    np.testing.assert_array_equal(open_cube(tmp_path / name), FINE)
+
+
+@pytest.mark.parametrize("name", ["a/b", "_xstf", "zarr.json", ".."])
+def test_names_that_a_zarr_store_does_not_have(tmp_path, name):
+    for write in (save_cube, xstf.store.to_zarr):
+        with pytest.raises(ValueError, match="rename them"):
+            write(FINE.rename(name), tmp_path / "cube.zarr")
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_image_without_pixels_is_no_geotiff(tmp_path):
+    with pytest.raises(ValueError, match="has none"):
+        save_cube(FINE[0, :, :0], tmp_path / "cube.tif")
+
+
 @pytest.mark.parametrize("suffix", [".nc", ".zarr", ".tif"])
 @pytest.mark.parametrize("lazy", [False, True])
 def test_whole_numbers_with_a_scale(tmp_path, suffix, lazy):

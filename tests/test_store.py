@@ -176,7 +176,9 @@ def test_packed_values_stay_packed(tmp_path):
     cube = lazily()
     cube.encoding = {"dtype": "int16", "scale_factor": 1e-4, "_FillValue": -32768}
     write(cube, tmp_path / "out.zarr")
-    assert zarr.open_array(tmp_path / "out.zarr", path=cube.name).dtype == "int16"
+    stored = zarr.open_array(tmp_path / "out.zarr", path=cube.name)
+    assert stored.dtype == "int16"
+    assert stored.fill_value == -32768  # what was not written yet is missing, and not 0
     np.testing.assert_allclose(open_cube(tmp_path / "out.zarr"), cube.compute(), atol=6e-5)
 
 
@@ -280,6 +282,31 @@ def test_inputs_are_told_apart(tmp_path, how):
     save(FINE + 0.01)
     with pytest.raises(ValueError, match=r"inputs .*in\.(nc|zarr).*changed since"):
         write(fused(), tmp_path / "out.zarr")
+
+
+@pytest.mark.parametrize("how", ["chunked after", "open_cube"])
+@pytest.mark.parametrize("step", ["clip", "lambda", "apply"])
+def test_a_step_that_changes_no_tile_that_is_made_again(tmp_path, how, step):
+    """One pixel in a tile between those that are compared."""
+    cube = FINE.copy(deep=True)
+    cube[1, 0, 20, 20] = 0.9
+    xstf.files.save_cube(cube.drop_encoding().to_dataset(name="r"), tmp_path / "in.nc")
+
+    def made(most):
+        if step == "clip":
+            return opened(tmp_path / "in.nc", how).clip(max=most)
+        if step == "lambda":
+            found = opened(tmp_path / "in.nc", how)
+            return found.copy(data=found.data.map_blocks(lambda block: np.minimum(block, most)))
+        return xr.apply_ufunc(
+            np.clip, opened(tmp_path / "in.nc", how), dask="parallelized",
+            kwargs={"a_min": 0, "a_max": most}, output_dtypes=["f4"],
+        )  # fmt: skip
+
+    write(made(1.0), tmp_path / "out.zarr")
+    write(made(1.0), tmp_path / "out.zarr")
+    with pytest.raises(ValueError, match="other steps"):
+        write(made(0.85), tmp_path / "out.zarr")
 
 
 def test_what_is_not_ours_is_left(tmp_path):

@@ -128,9 +128,10 @@ def _groups(part: xr.DataArray, time: str | None) -> list[int]:
     """Return which images are computed together: those of one chunk along time."""
     if time is None:
         return [0]
-    if part.chunks is None:
+    values = part.variable  # coordinates may have chunks of their own
+    if values.chunks is None:
         return list(range(part.sizes[time]))
-    sizes = part.chunksizes[time]
+    sizes = values.chunksizes[time]
     return [number for number, size in enumerate(sizes) for _ in range(size)]
 
 
@@ -178,6 +179,8 @@ def _image(image: xr.DataArray, name: str, variable: str, group: int) -> _Image:
     y, x = (next((d for d in image.dims if str(d) in among), None) for among in (_Y, _X))
     if y is None or x is None:
         raise ValueError(f"GeoTIFFs are of y and x, and {name} has {image.dims}; write to .nc")
+    if not image.size:
+        raise ValueError(f"GeoTIFFs have pixels, and {name} has none: {dict(image.sizes)}")
     _check_steps(image, y, x)
     others = [d for d in image.dims if d not in (y, x)]
     if len(others) > 1:
@@ -347,7 +350,7 @@ def _windows(images: list[_Image]) -> Iterator[tuple[slice, slice]]:
     cube = images[0].cube
     pixel = sum(image.cube.shape[0] * image.cube.dtype.itemsize for image in images)
     side = max(1, math.isqrt(_BYTES // pixel))
-    chunks = cube.chunks or tuple(
+    chunks = cube.variable.chunks or tuple(
         (_BLOCK,) * (size // _BLOCK) + ((size % _BLOCK,) if size % _BLOCK else ())
         for size in cube.shape
     )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
@@ -22,6 +22,7 @@ from xstf.files.target import check_there, kind_of
 
 # Says in a Zarr store whether all of it was written; of a cube that was read it says nothing.
 COMPLETE = "stf_complete"
+_NOT_NAMES = (".", "_xstf", "zarr.json")  # what a store has, or no name at all
 
 
 def save_cube(
@@ -197,8 +198,11 @@ def for_zarr(dataset: xr.Dataset) -> xr.Dataset:
     """Return a Dataset in forms that Zarr has.
 
     Texts have no length, since Zarr has no settled form for others. Of packed values what is not
-    written, or lost, is missing, and not 0.
+    written, or lost, is missing, and not 0. Chunks along a dim are of one size.
     """
+    wrong = [str(n) for n in dataset.variables if "/" in str(n) or str(n).startswith(_NOT_NAMES)]
+    if wrong:
+        raise ValueError(f"Zarr has no variables named {wrong}; rename them")
     text = {n: v.astype(object) for n, v in dataset.variables.items() if v.dtype.kind in "UT"}
     out = dataset.assign({n: v for n, v in text.items() if n in dataset.data_vars})
     out = out.assign_coords({n: v for n, v in text.items() if n not in dataset.data_vars})
@@ -207,7 +211,19 @@ def for_zarr(dataset: xr.Dataset) -> xr.Dataset:
         stored = np.dtype(variable.encoding.get("dtype", variable.dtype))
         if missing is not None and stored.kind in "iuf":
             variable.encoding["fill_value"] = np.asarray(missing).astype(stored).item()
+    for name, either in dataset.variables.items():
+        if sizes := _uneven(either):
+            out[name] = out[name].chunk(sizes)
     return out
+
+
+def _uneven(variable: xr.Variable) -> dict[Hashable, int]:
+    """Return the largest chunk along dims where chunks are of several sizes."""
+    return {
+        dim: max(c)
+        for dim, c in zip(variable.dims, variable.chunks or (), strict=bool(variable.chunks))
+        if len(set(c[:-1])) > 1 or c[-1] > c[0]
+    }
 
 
 def _import_zarr() -> None:

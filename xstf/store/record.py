@@ -1,10 +1,10 @@
 """What a store holds: of which method, parameters, weights and inputs; held against a result.
 
 Three layers tell whether a result is the one that a store holds. The record, here: what it was made
-with, the files it reads by name, size and time of change, arrays in memory by content. Then dask's
-names of its arrays: where they are the same, so is the result. They differ for the same work where
-a file was opened without chunks and chunked afterwards; there some tiles are made again and held
-against those in the store (`xstf.store.again`).
+with, the files it reads by name, size and time of change, arrays in memory by content, and the
+steps (`xstf.store.steps`). Then dask's names of its arrays: where they are the same, so is the
+result. They differ for the same work where a file was opened without chunks and chunked afterwards;
+there some tiles are made again and held against those in the store (`xstf.store.again`).
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ import xarray as xr
 from dask.base import tokenize
 
 from xstf.files.sources import is_remote, is_zarr, local_path, sources_of
+from xstf.store.steps import are_other, steps_of
 
 _TIMED = ("history", "stf_complete")  # when a result was made is not what it is
 _SPLIT = re.compile(r"^(?P<name>\w+)\((?P<params>.*)\), xstf (?P<version>\S+)$", re.DOTALL)
@@ -33,8 +34,9 @@ _WORDS = {
     "method": "method", "params": "parameters", "version": "version of xstf", "weights": "weights",
     "sizes": "sizes", "chunks": "chunks", "dtypes": "types", "inputs": "inputs",
     "labels": "coordinates or attributes", "memory": "values of its inputs",
+    "steps": "steps before or after the method",
 }  # fmt: skip
-_VAGUE = ("labels", "memory")
+_VAGUE = ("labels", "memory", "steps")
 
 
 def record_of(dataset: xr.Dataset) -> dict[str, Any]:
@@ -48,6 +50,7 @@ def record_of(dataset: xr.Dataset) -> dict[str, Any]:
     found["inputs"] = _inputs(dataset)
     found["labels"] = _labels(dataset)
     found["memory"] = _memory(dataset)
+    found["steps"] = steps_of(dataset)
     plain: dict[str, Any] = json.loads(json.dumps(found, sort_keys=True))
     return plain
 
@@ -150,7 +153,7 @@ def differences(there: Mapping[str, Any], here: Mapping[str, Any]) -> list[str]:
         old, new = there.get(key), here.get(key)
         if key == "inputs":
             old, new = _changed(old or {}, new or {})
-        if old == new:
+        if old == new or (key == "steps" and not are_other(old, new)):
             continue
         if key in _VAGUE:
             vague.append(f"other {word}")

@@ -106,7 +106,7 @@ def _tile(dims: Sequence[Hashable], chunks: Sequence[int], tiles: Any) -> tuple[
 
 
 def regular(dataset: xr.Dataset) -> xr.Dataset:
-    """Return a result as dask arrays with chunks as Zarr has them: of one size, but the last.
+    """Return a result as dask arrays; their chunks are of one size already (`for_zarr`).
 
     Coordinates, texts, lone numbers and what is empty are in memory instead: they are written with
     the template.
@@ -118,18 +118,7 @@ def regular(dataset: xr.Dataset) -> xr.Dataset:
             out[name] = dataset[name].compute()
         elif not variable.chunks:
             out[name] = dataset[name].chunk("auto")
-        elif sizes := _uneven(variable):
-            out[name] = dataset[name].chunk(sizes)
     return out
-
-
-def _uneven(variable: xr.Variable) -> dict[Hashable, int]:
-    """Return the largest chunk along dims where chunks are of several sizes."""
-    return {
-        dim: max(c)
-        for dim, c in zip(variable.dims, variable.chunks or (), strict=True)
-        if len(set(c[:-1])) > 1 or c[-1] > c[0]
-    }
 
 
 # --- marks ------------------------------------------------------------------------------------

@@ -98,11 +98,13 @@ def compute_here(*arrays: da.Array) -> tuple[Any, ...]:
 
 def find_client() -> Any:
     """Return the client of a cluster, if dask would use one."""
-    distributed = sys.modules.get("distributed")
-    if distributed is None or dask.config.get("scheduler", None) in (*_LOCAL[1:], "synchronous",
-        "sync", "single-threaded", "processes", "multiprocessing"):  # fmt: skip
+    elsewhere = (*_LOCAL[1:], "synchronous", "sync", "single-threaded", "processes",
+                 "multiprocessing")  # fmt: skip
+    if "distributed" not in sys.modules or dask.config.get("scheduler", None) in elsewhere:
         return None
+    from distributed import default_client  # waits where another thread is importing it
+
     try:
-        return distributed.default_client()
+        return default_client()
     except ValueError:
         return None

@@ -61,10 +61,11 @@ def least_memory() -> tuple[float | None, str]:
 
     With a client of `dask.distributed` that of its largest worker, else this machine's.
     """
-    distributed = sys.modules.get("distributed")
-    if distributed is not None:
+    if "distributed" in sys.modules:
+        from distributed import get_client  # waits where another thread is importing it
+
         try:
-            client = distributed.get_client()
+            client = get_client()
         except ValueError:  # there is none
             client = None
         if client is not None:

@@ -271,13 +271,14 @@ def _on_a_cluster(array: da.Array) -> bool:
 
     They are there to be kept, and only the cluster's own scheduler can reach them.
     """
-    distributed = sys.modules.get("distributed")
-    if distributed is None:
+    if "distributed" not in sys.modules:
         return False
+    from distributed import Future  # waits where another thread is importing it
+
     # Others, made of a rule, would be written out here task by task.
     written = (layer for layer in array.dask.layers.values() if layer.is_materialized())
     first = (next(iter(layer.values()), None) for layer in written)
-    return any(isinstance(value, distributed.Future) for value in first)
+    return any(isinstance(value, Future) for value in first)
 
 
 def _together(

@@ -99,8 +99,8 @@ def test_gapfill_writes_what_the_function_gives(tmp_path):
     want = cube.stf.gapfill(method="linear", max_gap="60D")
     with xr.open_dataarray(out, decode_coords="all") as back:
         np.testing.assert_allclose(back, want, rtol=1e-4, atol=1e-5)
-    call.append("--overwrite")
-    assert main([*call, "--method", "gp", "--sar", str(tmp_path / "sar.nc"), "--quality"]) == 0
+    more = ["--method", "gp", "--sar", str(tmp_path / "sar.nc"), "--quality", "--overwrite"]
+    assert main([*call, *more]) == 0
     with xr.open_dataset(out) as back:
         assert f"{cube.name}_std" in back
 
@@ -311,6 +311,13 @@ def test_errors_speak_of_options(paths, tmp_path, capsys):
         ("give coarse_mask=xstf.masks.scl(ds['S C']) or", "give --coarse-mask 'S C' or"),
         ("give valid_range=(low, high); if", "give --valid-range low high; if"),
         ("set return_quality=True", "set --quality"),
+        ("or a longer guide_tolerance", "or a longer -p guide_tolerance=…"),
+        ("no such; fuse has fine, coarse, method; did you mean", "no such; did you mean"),
+        ("bands: {…}; select those that do, fine[[...]]",
+         "bands: {…}; name one as FILE:VARIABLE, or some as --bands NAME,NAME"),
+        ("set it with cube.rio.write_crs(...) or a spatial_ref coordinate, or drop it from the"
+         " other",
+         "set it in the file with a spatial_ref coordinate"),
         ("isel(y=slice(None, None, -1)), attrs['scale_factor']=1, xr.concat([a, b], dim='time')",
          "isel(y=slice(None, None, -1)), attrs['scale_factor']=1, xr.concat([a, b], dim='time')"),
     ],
@@ -447,7 +454,7 @@ def test_bands_a_box_and_dates_are_a_part_of_the_cube(holes, monkeypatch):
 @pytest.mark.parametrize(
     ("options", "says"),
     [
-        (["--bands", "rde"], "--bands: no band in the cube input 'rde'"),
+        (["--bands", "rde"], "the cube input has no band 'rde'; it has"),
         (["--bbox", "1,2,3"], "--bbox 1,2,3: give west,south,east,north"),
         (["--bbox", "-9,-9,-8,-8"], "--bbox holds no pixel of the cube input, whose x runs from"),
         (["--time", "1999/2000"], "--time 1999/2000 holds no date of the cube input"),
@@ -634,6 +641,18 @@ def test_an_input_may_be_one_variable_of_a_file(scene, tmp_path, monkeypatch):
     assert main(["fuse", "a.nc:landsat", "b.nc:modis", "-o", "out.nc"]) == 0
     np.testing.assert_array_equal(seen["cubes"][1], scene[1])
     assert main(["fuse", "a.nc", "b.nc:modes", "-o", "out2.nc"]) == 1
+
+
+def test_a_variable_has_the_crs_of_its_file_and_the_nearest_name(scene, tmp_path):
+    """Not every writer has each variable name the one that is the CRS."""
+    import pyproj
+
+    crs = ((), 0, pyproj.CRS(32633).to_cf())
+    xr.Dataset({"first": scene[0], "b": scene[0] + 1, "frame": crs}).to_netcdf(tmp_path / "a.nc")
+    cube = xstf.files.open_cube(tmp_path / "a.nc", variable="first")
+    assert "32633" in cube.frame.attrs["crs_wkt"]
+    with pytest.raises(ValueError, match=r"it has \['first', 'b'\]; did you mean 'first'"):
+        xstf.files.open_cube(tmp_path / "a.nc", variable="frist")
 
 
 def test_scores_go_to_a_file_that_is_looked_at_first(paths, tmp_path, capsys):

@@ -174,6 +174,20 @@ def test_files_that_leave_open_what_is_meant_are_refused(folders, words, says, c
     assert says in usage_error(["fuse", *words, "-o", "out.nc"], capsys)
 
 
+@pytest.mark.parametrize(
+    ("words", "bands"),
+    [
+        (["--bands", "red,nir", "m.nc"], ["red,nir"]),
+        (["--bands", "red", "nir", "m.nc"], ["red", "nir"]),
+        (["--bands", "modis", "m.nc"], ["modis"]),  # a band that is called as a folder is
+        (["m.nc", "--bands", "450.5", "550"], ["450.5", "550"]),
+    ],
+)
+def test_bands_stand_before_and_after_files(folders, words, bands):
+    arguments, _ = read(["gapfill", "-o", "out.nc", *words])
+    assert (arguments.bands, arguments.files) == (bands, ["m.nc"])
+
+
 def test_a_missing_file_is_named_with_the_nearest(folders, capsys):
     assert main(["fuse", "mm.nc", "n.nc", "-o", "out.nc"]) == 1
     assert capsys.readouterr().err == "xstf: no file mm.nc; did you mean 'm.nc'?\n"

@@ -17,7 +17,7 @@ from xstf.cli.inputs import Input, one_input, split_variable
 from xstf.cubes.arrays import Labelled
 from xstf.cubes.dims import band_dim, find_dim
 from xstf.cubes.variables import band_variables, first_band, mask_maker
-from xstf.cubes.words import unknown
+from xstf.cubes.words import meant
 from xstf.files.choice import RASTERS, few
 
 
@@ -50,7 +50,8 @@ def with_bands(cube: Labelled, asked: Sequence[str] | None, given: Input) -> Lab
     for name in names:
         if name not in by_text:
             raise ValueError(
-                f"--bands: {unknown(f'band in the {given.name} input', name, list(by_text))}"
+                f"--bands: the {given.name} input has no band {name!r}; it has {list(by_text)}"
+                f"{meant(name, by_text)}"
             )
     labels = [by_text[name] for name in names]
     if isinstance(cube, xr.Dataset):

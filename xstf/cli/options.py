@@ -7,7 +7,7 @@ import json
 from typing import Any, TypeAlias
 
 from xstf.cli.names import own_methods
-from xstf.cli.parser import Parser, is_date, is_name, is_number, is_path
+from xstf.cli.parser import Parser, is_band, is_date, is_name, is_number, is_path
 
 Commands: TypeAlias = "argparse._SubParsersAction[Parser]"
 
@@ -95,9 +95,10 @@ def _add_which(parser: Parser, first: str, *others: str) -> None:
 def add_part(parser: Parser, *, of: str, place: str = "") -> Any:
     """Add which bands, and which part of the image, are wanted."""
     group = parser.add_argument_group("which part")
-    group.add_argument(
-        "--bands", action="append", metavar="NAME,NAME", help=f"bands of {of}, in this order"
-    )
+    parser.add_several(
+        "--bands", takes=is_band, group=group, metavar="NAME,NAME",
+        help=f"bands of {of}, in this order",
+    )  # fmt: skip
     parser.add_several(
         "--bbox", takes=is_number, group=group, metavar="WEST,SOUTH,EAST,NORTH",
         help=f"pixels of {place or of} whose centres lie within, in the units of its coordinates",

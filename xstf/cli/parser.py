@@ -14,6 +14,7 @@ Takes: TypeAlias = Callable[[str], bool]
 
 _NUMBERS = re.compile(r"-\.?\d")
 _DATE = re.compile(r"[\d/T:+.Z-]*\d{4}[\d/T:+.Z-]*")
+_FILE = re.compile(r"[/\\*?:]|\.(nc|nc4|cdf|zarr|tiff?|jp2)$", re.IGNORECASE)
 _UNKNOWN = re.compile(r"argument (\S+): invalid choice: '(.*?)' \(choose from (.*)\)")
 
 
@@ -80,9 +81,11 @@ class Parser(argparse.ArgumentParser):
         return plain
 
     def _values(self, left: list[str], takes: Takes) -> list[str]:
-        """Take from the words that are left those that are values of an option."""
+        """Take from the words that are left those that are values of an option: one at least."""
         values: list[str] = []
-        while left and (not left[0].startswith("-") or _NUMBERS.match(left[0])) and takes(left[0]):
+        while left and (not left[0].startswith("-") or _NUMBERS.match(left[0])):
+            if values and not takes(left[0]):
+                break
             values.append(left.pop(0))
         return values
 
@@ -128,6 +131,11 @@ def is_number(word: str) -> bool:
 def is_name(word: str) -> bool:
     """Return whether a word may be the name of a variable, and not a file or a folder."""
     return bool(re.fullmatch(r"\w[\w ]*", word)) and not Path(word).exists()
+
+
+def is_band(word: str) -> bool:
+    """Return whether a word may be a band, or several with commas between, and not a file."""
+    return not _FILE.search(word) and not Path(word).exists()
 
 
 def is_path(word: str) -> bool:

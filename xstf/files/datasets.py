@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from xstf.cubes.words import listed, meant
 from xstf.files.choice import Found, few, grouped, in_words, pick
 from xstf.files.guard import guarded_dataset, reading, stamp
 from xstf.files.locks import LIBRARY
@@ -20,6 +21,7 @@ from xstf.files.save import COMPLETE
 from xstf.files.sources import is_zarr
 
 _TIMES = ("time", "t", "date")
+_CRS = {"crs_wkt", "spatial_ref", "grid_mapping_name"}  # attributes of a variable that is a CRS
 
 
 def open_dataset(path: Path, variable: str | None, chunks: int | None) -> xr.DataArray | xr.Dataset:
@@ -233,10 +235,12 @@ def _variable(
 ) -> xr.DataArray | xr.Dataset:
     if variable is not None:
         if variable not in dataset:
+            names = [name for name, one in dataset.data_vars.items() if one.ndim]
             raise ValueError(
-                f"{where} has no variable {variable!r}; it has {list(dataset.data_vars) or 'none'}"
+                f"{where} has no variable {variable!r}; it has {listed(names)}"
+                f"{meant(variable, names)}"
             )
-        cube: xr.DataArray | xr.Dataset = dataset[variable]
+        cube: xr.DataArray | xr.Dataset = _with_crs(dataset[variable], dataset)
     else:
         names = list(dataset.data_vars)
         cube = dataset[names[0]] if len(names) == 1 else dataset
@@ -244,6 +248,14 @@ def _variable(
             cube.attrs = {**dataset.attrs, **cube.attrs}
             cube.set_close(dataset.close)
     return _chunked(cube, chunks, token) if chunks else _loaded(cube, where)
+
+
+def _with_crs(cube: xr.DataArray, dataset: xr.Dataset) -> xr.DataArray:
+    """Return a variable with the CRS of its file, which not every writer has it name."""
+    if "grid_mapping" in {**cube.attrs, **cube.encoding}:
+        return cube
+    loose = [n for n, v in dataset.data_vars.items() if not v.ndim and set(v.attrs) & _CRS]
+    return cube.assign_coords({loose[0]: dataset[loose[0]].variable}) if len(loose) == 1 else cube
 
 
 def _chunked(cube: Any, chunks: int, token: str) -> Any:

@@ -113,9 +113,8 @@ def _to_zarr(dataset: xr.Dataset, path: Path) -> None:
         if variable.ndim >= 2 and variable.dtype.kind in "iufb":
             # Sums, by which readers tell damaged chunks, as xstf.store.to_zarr has them.
             variable.encoding["compressors"] = [ZstdCodec(level=1), Crc32cCodec()]
-    whole = for_zarr(dataset).assign_attrs(
-        {COMPLETE: 1}
-    )  # all chunks are there: lost ones are seen
+    # All chunks are there, so that lost ones are seen.
+    whole = for_zarr(dataset).assign_attrs({COMPLETE: 1})
     whole.to_zarr(path, mode="w", consolidated=False, zarr_format=3, write_empty_chunks=True)
 
 

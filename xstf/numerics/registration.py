@@ -59,6 +59,19 @@ class Registration(NamedTuple):
     before: float = np.nan
     after: float = np.nan
 
+    def text(self, asked: bool = True) -> str:
+        """Return it in words."""
+        if not asked:
+            return "not asked for"
+        if np.isnan(self.before):
+            return "nothing to find it by"
+        if self.shift == (0, 0):
+            return f"as it lies (correlation with fine {self.before:.3f})"
+        return (
+            f"coarse moved by {self.shift[0]} fine pixels down, {self.shift[1]} right "
+            f"(correlation with fine {self.before:.3f} to {self.after:.3f})"
+        )
+
 
 def find_registration(patches: Sequence[Pairs], ratio: int, *, move: bool = True) -> Registration:
     """Return how coarse images lie on fine ones of the same dates.

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 from functools import cache
 from typing import Any, Literal, overload
 
+import numpy as np
 import xarray as xr
 
 from xstf._method import Method
@@ -27,8 +28,10 @@ from xstf.cubes.values import as_values
 from xstf.cubes.write import assemble
 from xstf.tiles.clip import Clip
 from xstf.tiles.flags import FLAG_MEANINGS
-from xstf.tiles.fuse import fuse_job
-from xstf.tiles.run import State, cores
+from xstf.tiles.frame import FEWEST
+from xstf.tiles.fuse import Frame, fuse_job, registration_state
+from xstf.tiles.run import State, cores, is_lazy
+from xstf.tiles.states import Once
 from xstf.tiles.units import check_units
 from xstf.verbs.checkpoint import NetworkCubes
 from xstf.verbs.pipeline import choose, chunks_of, compute, prepare
@@ -53,7 +56,7 @@ def fuse(
     coarse_scale: float | None = ..., spatial_scale: float | None = ...,
     decoded: bool | None = ..., valid_range: tuple[float, float] | None = ...,
     min_valid: float = ..., clip: bool | tuple[float | None, float | None] | None = ...,
-    engine: str | None = ...,
+    register: bool = ..., change: Literal["believed", "raw"] = ..., engine: str | None = ...,
     device: str | None = ..., return_quality: Literal[False] = ..., progress: bool = ...,
     **params: object,
 ) -> xr.DataArray: ...
@@ -67,7 +70,7 @@ def fuse(
     coarse_scale: float | None = ..., spatial_scale: float | None = ...,
     decoded: bool | None = ..., valid_range: tuple[float, float] | None = ...,
     min_valid: float = ..., clip: bool | tuple[float | None, float | None] | None = ...,
-    engine: str | None = ...,
+    register: bool = ..., change: Literal["believed", "raw"] = ..., engine: str | None = ...,
     device: str | None = ..., return_quality: Literal[True], progress: bool = ..., **params: object,
 ) -> xr.Dataset: ...
 @overload
@@ -80,7 +83,7 @@ def fuse(
     coarse_scale: float | None = ..., spatial_scale: float | None = ...,
     decoded: bool | None = ..., valid_range: tuple[float, float] | None = ...,
     min_valid: float = ..., clip: bool | tuple[float | None, float | None] | None = ...,
-    engine: str | None = ...,
+    register: bool = ..., change: Literal["believed", "raw"] = ..., engine: str | None = ...,
     device: str | None = ..., return_quality: bool = ..., progress: bool = ..., **params: object,
 ) -> xr.Dataset: ...
 @overload
@@ -93,7 +96,7 @@ def fuse(
     coarse_scale: float | None = ..., spatial_scale: float | None = ...,
     decoded: bool | None = ..., valid_range: tuple[float, float] | None = ...,
     min_valid: float = ..., clip: bool | tuple[float | None, float | None] | None = ...,
-    engine: str | None = ...,
+    register: bool = ..., change: Literal["believed", "raw"] = ..., engine: str | None = ...,
     device: str | None = ..., return_quality: bool = ..., progress: bool = ..., **params: object,
 ) -> Labelled: ...
 # fmt: on
@@ -117,6 +120,8 @@ def fuse(
     valid_range: tuple[float, float] | None = None,
     min_valid: float = 0.5,
     clip: bool | tuple[float | None, float | None] | None = None,
+    register: bool = True,
+    change: Literal["believed", "raw"] = "believed",
     engine: str | None = None,
     device: str | None = None,
     return_quality: bool = False,
@@ -186,6 +191,14 @@ def fuse(
         deviation is not cut. Default: an estimate is not below 0 where nothing that goes into that
         pixel is, in its band: neither its base images nor their coarse pixels, that of the date
         included. False: nothing is cut. ``(0, 1)``: to these bounds, None for an open one.
+    register : bool
+        Whether the grid of `coarse` is moved, by whole fine pixels, to where its images lie on
+        those of `fine`: where that raises their correlation clearly (no value is resampled), which
+        ``attrs["stf_registration"]`` says. Nothing is moved where the scene has under 8 coarse
+        pixels along a side; nor for networks, which learnt from images as they are.
+    change : {"believed", "raw"}
+        Whether the change between coarse images is shrunk by the noise that they show beside those
+        of `fine`, before the method sees it (see :mod:`xstf.numerics.belief`); or taken as it is.
     engine : {"numba", "cupy", "numpy"}, optional
         Default: the GPU's for cubes that live there, else the method's first.
     device : str, optional
@@ -313,10 +326,11 @@ def fuse(
         grid=cubes.grid_text, frame=cubes.frame_text,
     )  # fmt: skip
     ahead, (coarse_images, place) = checks(), images()
+    frame, said_of_frame = _frame(cubes, coarse_images, place, plans, call.record, register, change)
     jobs = [
         fuse_job(
             cubes.fine, coarse_images, cubes.nesting, plan.at(place), run.runner, call.record,
-            run.call.params, return_quality, bounds,
+            run.call.params, return_quality, bounds, frame,
         )
         for plan in plans
     ]  # fmt: skip
@@ -325,12 +339,40 @@ def fuse(
         checks=ahead,
     )  # fmt: skip
     times = cubes.coarse_times[[plan.target for plan in plans]]
-    attrs = run.attrs | alone
+    attrs = run.attrs | alone | said_of_frame
     # An image of a date that `fine` has is that one, its gaps filled: what is said of it holds.
     dated = cubes.fine.dims[0] is not None
     return assemble(
         layers, cubes.fine, times, attrs, return_quality, FLAG_MEANINGS, own_dates=dated
     )
+
+
+def _frame(
+    cubes: FuseCubes, coarse: Array, place: dict[int, int], plans: Sequence[Plan], record: Method,
+    register: bool, change: str,
+) -> tuple[Frame | None, dict[str, str]]:  # fmt: skip
+    """Return what is found of the scene before the method sees it, and what attributes say of it.
+
+    The registration of an eager run is found here, to be told of.
+    """
+    if change not in ("believed", "raw"):
+        raise ValueError(f"change must be 'believed' or 'raw', not {change!r}")
+    shape = (cubes.nesting.coarse.height, cubes.nesting.coarse.width)
+    small = min(shape) < FEWEST
+    if small or record.net is not None or not (register or change == "believed"):
+        return None, {}
+    used = {(p.fine, place[p.coarse]) for plan in plans for some in plan.attempts for p in some}
+    days = np.zeros(coarse.shape[0])
+    for date, at in place.items():
+        days[at] = (cubes.coarse.when.moments[date] - np.datetime64(0, "D")) / DAY
+    state = registration_state(
+        cubes.fine.data, coarse, sorted(used), cubes.nesting, move=register
+    )
+    believe = change == "believed"
+    if is_lazy(cubes.fine.data, coarse):
+        return Frame(state, believe, days), {"stf_registration": "found when computed"}
+    found = Once.of(state)
+    return Frame(found, believe, days), {"stf_registration": found().text(register)}
 
 
 def _unpaired(cubes: FuseCubes, tolerance: LengthLike) -> dict[str, str]:

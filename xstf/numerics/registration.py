@@ -22,6 +22,7 @@ from collections.abc import Sequence
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
+from scipy.ndimage import uniform_filter1d
 
 from xstf.numerics.degrade import block_means
 from xstf.numerics.unmixing import see
@@ -35,8 +36,8 @@ LESS = 0.02  # share of the unexplained variance that a shift must explain
 FEWEST = 8  # coarse pixels along a side without which nothing is found
 PARTS = 8  # pixels in a coarse one, along a side, in the first step
 CELLS = 64  # coarse pixels along a side that are looked at, at most
-IMAGES = 8  # images (pairs and bands) that are looked at, at most
-SPILLS = np.arange(0.0, 0.34, 0.03)
+IMAGES = 6  # images (pairs and bands) that are looked at, at most
+SPILLS = np.arange(0.0, 0.34, 0.04)
 USUAL_SPILL = 0.12  # of coarse sensors of pixels about as wide as their point spread
 
 
@@ -102,7 +103,7 @@ def find_registration(patches: Sequence[Pairs], ratio: int, *, move: bool = True
 
 
 def _few(fine: np.ndarray, coarse: np.ndarray, ratio: int) -> Pairs:
-    """Return a part from the middle, and of many images evenly spaced ones, as ``(image, y, x)``."""
+    """Return a part from the middle of some images ``(image, y, x)``, evenly spaced of many."""
     cut = [slice(max(0, n - CELLS) // 2, max(0, n - CELLS) // 2 + CELLS) for n in coarse.shape[-2:]]
     wide = [slice(c.start * ratio, c.stop * ratio) for c in cut]
     fine, coarse = fine[:, :, *wide], coarse[:, :, *cut]
@@ -113,7 +114,7 @@ def _few(fine: np.ndarray, coarse: np.ndarray, ratio: int) -> Pairs:
 
 
 def _best_shift(patches: Sequence[Pairs], ratio: int) -> tuple[int, int]:
-    """Return the shift of the highest correlation: on thinned pixels, then around it on fine ones."""
+    """Return the shift of the highest correlation: of thinned pixels, then of fine ones near it."""
     step = max(1, ratio // PARTS)
     while ratio % step:
         step -= 1
@@ -155,7 +156,7 @@ def _whole(means: np.ndarray, fine: np.ndarray, ratio: int) -> np.ndarray:
 def moved(images: np.ndarray, shift: tuple[int, int]) -> np.ndarray:
     """Return images whose pixel ``(y, x)`` is that of ``(y + down, x + right)``, NaN beyond."""
     out = np.full_like(images, np.nan)
-    ends = [(max(0, -s), max(0, min(n, n - s))) for s, n in zip(shift, images.shape[-2:])]
+    ends = [(max(0, -s), max(0, min(n, n - s))) for s, n in zip(shift, images.shape[-2:], strict=True)]
     here = [slice(a, b) for a, b in ends]
     there = [slice(a + s, b + s) for (a, b), s in zip(ends, shift, strict=True)]
     if all(b > a for a, b in ends):
@@ -169,24 +170,16 @@ def _scores(patches: Sequence[Pairs], ratio: int, shifts: list[tuple[int, int]])
     Sums over the coarse pixels, of every phase at once; of pixels missing on either side none.
     """
     total = np.zeros((6, len(shifts), max(len(c) for _, c in patches)))
+    steps = [(divmod(y, ratio), divmod(x, ratio)) for y, x in shifts]
     for fine, coarse in patches:
         mean, seen = _moving_means(fine, ratio)
-        for i, (y, x) in enumerate(shifts):
-            (qy, py), (qx, px) = divmod(y, ratio), divmod(x, ratio)
-            rows, cols = (
-                slice(max(0, -q) + 1, min(n, n - q - (p > 0)) - 1)
-                for q, p, n in zip((qy, qx), (py, px), coarse.shape[-2:], strict=True)
-            )
-            here = coarse[:, rows, cols]
-            if not here.size:
+        for q in sorted({(y[0], x[0]) for y, x in steps}):
+            sums = _phase_sums(mean, seen, coarse, ratio, q)
+            if sums is None:
                 continue
-            at = (slice(None), *(slice(r.start * ratio + s, (r.stop - 1) * ratio + s + 1, ratio)
-                                 for r, s in ((rows, y), (cols, x))))  # fmt: skip
-            there = mean[at]
-            use = seen[at] & np.isfinite(here)
-            a, b = np.where(use, there, 0.0), np.where(use, here, 0.0)
-            sums = (use, a, b, a * a, b * b, a * b)
-            total[:, i, : len(here)] += [s.sum(axis=(1, 2)) for s in sums]
+            for i, (y, x) in enumerate(steps):
+                if (y[0], x[0]) == q:
+                    total[:, i, : len(coarse)] += sums[:, :, y[1], x[1]]
     n, a, b, aa, bb, ab = total
     count = np.maximum(n, 1)
     cov, left, right = ab - a * b / count, aa - a * a / count, bb - b * b / count
@@ -194,6 +187,41 @@ def _scores(patches: Sequence[Pairs], ratio: int, shifts: list[tuple[int, int]])
     found = np.where(good, cov / np.sqrt(np.where(good, left * right, 1)), 0.0)
     some = good.sum(axis=1)
     return np.asarray(np.where(some > 0, found.sum(axis=1) / np.maximum(some, 1), -1.0))
+
+
+def _phase_sums(
+    mean: np.ndarray, seen: np.ndarray, coarse: np.ndarray, ratio: int, by: tuple[int, int]
+) -> np.ndarray | None:
+    """Return sums over coarse pixels ``(sum, image, phase y, phase x)``, moved by whole ones.
+
+    Of ones, of the fine means, the coarse values, their squares and their product. None where
+    nothing is left in the image.
+    """
+    rows, cols = (
+        slice(max(0, -q) + 1, min(n, n - q) - 2) for q, n in zip(by, coarse.shape[-2:], strict=True)
+    )
+    b = coarse[:, rows, cols]
+    if not b.size:
+        return None
+    size = b.shape[-2:]
+    at = tuple(
+        slice((r.start + q) * ratio, (r.start + q + n) * ratio)
+        for r, q, n in zip((rows, cols), by, size, strict=True)
+    )
+    shape = (len(b), size[0], ratio, size[1], ratio)
+    b = b[:, :, None, :, None]
+    whole = seen[(slice(None), *at)].reshape(shape) & np.isfinite(b)
+    use = whole.astype(np.float64)
+    a = np.where(whole, mean[(slice(None), *at)].reshape(shape), 0.0)
+    b = np.where(np.isfinite(b), b, 0.0)[:, :, 0, :, 0]
+    return np.stack([
+        use.sum(axis=(1, 3)),
+        a.sum(axis=(1, 3)),
+        np.einsum("iypxq,iyx->ipq", use, b),
+        np.einsum("iypxq,iypxq->ipq", a, a),
+        np.einsum("iypxq,iyx->ipq", use, b * b),
+        np.einsum("iypxq,iyx->ipq", a, b),
+    ])  # fmt: skip
 
 
 def _moving_means(fine: np.ndarray, ratio: int) -> tuple[np.ndarray, np.ndarray]:
@@ -212,12 +240,7 @@ def _moving_means(fine: np.ndarray, ratio: int) -> tuple[np.ndarray, np.ndarray]
 def _boxes(images: np.ndarray, ratio: int) -> np.ndarray:
     """Return the means of boxes by their corner; those that reach beyond the edge are cut off."""
     for axis in (-2, -1):
-        size = images.shape[axis]
-        pad = [(0, 0)] * images.ndim
-        pad[axis] = (1, ratio)
-        total = np.cumsum(np.pad(images, pad), axis=axis)
-        ends = np.take(total, np.arange(ratio, size + ratio), axis=axis)
-        images = (ends - np.take(total, np.arange(size), axis=axis)) / ratio
+        images = uniform_filter1d(images, ratio, axis, mode="constant", origin=-(ratio // 2))
     return images
 
 
@@ -237,7 +260,8 @@ def _correlation(seen: Sequence[np.ndarray], coarse: Sequence[np.ndarray]) -> fl
     """Return the mean over images of the correlation over all patches."""
     found = []
     for image in range(max(map(len, coarse))):
-        parts = [(s[image].ravel(), c[image].ravel()) for s, c in zip(seen, coarse) if len(c) > image]
+        both = zip(seen, coarse, strict=True)
+        parts = [(s[image].ravel(), c[image].ravel()) for s, c in both if len(c) > image]
         a, b = (np.concatenate(p) for p in zip(*parts, strict=True))
         use = np.isfinite(a + b)
         if use.sum() < FEWEST**2 / 2:

@@ -219,19 +219,22 @@ def moved_sample(fine: np.ndarray, runs: Runs, shift: tuple[int, int], ratio: in
 
 def prepare_framed(
     prepare: Callable[..., dict[str, np.ndarray]] | None, framing: Framing, runs: Runs, ratio: int,
-    params: object, samples: Mapping[str, np.ndarray], registration: Registration,
+    params: object, days: tuple[float, ...], samples: Mapping[str, np.ndarray],
+    registration: Registration,
 ) -> dict[str, np.ndarray]:  # fmt: skip
     """Return what the frame and the method pick out of samples of whole images."""
     fine, coarse = (to_host(samples[name]) for name in ("fine", "coarse"))
     out = {"shift": np.array(registration.shift)}
     fine = moved_sample(fine, runs, registration.shift, ratio)
+    belief = None
     if framing.believe:
         belief = find_belief(fine, coarse, ratio=ratio, spill=registration.spill)
         out |= {f"belief.{name}": np.asarray(v) for name, v in belief._asdict().items()}
         if not framing.own:
             coarse = believed(fine, coarse, belief, ratio=ratio).astype(np.float32)
     if prepare is not None:
-        picked = prepare(fine, coarse, ratio=ratio, params=params)
+        more = {"belief": belief, "days": days} if framing.own else {}
+        picked = prepare(fine, coarse, ratio=ratio, params=params, **more)
         out |= {f"method.{name}": value for name, value in picked.items()}
     return out
 

@@ -288,10 +288,10 @@ def _states(
         return tuple(State(settle, sample, prepare) for sample in samples)
     framing = Framing(frame.believe, record.believes)
     common = (nesting.ratio, options)
-    prepare = partial(prepare_framed, record.prepare, framing, runs_of(cells), *common)
     found = []
     for sample, pairs in zip(samples, plan.attempts, strict=True):
         days = tuple(float(frame.days[p.coarse] - frame.days[plan.target]) for p in pairs)
+        prepare = partial(prepare_framed, record.prepare, framing, runs_of(cells), *common, days)
         settle = partial(settle_framed, record.settle, framing, days, *common)
         found.append(State(settle, sample, prepare, frame.registration))
     return tuple(found)

@@ -28,7 +28,7 @@ from xstf.cubes.values import as_values
 from xstf.cubes.write import assemble
 from xstf.tiles.clip import Clip
 from xstf.tiles.flags import FLAG_MEANINGS
-from xstf.tiles.frame import FEWEST
+from xstf.tiles.frame import FEWEST, Framed
 from xstf.tiles.fuse import Frame, fuse_job, registration_state
 from xstf.tiles.run import State, cores, is_lazy
 from xstf.tiles.states import Once
@@ -295,8 +295,6 @@ def fuse(
         fine, coarse, mask=mask, coarse_mask=coarse_mask, coarse_resolution=coarse_resolution,
         min_valid=min_valid,
     )  # fmt: skip
-    if isinstance(method, str) and method == "auto":
-        method = auto_method(len(cubes.fine.bands), return_quality)
     call = choose(fuse, "fuse", method, params, quality=return_quality, progress=progress)
     plans = cubes.plans(time, pair_tolerance, call.record)
     alone = _unpaired(cubes, pair_tolerance)
@@ -334,10 +332,11 @@ def fuse(
         )
         for plan in plans
     ]  # fmt: skip
-    layers, _ = compute(
+    layers, states = compute(
         run, jobs, chunks=chunks_of(cubes.fine, 2 * TILE), tile=_tile(cubes.fine, len(jobs)),
-        checks=ahead,
+        checks=ahead, settled=frame is not None and call.record.believes,
     )  # fmt: skip
+    said_of_frame |= _choices(states)
     times = cubes.coarse_times[[plan.target for plan in plans]]
     attrs = run.attrs | alone | said_of_frame
     # An image of a date that `fine` has is that one, its gaps filled: what is said of it holds.
@@ -375,6 +374,12 @@ def _frame(
     return Frame(found, believe, days), {"stf_registration": found().text(register)}
 
 
+def _choices(states: Sequence[Framed]) -> dict[str, str]:
+    """Return what attributes say of the choices of a method that makes some, date by date."""
+    found = [s.state.text() for s in states if hasattr(s.state, "text")]
+    return {"stf_choice": "; ".join(dict.fromkeys(found))} if found else {}
+
+
 def _unpaired(cubes: FuseCubes, tolerance: LengthLike) -> dict[str, str]:
     """Return attributes that name fine images without a coarse one of their day, and warn of them.
 
@@ -397,26 +402,6 @@ def _unpaired(cubes: FuseCubes, tolerance: LengthLike) -> dict[str, str]:
         )
     said = {"stf_unpaired": alone, "stf_paired_apart": apart}
     return {name: text for name, text in said.items() if text}
-
-
-def auto_method(bands: int, quality: bool) -> str:
-    """Return the method that ``"auto"`` stands for; docs/choosing.md has the figures.
-
-    Parameters
-    ----------
-    bands : int
-        How many bands the cube has.
-    quality : bool
-        Whether a standard deviation is wanted.
-
-    Returns
-    -------
-    str
-        ``"fsdaf"``, whose classes hold up best over scenes and with one pair as with two;
-        ``"fitfc"`` for a cube of one band, whose classes would mean little, and where a standard
-        deviation is wanted.
-    """
-    return "fsdaf" if bands > 1 and not quality else "fitfc"
 
 
 def _check_units(

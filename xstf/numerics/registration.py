@@ -13,7 +13,7 @@ anyway. Nothing is resampled: the shift is whole fine pixels, by which the coars
 All shifts are tried at once, without a search that may end in a local maximum: the moving block
 mean of the fine image, cut into the phases of the coarse grid, holds the block means of every
 shift. Where coarse pixels are many fine ones wide, the fine image is averaged first to about
-`PARTS` pixels in a coarse one, and the last step of the shift is found around the best one.
+`PARTS` pixels in a coarse one, and the last step of the shift is climbed from the best one.
 """
 
 from __future__ import annotations
@@ -114,7 +114,7 @@ def _few(fine: np.ndarray, coarse: np.ndarray, ratio: int) -> Pairs:
 
 
 def _best_shift(patches: Sequence[Pairs], ratio: int) -> tuple[int, int]:
-    """Return the shift of the highest correlation: of thinned pixels, then of fine ones near it."""
+    """Return the shift of the highest correlation: of thinned pixels, then of fine ones near."""
     step = max(1, ratio // PARTS)
     while ratio % step:
         step -= 1
@@ -123,12 +123,35 @@ def _best_shift(patches: Sequence[Pairs], ratio: int) -> tuple[int, int]:
     tried = [(y, x) for y in range(-reach, reach + 1) for x in range(-reach, reach + 1)]
     scores = _scores(thinned, parts, tried)
     y, x = tried[int(np.argmax(scores))]
-    if step == 1:
-        return y, x
-    near = range(1 - step, step)
-    tried = [(y * step + dy, x * step + dx) for dy in near for dx in near]
-    tried = [t for t in tried if max(map(abs, t)) <= REACH * ratio]
-    return tried[int(np.argmax(_scores(patches, ratio, tried)))]
+    return _climbed(patches, ratio, (y * step, x * step), step)
+
+
+def _climbed(
+    patches: Sequence[Pairs], ratio: int, start: tuple[int, int], step: int
+) -> tuple[int, int]:
+    """Return the shift that is best among its neighbours, up from one that is near it."""
+    coarse = [c for _, c in patches]
+    spill = _best_spill(patches, ratio, start)[0]
+    known: dict[tuple[int, int], float] = {}
+
+    def score(shift: tuple[int, int]) -> float:
+        if max(map(abs, shift)) > REACH * ratio:
+            return -np.inf
+        if shift not in known:
+            seen = [see(_moved_means(fine, ratio, shift), spill) for fine, _ in patches]
+            known[shift] = _correlation(seen, coarse)
+        return known[shift]
+
+    best = start
+    for by in sorted({step, 1}, reverse=True):
+        while True:
+            y, x = best
+            near = [best, (y - by, x), (y + by, x), (y, x - by), (y, x + by)]
+            found = max(near, key=score)
+            if found == best:
+                break
+            best = found
+    return best
 
 
 def _best_spill(
@@ -145,12 +168,10 @@ def _best_spill(
 
 def _moved_means(fine: np.ndarray, ratio: int, shift: tuple[int, int]) -> np.ndarray:
     """Return the means over coarse pixels that lie a shift away, NaN where not wholly seen."""
-    return _whole(block_means(moved(fine, shift), ratio), moved(fine, shift), ratio)
-
-
-def _whole(means: np.ndarray, fine: np.ndarray, ratio: int) -> np.ndarray:
-    seen = block_means((~np.isnan(fine)).astype(np.float32), ratio)
-    return np.where(seen > 1 - 1e-6, means, np.nan)
+    *lead, height, width = fine.shape
+    blocks = moved(fine, shift).reshape(*lead, height // ratio, ratio, width // ratio, ratio)
+    means: np.ndarray = blocks.mean(axis=(-3, -1), dtype=np.float64)  # NaN of any missing pixel
+    return means
 
 
 def moved(images: np.ndarray, shift: tuple[int, int]) -> np.ndarray:

@@ -48,7 +48,7 @@ FEWEST = 16  # coarse pixels of which nothing is estimated if there are less
 
 
 class Belief(NamedTuple):
-    """How each pair's coarse change is believed; ``(pair, band)`` but for the last three.
+    """How each pair's coarse change is believed; ``(pair, band)`` but for the last four.
 
     Parameters
     ----------
@@ -58,6 +58,8 @@ class Belief(NamedTuple):
         m, gain, pull.
     noise : ndarray (band,)
         Variance of the misfit of a pair, N.
+    agreement : ndarray (band,)
+        Share of the variance of C that F explains, the mean of the pairs.
     known : ndarray (band,)
         With two pairs, the slope s; NaN where nothing tells it.
     spill : float
@@ -70,6 +72,7 @@ class Belief(NamedTuple):
     gain: np.ndarray
     pull: np.ndarray
     noise: np.ndarray
+    agreement: np.ndarray
     known: np.ndarray
     spill: float
 
@@ -90,15 +93,21 @@ def find_belief(fine: np.ndarray, coarse: np.ndarray, *, ratio: int, spill: floa
     """
     seen = seen_means(fine, ratio, spill)
     pairs, bands = fine.shape[:2]
-    slope, offset, level = np.ones((pairs, bands)), np.zeros((pairs, bands)), np.zeros((pairs, bands))
+    slope, offset, level = (
+        np.ones((pairs, bands)),
+        np.zeros((pairs, bands)),
+        np.zeros((pairs, bands)),
+    )
     gain, pull = np.ones((pairs, bands)), np.zeros((pairs, bands))
-    noise, known = np.zeros(bands), np.full(bands, np.nan)
+    noise, known, agreement = np.zeros(bands), np.full(bands, np.nan), np.zeros(bands)
     share = min(1.0, (ratio - 1) / (WIDE - 1))
     for b in range(bands):
         for k in range(pairs):
             slope[k, b], offset[k, b] = _line(seen[k, b], coarse[k, b])
         misfit = coarse[:-1, b] - slope[:, b, None, None] * seen[:, b] - offset[:, b, None, None]
         noise[b] = np.mean([_variance(e) for e in misfit])
+        whole = np.mean([_variance(c) for c in coarse[:-1, b]])
+        agreement[b] = 1 - noise[b] / whole if whole > 0 else 0.0
         if pairs > 1:
             known[b], told = _known(seen[1, b] - seen[0, b], coarse[1, b] - coarse[0, b])
         for k in range(pairs):
@@ -113,7 +122,7 @@ def find_belief(fine: np.ndarray, coarse: np.ndarray, *, ratio: int, spill: floa
             gain[k, b] = max(LEAST, prior)
             if pairs > 1 and np.isfinite(known[b]):
                 gain[k, b] = _drawn(gain[k, b], known[b], *told, variance)
-    return Belief(slope, offset, level, gain, pull, noise, known, spill)
+    return Belief(slope, offset, level, gain, pull, noise, agreement, known, spill)
 
 
 def believed(fine: np.ndarray, coarse: np.ndarray, belief: Belief, *, ratio: int) -> np.ndarray:

@@ -177,7 +177,9 @@ def _moved_means(fine: np.ndarray, ratio: int, shift: tuple[int, int]) -> np.nda
 def moved(images: np.ndarray, shift: tuple[int, int]) -> np.ndarray:
     """Return images whose pixel ``(y, x)`` is that of ``(y + down, x + right)``, NaN beyond."""
     out = np.full_like(images, np.nan)
-    ends = [(max(0, -s), max(0, min(n, n - s))) for s, n in zip(shift, images.shape[-2:], strict=True)]
+    ends = [
+        (max(0, -s), max(0, min(n, n - s))) for s, n in zip(shift, images.shape[-2:], strict=True)
+    ]
     here = [slice(a, b) for a, b in ends]
     there = [slice(a + s, b + s) for (a, b), s in zip(ends, shift, strict=True)]
     if all(b > a for a, b in ends):

@@ -327,9 +327,7 @@ def registration_state(
         whole=WHOLE_CELLS * nesting.ratio, stretch=STRETCH_CELLS * nesting.ratio,
     )  # fmt: skip
     sharp, blurred = cells.of(fine, tuple(f for f, _ in some), coarse, tuple(c for _, c in some))
-    settle = partial(
-        settle_registration, runs=runs_of(cells), ratio=nesting.ratio, move=move
-    )
+    settle = partial(settle_registration, runs=runs_of(cells), ratio=nesting.ratio, move=move)
     return State(settle, {"fine": sharp, "coarse": blurred})
 
 

@@ -169,7 +169,9 @@ class Sampling:
         key = f"xstf-state-{tokenize(state.settle, state.prepare, parts, ahead, before)}"
         if key not in self.states:
             # Each as an argument of its own: dask looks long at what is in lists.
-            places = _Places(tuple((n, len(p), d) for n, (p, d) in values.items()), given is not None)
+            places = _Places(
+                tuple((n, len(p), d) for n, (p, d) in values.items()), given is not None
+            )
             found = [part for parts_of, _ in values.values() for part in parts_of]
             found = found if given is None else [given, *found]
             self.states[key] = delayed(_prepare)(
@@ -298,9 +300,7 @@ def _listed(count: int, *states: Callable[[], object]) -> list[Callable[[], obje
 class _Places:
     """Which parts belong to each sample, which dates of them it is, and if another state leads."""
 
-    def __init__(
-        self, samples: tuple[tuple[str, int, list[int] | None], ...], given: bool
-    ) -> None:
+    def __init__(self, samples: tuple[tuple[str, int, list[int] | None], ...], given: bool) -> None:
         self.samples = samples
         self.given = given
 

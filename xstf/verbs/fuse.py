@@ -364,9 +364,7 @@ def _frame(
     days = np.zeros(coarse.shape[0])
     for date, at in place.items():
         days[at] = (cubes.coarse.when.moments[date] - np.datetime64(0, "D")) / DAY
-    state = registration_state(
-        cubes.fine.data, coarse, sorted(used), cubes.nesting, move=register
-    )
+    state = registration_state(cubes.fine.data, coarse, sorted(used), cubes.nesting, move=register)
     believe = change == "believed"
     if is_lazy(cubes.fine.data, coarse):
         return Frame(state, believe, days), {"stf_registration": "found when computed"}

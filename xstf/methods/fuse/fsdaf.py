@@ -143,9 +143,10 @@ def _numpy(
         residual = _residual(coarse[-1] - coarse[p], mean, changes)
         change = predicted + upsample_numpy(residual[None], ratio=ratio)[0]
         results.append(
-            fine[p][:, *inner] + smooth_numpy(
-            _scaled(fine[p], classes), change, inner, params.window, params.similarity
-        )
+            fine[p][:, *inner]
+            + smooth_numpy(
+                _scaled(fine[p], classes), change, inner, params.window, params.similarity
+            )
         )
     return blend(results, state.weights), None
 

@@ -11,7 +11,7 @@ from xstf.numerics.belief import believed, find_belief
 
 # Fine pixels along the side of what is looked at, at most: a known change over some thousand
 # similar pixels tells an error to a few per cent.
-SIDE = 320
+SIDE = 208
 
 # estimate(name, fine, coarse) of one pair.
 Estimate = Callable[[str, np.ndarray, np.ndarray], np.ndarray]
@@ -86,9 +86,7 @@ def leave_one_out(
         return None
     error = {n: np.sqrt(s / count) for n, s in squares.items()}
     slope = np.where(moments[1] > 0, moments[0] / np.where(moments[1] > 0, moments[1], 1), 1.0)
-    return Evidence(
-        error, error.pop("unchanged"), slope, float(count.min()) / (2 * ratio**2)
-    )
+    return Evidence(error, error.pop("unchanged"), slope, float(count.min()) / (2 * ratio**2))
 
 
 def _sum(values: Any, use: np.ndarray) -> np.ndarray:

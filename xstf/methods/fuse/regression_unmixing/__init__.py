@@ -98,6 +98,10 @@ class State(NamedTuple):
         Share of each neighbour in a coarse pixel.
     coefficients : tuple
         Of the features.
+    told : ndarray (band,)
+        Share of the change, less its local mean, that they predict where it was left out.
+    cells : int
+        Coarse pixels of which that was found.
     """
 
     mean: np.ndarray
@@ -107,6 +111,8 @@ class State(NamedTuple):
     spread: np.ndarray
     spill: float
     coefficients: Coefficients
+    told: np.ndarray
+    cells: int
 
 
 class Engine(NamedTuple):
@@ -135,7 +141,9 @@ def _settle(samples: Samples, *, ratio: int, params: Params) -> State:
     """Return the regression of the scene."""
     patches = [(_completed(f, c, _upsample), c.astype(np.float64)) for f, c in patches_of(samples)]
     pairs, bands = patches[0][0].shape[:2]
-    spills = [spill_of([f[p] for f, _ in patches], [c[p] for _, c in patches]) for p in range(pairs)]
+    spills = [
+        spill_of([f[p] for f, _ in patches], [c[p] for _, c in patches]) for p in range(pairs)
+    ]
     spill = float(np.mean(spills))
     weights = _pair_weights([c for _, c in patches])
     mean, scale = _moments([f for f, _ in patches])
@@ -145,8 +153,9 @@ def _settle(samples: Samples, *, ratio: int, params: Params) -> State:
     pooled = np.where(some[:, None], pooled, 0.0)
     level, spread = np.nanmean(pooled, axis=1), np.nanstd(pooled, axis=1)
     none = Coefficients(np.zeros((bands, 0)), np.zeros((bands, 0)))
-    state = State(mean, scale, weights, level, spread, spill, none)
-    return state._replace(coefficients=_regression([f for f, _ in patches], changes, state, ratio))
+    state = State(mean, scale, weights, level, spread, spill, none, np.zeros(bands), 0)
+    found, told, cells = _regression([f for f, _ in patches], changes, state)
+    return state._replace(coefficients=found, told=told, cells=cells)
 
 
 def _pair_weights(coarse: list[np.ndarray]) -> np.ndarray:
@@ -183,7 +192,9 @@ def _completed(
     """Return the fine images, those of one pair filled by the other and the coarse change."""
     if len(fine) == 1 or not np.isnan(fine).any():
         return fine
-    change = lift(np.asarray(coarse[1:2] - coarse[:1], np.float32), fine.shape[-1] // coarse.shape[-1])
+    change = lift(
+        np.asarray(coarse[1:2] - coarse[:1], np.float32), fine.shape[-1] // coarse.shape[-1]
+    )
     change = np.nan_to_num(change[0])
     first = np.where(np.isnan(fine[0]), fine[1] - change, fine[0])
     second = np.where(np.isnan(fine[1]), fine[0] + change, fine[1])
@@ -246,9 +257,9 @@ def _places(fine: np.ndarray, state: State) -> np.ndarray:
 
 
 def _regression(
-    fine: list[np.ndarray], changes: list[np.ndarray], state: State, ratio: int
-) -> Coefficients:
-    """Return the coefficients of the change on the features, both less their local means."""
+    fine: list[np.ndarray], changes: list[np.ndarray], state: State
+) -> tuple[Coefficients, np.ndarray, int]:
+    """Return the fit of the change on the features, both less their local means."""
     rows, folds = [], []
     bands = len(changes[0])
     for n, (images, change) in enumerate(zip(fine, changes, strict=True)):
@@ -265,22 +276,28 @@ def _regression(
     return _fit_bands(np.concatenate(rows, axis=1), np.concatenate(folds), len(common), bands)
 
 
-def _fit_bands(rows: np.ndarray, fold: np.ndarray, common: int, bands: int) -> Coefficients:
+def _fit_bands(
+    rows: np.ndarray, fold: np.ndarray, common: int, bands: int
+) -> tuple[Coefficients, np.ndarray, int]:
     """Return the fit of the last rows, the changes of the bands, on those before them."""
     use = np.isfinite(rows).all(axis=0)
     extra = (len(rows) - common - bands) // bands
     if use.sum() < FEWEST:
-        return Coefficients(np.zeros((bands, common)), np.zeros((bands, extra)))
+        none = Coefficients(np.zeros((bands, common)), np.zeros((bands, extra)))
+        return none, np.zeros(bands), 0
     rows, fold = rows[:, use], fold[use]
     target = rows[-bands:]
     if not extra:
-        return Coefficients(fit(rows[:common], target, fold), np.zeros((bands, 0)))
-    found = []
+        found, told = fit(rows[:common], target, fold)
+        return Coefficients(found, np.zeros((bands, 0))), told, int(use.sum())
+    fits = []
     for b in range(bands):
         own = rows[common + b * extra : common + (b + 1) * extra]
-        found.append(fit(np.concatenate([rows[:common], own]), target[b : b + 1], fold)[0])
-    both = np.array(found)
-    return Coefficients(both[:, :common].copy(), both[:, common:].copy())
+        fits.append(fit(np.concatenate([rows[:common], own]), target[b : b + 1], fold))
+    both = np.concatenate([f for f, _ in fits])
+    told = np.concatenate([t for _, t in fits])
+    found = Coefficients(both[:, :common].copy(), both[:, common:].copy())
+    return found, told, int(use.sum())
 
 
 def _kernel(

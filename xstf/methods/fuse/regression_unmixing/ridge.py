@@ -17,8 +17,10 @@ def fold_of(shape: tuple[int, int]) -> np.ndarray:
     return np.asarray((far * (far + 1) / 2 + near) % FOLDS, np.intp)
 
 
-def fit(x: np.ndarray, y: np.ndarray, fold: np.ndarray) -> np.ndarray:
-    """Return the coefficients of targets on features, 0 for targets that they do not predict.
+def fit(x: np.ndarray, y: np.ndarray, fold: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the coefficients of targets on features, and how much they predict of each target.
+
+    A target that they do not predict has coefficients of 0.
 
     Parameters
     ----------
@@ -29,12 +31,14 @@ def fit(x: np.ndarray, y: np.ndarray, fold: np.ndarray) -> np.ndarray:
 
     Returns
     -------
-    ndarray (target, feature)
+    coefficients : ndarray (target, feature)
+    told : ndarray (target,)
+        Share of the sum of squares that is predicted of pixels that were left out, from 0.
     """
     normal, moment = x @ x.T, y @ x.T
     unit = np.trace(normal) / max(1, len(normal))
     if not unit > 0:
-        return np.zeros(moment.shape)
+        return np.zeros(moment.shape), np.zeros(len(y))
     error = np.zeros((len(STRENGTHS), len(y)))
     for k in np.unique(fold):
         out = fold == k
@@ -45,8 +49,9 @@ def fit(x: np.ndarray, y: np.ndarray, fold: np.ndarray) -> np.ndarray:
             predicted = (left / (np.maximum(values, 0) + strength * unit)) @ seen
             error[s] += ((y[:, out] - predicted) ** 2).sum(axis=1)
     best = error.argmin(axis=0)
-    gains = error.min(axis=0) < (y**2).sum(axis=1)
+    power = (y**2).sum(axis=1)
+    told = np.where(power > 0, 1 - error.min(axis=0) / np.where(power > 0, power, 1), 0.0)
     values, axes = np.linalg.eigh(normal)
     shrunk = np.maximum(values, 0) + STRENGTHS[best][:, None] * unit
     found = ((moment @ axes) / shrunk) @ axes.T
-    return np.asarray(np.where(gains[:, None], found, 0.0))
+    return np.where(told[:, None] > 0, found, 0.0), np.maximum(told, 0.0)

@@ -93,12 +93,8 @@ def find_belief(fine: np.ndarray, coarse: np.ndarray, *, ratio: int, spill: floa
     """
     seen = seen_means(fine, ratio, spill)
     pairs, bands = fine.shape[:2]
-    slope, offset, level = (
-        np.ones((pairs, bands)),
-        np.zeros((pairs, bands)),
-        np.zeros((pairs, bands)),
-    )
-    gain, pull = np.ones((pairs, bands)), np.zeros((pairs, bands))
+    slope, gain = np.ones((pairs, bands)), np.ones((pairs, bands))
+    offset, level, pull = (np.zeros((pairs, bands)) for _ in range(3))
     noise, known, agreement = np.zeros(bands), np.full(bands, np.nan), np.zeros(bands)
     share = min(1.0, (ratio - 1) / (WIDE - 1))
     for b in range(bands):

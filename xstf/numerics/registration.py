@@ -176,15 +176,11 @@ def _moved_means(fine: np.ndarray, ratio: int, shift: tuple[int, int]) -> np.nda
 
 def moved(images: np.ndarray, shift: tuple[int, int]) -> np.ndarray:
     """Return images whose pixel ``(y, x)`` is that of ``(y + down, x + right)``, NaN beyond."""
-    out = np.full_like(images, np.nan)
-    ends = [
-        (max(0, -s), max(0, min(n, n - s))) for s, n in zip(shift, images.shape[-2:], strict=True)
-    ]
-    here = [slice(a, b) for a, b in ends]
-    there = [slice(a + s, b + s) for (a, b), s in zip(ends, shift, strict=True)]
-    if all(b > a for a, b in ends):
-        out[..., *here] = images[..., *there]
-    return out
+    (y, x), (height, width) = shift, images.shape[-2:]
+    pad = [(0, 0)] * (images.ndim - 2) + [(max(0, -y), max(0, y)), (max(0, -x), max(0, x))]
+    wide = np.pad(images, pad, constant_values=np.nan)
+    part: np.ndarray = wide[..., max(0, y) : max(0, y) + height, max(0, x) : max(0, x) + width]
+    return part
 
 
 def _scores(patches: Sequence[Pairs], ratio: int, shifts: list[tuple[int, int]]) -> np.ndarray:

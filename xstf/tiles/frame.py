@@ -159,12 +159,12 @@ def _taken(fine: np.ndarray, rows: np.ndarray, cols: np.ndarray) -> np.ndarray:
     return out
 
 
-def inside(placed: Placed, cells: int, ratio: int) -> Placed:
-    """Return blocks without so many coarse pixels on each side that has them to spare."""
+def inside(placed: Placed, halo: int, ratio: int) -> Placed:
+    """Return blocks without the coarse pixels that lie wholly beyond a halo."""
     cuts, inner = [], []
     for part, n in zip(placed.inner, placed.coarse.shape[-2:], strict=True):
-        first = min(cells, max(0, part.start // ratio))
-        last = n - min(cells, max(0, n - -(-part.stop // ratio)))
+        first = max(0, (part.start - halo) // ratio)
+        last = n - max(0, (n * ratio - part.stop - halo) // ratio)
         cuts.append((first, last))
         inner.append(slice(part.start - first * ratio, part.stop - first * ratio))
     (top, bottom), (left, right) = cuts

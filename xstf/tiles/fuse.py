@@ -159,13 +159,13 @@ class FuseTile(NestedWindows):
         images = [*(c for _, c in attempt), coarse.shape[0] - 1]
         fine = fine if pairs == list(range(len(fine))) else fine[pairs]
         coarse = coarse if images == list(range(len(coarse))) else coarse[images]
-        state = states[n]() if states else None
+        state: Any = states[n]() if states else None
         if self.framed:
             framed, state = state, state.state
             if framed.belief is not None:
                 coarse = believed(fine, coarse, framed.belief, ratio=self.ratio)
                 coarse = coarse.astype(np.float32)
-            fine, coarse, inner = inside(Placed(fine, coarse, inner), 1, self.ratio)
+            fine, coarse, inner = inside(Placed(fine, coarse, inner), self.runner_halo, self.ratio)
         return self.runner(
             fine,
             coarse,
@@ -278,14 +278,16 @@ def _states(
     frame: Frame | None,
 ) -> tuple[State, ...]:  # fmt: skip
     """Return the state of each attempt: the method's, in the frame if there is one."""
-    if frame is None and (record.prepare is None or record.settle is None):
+    if frame is None and record.settle is None:
         return ()
     cells = choose_cells(sharp.data, coarse, ratio=nesting.ratio, before=nesting.before)
     samples = [_samples(cells, sharp.data, coarse, pairs, plan.target) for pairs in plan.attempts]
-    if frame is None:
+    if frame is None and record.prepare is not None and record.settle is not None:
         prepare = partial(_prepare, record.prepare, nesting.ratio, options)
         settle = partial(record.settle, ratio=nesting.ratio, params=options)
         return tuple(State(settle, sample, prepare) for sample in samples)
+    if frame is None:
+        return ()
     framing = Framing(frame.believe, record.believes)
     common = (nesting.ratio, options)
     found = []

@@ -7,7 +7,6 @@ from collections.abc import Sequence
 from functools import cache
 from typing import Any, Literal, overload
 
-import numpy as np
 import xarray as xr
 
 from xstf._method import Method
@@ -28,12 +27,11 @@ from xstf.cubes.values import as_values
 from xstf.cubes.write import assemble
 from xstf.tiles.clip import Clip
 from xstf.tiles.flags import FLAG_MEANINGS
-from xstf.tiles.frame import FEWEST, Framed
-from xstf.tiles.fuse import Frame, fuse_job, registration_state
-from xstf.tiles.run import State, cores, is_lazy
-from xstf.tiles.states import Once
+from xstf.tiles.fuse import fuse_job
+from xstf.tiles.run import State, cores
 from xstf.tiles.units import check_units
 from xstf.verbs.checkpoint import NetworkCubes
+from xstf.verbs.frame import choices, frame_of
 from xstf.verbs.pipeline import choose, chunks_of, compute, prepare
 from xstf.verbs.sts import fuse_three
 from xstf.verbs.watching import note
@@ -195,7 +193,8 @@ def fuse(
         Whether the grid of `coarse` is moved, by whole fine pixels, to where its images lie on
         those of `fine`: where that raises their correlation clearly (no value is resampled), which
         ``attrs["stf_registration"]`` says. Nothing is moved where the scene has under 8 coarse
-        pixels along a side; nor for networks, which learnt from images as they are.
+        pixels along a side; nor for networks, which learnt from images as they are; nor on the
+        GPU.
     change : {"believed", "raw"}
         Whether the change between coarse images is shrunk by the noise that they show beside those
         of `fine`, before the method sees it (see :mod:`xstf.numerics.belief`); or taken as it is.
@@ -242,8 +241,11 @@ def fuse(
     before and after the date (or the nearest two), one-pair methods the nearest; a pixel that is
     cloudy in a base image takes the next pair.
 
-    ``method="auto"`` is ``"fsdaf"``; ``"fitfc"`` for a cube of one band or with `return_quality`;
-    with `spatial` it is ``"sts_linear"``.
+    ``method="auto"`` blends unlike methods and the trivial ways (unchanged, interpolated in time,
+    plus the interpolated coarse change), weighed by how well each predicts the fine images that
+    are known from the others; ``attrs["stf_choice"]`` says how (of numpy cubes). Where the coarse
+    images tell nothing of a known change, it is the interpolation in time. With `spatial` it is
+    ``"sts_linear"``.
 
     Grids whose ratio is whole and whose corners fall together are used as they are. Any other
     coarse cube is brought, tile by tile, to the coarse grid nested in the fine one with the nearest
@@ -324,7 +326,9 @@ def fuse(
         grid=cubes.grid_text, frame=cubes.frame_text,
     )  # fmt: skip
     ahead, (coarse_images, place) = checks(), images()
-    frame, said_of_frame = _frame(cubes, coarse_images, place, plans, call.record, register, change)
+    frame, said_of_frame = frame_of(
+        cubes, coarse_images, place, plans, call.record, register, change
+    )
     jobs = [
         fuse_job(
             cubes.fine, coarse_images, cubes.nesting, plan.at(place), run.runner, call.record,
@@ -336,7 +340,7 @@ def fuse(
         run, jobs, chunks=chunks_of(cubes.fine, 2 * TILE), tile=_tile(cubes.fine, len(jobs)),
         checks=ahead, settled=frame is not None and call.record.believes,
     )  # fmt: skip
-    said_of_frame |= _choices(states)
+    said_of_frame |= choices(states)
     times = cubes.coarse_times[[plan.target for plan in plans]]
     attrs = run.attrs | alone | said_of_frame
     # An image of a date that `fine` has is that one, its gaps filled: what is said of it holds.
@@ -344,38 +348,6 @@ def fuse(
     return assemble(
         layers, cubes.fine, times, attrs, return_quality, FLAG_MEANINGS, own_dates=dated
     )
-
-
-def _frame(
-    cubes: FuseCubes, coarse: Array, place: dict[int, int], plans: Sequence[Plan], record: Method,
-    register: bool, change: str,
-) -> tuple[Frame | None, dict[str, str]]:  # fmt: skip
-    """Return what is found of the scene before the method sees it, and what attributes say of it.
-
-    The registration of an eager run is found here, to be told of.
-    """
-    if change not in ("believed", "raw"):
-        raise ValueError(f"change must be 'believed' or 'raw', not {change!r}")
-    shape = (cubes.nesting.coarse.height, cubes.nesting.coarse.width)
-    small = min(shape) < FEWEST
-    if small or record.net is not None or not (register or change == "believed"):
-        return None, {}
-    used = {(p.fine, place[p.coarse]) for plan in plans for some in plan.attempts for p in some}
-    days = np.zeros(coarse.shape[0])
-    for date, at in place.items():
-        days[at] = (cubes.coarse.when.moments[date] - np.datetime64(0, "D")) / DAY
-    state = registration_state(cubes.fine.data, coarse, sorted(used), cubes.nesting, move=register)
-    believe = change == "believed"
-    if is_lazy(cubes.fine.data, coarse):
-        return Frame(state, believe, days), {"stf_registration": "found when computed"}
-    found = Once.of(state)
-    return Frame(found, believe, days), {"stf_registration": found().text(register)}
-
-
-def _choices(states: Sequence[Framed]) -> dict[str, str]:
-    """Return what attributes say of the choices of a method that makes some, date by date."""
-    found = [s.state.text() for s in states if hasattr(s.state, "text")]
-    return {"stf_choice": "; ".join(dict.fromkeys(found))} if found else {}
 
 
 def _unpaired(cubes: FuseCubes, tolerance: LengthLike) -> dict[str, str]:

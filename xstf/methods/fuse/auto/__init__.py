@@ -25,7 +25,7 @@ Every part sees the coarse change as it is believed (`xstf.numerics.belief`).
 The standard deviation joins what is known of the error with what the parts disagree on, ``v`` (the
 weighted variance between them, its mean over 9 x 9 pixels)::
 
-    two pairs:  (KNOWN E)^2 + SPREAD_TWO^2 v + c^2     E: error of leaving a date out, by band
+    two pairs:  (KNOWN E)^2 + SPREAD_TWO^2 v + c^2      E: error of leaving a date out, by band, of the parts
     one pair:   NOISE^2 N + SPREAD_ONE^2 v + c^2       N: variance of the misfit (belief)
     c = CHANGE (x - F)
 
@@ -38,8 +38,8 @@ what each part is worth). A sharper choice (``E_m ^ -4``) is better on simulated
 real ones, each by under 1 %. That a blend's change is amplified where ``s`` is over 1 is true of
 the known change (one image predicts it), and not of the target between two images.
 
-Under 8 coarse pixels along a side nothing is learnt from the scene: it is `estarfm` with two pairs
-and `fsdaf` with one, then with the standard deviation of `fitfc`.
+Under 8 coarse pixels along a side nothing is learnt from the scene: it is `fsdaf`, with the
+standard deviation of `fitfc`.
 """
 
 from __future__ import annotations
@@ -50,10 +50,18 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
-from scipy.ndimage import uniform_filter1d
 
 from xstf._method import Engine, Method
 from xstf.methods.fuse import estarfm, fastvsdf, fitfc, fsdaf, regression_unmixing, starfm
+from xstf.methods.fuse.auto.blend import (
+    AROUND,
+    blended,
+    box_mean,
+    deviation,
+    mean_of,
+    shares_of,
+    with_margin,
+)
 from xstf.methods.fuse.auto.evidence import Evidence, leave_one_out, middle
 from xstf.numerics.belief import Belief, believed
 from xstf.numerics.patches import sample_patches
@@ -68,7 +76,7 @@ PRIOR: dict[int, tuple[str, ...]] = {
     2: ("regression_unmixing", "fastvsdf", "starfm", "estarfm", "fitfc"),
 }
 # The first alone; the last one's standard deviation.
-SMALL: dict[int, tuple[str, ...]] = {1: ("fsdaf", "fitfc"), 2: ("estarfm",)}
+SMALL = ("fsdaf", "fitfc")
 DELTA = 2.0  # prior weight of delta at ratio 1, against 1 of all parts together
 # Share of the coarse image's variance that the fine one explains: none of it trusted, all of it.
 # Real pairs have .6 to .9, MODIS composites of NDVI the least; simulated useless ones .1 to .7.
@@ -77,9 +85,6 @@ TOLD = 20.0  # share of a change that is told, in coarse pixels, that makes it s
 POWER = 1.0  # of a part's mean squared error
 EVIDENCE = 30.0  # coarse pixels whose evidence counts as much as the prior
 LITTLE = 0.03  # a part of less weight in every band is left out
-# Of the standard deviation, see above.
-KNOWN, SPREAD_TWO, SPREAD_ONE, NOISE, CHANGE = 0.5, 1.2, 3.0, 1.5, 0.25
-AROUND = 4  # pixels to each side over which the parts' variance is averaged
 
 
 @dataclass(frozen=True)
@@ -132,7 +137,7 @@ def _halo(params: Params, ratio: int) -> int:
 
 
 def _blended(pairs: int, days: tuple[float, ...] | None) -> tuple[str, ...]:
-    return SMALL[pairs] if days is None else PRIOR[pairs]
+    return SMALL if days is None else PRIOR[pairs]
 
 
 def _prepare(
@@ -189,7 +194,7 @@ def _settle(
     if belief is not None:
         agree = np.clip((belief.agreement - AGREE[0]) / (AGREE[1] - AGREE[0]), 0, 1)
     weights = _weights((*names, "delta"), agree, ratio, found)
-    keep = (weights >= LITTLE).any(axis=1)
+    keep = np.asarray((weights >= LITTLE).any(axis=1))
     weights = weights[keep] / weights[keep].sum(axis=0)
     left = tuple(n for n, k in zip((*names, "delta"), keep, strict=True) if k)
     kept = tuple(s for n, s in zip(names, states, strict=True) if n in left)
@@ -201,7 +206,9 @@ def _settle(
     noise = np.full(bands, np.nan) if belief is None else np.sqrt(belief.noise)
     error = np.full(bands, np.nan)
     if found is not None:
-        error = np.sqrt(np.mean([found.error[n] ** 2 for n in prior if n != "delta"], axis=0))
+        told = {n: w for n, w in zip(left, weights, strict=True) if n in found.error}
+        mass = np.sum(list(told.values()), axis=0)
+        error = np.sqrt(np.sum([w * found.error[n] ** 2 for n, w in told.items()], axis=0) / mass)
     return State(left, kept, weights, trust, shares_of(days), belief, error, noise)
 
 
@@ -235,18 +242,6 @@ def _weights(
     return np.asarray(weights / weights.sum(axis=0))
 
 
-def shares_of(days: tuple[float, ...]) -> np.ndarray:
-    """Return the shares of fine images in their interpolation in time; days from the target."""
-    if len(days) == 1:
-        return np.ones(1)
-    first, second = days
-    if first * second >= 0:  # both on one side, or one on the day: the nearest
-        near = abs(first) <= abs(second)
-        return np.array([1.0, 0.0] if near else [0.0, 1.0])
-    share = abs(second) / (abs(first) + abs(second))
-    return np.array([share, 1 - share])
-
-
 def _estimate_one(name: str, fine: np.ndarray, coarse: np.ndarray) -> np.ndarray:
     """Return a part's estimate of a whole image."""
     ratio = fine.shape[-1] // coarse.shape[-1]
@@ -271,16 +266,7 @@ def _delta(
 ) -> np.ndarray:
     """Return the fine images plus the interpolated coarse change, the mean of the pairs."""
     change = upsample_numpy(coarse[-1:] - coarse[:-1], ratio=ratio)
-    return _mean((fine + change)[:, :, *inner], np.ones(len(fine)))
-
-
-def _mean(images: np.ndarray, shares: np.ndarray) -> np.ndarray:
-    """Return the weighted mean of images ``(image, ...)``, of those that are not missing."""
-    seen = np.isfinite(images)
-    mass = (seen * shares.reshape(-1, *[1] * (images.ndim - 1))).sum(axis=0)
-    total = np.where(seen, images, 0) * shares.reshape(-1, *[1] * (images.ndim - 1))
-    mean: np.ndarray = np.where(mass > 0, total.sum(axis=0) / np.where(mass > 0, mass, 1), np.nan)
-    return mean
+    return mean_of((fine + change)[:, :, *inner], np.ones(len(fine)))
 
 
 def _kernel(
@@ -299,16 +285,16 @@ def _kernel(
     if state.belief is not None:
         seen = believed(fine, coarse, state.belief, ratio=ratio).astype(np.float32)
     call = partial(_run_part, fine, seen, ratio=ratio, engine=engine)
-    if not np.isfinite(state.noise).any() and len(state.weights) == len(SMALL[len(fine)]):
+    if not np.isfinite(state.noise).any() and len(state.weights) == len(SMALL):
         return _run_small(call, state, inner, std)
-    area, own = _with_margin(inner, fine.shape[-2:], AROUND if std else 0)
+    area, own = with_margin(inner, fine.shape[-2:], AROUND if std else 0)
     found = [
         call(name, k if k < len(state.states) else -1, state, area)
         for k, name in enumerate(state.names)
     ]
-    blend, spread = _blend(found, state.weights)
+    blend, spread = blended(found, state.weights)
     if (state.trust < 1).any():
-        still = _mean(fine[:, :, *area], np.maximum(state.shares, 1e-6))
+        still = mean_of(fine[:, :, *area], np.maximum(state.shares, 1e-6))
         if state.belief is not None and len(fine) == 1:
             still = still + state.belief.level[0][:, None, None]
         still = np.where(np.isfinite(blend), still, np.nan)
@@ -316,9 +302,10 @@ def _kernel(
     estimate = blend[:, *own].astype(np.float32)
     if not std:
         return estimate, None
-    base = _mean(fine[:, :, *inner], np.maximum(state.shares, 1e-6))
-    deviation = _deviation(_box_mean(spread)[:, *own], estimate - base, state)
-    return estimate, np.where(np.isnan(estimate), np.nan, deviation).astype(np.float32)
+    base = mean_of(fine[:, :, *inner], np.maximum(state.shares, 1e-6))
+    near = box_mean(spread)[:, *own]
+    std_of = deviation(near, estimate - base, state.error, state.noise)
+    return estimate, np.where(np.isnan(estimate), np.nan, std_of).astype(np.float32)
 
 
 def _run_part(
@@ -343,55 +330,8 @@ def _run_small(
     if not std:
         return estimate, None
     last = len(state.names) - 1
-    deviation = call(state.names[last], last, state, inner, True)
-    return estimate, np.where(np.isnan(estimate), np.nan, np.nan_to_num(deviation))
-
-
-def _with_margin(
-    inner: tuple[slice, slice], size: tuple[int, ...], margin: int
-) -> tuple[tuple[slice, slice], tuple[slice, slice]]:
-    """Return the wanted part with a margin inside the tile, and where in that it lies."""
-    area = [
-        slice(max(0, s.start - margin), min(n, s.stop + margin))
-        for s, n in zip(inner, size, strict=True)
-    ]
-    own = [slice(s.start - a.start, s.stop - a.start) for s, a in zip(inner, area, strict=True)]
-    return (area[0], area[1]), (own[0], own[1])
-
-
-def _blend(found: list[np.ndarray], weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the weighted mean of estimates that are there, and the variance between them."""
-    total, square = np.zeros(found[0].shape), np.zeros(found[0].shape)
-    mass = np.zeros(found[0].shape)
-    for estimate, weight in zip(found, weights[:, :, None, None], strict=True):
-        there = np.isfinite(estimate)
-        filled = np.where(there, estimate, 0.0).astype(np.float64)
-        total += filled * weight
-        square += filled**2 * weight
-        mass += there * weight
-    some = mass > 0
-    safe = np.where(some, mass, 1)
-    mean = total / safe
-    return np.where(some, mean, np.nan), np.where(some, np.maximum(square / safe - mean**2, 0), 0)
-
-
-def _box_mean(values: np.ndarray) -> np.ndarray:
-    """Return the mean over `AROUND` pixels to each side, cut at the edge."""
-    side = 2 * AROUND + 1
-    count = np.ones(values.shape[-2:])
-    for axis in (-2, -1):
-        values = uniform_filter1d(values, side, axis, mode="constant")
-        count = uniform_filter1d(count, side, axis, mode="constant")
-    return np.asarray(np.maximum(values / count, 0))
-
-
-def _deviation(spread: np.ndarray, change: np.ndarray, state: State) -> np.ndarray:
-    """Return the standard deviation; see the head of the file."""
-    error, noise = state.error[:, None, None], np.nan_to_num(state.noise)[:, None, None]
-    known = np.isfinite(error)
-    two = (KNOWN * np.nan_to_num(error)) ** 2 + SPREAD_TWO**2 * spread
-    one = (NOISE * noise) ** 2 + SPREAD_ONE**2 * spread
-    return np.sqrt(np.where(known, two, one) + (CHANGE * change) ** 2)
+    std_of = call(state.names[last], last, state, inner, True)
+    return estimate, np.where(np.isnan(estimate), np.nan, np.nan_to_num(std_of))
 
 
 METHOD = Method(

@@ -214,18 +214,20 @@ def _base(fine: np.ndarray, coarse: np.ndarray, weights: np.ndarray) -> np.ndarr
     """Return the base image: the pairs by their weights, where the coarse pixel is not missing."""
     ratio = fine.shape[-1] // coarse.shape[-1]
     if len(fine) == 1:
-        return fine[0]
+        only: np.ndarray = fine[0]
+        return only
     share = np.where(np.isnan(coarse[:-1]), 0.0, weights[:, :, None, None])
     share /= np.maximum(share.sum(axis=0), np.finfo(float).tiny)
     share = np.repeat(np.repeat(share, ratio, axis=-2), ratio, axis=-1)
     total = np.zeros(fine.shape[1:])
     for image, part in zip(fine, share, strict=True):
         total += np.where(part > 0, image * part, 0.0)
-    return total
+    base: np.ndarray = total
+    return base
 
 
 def _around(change: np.ndarray, state: State, pairs: int) -> np.ndarray:
-    """Return the change of the coarse pixels around, in standard deviations; none with two pairs."""
+    """Return the change of coarse pixels around, in standard deviations; none with two pairs."""
     if pairs > 1:
         return change[:0]
     offset = np.arange(-RING, RING + 1)
@@ -250,7 +252,7 @@ def _around(change: np.ndarray, state: State, pairs: int) -> np.ndarray:
 
 
 def _places(fine: np.ndarray, state: State) -> np.ndarray:
-    """Return all bands in standard deviations ``(pair * band, y, x)``; 0 for bands that tell none."""
+    """Return all bands ``(pair * band, y, x)`` in standard deviations; 0 for dead ones."""
     flat = fine.reshape(-1, *fine.shape[-2:])
     scale = np.nan_to_num(state.scale)[:, None, None]
     return np.where(scale > 0, (flat - state.mean[:, None, None]) * scale, 0.0).astype(np.float32)
@@ -296,8 +298,8 @@ def _fit_bands(
         fits.append(fit(np.concatenate([rows[:common], own]), target[b : b + 1], fold))
     both = np.concatenate([f for f, _ in fits])
     told = np.concatenate([t for _, t in fits])
-    found = Coefficients(both[:, :common].copy(), both[:, common:].copy())
-    return found, told, int(use.sum())
+    split = Coefficients(both[:, :common].copy(), both[:, common:].copy())
+    return split, told, int(use.sum())
 
 
 def _kernel(
@@ -317,7 +319,7 @@ def _kernel(
     around = engine.lift(_around(change, state, len(fine)).astype(np.float32)[None], ratio)[0]
     z = _places(whole, state)
     predicted = engine.predict(z, around, state.coefficients, ratio)
-    seen = predicted.count >= SEEN * ratio**2
+    seen = predicted.seen >= SEEN * ratio**2
     told = np.where(seen, see(predicted.means, state.spill), predicted.means)
     residual = (change - told).astype(np.float32)
     d = predicted.change + engine.lift(residual[None], ratio)[0]

@@ -61,13 +61,13 @@ class Predicted(NamedTuple):
     change : ndarray (band, y, x)
     means : ndarray (band, y / ratio, x / ratio)
         Of its blocks.
-    count : ndarray (y / ratio, x / ratio)
+    seen : ndarray (y / ratio, x / ratio)
         Pixels that are not missing in a block.
     """
 
     change: np.ndarray
     means: np.ndarray
-    count: np.ndarray
+    seen: np.ndarray
 
 
 def predict(z: np.ndarray, around: np.ndarray, of: Coefficients, ratio: int) -> Predicted:

@@ -130,6 +130,11 @@ def test_auto_says_its_choice_and_beats_the_trivial_ways(truth, pairs):
     assert error(out, truth) < min(still, delta)
 
 
+def test_auto_blends_as_well_where_nothing_is_done_about_the_frame(truth):
+    out = fused(truth, seen(truth), (0,), register=False, change="raw")
+    assert "regression_unmixing 0." in out.attrs["stf_choice"]
+
+
 @pytest.mark.parametrize("pairs", [(0,), (0, 2)])
 def test_useless_coarse_images_leave_what_is_known_in_time(truth, pairs):
     rng = np.random.default_rng(13)

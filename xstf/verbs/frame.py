@@ -30,7 +30,8 @@ def frame_of(
         raise ValueError(f"change must be 'believed' or 'raw', not {change!r}")
     shape = (cubes.nesting.coarse.height, cubes.nesting.coarse.width)
     small = min(shape) < FEWEST
-    if small or record.net is not None or not (register or change == "believed"):
+    asked = register or change == "believed" or record.believes
+    if small or record.net is not None or not asked:
         return None, {}
     if is_cupy(cubes.fine.data):
         return None, {"stf_registration": "not looked for on the GPU"}

@@ -25,7 +25,7 @@ Every part sees the coarse change as it is believed (`xstf.numerics.belief`).
 The standard deviation joins what is known of the error with what the parts disagree on, ``v`` (the
 weighted variance between them, its mean over 9 x 9 pixels)::
 
-    two pairs:  (KNOWN E)^2 + SPREAD_TWO^2 v + c^2      E: error of leaving a date out, by band, of the parts
+    two pairs:  (KNOWN E)^2 + SPREAD_TWO^2 v + c^2      E: error of leaving a date out, by band
     one pair:   NOISE^2 N + SPREAD_ONE^2 v + c^2       N: variance of the misfit (belief)
     c = CHANGE (x - F)
 
@@ -285,7 +285,7 @@ def _kernel(
     if state.belief is not None:
         seen = believed(fine, coarse, state.belief, ratio=ratio).astype(np.float32)
     call = partial(_run_part, fine, seen, ratio=ratio, engine=engine)
-    if not np.isfinite(state.noise).any() and len(state.weights) == len(SMALL):
+    if state.names == SMALL:
         return _run_small(call, state, inner, std)
     area, own = with_margin(inner, fine.shape[-2:], AROUND if std else 0)
     found = [

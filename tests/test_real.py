@@ -105,6 +105,23 @@ def error(cases, case, method, pairs):
     return rmse(out, truth.drop_vars("time"))
 
 
+# What the default reached, to 2 %: forest, fields and NDVI, with one pair and with two.
+DEFAULT = {
+    ("boreas", 1): 0.00976, ("boreas", 2): 0.00627, ("cia50m", 1): 0.03124, ("cia50m", 2): 0.02556,
+    ("ndvi_hubei", 1): 0.04104, ("ndvi_hubei", 2): 0.03308,
+}  # fmt: skip
+
+
+@pytest.mark.parametrize(("case", "pairs"), list(DEFAULT))
+def test_the_default_keeps_its_error(cases, case, pairs):
+    assert error(cases, case, "auto", pairs) <= 1.02 * DEFAULT[case, pairs]
+
+
+@pytest.mark.parametrize("case", ["boreas", "cia50m"])
+def test_the_default_with_two_pairs_beats_each_peer_by_a_tenth(cases, case):
+    assert error(cases, case, "auto", 2) < 0.91 * min(PEERS[case].values())
+
+
 # Known to be worse than the fine image plus the coarse change: .0287 to .0276.
 BEHIND_TRIVIAL = {("cia50m", "fastvsdf")}
 

@@ -148,7 +148,11 @@ def evaluate_fusion(
     return together.sel({"method": names})
 
 
-def _ratio(fine: xr.DataArray, coarse: xr.DataArray, options: Mapping[str, object]) -> int:
+def _ratio(
+    fine: xr.DataArray | xr.Dataset,
+    coarse: xr.DataArray | xr.Dataset,
+    options: Mapping[str, object],
+) -> int:
     """Return how many fine pixels a coarse one is wide, as `fuse` finds it."""
     stated = options.get("coarse_resolution")
     resolution = float(stated) if isinstance(stated, int | float) else None

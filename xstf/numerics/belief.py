@@ -143,13 +143,6 @@ def seen_means(fine: np.ndarray, ratio: int, spill: float) -> np.ndarray:
     return see(np.where(valid >= SEEN, block_means(fine, ratio), np.nan), spill)
 
 
-def known_slopes(fine: np.ndarray, coarse: np.ndarray, *, ratio: int, spill: float) -> np.ndarray:
-    """Return the slope of each band's known fine change on the coarse one, of two pairs."""
-    seen = seen_means(fine, ratio, spill)
-    pairs = zip(seen[1] - seen[0], coarse[1] - coarse[0], strict=True)
-    return np.array([_known(s, c)[0] for s, c in pairs])
-
-
 def _line(x: np.ndarray, y: np.ndarray) -> tuple[float, float]:
     """Return slope and offset of y on x; 1 and their difference where x tells nothing."""
     use = np.isfinite(x + y)

@@ -183,7 +183,8 @@ def _settle(
         none = np.full(bands, np.nan)
         even = np.full(pairs, 1 / pairs)
         return State(names, states, weights, np.ones(bands), even, None, none, none)
-    found, prior = None, {n: 1.0 for n in (*names, "delta") if n != "estarfm"}
+    found, prior = None, {n: 1.0 for n in names if n != "estarfm"}
+    prior["delta"] = DELTA / ratio**2 * len(prior)
     if "known" in groups:
         known = groups["known"]
         found = leave_one_out(

@@ -24,8 +24,6 @@ class Evidence(NamedTuple):
     ----------
     error : dict of ndarray (band,)
         Root mean squared error of each part, over both dates.
-    unchanged : ndarray (band,)
-        That of the other date's image as it is.
     slope : ndarray (band,)
         Of the true change on the change that the blend of the parts predicts.
     cells : float
@@ -33,7 +31,6 @@ class Evidence(NamedTuple):
     """
 
     error: dict[str, np.ndarray]
-    unchanged: np.ndarray
     slope: np.ndarray
     cells: float
 
@@ -66,7 +63,7 @@ def leave_one_out(
         Coarse pixel size / fine pixel size; share of each neighbour in a coarse pixel.
     """
     bands = fine.shape[1]
-    squares = {name: np.zeros(bands) for name in (*weights, "unchanged")}
+    squares = {name: np.zeros(bands) for name in weights}
     moments = np.zeros((2, bands))
     count = np.zeros(bands)
     for base, target in ((0, 1), (1, 0)):
@@ -76,7 +73,7 @@ def leave_one_out(
         true = (fine[target] - fine[base]).astype(np.float64)
         found = {n: estimate(n, before, after) - fine[base] for n in weights}
         use = np.isfinite(true) & np.all([np.isfinite(f) for f in found.values()], axis=0)
-        for name, change in (*found.items(), ("unchanged", np.zeros_like(true))):
+        for name, change in found.items():
             squares[name] += _sum((change - true) ** 2, use)
         total = sum(weights.values())
         blend = np.sum([w / total * found[n] for n, w in weights.items()], axis=0)
@@ -86,7 +83,7 @@ def leave_one_out(
         return None
     error = {n: np.sqrt(s / count) for n, s in squares.items()}
     slope = np.where(moments[1] > 0, moments[0] / np.where(moments[1] > 0, moments[1], 1), 1.0)
-    return Evidence(error, error.pop("unchanged"), slope, float(count.min()) / (2 * ratio**2))
+    return Evidence(error, slope, float(count.min()) / (2 * ratio**2))
 
 
 def _sum(values: Any, use: np.ndarray) -> np.ndarray:

@@ -77,7 +77,7 @@ PRIOR: dict[int, tuple[str, ...]] = {
 }
 # The first alone; the last one's standard deviation.
 SMALL = ("fsdaf", "fitfc")
-DELTA = 2.0  # prior weight of delta at ratio 1, against 1 of all parts together
+DELTA = 4.0  # prior weight of delta at ratio 1, against 1 of all parts together
 # Share of the coarse image's variance that the fine one explains: none of it trusted, all of it.
 # Real pairs have .6 to .9, MODIS composites of NDVI the least; simulated useless ones .1 to .7.
 AGREE = (0.65, 0.8)

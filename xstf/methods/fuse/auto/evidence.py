@@ -13,6 +13,9 @@ from xstf.numerics.belief import believed, find_belief
 # similar pixels tells an error to a few per cent.
 SIDE = 208
 
+# Coarse pixels without which a known change tells nothing.
+FEWEST = 16
+
 # estimate(name, fine, coarse) of one pair.
 Estimate = Callable[[str, np.ndarray, np.ndarray], np.ndarray]
 
@@ -79,7 +82,7 @@ def leave_one_out(
         blend = np.sum([w / total * found[n] for n, w in weights.items()], axis=0)
         moments += [_sum(blend * true, use), _sum(blend * blend, use)]
         count += use.sum(axis=(1, 2))
-    if (count < 16 * ratio**2).any():
+    if (count < 2 * FEWEST * ratio**2).any():
         return None
     error = {n: np.sqrt(s / count) for n, s in squares.items()}
     slope = np.where(moments[1] > 0, moments[0] / np.where(moments[1] > 0, moments[1], 1), 1.0)

@@ -252,13 +252,14 @@ def test_the_accessor_has_the_signature_of_the_function():
         ]
 
 
-def test_auto_needs_no_choice_and_says_what_it_chose(scene):
+def test_auto_is_the_default_with_a_standard_deviation_and_without(scene):
     fine, coarse = scene
-    assert xstf.fuse(fine, coarse).attrs["stf_method"].startswith("fsdaf(")
-    one = xstf.fuse(fine[:, :1], coarse[:, :1])
-    assert one.attrs["stf_method"].startswith("fitfc(")
+    plain = xstf.fuse(fine, coarse)
+    assert plain.attrs["stf_method"].startswith("auto(")
     both = xstf.fuse(fine, coarse, return_quality=True)
-    assert both.attrs["stf_method"].startswith("fitfc(")
+    assert both.attrs["stf_method"] == plain.attrs["stf_method"]
+    xr.testing.assert_equal(both[fine.name], plain)
+    assert (both[f"{fine.name}_std"] > 0).all()
 
 
 def test_quality_has_std_and_flags(scene):

@@ -359,6 +359,11 @@ class Method:
         The fewest dates that a gapfill kernel takes; the fewest pairs that an sts kernel takes.
     std
         Whether the kernels can give a standard deviation.
+    believes
+        Whether a fusion method shrinks coarse changes by their noise itself: it sees them as they
+        are, and its ``settle`` takes two more keywords, ``belief`` (`xstf.numerics.belief.Belief`,
+        or None where that is not wanted) and ``days``, from the target date to the pairs' dates.
+        The verb does it for other methods.
     net
         How its network is built and trained; None for a method without.
     lattice
@@ -388,6 +393,7 @@ class Method:
     prepare: Callable[..., dict[str, Any]] | None = None
     settle: Callable[..., Any] | None = None
     std: bool = False
+    believes: bool = False
     state_for_std: bool = False
     smooth: bool = False
     guided: bool = False

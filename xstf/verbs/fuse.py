@@ -32,6 +32,7 @@ from xstf.tiles.run import State, cores
 from xstf.tiles.units import check_units
 from xstf.verbs.checkpoint import NetworkCubes
 from xstf.verbs.pipeline import choose, chunks_of, compute, prepare
+from xstf.verbs.series import fuse_series
 from xstf.verbs.sts import fuse_three
 from xstf.verbs.watching import note
 
@@ -285,6 +286,11 @@ def fuse(
     if isinstance(method, str) and method == "auto":
         method = auto_method(len(cubes.fine.bands), return_quality)
     call = choose(fuse, "fuse", method, params, quality=return_quality, progress=progress)
+    if call.record.series:
+        return fuse_series(
+            call, cubes, time=time, pair_tolerance=pair_tolerance, engine=engine, device=device,
+            clip=bounds,
+        )  # fmt: skip
     plans = cubes.plans(time, pair_tolerance, call.record)
     alone = _unpaired(cubes, pair_tolerance)
     note(cubes=cubes, plans=plans, unpaired=alone.get("stf_unpaired", ""))

@@ -1,0 +1,330 @@
+"""The fine images' part of a series: what of them, less the coarse ones, goes to each date.
+
+All of it is linear in the differences ``d_k`` of a pixel, and the sums of its weights are 1 where
+the coarse images do not change.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from xstf.methods.fuse.series.in_time import gaps_of, place_between
+from xstf.numerics.jit import jit
+
+# How many innovations the drift of the scene counts for beside a pixel's own.
+PULL = 2.0
+
+
+class Band(NamedTuple):
+    """What a band's pixels share.
+
+    Parameters
+    ----------
+    noise
+        Of a fine image, in days of drift.
+    ridge
+        Noise of the regression on coarse anomalies; 0: no regression.
+    own, wanted
+        ``(date, date)`` and ``(target, date)``: covariances of coarse anomalies among fine dates,
+        and of the wanted dates with them.
+    drift
+        Variance of a day's drift.
+    """
+
+    noise: float
+    ridge: float
+    own: np.ndarray
+    wanted: np.ndarray
+    drift: float
+
+
+class Days(NamedTuple):
+    """Dates as the loops need them.
+
+    Parameters
+    ----------
+    gaps
+        Days from each fine date to the next.
+    before, share
+        The fine date before each wanted one, and the share of the next one.
+    lead, lag
+        Days from that fine date to the wanted one, and from there to the next; infinite where there
+        is none.
+    """
+
+    gaps: np.ndarray
+    before: np.ndarray
+    share: np.ndarray
+    lead: np.ndarray
+    lag: np.ndarray
+
+
+def days_of(times: np.ndarray, wanted: np.ndarray) -> Days:
+    """Return dates as the loops need them."""
+    before, share = place_between(times, wanted)
+    after = np.minimum(before + 1, len(times) - 1)
+    early, late = wanted < times[0], wanted > times[-1]
+    lead = np.where(early, np.inf, wanted - times[np.where(late, after, before)])
+    lag = np.where(late, np.inf, times[np.where(early, before, after)] - wanted)
+    if len(times) == 1:
+        lag = np.where(early, lag, np.inf)
+    return Days(gaps_of(times), before, share, lead, lag)
+
+
+# --- the definition -----------------------------------------------------------------------------
+
+
+def add_numpy(
+    out: np.ndarray, std: np.ndarray | None, difference: np.ndarray, times: np.ndarray,
+    wanted: np.ndarray, band: Band,
+) -> None:  # fmt: skip
+    """Add the fine images' part of a band to what the coarse ones say, in place.
+
+    Parameters
+    ----------
+    out : ndarray (target, y, x)
+        NaN where a pixel has no difference at all.
+    std : ndarray (target, y, x), optional
+    difference : ndarray (date, y, x)
+        Fine less coarse, NaN where missing.
+    times, wanted : ndarray (date,), ndarray (target,)
+    """
+    flat = difference.reshape(len(difference), -1).astype(np.float64)
+    patterns, which = np.unique(~np.isnan(flat), axis=1, return_inverse=True)
+    which = which.ravel()
+    there, spread = out.reshape(len(out), -1), None if std is None else std.reshape(len(out), -1)
+    for number, seen in enumerate(patterns.T):
+        here = which == number
+        if not seen.any():
+            there[:, here] = np.nan
+            if spread is not None:
+                spread[:, here] = np.nan
+            continue
+        data = flat[seen][:, here]
+        weights, variance = _weights(times[seen], wanted, seen, band)
+        there[:, here] += weights @ data
+        if spread is not None:
+            drift = _own_drift(data, times[seen], band)
+            spread[:, here] = np.sqrt((variance + band.noise)[:, None] * drift)
+    out[...] = there.reshape(out.shape)
+    if std is not None and spread is not None:
+        std[...] = spread.reshape(std.shape)
+
+
+def _weights(
+    times: np.ndarray, wanted: np.ndarray, seen: np.ndarray, band: Band
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the weight of each date for each target, and the variance of the drift's part."""
+    count = len(times)
+    system = np.ones((count + 1, count + 1))
+    system[-1, -1] = 0.0
+    system[:-1, :-1] = -0.5 * np.abs(times[:, None] - times) + band.noise * np.eye(count)
+    right = np.ones((count + 1, len(wanted)))
+    right[:-1] = -0.5 * np.abs(times[:, None] - wanted)
+    level = np.linalg.solve(system, right)[:-1]
+    variance = ((system[:-1, :-1] @ level - 2.0 * right[:-1]) * level).sum(axis=0)
+    if band.ridge > 0:
+        own = band.own[np.ix_(seen, seen)]
+        left = band.wanted[:, seen].T - own @ level
+        level = level + np.linalg.solve(own + band.ridge * np.eye(count), left)
+    return level.T, np.maximum(variance, 0.0)
+
+
+def _own_drift(data: np.ndarray, times: np.ndarray, band: Band) -> np.ndarray:
+    """Return the variance of a day's drift of pixels: their innovations, drawn to the scene's."""
+    total = np.full(data.shape[1], PULL * band.drift)
+    mean, variance = data[0], band.noise
+    for k in range(1, len(times)):
+        ahead = variance + max(times[k] - times[k - 1], 1e-3)
+        new = data[k] - mean
+        total += new**2 / (ahead + band.noise)
+        gain = ahead / (ahead + band.noise)
+        mean = mean + gain * new
+        variance = gain * band.noise
+    return total / (PULL + len(times) - 1)
+
+
+# --- compiled -----------------------------------------------------------------------------------
+
+
+def add(
+    out: np.ndarray, std: np.ndarray | None, difference: np.ndarray, times: np.ndarray,
+    wanted: np.ndarray, band: Band,
+) -> None:  # fmt: skip
+    """Do the same as `add_numpy` by compiled loops."""
+    days = days_of(times, wanted)
+    own, ahead = (np.ascontiguousarray(a, np.float64) for a in (band.own, band.wanted))
+    spread = np.empty((0, 0, 0), np.float32) if std is None else std
+    _add_rows(
+        out, spread, difference, own, ahead, *days,
+        np.array([band.noise, band.ridge, band.drift, PULL]),
+    )  # fmt: skip
+
+
+@jit
+def _add_rows(
+    out: np.ndarray, std: np.ndarray, difference: np.ndarray, own: np.ndarray, ahead: np.ndarray,
+    gaps: np.ndarray, before: np.ndarray, share: np.ndarray, lead: np.ndarray, lag: np.ndarray,
+    numbers: np.ndarray,
+) -> None:  # fmt: skip
+    """Go row by row: the loops over x are the long ones, and are vectorised."""
+    count, height, width = difference.shape
+    noise, ridge = numbers[0], numbers[1]
+    data = np.empty((count, width))
+    seen = np.empty((count, width), np.bool_)
+    blank = np.empty(width, np.bool_)
+    solved = np.zeros((count, width))
+    level = np.empty((count, width))
+    work = np.empty((count, width))
+    for y in range(height):
+        blank[:] = True
+        for k in range(count):
+            for x in range(width):
+                value = difference[k, y, x]
+                seen[k, x] = not np.isnan(value)
+                blank[x] = blank[x] and not seen[k, x]
+                data[k, x] = value if seen[k, x] else 0.0
+        if ridge > 0:
+            _regress(data, seen, own, ridge, solved)
+            for k in range(count):
+                for x in range(width):
+                    level[k, x] = ridge * solved[k, x]
+        else:
+            level[:] = data
+        _smooth(level, seen, blank, gaps, noise, work)
+        for t in range(len(before)):
+            k, part = before[t], share[t]
+            after = min(k + 1, count - 1)
+            line = out[t, y]
+            for x in range(width):
+                work[0, x] = (1.0 - part) * level[k, x] + part * level[after, x]
+            if ridge > 0:
+                for k in range(count):
+                    factor = ahead[t, k]
+                    for x in range(width):
+                        work[0, x] += factor * solved[k, x]
+            for x in range(width):
+                line[x] += work[0, x]
+        if len(std):
+            _spread(std, y, data, seen, gaps, before, lead, lag, numbers)
+
+
+@jit
+def _regress(
+    data: np.ndarray, seen: np.ndarray, own: np.ndarray, ridge: float, solved: np.ndarray
+) -> None:
+    """Write (own + ridge)^-1 data over each pixel's dates, 0 at the others.
+
+    Neighbours mostly miss the same dates, and then share their factors.
+    """
+    count, width = data.shape
+    factor = np.empty((count, count))
+    place = np.empty(count, np.int64)
+    some = 0
+    for x in range(width):
+        same = x > 0
+        for k in range(count):
+            same = same and seen[k, x] == seen[k, x - 1]
+        if not same:
+            some = 0
+            for k in range(count):
+                if seen[k, x]:
+                    place[some] = k
+                    some += 1
+            for i in range(some):
+                for j in range(i + 1):
+                    total = own[place[i], place[j]]
+                    if i == j:
+                        total += ridge
+                    for k in range(j):
+                        total -= factor[i, k] * factor[j, k]
+                    factor[i, j] = np.sqrt(total) if i == j else total / factor[j, j]
+        for k in range(count):
+            solved[k, x] = 0.0
+        for i in range(some):
+            total = data[place[i], x]
+            for k in range(i):
+                total -= factor[i, k] * solved[place[k], x]
+            solved[place[i], x] = total / factor[i, i]
+        for i in range(some - 1, -1, -1):
+            total = solved[place[i], x]
+            for k in range(i + 1, some):
+                total -= factor[k, i] * solved[place[k], x]
+            solved[place[i], x] = total / factor[i, i]
+
+
+@jit
+def _smooth(
+    level: np.ndarray, seen: np.ndarray, blank: np.ndarray, gaps: np.ndarray, noise: float,
+    work: np.ndarray,
+) -> None:  # fmt: skip
+    """Put the local level in place of data; NaN for a pixel without any."""
+    count, width = level.shape
+    inverse = 1.0 / noise
+    for k in range(count):
+        behind = 1.0 / gaps[k - 1] if k > 0 else 0.0
+        onward = 1.0 / gaps[k] if k < count - 1 else 0.0
+        for x in range(width):
+            weight = inverse if seen[k, x] or k == 0 and blank[x] else 0.0
+            pivot = weight + behind + onward
+            total = level[k, x] * weight
+            if k > 0:
+                pivot -= behind * work[k - 1, x]
+                total += behind * level[k - 1, x]
+            work[k, x] = onward / pivot
+            level[k, x] = total / pivot
+    for x in range(width):
+        if blank[x]:
+            level[count - 1, x] = np.nan
+    for k in range(count - 2, -1, -1):
+        for x in range(width):
+            level[k, x] += work[k, x] * level[k + 1, x]
+
+
+@jit
+def _spread(
+    std: np.ndarray, y: int, data: np.ndarray, seen: np.ndarray, gaps: np.ndarray,
+    before: np.ndarray, lead: np.ndarray, lag: np.ndarray, numbers: np.ndarray,
+) -> None:  # fmt: skip
+    """Write the standard deviation of a row: the filters from both sides meet at each date."""
+    noise, drift, pull = numbers[0], numbers[2], numbers[3]
+    count, width = data.shape
+    past, future = np.empty((count, width)), np.empty((count, width))
+    own = np.empty(width)
+    for x in range(width):
+        total, some, mean, variance = pull * drift, 0, 0.0, np.inf
+        for k in range(count):
+            if k > 0:
+                variance += gaps[k - 1]
+            if seen[k, x]:
+                if some > 0:
+                    new = data[k, x] - mean
+                    total += new * new / (variance + noise)
+                    gain = variance / (variance + noise)
+                    mean += gain * new
+                    variance = gain * noise
+                else:
+                    mean, variance = data[k, x], noise
+                some += 1
+            past[k, x] = variance
+        own[x] = total / (pull + some - 1) if some else np.nan
+        variance = np.inf
+        for k in range(count - 1, -1, -1):
+            if k < count - 1:
+                variance += gaps[k]
+            if seen[k, x]:
+                variance = 1.0 / (1.0 / variance + 1.0 / noise)
+            future[k, x] = variance
+    for t in range(len(before)):
+        k = before[t]
+        after = min(k + 1, count - 1)
+        first = after if np.isinf(lag[t]) else k
+        last = k if np.isinf(lead[t]) else after
+        for x in range(width):
+            if np.isnan(own[x]):
+                std[t, y, x] = np.nan
+                continue
+            known = 1.0 / (past[first, x] + lead[t]) + 1.0 / (future[last, x] + lag[t])
+            std[t, y, x] = np.sqrt((1.0 / known + noise) * own[x])

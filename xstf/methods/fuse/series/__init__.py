@@ -32,7 +32,8 @@ The usual ones are the middle of what did well on the NDVI series of Landsat and
 ``docs/choosing.md``; there, others of the same list cost up to 3 %.
 
 The standard deviation is that of the local level for a new fine image, in units of the pixel's own
-drift, times what makes 90 % of left-out values lie within 1.645 of it.
+drift (its innovations, drawn to the scene's), times what makes 90 % of left-out values lie within
+1.645 of it, which depends on the value estimated: six levels.
 
 Closest are STAIR (Luo et al. 2018), which interpolates the difference of both sensors in time, and
 the Kalman smoother of Sedano et al. (2014). The regression on coarse anomalies, the belief in the
@@ -57,7 +58,13 @@ import numpy as np
 
 from xstf._method import ANY_NUMBER, Method
 from xstf.methods.fuse.series.evidence import Sampled, Settled, settle_band
-from xstf.methods.fuse.series.in_time import between, image_noise, smooth_level, unreached
+from xstf.methods.fuse.series.in_time import (
+    between,
+    gaps_of,
+    image_noise,
+    smooth_level,
+    unreached,
+)
 from xstf.methods.fuse.series.pixels import Band, add, add_numpy
 from xstf.numerics.upsample import upsample, upsample_numpy
 
@@ -133,6 +140,7 @@ def settle(
             _pick(at_fine, ratio, *place),
             times,
             _among(covariance, coarse_times, times, times),
+            _drift(series, coarse_times),
         )
         settled.append(settle_band(sampled))
         noises.append(noise)
@@ -140,6 +148,13 @@ def settle(
         means.append(np.where(seen, series, 0).sum(axis=(1, 2)) / np.maximum(seen.sum((1, 2)), 1))
         covariances.append(covariance)
     return State(tuple(settled), np.array(noises), np.stack(means, axis=1), np.stack(covariances))
+
+
+def _drift(series: np.ndarray, times: np.ndarray) -> float:
+    """Return the variance of a day's change of a series ``(date, y, x)``."""
+    steps = np.diff(series, axis=0) ** 2 / gaps_of(times)[:, None, None]
+    steps = steps[~np.isnan(steps)]
+    return float(steps.mean()) if steps.size else 0.0
 
 
 def _anomalies(series: np.ndarray) -> np.ndarray:
@@ -222,7 +237,7 @@ def _kernel(
         own = None if spread is None else spread[:, b]
         engine.add(out[:, b], own, difference[:, b], times, targets, band)
         if own is not None:
-            own *= settled.spread
+            own *= np.interp(out[:, b], settled.levels, settled.spread)
             own[np.isnan(out[:, b])] = np.nan
     return out, spread
 

@@ -9,9 +9,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from xstf.methods.fuse.series.in_time import LEAST_NOISE
 from xstf.methods.fuse.series.pixels import Band, add
-from xstf.numerics.normal import Z90
+from xstf.numerics.normal import COVER, Z90
 
 # What is taken where the scene gives no evidence: noise of a fine image in days of drift, and the
 # ridge of the regression in mean variances of the coarse anomalies.
@@ -25,8 +24,8 @@ FEWEST_TO_CHOOSE = 4
 PULL_MEAN, PULL_PLACE = 1.0, 0.1
 # Fine dates from which on the scene's mean change is asked whether it is believed.
 FEWEST_FOR_MEAN = 3
-# Errors that the spread's calibration is drawn to 1 by, in dates.
-PULL_SPREAD = 1.0
+# The spread's calibration is drawn to 1 by the evidence of so many dates, at so many levels.
+PULL_SPREAD, LEVELS = 1.0, 6
 
 
 class Sampled(NamedTuple):
@@ -40,12 +39,15 @@ class Sampled(NamedTuple):
         Of the fine dates, in days.
     covariance
         ``(date, date)`` of coarse anomalies among the fine dates.
+    coarse_drift
+        Variance of a day's change of the coarse series.
     """
 
     fine: np.ndarray
     coarse: np.ndarray
     times: np.ndarray
     covariance: np.ndarray
+    coarse_drift: float
 
 
 class Settled(NamedTuple):
@@ -57,8 +59,8 @@ class Settled(NamedTuple):
         As `Band` has them.
     place, mean
         How far the coarse change is believed: where it differs from the scene's, and the scene's.
-    spread
-        What standard deviations are multiplied by.
+    levels, spread
+        Values, ascending, and what standard deviations are multiplied by there.
     """
 
     noise: float
@@ -66,7 +68,8 @@ class Settled(NamedTuple):
     drift: float
     place: float
     mean: float
-    spread: float
+    levels: np.ndarray
+    spread: np.ndarray
 
 
 class LeftOut(NamedTuple):
@@ -100,10 +103,9 @@ def settle_band(band: Sampled) -> Settled:
             best, found = (best[0], ridge), tried
     place, mean = believed(found)
     drift = drift_of(band, best[0])
-    return Settled(
-        best[0], ridge_of(band.covariance, best[1]) * place**2, drift, place, mean,
-        _spread(found, place, mean, drift),
-    )  # fmt: skip
+    ridge = ridge_of(band.covariance, best[1]) * place**2
+    levels, spread = spread_of(band, found, (place, mean), drift)
+    return Settled(best[0], ridge, drift, place, mean, levels, spread)
 
 
 def ridge_of(covariance: np.ndarray, share: float) -> float:
@@ -191,24 +193,38 @@ def _log_errors(left: LeftOut) -> np.ndarray:
 
 
 def drift_of(band: Sampled, noise: float) -> float:
-    """Return the variance of a day's drift of fine less coarse; of the coarse with one fine image.
+    """Return the variance of a day's drift of fine less coarse; with one fine image the coarse's.
 
     Neighbours in time differ by the drift between them and the noise of both.
     """
     difference = band.fine - band.coarse
-    gaps = np.diff(band.times)
     total, count = 0.0, 0
-    for k, gap in enumerate(gaps):
+    for k, gap in enumerate(np.diff(band.times)):
         step = difference[k + 1] - difference[k]
         step = step[~np.isnan(step)]
-        total += float((step**2).sum()) / (gap + 2.0 * max(noise, LEAST_NOISE))
+        total += float((step**2).sum()) / (gap + 2.0 * noise)
         count += len(step)
-    return total / count if count else 0.0
+    return total / count if count else band.coarse_drift
 
 
-def _spread(left: LeftOut, place: float, mean: float, drift: float) -> float:
-    """Return what makes 90 % of the errors lie within the interval that is meant for them."""
-    wrong = np.abs(errors(left, place, mean))
-    scaled = wrong / (left.std * drift**0.5) if drift > 0 else np.full(wrong.shape, np.nan)
-    ratios = [np.quantile(s[np.isfinite(s)], 0.9) / Z90 for s in scaled if np.isfinite(s).any()]
-    return float((sum(ratios) + PULL_SPREAD) / (len(ratios) + PULL_SPREAD))
+def spread_of(
+    band: Sampled, left: LeftOut, belief: tuple[float, float], drift: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return levels of the estimate, and what makes 90 % of errors there lie within 1.645 std.
+
+    The first and the last date are extrapolated when left out, and count only where there are not
+    two others.
+    """
+    inner = slice(1, -1) if len(left.fine) >= FEWEST_TO_CHOOSE else slice(None)
+    wrong = errors(left, *belief)[inner]
+    std = left.std[inner] * drift**0.5
+    seen = np.isfinite(wrong) & (std > 0)
+    dates = int(seen.any(axis=1).sum())
+    if not dates:
+        return np.zeros(1), np.ones(1)
+    scaled = np.abs(wrong[seen]) / std[seen]
+    value = (band.fine[inner] - wrong)[seen]
+    order = np.array_split(np.argsort(value, kind="stable"), min(LEVELS, len(value)))
+    found = np.array([np.quantile(scaled[part], COVER) / Z90 for part in order])
+    levels = np.array([np.median(value[part]) for part in order])
+    return levels, (dates * found + PULL_SPREAD) / (dates + PULL_SPREAD)

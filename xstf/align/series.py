@@ -57,7 +57,7 @@ class SeriesDates:
     @property
     def outside(self) -> np.ndarray:
         """Which wanted dates lie before all fine images or after them."""
-        return (self.targets < self.times[0]) | (self.targets > self.times[-1])
+        return np.asarray((self.targets < self.times[0]) | (self.targets > self.times[-1]))
 
     @property
     def near_pairs(self) -> list[Pair]:

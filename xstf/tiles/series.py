@@ -109,9 +109,7 @@ class SeriesTile(NestedWindows):
             estimate[...] = self.clip.bounded(estimate)
             return
         cells: Any = (coarse < 0).any(axis=0)
-        rows, cols = (
-            np.arange(wanted.start, wanted.stop) // self.ratio for wanted in inner
-        )
+        rows, cols = (np.arange(wanted.start, wanted.stop) // self.ratio for wanted in inner)
         negative = cells[:, rows[:, None], cols] | (base < 0).any(axis=0)
         for image in estimate:
             image[(image < 0) & ~negative] = 0

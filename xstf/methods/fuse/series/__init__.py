@@ -18,8 +18,9 @@ is 1. Gaps in the fine images' clouds only leave dates out.
 
 The coarse series is smoothed by the same local level, with the noise that its own differences over
 one and two steps show (none with fewer than eight images), bridges gaps, and is linear between
-dates, those of composites in the middle of their periods. It is held for some days (`pair_tolerance`, and half
-a composite's period) before its first and after its last image; beyond, pixels are missing.
+dates, those of composites in the middle of their periods. It is held for some days before its first
+and after its last image (`pair_tolerance`, or half a composite's period); beyond, pixels are
+missing.
 
 How far the coarse change is believed is measured on changes that are known: each fine image is
 left out and predicted from the others, and the slopes of the fine changes on the coarse ones, from
@@ -114,7 +115,7 @@ def prepare(
 
 
 def _spaced(size: int, most: int) -> np.ndarray:
-    """Return positions along an axis, all of them or some at even steps, the same from both ends."""
+    """Return positions along an axis: all, or some at even steps, as far from both ends."""
     if size <= most:
         return np.arange(size)
     step = -(-size // most)
@@ -218,12 +219,16 @@ def _kernel(
     """Return the estimates and their spread: what coarse images say, and what fine ones add."""
     every = np.concatenate([times, targets])
     at_coarse = np.stack(
-        [_believed(coarse[:, b], coarse_times, every, reach, state, b) for b in range(fine.shape[1])],
+        [
+            _believed(coarse[:, b], coarse_times, every, reach, state, b)
+            for b in range(fine.shape[1])
+        ],
         axis=1,
     ).astype(np.float32)
-    at_fine = engine.upsampled(at_coarse, ratio)[..., inner[0], inner[1]]
-    difference = fine[..., inner[0], inner[1]] - at_fine[: len(times)]
-    out = np.ascontiguousarray(at_fine[len(times) :])
+    there = (..., *inner)
+    difference = engine.upsampled(at_coarse[: len(times)], ratio)[there]
+    np.subtract(fine[there], difference, out=difference)
+    out = np.ascontiguousarray(engine.upsampled(at_coarse[len(times) :], ratio)[there])
     spread = np.empty_like(out) if std else None
     for b, settled in enumerate(state.bands):
         believed = settled.place**2 * state.covariance[b]

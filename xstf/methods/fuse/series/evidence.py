@@ -93,11 +93,12 @@ def settle_band(band: Sampled) -> Settled:
     start = NOISE, RIDGE
     usual = leave_out(band, *start)
     best, found = start, usual
-    for noise in NOISES:
+    enough = int((~np.isnan(usual.fine)).any(axis=1).sum()) >= FEWEST_TO_CHOOSE
+    for noise in NOISES if enough else ():
         tried = leave_out(band, noise, start[1])
         if _is_better(tried, found, usual):
             best, found = (noise, start[1]), tried
-    for ridge in RIDGES:
+    for ridge in RIDGES if enough else ():
         tried = leave_out(band, best[0], ridge)
         if _is_better(tried, found, usual):
             best, found = (best[0], ridge), tried
@@ -179,7 +180,7 @@ def _is_better(tried: LeftOut, found: LeftOut, usual: LeftOut) -> bool:
             return False
         doubt = ratios.std(ddof=1) / len(ratios) ** 0.5 if other is usual else 0.0
         scores.append(ratios.mean() + doubt)
-    return max(scores) < 0
+    return bool(max(scores) < 0)
 
 
 def _log_errors(left: LeftOut) -> np.ndarray:

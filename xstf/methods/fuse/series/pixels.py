@@ -155,7 +155,8 @@ def add(
 ) -> None:  # fmt: skip
     """Do the same as `add_numpy` by compiled loops."""
     days = days_of(times, wanted)
-    own, ahead = (np.ascontiguousarray(a, np.float64) for a in (band.own, band.wanted))
+    own = np.ascontiguousarray(band.own, np.float64)
+    ahead = np.ascontiguousarray(band.wanted, np.float32)
     spread = np.empty((0, 0, 0), np.float32) if std is None else std
     _add_rows(
         out, spread, difference, own, ahead, *days,
@@ -178,6 +179,8 @@ def _add_rows(
     solved = np.zeros((count, width))
     level = np.empty((count, width))
     work = np.empty((count, width))
+    kept = np.empty((2 * count, width), np.float32)
+    line = np.empty(width, np.float32)  # contiguous, so that the loops are vectorised
     for y in range(height):
         blank[:] = True
         for k in range(count):
@@ -194,21 +197,44 @@ def _add_rows(
         else:
             level[:] = data
         _smooth(level, seen, blank, gaps, noise, work)
+        for k in range(count):
+            for x in range(width):
+                kept[k, x] = level[k, x]
+                kept[count + k, x] = solved[k, x]
         for t in range(len(before)):
             k, part = before[t], share[t]
             after = min(k + 1, count - 1)
-            line = out[t, y]
-            for x in range(width):
-                work[0, x] = (1.0 - part) * level[k, x] + part * level[after, x]
+            _mix(line, kept[k], kept[after], part)
             if ridge > 0:
-                for k in range(count):
-                    factor = ahead[t, k]
-                    for x in range(width):
-                        work[0, x] += factor * solved[k, x]
+                _add_products(line, kept[count:], ahead[t])
+            there = out[t, y]
             for x in range(width):
-                line[x] += work[0, x]
+                there[x] += line[x]
         if len(std):
             _spread(std, y, data, seen, gaps, before, lead, lag, numbers)
+
+
+@jit
+def _mix(line: np.ndarray, one: np.ndarray, other: np.ndarray, part: float) -> None:
+    """Write what is between two rows into a row."""
+    first, second = np.float32(1.0 - part), np.float32(part)
+    for x in range(len(line)):
+        line[x] = first * one[x] + second * other[x]
+
+
+@jit
+def _add_products(line: np.ndarray, rows: np.ndarray, factors: np.ndarray) -> None:
+    """Add rows times factors to a row, four at a time: it is read and written less often."""
+    count = len(factors)
+    for k in range(0, count - count % 4, 4):
+        a, b, c, d = rows[k], rows[k + 1], rows[k + 2], rows[k + 3]
+        fa, fb, fc, fd = factors[k], factors[k + 1], factors[k + 2], factors[k + 3]
+        for x in range(len(line)):
+            line[x] += (fa * a[x] + fb * b[x]) + (fc * c[x] + fd * d[x])
+    for k in range(count - count % 4, count):
+        row, factor = rows[k], factors[k]
+        for x in range(len(line)):
+            line[x] += factor * row[x]
 
 
 @jit
@@ -217,42 +243,78 @@ def _regress(
 ) -> None:
     """Write (own + ridge)^-1 data over each pixel's dates, 0 at the others.
 
-    Neighbours mostly miss the same dates, and then share their factors.
+    Neighbours mostly miss the same dates: a run of such pixels shares its factor.
     """
     count, width = data.shape
     factor = np.empty((count, count))
     place = np.empty(count, np.int64)
-    some = 0
-    for x in range(width):
-        same = x > 0
+    solved[:] = 0.0
+    start = 0
+    while start < width:
+        stop = start + 1
+        while stop < width and _same(seen, start, stop):
+            stop += 1
+        some = 0
         for k in range(count):
-            same = same and seen[k, x] == seen[k, x - 1]
-        if not same:
-            some = 0
-            for k in range(count):
-                if seen[k, x]:
-                    place[some] = k
-                    some += 1
-            for i in range(some):
-                for j in range(i + 1):
-                    total = own[place[i], place[j]]
-                    if i == j:
-                        total += ridge
-                    for k in range(j):
-                        total -= factor[i, k] * factor[j, k]
-                    factor[i, j] = np.sqrt(total) if i == j else total / factor[j, j]
-        for k in range(count):
-            solved[k, x] = 0.0
-        for i in range(some):
-            total = data[place[i], x]
-            for k in range(i):
-                total -= factor[i, k] * solved[place[k], x]
-            solved[place[i], x] = total / factor[i, i]
-        for i in range(some - 1, -1, -1):
-            total = solved[place[i], x]
-            for k in range(i + 1, some):
-                total -= factor[k, i] * solved[place[k], x]
-            solved[place[i], x] = total / factor[i, i]
+            if seen[k, start]:
+                place[some] = k
+                some += 1
+        _factorise(factor, own, place[:some], ridge)
+        _substitute(factor, data, place[:some], solved, start, stop)
+        start = stop
+
+
+@jit
+def _same(seen: np.ndarray, one: int, other: int) -> bool:
+    """Return whether two pixels miss the same dates."""
+    same = True
+    for k in range(len(seen)):
+        same = same and seen[k, one] == seen[k, other]
+    return same
+
+
+@jit
+def _factorise(factor: np.ndarray, own: np.ndarray, place: np.ndarray, ridge: float) -> None:
+    """Write Cholesky's factor of a part of (own + ridge), with the inverse on its diagonal."""
+    for i in range(len(place)):
+        for j in range(i + 1):
+            total = own[place[i], place[j]]
+            for k in range(j):
+                total -= factor[i, k] * factor[j, k]
+            if i == j:
+                factor[i, i] = 1.0 / np.sqrt(total + ridge)
+            else:
+                factor[i, j] = total * factor[j, j]
+
+
+@jit
+def _substitute(
+    factor: np.ndarray, data: np.ndarray, place: np.ndarray, solved: np.ndarray, start: int,
+    stop: int,
+) -> None:  # fmt: skip
+    """Write the solution for a run of pixels: row operations, long along x."""
+    count = len(place)
+    for i in range(count):
+        row, own = solved[place[i]][start:stop], data[place[i]][start:stop]
+        for x in range(len(row)):
+            row[x] = own[x]
+        for k in range(i):
+            _take(row, solved[place[k]][start:stop], factor[i, k])
+        for x in range(len(row)):
+            row[x] *= factor[i, i]
+    for i in range(count - 1, -1, -1):
+        row = solved[place[i]][start:stop]
+        for k in range(i + 1, count):
+            _take(row, solved[place[k]][start:stop], factor[k, i])
+        for x in range(len(row)):
+            row[x] *= factor[i, i]
+
+
+@jit
+def _take(row: np.ndarray, other: np.ndarray, share: float) -> None:
+    """Take a share of another row from a row."""
+    for x in range(len(row)):
+        row[x] -= share * other[x]
 
 
 @jit
@@ -263,24 +325,25 @@ def _smooth(
     """Put the local level in place of data; NaN for a pixel without any."""
     count, width = level.shape
     inverse = 1.0 / noise
+    work[0] = 0.0
     for k in range(count):
         behind = 1.0 / gaps[k - 1] if k > 0 else 0.0
         onward = 1.0 / gaps[k] if k < count - 1 else 0.0
+        before = max(k - 1, 0)
+        row, last, slope, last_slope = level[k], level[before], work[k], work[before]
+        there = seen[k]
         for x in range(width):
-            weight = inverse if seen[k, x] or k == 0 and blank[x] else 0.0
-            pivot = weight + behind + onward
-            total = level[k, x] * weight
-            if k > 0:
-                pivot -= behind * work[k - 1, x]
-                total += behind * level[k - 1, x]
-            work[k, x] = onward / pivot
-            level[k, x] = total / pivot
+            weight = inverse if there[x] or k == 0 and blank[x] else 0.0
+            share = 1.0 / (weight + behind + onward - behind * last_slope[x])
+            row[x] = (row[x] * weight + behind * last[x]) * share
+            slope[x] = onward * share
     for x in range(width):
         if blank[x]:
             level[count - 1, x] = np.nan
     for k in range(count - 2, -1, -1):
+        row, after, slope = level[k], level[k + 1], work[k]
         for x in range(width):
-            level[k, x] += work[k, x] * level[k + 1, x]
+            row[x] += slope[x] * after[x]
 
 
 @jit

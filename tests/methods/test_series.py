@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy.stats import spearmanr
 
 import xstf
 from xstf.methods.fuse.series import METHOD
@@ -33,7 +34,9 @@ def blocks(fine):
     return fine.reshape(*lead, height // RATIO, RATIO, width // RATIO, RATIO).mean(axis=(-3, -1))
 
 
-def predict(fine, coarse, targets, *, days=DAYS, coarse_days=COARSE_DAYS, engine="numba", std=False):
+def predict(
+    fine, coarse, targets, *, days=DAYS, coarse_days=COARSE_DAYS, engine="numba", std=False
+):
     """Return the estimate, its spread and the state."""
     common = {"ratio": RATIO, "params": METHOD.params()}
     dates = {"times": days, "coarse_times": coarse_days, "reach": 8.0}
@@ -108,7 +111,7 @@ def test_coarse_images_that_are_right_are_believed():
 
 
 def test_coarse_images_that_tell_nothing_leave_interpolation_in_time():
-    """Their noise is no more than a fiftieth of the error over that of the linear way."""
+    """What is left of belief in them costs a fiftieth of the error of the linear way at most."""
     fine, truth = land(DAYS), land([88.0])
     rng = np.random.default_rng(3)
     noise = 0.1 * rng.standard_normal(blocks(land(COARSE_DAYS)).shape)
@@ -135,12 +138,13 @@ def test_a_choice_needs_evidence():
     days = np.arange(0.0, 160.0, 16.0)
     level = np.cumsum(rng.normal(0, 0.02 * 16**0.5, (10, 900)), axis=0)
     flat = np.zeros_like(level)
-    for noise, chosen in ((15.0, 15.0), (1.0, 5.0), (90.0, 45.0)):
+    for noise, chosen in ((15.0, 15.0), (1.0, 1.0), (90.0, 45.0)):
         seen = level + rng.normal(0, 0.02 * noise**0.5, level.shape)
         band = ev.Sampled(seen, flat, days, np.zeros((10, 10)), 1e-4)
         found = ev.settle_band(band)
         assert found.noise == chosen
-        assert found.drift == pytest.approx(4e-4, rel=0.25)
+        if noise == chosen:
+            assert found.drift == pytest.approx(4e-4, rel=0.1)
 
 
 # --- more dates ---
@@ -164,7 +168,10 @@ def test_clouds_in_the_nearest_dates_leave_the_others():
     out, *_ = predict(cloudy, coarse, [88.0])
     assert not np.isnan(out).any()
     assert rmse(out[0, :, 44:], truth[0, :, 44:]) < 1.1 * rmse(clear[0, :, 44:], truth[0, :, 44:])
-    assert rmse(out[0, :, :40], truth[0, :, :40]) < 2.5 * rmse(clear[0, :, :40], truth[0, :, :40])
+    line = (fine[1] + fine[4]) / 2
+    assert rmse(out[0, :, 20:30], truth[0, :, 20:30]) < 0.3 * rmse(
+        line[:, 20:30], truth[0, :, 20:30]
+    )
 
 
 def test_coarse_clouds_are_bridged_in_time():
@@ -200,15 +207,22 @@ def test_engines_agree_over_gaps_and_beyond_the_ends():
 
 
 def test_the_standard_deviation_covers_the_errors_and_tells_where_they_are():
-    fine, coarse = land(DAYS, seed=4), blocks(land(COARSE_DAYS, seed=4))
-    noise = np.random.default_rng(6)
-    fine += 0.01 * noise.standard_normal(fine.shape).astype(np.float32)
-    days = np.arange(24.0, 190.0, 32.0)
-    out, std, _ = predict(fine, coarse, days, std=True)
-    wrong = np.abs(out - land(days, seed=4))
-    assert 0.8 < (wrong < 1.645 * std).mean() < 0.99
+    """Pixels drift from their coarse series, some fast and some slowly, as the model has it."""
+    rng = np.random.default_rng(4)
+    days = np.arange(0.0, 210.0, 4.0)
+    speed = 0.006 * np.exp(0.7 * rng.standard_normal((64, 72)))
+    drift = np.cumsum(2 * speed * rng.standard_normal((len(days), 1, 64, 72)), axis=0)
+    truth = land(days) + drift.astype(np.float32)
+    seen, wanted = slice(2, None, 8), np.flatnonzero(np.arange(len(days)) % 8 == 5)
+    fine = truth[seen] + 0.005 * rng.standard_normal(truth[seen].shape).astype(np.float32)
+    coarse = blocks(land(COARSE_DAYS))
+    out, std, _ = predict(fine, coarse, days[wanted], days=days[seen], std=True)
+    wrong = np.abs(out - truth[wanted])
+    assert 0.85 < (wrong < 1.645 * std).mean() < 0.95
+    for one, spread in zip(wrong, std, strict=True):
+        assert spearmanr(one.ravel(), spread.ravel())[0] > 0.25
     # Beyond the last fine date it grows.
-    _, late, _ = predict(fine, coarse, [198.0, 206.0], std=True)
+    _, late, _ = predict(fine, coarse, [206.0, 212.0], days=days[seen], std=True)
     assert late[1].mean() > late[0].mean()
 
 

@@ -26,15 +26,16 @@ How far the coarse change is believed is measured on changes that are known: eac
 left out and predicted from the others, and the slopes of the fine changes on the coarse ones, from
 0 to 1, are ``place`` (within the scene) and that of the scene's mean change (with three fine dates
 or more). They are drawn to 1 by the evidence of a tenth of a date and of one date. Where coarse
-images tell nothing the estimate so becomes interpolation in time. The noise of a fine image (5,
-15, 45 days of drift) and the ridge (.3, 1, 3 mean variances, infinite) are the usual 15 and 1,
-unless others predict left-out dates better by more than one standard error over four dates or more.
-The usual ones are the middle of what did well on the NDVI series of Landsat and MODIS in
-``docs/choosing.md``; there, others of the same list cost up to 3 %.
+images tell nothing the estimate so becomes interpolation in time. The noise of a fine image (.01 to
+45 days of drift) and the ridge (.3 to 3 mean variances, or infinite) are the usual 15 and 1, unless
+others predict left-out dates better by more than one standard error over four dates or more. The
+usual ones are the middle of what did well on the NDVI series of Landsat and MODIS in
+``docs/choosing.md``; evidence may well choose others.
 
 The standard deviation is that of the local level for a new fine image, in units of the pixel's own
-drift (its innovations, drawn to the scene's), times what makes 90 % of left-out values lie within
-1.645 of it, which depends on the value estimated: six levels.
+drift (its innovations, drawn to the scene's), to the power (0 to 2) with which errors grow when an
+image is left out with its neighbour instead of alone; times what makes 90 % of left-out values lie
+within 1.645 of it, which depends on the value estimated: six levels.
 
 Closest are STAIR (Luo et al. 2018), which interpolates the difference of both sensors in time, and
 the Kalman smoother of Sedano et al. (2014). The regression on coarse anomalies, the belief in the
@@ -238,6 +239,8 @@ def _kernel(
             _among(believed, coarse_times, times, times),
             _among(believed, coarse_times, targets, times),
             settled.drift,
+            settled.power,
+            settled.usual,
         )
         own = None if spread is None else spread[:, b]
         engine.add(out[:, b], own, difference[:, b], times, targets, band)

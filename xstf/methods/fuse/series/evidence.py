@@ -5,6 +5,7 @@ All of it is judged on a few pixels of the scene, per band.
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -15,8 +16,9 @@ from xstf.numerics.normal import COVER, Z90
 # What is taken where the scene gives no evidence: noise of a fine image in days of drift, and the
 # ridge of the regression in mean variances of the coarse anomalies.
 NOISE, RIDGE = 15.0, 1.0
-# What else is tried; no regression is a ridge of infinity.
-NOISES, RIDGES = (5.0, 45.0), (0.3, 3.0, np.inf)
+# What else is tried, away from these and as long as it gets better; no regression is a ridge of
+# infinity.
+NOISES, RIDGES = ((5.0, 1.0, 0.01), (45.0,)), ((0.3,), (3.0, np.inf))
 # Dates with evidence that it takes to choose another than the usual one.
 FEWEST_TO_CHOOSE = 4
 # How much evidence the belief in the coarse change counts for, in dates: that of the scene's mean
@@ -26,6 +28,9 @@ PULL_MEAN, PULL_PLACE = 1.0, 0.1
 FEWEST_FOR_MEAN = 3
 # The spread's calibration is drawn to 1 by the evidence of so many dates, at so many levels.
 PULL_SPREAD, LEVELS = 1.0, 6
+# So is the growth of errors' variance, by evidence of one factor e of the level's, and it is within
+# these bounds: errors that do not grow at all, and those that grow with the square of a distance.
+PULL_POWER, POWERS = 1.0, (0.0, 2.0)
 
 
 class Sampled(NamedTuple):
@@ -59,6 +64,8 @@ class Settled(NamedTuple):
         As `Band` has them.
     place, mean
         How far the coarse change is believed: where it differs from the scene's, and the scene's.
+    power, usual
+        As `Band` has them.
     levels, spread
         Values, ascending, and what standard deviations are multiplied by there.
     """
@@ -68,6 +75,8 @@ class Settled(NamedTuple):
     drift: float
     place: float
     mean: float
+    power: float
+    usual: float
     levels: np.ndarray
     spread: np.ndarray
 
@@ -80,7 +89,7 @@ class LeftOut(NamedTuple):
     fine, coarse
         Of the fine images, and of the coarse ones by the same weights.
     std
-        As the smoother has it.
+        As `Band` has it.
     """
 
     fine: np.ndarray
@@ -90,50 +99,76 @@ class LeftOut(NamedTuple):
 
 def settle_band(band: Sampled) -> Settled:
     """Return what the known images tell of a band."""
-    start = NOISE, RIDGE
-    usual = leave_out(band, *start)
-    best, found = start, usual
-    enough = int((~np.isnan(usual.fine)).any(axis=1).sum()) >= FEWEST_TO_CHOOSE
-    for noise in NOISES if enough else ():
-        tried = leave_out(band, noise, start[1])
-        if _is_better(tried, found, usual):
-            best, found = (noise, start[1]), tried
-    for ridge in RIDGES if enough else ():
-        tried = leave_out(band, best[0], ridge)
-        if _is_better(tried, found, usual):
-            best, found = (best[0], ridge), tried
+    usual = leave_out(band, _rule(band, NOISE, RIDGE))
+    noise, found = _search(
+        NOISES, NOISE, usual, usual, lambda value: leave_out(band, _rule(band, value, RIDGE))
+    )
+    share, found = _search(
+        RIDGES, RIDGE, found, usual, lambda value: leave_out(band, _rule(band, noise, value))
+    )
     place, mean = believed(found)
-    drift = drift_of(band, best[0])
-    ridge = ridge_of(band.covariance, best[1]) * place**2
-    levels, spread = spread_of(band, found, (place, mean), drift)
-    return Settled(best[0], ridge, drift, place, mean, levels, spread)
+    rule = _rule(band, noise, share)
+    power, middle = growth(found, leave_out(band, rule, apart=2), (place, mean), rule.drift)
+    grown = leave_out(band, rule._replace(power=power, usual=middle))
+    levels, spread = spread_of(band, grown, (place, mean))
+    return Settled(
+        noise, rule.ridge * place**2, rule.drift, place, mean, power, middle, levels, spread
+    )  # fmt: skip
 
 
-def ridge_of(covariance: np.ndarray, share: float) -> float:
-    """Return the ridge in units of the covariance; 0 for none."""
-    mean = float(np.trace(covariance)) / len(covariance)
-    return mean * share if np.isfinite(share) else 0.0
+def _rule(band: Sampled, noise: float, share: float) -> Band:
+    """Return how pixels are predicted with a noise and a share of the covariance as ridge."""
+    mean = float(np.trace(band.covariance)) / len(band.covariance)
+    ridge = mean * share if np.isfinite(share) else 0.0
+    return Band(noise, ridge, band.covariance, band.covariance, drift_of(band, noise))
 
 
-def leave_out(band: Sampled, noise: float, ridge: float) -> LeftOut:
-    """Return how each fine image differs from what the others say of it."""
-    both = ~np.isnan(band.fine) & ~np.isnan(band.coarse)
-    empty = np.full(band.fine.shape, np.nan)
-    out = LeftOut(empty, empty.copy(), empty.copy())
-    amount = ridge_of(band.covariance, ridge)
-    for k in range(len(band.fine)):
+def _search(
+    ways: tuple[tuple[float, ...], ...], start: float, found: LeftOut, usual: LeftOut,
+    leave: Callable[[float], LeftOut],
+) -> tuple[float, LeftOut]:  # fmt: skip
+    """Return the value whose left-out errors are best, and those; the start without evidence."""
+    best = start
+    if int((~np.isnan(usual.fine)).any(axis=1).sum()) < FEWEST_TO_CHOOSE:
+        return best, found
+    for way in ways:
+        for value in way:
+            tried = leave(value)
+            if not _is_better(tried, found, usual):
+                break
+            best, found = value, tried
+    return best, found
+
+
+def leave_out(band: Sampled, rule: Band, *, apart: int = 1) -> LeftOut:
+    """Return how each fine image differs from what the others say of it.
+
+    Parameters
+    ----------
+    band
+        What is predicted.
+    rule
+        How, `wanted` aside.
+    apart
+        How many images from its own on are left out with it.
+    """
+    difference = band.fine - band.coarse
+    both = ~np.isnan(difference)
+    found = np.full((3, *difference.shape), np.nan)
+    for k in range(len(difference)):
         rest = both.copy()
-        rest[k] = False
+        rest[k : k + apart] = False
         if not both[k].any() or not rest.any():
             continue
-        shared = Band(noise, amount, band.covariance, band.covariance[k : k + 1], 1.0)
-        for values, left in ((band.fine, out.fine), (band.coarse, out.coarse)):
-            known = np.where(rest, values, np.nan)[:, None]
-            said, std = np.zeros((2, 1, 1, values.shape[1]))
-            add(said, std, known, band.times, band.times[k : k + 1], shared)
-            left[k] = np.where(both[k], values[k] - said[0, 0], np.nan)
-        out.std[k] = std[0, 0]
-    return out
+        own = rule._replace(wanted=rule.own[k : k + 1])
+        days = band.times, band.times[k : k + 1]
+        said, blurred, spread = np.zeros((3, 1, 1, difference.shape[1]))
+        add(said, spread, np.where(rest, difference, np.nan)[:, None], *days, own)
+        found[0, k] = difference[k] - said[0, 0]
+        add(blurred, None, np.where(rest, band.coarse, np.nan)[:, None], *days, own)
+        found[1, k] = np.where(both[k], band.coarse[k] - blurred[0, 0], np.nan)
+        found[2, k] = spread[0, 0]
+    return LeftOut(found[0] + found[1], found[1], found[2])
 
 
 def believed(left: LeftOut) -> tuple[float, float]:
@@ -208,8 +243,32 @@ def drift_of(band: Sampled, noise: float) -> float:
     return total / count if count else band.coarse_drift
 
 
+def growth(
+    left: LeftOut, farther: LeftOut, belief: tuple[float, float], drift: float
+) -> tuple[float, float]:
+    """Return how the variance of errors grows with that of the level, and the usual one of that.
+
+    A drift would make it grow alike (1); an even season makes it grow faster. Images left out alone
+    are farther from the others than any date in between is, and with their neighbour farther still:
+    the growth from one to the other tells what is to be expected nearer.
+    """
+    near, far = (errors(one, *belief)[1:-1] ** 2 for one in (left, farther))
+    errors_grow = variance_grows = 0.0
+    for one, two, std, far_std in zip(
+        near, far, left.std[1:-1], farther.std[1:-1], strict=True
+    ):  # fmt: skip
+        both = np.isfinite(one) & np.isfinite(two) & (far_std > std)
+        if both.any() and one[both].sum() > 0 and two[both].sum() > 0:
+            errors_grow += np.log(two[both].mean() / one[both].mean())
+            variance_grows += np.log((far_std[both] ** 2).mean() / (std[both] ** 2).mean())
+    power = (errors_grow + PULL_POWER) / (variance_grows + PULL_POWER)
+    seen = np.isfinite(left.std)
+    middle = float(np.median(left.std[seen]) ** 2) / drift if seen.any() and drift > 0 else 0.0
+    return float(np.clip(power, *POWERS)), middle or 1.0
+
+
 def spread_of(
-    band: Sampled, left: LeftOut, belief: tuple[float, float], drift: float
+    band: Sampled, left: LeftOut, belief: tuple[float, float]
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return levels of the estimate, and what makes 90 % of errors there lie within 1.645 std.
 
@@ -218,7 +277,7 @@ def spread_of(
     """
     inner = slice(1, -1) if len(left.fine) >= FEWEST_TO_CHOOSE else slice(None)
     wrong = errors(left, *belief)[inner]
-    std = left.std[inner] * drift**0.5
+    std = left.std[inner]
     seen = np.isfinite(wrong) & (std > 0)
     dates = int(seen.any(axis=1).sum())
     if not dates:

@@ -31,6 +31,8 @@ class Band(NamedTuple):
         and of the wanted dates with them.
     drift
         Variance of a day's drift.
+    power, usual
+        How the variance of errors grows with that of the level, which equals it at `usual` days.
     """
 
     noise: float
@@ -38,6 +40,8 @@ class Band(NamedTuple):
     own: np.ndarray
     wanted: np.ndarray
     drift: float
+    power: float = 1.0
+    usual: float = 1.0
 
 
 class Days(NamedTuple):
@@ -107,7 +111,8 @@ def add_numpy(
         there[:, here] += weights @ data
         if spread is not None:
             drift = _own_drift(data, times[seen], band)
-            spread[:, here] = np.sqrt((variance + band.noise)[:, None] * drift)
+            grown = band.usual * ((variance + band.noise) / band.usual) ** band.power
+            spread[:, here] = np.sqrt(grown[:, None] * drift)
     out[...] = there.reshape(out.shape)
     if std is not None and spread is not None:
         std[...] = spread.reshape(std.shape)
@@ -160,7 +165,7 @@ def add(
     spread = np.empty((0, 0, 0), np.float32) if std is None else std
     _add_rows(
         out, spread, difference, own, ahead, *days,
-        np.array([band.noise, band.ridge, band.drift, PULL]),
+        np.array([band.noise, band.ridge, band.drift, band.power, band.usual]),
     )  # fmt: skip
 
 
@@ -352,12 +357,12 @@ def _spread(
     before: np.ndarray, lead: np.ndarray, lag: np.ndarray, numbers: np.ndarray,
 ) -> None:  # fmt: skip
     """Write the standard deviation of a row: the filters from both sides meet at each date."""
-    noise, drift, pull = numbers[0], numbers[2], numbers[3]
+    noise, drift, power, usual = numbers[0], numbers[2], numbers[3], numbers[4]
     count, width = data.shape
     past, future = np.empty((count, width)), np.empty((count, width))
     own = np.empty(width)
     for x in range(width):
-        total, some, mean, variance = pull * drift, 0, 0.0, np.inf
+        total, some, mean, variance = PULL * drift, 0, 0.0, np.inf
         for k in range(count):
             if k > 0:
                 variance += gaps[k - 1]
@@ -372,7 +377,7 @@ def _spread(
                     mean, variance = data[k, x], noise
                 some += 1
             past[k, x] = variance
-        own[x] = total / (pull + some - 1) if some else np.nan
+        own[x] = total / (PULL + some - 1) if some else np.nan
         variance = np.inf
         for k in range(count - 1, -1, -1):
             if k < count - 1:
@@ -390,4 +395,7 @@ def _spread(
                 std[t, y, x] = np.nan
                 continue
             known = 1.0 / (past[first, x] + lead[t]) + 1.0 / (future[last, x] + lag[t])
-            std[t, y, x] = np.sqrt((1.0 / known + noise) * own[x])
+            grown = (1.0 / known + noise) / usual
+            if power != 1.0:
+                grown = grown**power
+            std[t, y, x] = np.sqrt(grown * usual * own[x])

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import argparse
-import inspect
 import re
 from collections.abc import Mapping
 
-import xstf
-
 # Options that are called otherwise than the argument that they give.
 _OTHER_NAMES = {"return_quality": "--quality"}
-_SWITCHES = {"return_quality", "smooth"}
+_SWITCHES = {"return_quality", "smooth", "overwrite", "resume"}
 _VALUE = r"\([^()]*\)|'[^']*'|\"[^\"]*\"|-?\d[\w.+-]*|True|False|None"
 # What is an attribute of a cube is no argument, even if both are called alike.
 _NAMED = re.compile(rf"(?<!attribute )(?<![\w.\-'\"(\[])([a-z][a-z_0-9]*)=(?!=)({_VALUE})?")
@@ -66,5 +63,9 @@ def options_of(parser: argparse.ArgumentParser) -> dict[str, str]:
 
 def _arguments() -> set[str]:
     """Return the names of the verbs' arguments, which ``-p`` gives where no option does."""
+    import inspect
+
+    import xstf
+
     verbs = (xstf.fuse, xstf.gapfill, xstf.sharpen_spectral)
     return _ALSO_PARAMS.union(*(inspect.signature(verb).parameters for verb in verbs))

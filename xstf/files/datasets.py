@@ -12,8 +12,10 @@ import xarray as xr
 
 from xstf.files.choice import Found, few, grouped, in_words, pick
 from xstf.files.guard import guarded_dataset, reading, stamp
+from xstf.files.locks import LIBRARY
 from xstf.files.names import Named, read_name
 from xstf.files.save import COMPLETE
+from xstf.files.sources import is_zarr
 
 _TIMES = ("time", "t", "date")
 
@@ -58,10 +60,40 @@ def _open(path: Path) -> xr.Dataset:
     if path.suffix.lower() == ".zarr":
         return _open_zarr(path)
     try:
-        found = xr.open_dataset(path, engine="netcdf4", decode_coords="all", cache=False)
+        with LIBRARY:
+            found = xr.open_dataset(
+                path, engine="netcdf4", decode_coords="all", cache=False, lock=LIBRARY
+            )
     except (OSError, RuntimeError) as error:
         raise OSError(f"{path} cannot be read as NetCDF: {_words(error)}") from error
+    _check_classic(path)
     return guarded_dataset(found, path)
+
+
+def _check_classic(path: Path) -> None:
+    """Raise where a file of the classic format is shorter than it says: the rest reads as zeros."""
+    with path.open("rb") as file:
+        if file.read(4) not in (b"CDF\x01", b"CDF\x02"):
+            return
+    from scipy.io import netcdf_file  # few files are of that format
+
+    try:
+        with path.open("rb") as file:
+            netcdf_file(file, mmap=True).close()  # maps each variable to its place, and reads none
+    except (ValueError, TypeError, IndexError) as error:
+        raise OSError(
+            f"{path} cannot be read as NetCDF: it is shorter than it says, or damaged"
+        ) from error
+
+
+def _check_metadata(path: Path) -> None:
+    """Raise where a folder of a Zarr store is neither group nor array: it would be left out."""
+    for folder in path.iterdir():
+        hidden = folder.name.startswith(("_", "."))
+        if folder.is_dir() and not hidden and any(folder.iterdir()) and not is_zarr(folder):
+            raise OSError(
+                f"{path} cannot be read as a Zarr store: the metadata of {folder.name} is missing"
+            )
 
 
 def _open_zarr(path: Path) -> xr.Dataset:
@@ -69,6 +101,7 @@ def _open_zarr(path: Path) -> xr.Dataset:
         import zarr  # noqa: F401  xarray would say that it knows no such files
     except ImportError as error:
         raise ImportError("Zarr stores need zarr; install xstf[zarr]") from error
+    _check_metadata(path)
     with reading(path, "as a Zarr store"):
         found = xr.open_dataset(
             path, engine="zarr", consolidated=False, decode_coords="all", cache=False
@@ -79,7 +112,10 @@ def _open_zarr(path: Path) -> xr.Dataset:
             "come to are missing; call xstf.store.to_zarr again with the same result",
             stacklevel=5,
         )
-    text = {n: (c.dims, _plain(c.values)) for n, c in found.coords.items() if c.dtype.kind == "T"}
+    text = {
+        n: (c.dims, _plain(c.values), c.attrs)
+        for n, c in found.coords.items() if c.dtype.kind == "T"
+    }  # fmt: skip
     return guarded_dataset(found.assign_coords(text), path)
 
 

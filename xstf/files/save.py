@@ -12,12 +12,13 @@ from typing import Any
 
 import xarray as xr
 
-from xstf.files.beside import beside, check_place
-from xstf.files.geotiff import SUFFIXES, save_rasters
+from xstf.files.beside import beside, clean
+from xstf.files.geotiff import save_rasters
+from xstf.files.locks import LIBRARY
 from xstf.files.packed import Packing, packed
 from xstf.files.sources import Labelled, check_no_input, is_remote, local_path
+from xstf.files.target import check_there, kind_of
 
-NETCDF = (".nc", ".nc4")
 # Says in a Zarr store whether all of it was written; of a cube that was read it says nothing.
 COMPLETE = "stf_complete"
 
@@ -82,35 +83,32 @@ def save_cube(
     """
     if is_remote(path):
         raise ValueError(f"{path} is no path of this machine; use xstf.store.to_zarr for it")
-    kind = _kind(path)
+    kind = kind_of(path)
     packing = Packing.of(dtype, scale, nodata)
     check_no_input(path, cube)
     there = local_path(path)
+    clean(there)
+    check_there(path, kind, overwrite=overwrite)
     if kind == "raster":
         save_rasters(cube, there, packing, overwrite=overwrite)
         return
-    check_place(there, overwrite=overwrite, asked=path)
     dataset = packed(for_writing(cube), packing)
     with beside(there) as new, _own_threads():
         if kind == "zarr":
-            _import_zarr()
-            with_text(dataset).to_zarr(new, mode="w", consolidated=False)
+            _to_zarr(dataset, new)
         else:
             _to_netcdf(dataset, new, zlib=zlib, fletcher32=fletcher32)
 
 
-def _kind(path: str | os.PathLike[str]) -> str:
-    suffix = Path(path).suffix.lower()
-    if suffix == ".zarr":
-        return "zarr"
-    if suffix in NETCDF:
-        return "netcdf"
-    if suffix in SUFFIXES or suffix == "":
-        return "raster"
-    raise ValueError(
-        f"{Path(path).name}: write to a .nc file, a .zarr store, a .tif file, or a folder of "
-        "GeoTIFFs (a path without an ending)"
-    )
+def _to_zarr(dataset: xr.Dataset, path: Path) -> None:
+    _import_zarr()
+    from zarr.codecs import Crc32cCodec, ZstdCodec
+
+    for variable in dataset.data_vars.values():
+        if variable.ndim >= 2 and variable.dtype.kind in "iufb":
+            # Sums, by which readers tell damaged chunks, as xstf.store.to_zarr has them.
+            variable.encoding["compressors"] = [ZstdCodec(level=1), Crc32cCodec()]
+    with_text(dataset).to_zarr(path, mode="w", consolidated=False, zarr_format=3)
 
 
 def _to_netcdf(dataset: xr.Dataset, path: Path, *, zlib: bool, fletcher32: bool) -> None:
@@ -131,11 +129,36 @@ def _own_threads() -> Iterator[None]:
     After an error in one of them another would make anew what was removed.
     """
     dask = sys.modules.get("dask")  # not there: no lazy cube is
-    if dask is None or dask.config.get("scheduler", None) not in (None, "threads", "threading"):
+    said = [dask and dask.config.get(name, None) for name in ("scheduler", "pool")]
+    if dask is None or said[0] not in (None, "threads", "threading") or said[1] is not None:
         yield
         return
-    with ThreadPoolExecutor(os.cpu_count()) as pool, dask.config.set(pool=pool):
-        yield
+    count = dask.config.get("num_workers", None) or os.cpu_count()
+    with _Threads(count) as pool, dask.config.set(pool=pool):
+        try:
+            yield
+        finally:
+            pool.let_go()
+
+
+class _Threads(ThreadPoolExecutor):
+    """Threads that write a lazy cube; until the first task they keep others out of the library.
+
+    xarray opens a file and describes its variables without a lock.
+    """
+
+    def __init__(self, count: int | None) -> None:
+        super().__init__(count)
+        self.held = LIBRARY.own.acquire()  # not all of it: xarray takes its own locks
+
+    def submit(self, *args: Any, **named: Any) -> Any:
+        self.let_go()
+        return super().submit(*args, **named)
+
+    def let_go(self) -> None:
+        if self.held:
+            self.held = False
+            LIBRARY.own.release()
 
 
 # How a file that a cube was read from was laid out is nothing to the file that it is written to.
@@ -156,7 +179,10 @@ def for_writing(cube: Labelled) -> xr.Dataset:
         variable = dataset[name].variable
         kept = {k: v for k, v in variable.encoding.items() if k in _OF_VALUES}
         dataset[name].encoding = kept
-        dataset[name].attrs = {k: v for k, v in variable.attrs.items() if k != COMPLETE}
+        # Never in both: xarray refuses that, and the encoding is what values are written by.
+        dataset[name].attrs = {
+            k: v for k, v in variable.attrs.items() if k != COMPLETE and k not in kept
+        }
     return dataset
 
 

@@ -216,7 +216,10 @@ def fuse_job(
     lattice = record.lattice(options, nesting.ratio) if record.lattice else 0
     states: tuple[State, ...] = ()
     if record.prepare is not None and record.settle is not None:
-        cells = choose_cells(sharp.data, coarse, ratio=nesting.ratio, before=nesting.before)
+        cells = choose_cells(
+            sharp.data, coarse, ratio=nesting.ratio, before=nesting.before,
+            images=looked_at(record),
+        )  # fmt: skip
         prepare = partial(_prepare, record.prepare, nesting.ratio, options)
         settle = partial(record.settle, ratio=nesting.ratio, params=options)
         states = tuple(
@@ -225,6 +228,11 @@ def fuse_job(
         )
     lead = (LAYERS if std else 1, sharp.data.shape[1])
     return Job(function, sources, lead, function.fine_shape, states, function.halo, lattice)
+
+
+def looked_at(record: Method) -> tuple[int, int]:
+    """Return how many fine and coarse images one state of a method is settled from, at most."""
+    return record.pairs[1], record.pairs[1] + 1
 
 
 def _samples(

@@ -38,6 +38,11 @@ Settle: TypeAlias = Callable[[dict[str, Any]], Any]
 # Settled states that are kept in the process; the states of one call's attempts are a few.
 KEPT = 32
 
+# Tasks of a lazy run are named by these and a token, for what keeps states elsewhere (a store): the
+# function that settles, the prepared samples, and the state that tiles get. A state that is not
+# settled ahead of the tiles has LATER before its token.
+SETTLE, PREPARED, STATE, LATER = "xstf-settle-", "xstf-prepared-", "xstf-state-", "later-"
+
 
 class State(NamedTuple):
     """Statistics of whole images that tiles need.
@@ -157,14 +162,17 @@ class Sampling:
     def _state(self, state: State, *, ahead: bool) -> Delayed:
         values = {name: self._sampled(sample) for name, sample in state.samples.items()}
         parts = {name: ([p.key for p in found], dates) for name, (found, dates) in values.items()}
-        key = f"xstf-state-{tokenize(state.settle, state.prepare, parts, ahead)}"
+        token = tokenize(state.settle, state.prepare, parts, ahead)
+        key = f"{STATE}{'' if ahead else LATER}{token}"
         if key not in self.states:
             # Each as an argument of its own: dask looks long at what is in lists.
             places = _Places(tuple((n, len(p), d) for n, (p, d) in values.items()))
             found = [part for parts_of, _ in values.values() for part in parts_of]
-            self.states[key] = delayed(_prepare)(
-                state.settle, state.prepare, places, ahead, *found, dask_key_name=key
+            how = delayed(_Value(state.settle))(dask_key_name=f"{SETTLE}{token}")
+            prepared = delayed(_prepare)(
+                how, state.prepare, places, *found, dask_key_name=f"{PREPARED}{token}"
             )
+            self.states[key] = delayed(_known if ahead else _itself)(prepared, dask_key_name=key)
         return self.states[key]
 
     def _sampled(self, sample: Array | Sample) -> tuple[list[Delayed], list[int] | None]:
@@ -249,12 +257,12 @@ class _Apart:
 
 
 class _Value:
-    """A plain array, hidden from what looks for dask's in arguments."""
+    """A plain array or a function, hidden from what looks for dask's in arguments."""
 
-    def __init__(self, value: np.ndarray) -> None:
+    def __init__(self, value: Any) -> None:
         self.value = value
 
-    def __call__(self) -> np.ndarray:
+    def __call__(self) -> Any:
         return self.value
 
 
@@ -296,15 +304,20 @@ def _prepare(
     settle: Settle,
     prepare: Callable[[dict[str, np.ndarray]], dict[str, np.ndarray]] | None,
     places: _Places,
-    ahead: bool,
     *parts: np.ndarray,
-) -> Callable[[], object]:
-    """Return prepared samples, or the state that is settled of them."""
+) -> Prepared:
+    """Return the samples that a state is settled of."""
     samples, left = {}, list(parts)
     for name, count, order in places.samples:
         found, left = left[:count], left[count:]
         whole = np.concatenate(found) if count > 1 else found[0]
         samples[name] = whole if order is None else whole[order]
-    state = State(settle, {}, prepare)
-    prepared = Prepared(settle, state.prepared(samples))
-    return Known(prepared()) if ahead else prepared
+    return Prepared(settle, State(settle, {}, prepare).prepared(samples))
+
+
+def _known(prepared: Prepared) -> Known:
+    return Known(prepared())
+
+
+def _itself(prepared: Prepared) -> Prepared:
+    return prepared

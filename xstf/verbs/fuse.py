@@ -27,7 +27,7 @@ from xstf.cubes.values import as_values
 from xstf.cubes.write import assemble
 from xstf.tiles.clip import Clip
 from xstf.tiles.flags import FLAG_MEANINGS
-from xstf.tiles.fuse import fuse_job
+from xstf.tiles.fuse import fuse_job, looked_at
 from xstf.tiles.run import State, cores
 from xstf.tiles.units import check_units
 from xstf.verbs.checkpoint import NetworkCubes
@@ -393,7 +393,8 @@ def _check_units(
     )  # fmt: skip
     return check_units(
         sides, (cubes.fine.data, coarse), list(pairs), ratio=cubes.nesting.ratio,
-        before=cubes.nesting.before, sampled=record.prepare is not None,
+        before=cubes.nesting.before,
+        sampled=None if record.prepare is None else looked_at(record),
     )  # fmt: skip
 
 

@@ -93,7 +93,7 @@ def test_many_jobs_and_chunks_give_what_one_gives(composites, monkeypatch):
     wanted = days(8, 70, 9)
     for quality in (False, True):
         whole = xstf.fuse(fine, coarse, method="series", time=wanted, return_quality=quality)
-        monkeypatch.setattr(_tiles, "LARGEST_BLOCK", 4 * 12 * 12 * 8.0)
+        monkeypatch.setattr(_tiles, "CHUNK_BYTES", 4 * 12 * 12 * 8.0)
         with xstf.testing.raise_if_dask_computes():
             lazy = xstf.fuse(
                 fine.chunk(time=1, y=10, x=12), coarse.chunk(time=2), method="series",

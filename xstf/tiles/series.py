@@ -12,7 +12,7 @@ import numpy as np
 from xstf._method import Method
 from xstf.cubes.arrays import Array
 from xstf.cubes.nesting import Nesting
-from xstf.tiles.blocks import is_lazy
+from xstf.tiles.chunks import CHUNK_BYTES
 from xstf.tiles.clip import Clip
 from xstf.tiles.engines import Runner, to_host
 from xstf.tiles.flags import EXTRAPOLATED, FUSED_SERIES, LAYERS, MISSING, OBSERVED
@@ -170,25 +170,17 @@ def series_job(
     return Job(function, sources, lead, function.fine_shape, states, function.halo, lattice)
 
 
-# The largest block of a result, in bytes: it is made in one piece, beside its inputs.
-LARGEST_BLOCK = 128e6
-
-
-def dates_a_job(fine: Array, targets: int, layers: int, side: int) -> int:
+def dates_a_job(targets: int, values: int, pixels: int) -> int:
     """Return how many dates one job makes, so that a block of its result is not too large.
 
     Parameters
     ----------
-    fine : array (date, band, y, x)
     targets : int
         How many dates are wanted.
-    layers : int
-    side : int
-        Of an eager run's tile; a lazy run's tiles are the chunks of the fine cube.
+    values : int
+        Of the result in a pixel and date: bands and layers.
+    pixels : int
+        Of a block.
     """
-    if is_lazy(fine) and hasattr(fine, "chunksize"):
-        pixels = fine.chunksize[2] * fine.chunksize[3]
-    else:
-        pixels = min(side, fine.shape[2]) * min(side, fine.shape[3])
-    most = max(1, int(LARGEST_BLOCK / (4.0 * layers * fine.shape[1] * pixels)))
+    most = max(1, int(CHUNK_BYTES / (4.0 * values * pixels)))
     return -(-targets // -(-targets // most))

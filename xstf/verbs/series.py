@@ -16,6 +16,7 @@ from xstf.cubes.write import assemble
 from xstf.tiles.clip import Clip
 from xstf.tiles.flags import FLAG_MEANINGS, LAYERS
 from xstf.tiles.job import Job
+from xstf.tiles.run import is_lazy
 from xstf.tiles.series import SeriesTile, dates_a_job, series_job, series_state
 from xstf.tiles.units import check_units
 from xstf.verbs.pipeline import Call, Run, chunks_of, compute, prepare
@@ -57,10 +58,15 @@ def fuse_series(
     )  # fmt: skip
     checks = check_units(
         sides, (cubes.fine.data, coarse), [(p.fine, place[p.coarse]) for p in dates.near_pairs],
-        ratio=cubes.nesting.ratio, before=cubes.nesting.before, sampled=False,
+        ratio=cubes.nesting.ratio, before=cubes.nesting.before, sampled=None,
     )  # fmt: skip
-    jobs = _jobs(run, cubes, dates, coarse, [place[date] for date in dates.coarse], clip)
-    layers, _ = compute(run, jobs, chunks=chunks_of(cubes.fine, 2 * TILE), tile=TILE, checks=checks)
+    chunks = chunks_of(cubes.fine, 2 * TILE, len(dates.fine) * len(cubes.fine.bands))
+    pixels = _largest(chunks[0]) * _largest(chunks[1]) if is_lazy(cubes.fine.data) else TILE**2
+    values = len(cubes.fine.bands) * (LAYERS if call.quality else 1)
+    count = dates_a_job(len(dates.labels), values, pixels)
+    places = [place[date] for date in dates.coarse]
+    jobs = _jobs(run, cubes, dates, coarse, places, clip, count)
+    layers, _ = compute(run, jobs, chunks=chunks, tile=TILE, checks=checks)
     flat = layers.reshape(-1, *layers.shape[2:])[: len(dates.labels)]
     attrs = run.attrs | ({"stf_unpaired": unreached} if unreached else {})
     dated = cubes.fine.dims[0] is not None
@@ -69,13 +75,17 @@ def fuse_series(
     )
 
 
+def _largest(sizes: int | tuple[int, ...]) -> int:
+    return sizes if isinstance(sizes, int) else max(sizes)
+
+
 def _no_network() -> NoReturn:
     raise ValueError("a network does not look at whole series")
 
 
 def _jobs(
     run: Run, cubes: FuseCubes, dates: SeriesDates, coarse: Array, coarse_places: list[int],
-    clip: Clip,
+    clip: Clip, count: int,
 ) -> list[Job]:  # fmt: skip
     """Return jobs of equally many dates; the last one's last date may come more than once."""
     record, params, nesting = run.call.record, run.call.params, cubes.nesting
@@ -86,9 +96,6 @@ def _jobs(
         record, params, cubes.fine.data, coarse, nesting, (dates.fine, coarse_places),
         (dates.times, dates.coarse_times), dates.reach,
     )  # fmt: skip
-    count = dates_a_job(
-        cubes.fine.data, len(dates.targets), LAYERS if run.call.quality else 1, TILE
-    )
     every = np.arange(-(-len(dates.targets) // count) * count).clip(max=len(dates.targets) - 1)
     jobs = []
     for some in every.reshape(-1, count):

@@ -144,7 +144,9 @@ def fuse(
         The dates wanted, each within `pair_tolerance` of a coarse one: a day such as
         ``"2021-06-11"``, which is that of the scene, or a coarse image's own stamp. Default: every
         coarse date without a fine image of its day. For a date that has such, its clear pixels are
-        returned as they are, from all images of the day, and the rest is fused.
+        returned as they are, from all images of the day, and the rest is fused. With
+        ``method="series"`` any dates within the coarse series, such as every day of a year: each
+        counts itself, also one that composites are stamped with.
     method : str or Method
         A name from ``xstf.list_methods("fuse")``, a record, or ``"auto"``: see Notes. With
         `spatial` a name from ``xstf.list_methods("sts")``.
@@ -229,6 +231,9 @@ def fuse(
     Pairs are fine images with a coarse one of their solar day. Two-pair methods take the nearest
     before and after the date (or the nearest two), one-pair methods the nearest; a pixel that is
     cloudy in a base image takes the next pair.
+
+    ``method="series"`` takes all images at once, coarse ones without a fine one of their day
+    included, and makes all dates from them; it is for three fine images or more.
 
     ``method="auto"`` is ``"fsdaf"``; ``"fitfc"`` for a cube of one band or with `return_quality`;
     with `spatial` it is ``"sts_linear"``.

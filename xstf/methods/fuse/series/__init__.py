@@ -30,7 +30,7 @@ images tell nothing the estimate so becomes interpolation in time. The noise of 
 45 days of drift) and the ridge (.3 to 3 mean variances, or infinite) are the usual 15 and 1, unless
 others predict left-out dates better by more than one standard error over four dates or more. The
 usual ones are the middle of what did well on the NDVI series of Landsat and MODIS in
-``docs/choosing.md``; evidence may well choose others.
+``docs/whole_series.md``; evidence may well choose others.
 
 The standard deviation is that of the local level for a new fine image, in units of the pixel's own
 drift (its innovations, drawn to the scene's), to the power (0 to 2) with which errors grow when an

@@ -70,6 +70,24 @@ def test_evaluate_prints_a_table(paths, capsys):
     assert all(name in printed for name in ("rmse", "starfm", "estarfm", "unchanged", "delta"))
 
 
+def test_evaluate_scores_the_bands_and_the_part_that_are_asked_for(paths, capsys):
+    fine, coarse = (xr.open_dataarray(path, decode_coords="all") for path in paths)
+    x, y = fine.x.values, fine.y.values
+    box = f"{x[0] - 1:.9f},{y[30:].min() - 1:.9f},{x[39] + 1:.9f},{y[0] + 1:.9f}"
+    band = str(fine["band"].values[1])
+    with fine, coarse:
+        want = xstf.evaluate_fusion(
+            fine.sel(band=[band]).isel(x=slice(40)), coarse.sel(band=[band]), methods=["starfm"]
+        )
+    call = ["--json", "evaluate", "fuse", *map(str, paths), "--methods", "starfm"]
+    assert main([*call, "--bands", band, f"--bbox={box}"]) == 0
+    found = json.loads(capsys.readouterr().out)["scores"]
+    rmse = [one["rmse"] for one in found if one["method"] == "starfm"]
+    np.testing.assert_allclose(
+        rmse, want["rmse"].sel({"method": "starfm"}).values.ravel(), rtol=1e-6
+    )
+
+
 @pytest.mark.slow
 def test_gapfill_writes_what_the_function_gives(tmp_path):
     cube, sar = xstf.testing.holes()
@@ -81,6 +99,7 @@ def test_gapfill_writes_what_the_function_gives(tmp_path):
     want = cube.stf.gapfill(method="linear", max_gap="60D")
     with xr.open_dataarray(out, decode_coords="all") as back:
         np.testing.assert_allclose(back, want, rtol=1e-4, atol=1e-5)
+    call.append("--overwrite")
     assert main([*call, "--method", "gp", "--sar", str(tmp_path / "sar.nc"), "--quality"]) == 0
     with xr.open_dataset(out) as back:
         assert f"{cube.name}_std" in back
@@ -90,10 +109,10 @@ def test_gapfill_writes_what_the_function_gives(tmp_path):
 def test_evaluate_gapfill_prints_a_table(tmp_path, capsys):
     cube, _ = xstf.testing.holes()
     cube.to_netcdf(tmp_path / "cube.nc")
-    call = ["evaluate", "gapfill", str(tmp_path / "cube.nc"), "--methods", "linear", "harmonic"]
+    call = ["evaluate", "gapfill", str(tmp_path / "cube.nc"), "--methods", "linear", "whittaker"]
     assert main(call) == 0
     printed = capsys.readouterr().out
-    words = ("partial", "persistent", "full", "linear", "harmonic", "covered")
+    words = ("partial", "persistent", "full", "linear", "whittaker", "covered")
     assert all(word in printed for word in words)
 
 
@@ -161,7 +180,7 @@ def test_debug_shows_the_traceback(paths, tmp_path):
 def test_demo_leaves_files_and_pictures(tmp_path, capsys):
     assert main(["demo", "--size", "60", "-o", str(tmp_path / "demo")]) == 0
     printed = capsys.readouterr().out
-    names = ("fusion", "unchanged", "fsdaf", "gap filling", "linear", "SAR", "sharpening", "gsa")
+    names = ("fusion", "unchanged", "fsdaf", "gap filling", "linear", "eof", "sharpening", "gsa")
     assert all(name in printed for name in names)
     for name in ("fused", "filled", "series", "sharpened"):
         assert (tmp_path / "demo" / f"{name}.png").read_bytes().startswith(b"\x89PNG")
@@ -550,10 +569,13 @@ def test_a_dry_run_writes_nothing_and_needs_no_target(holes, capsys):
     assert main([*words, "-o", "out.nc"]) == 1
 
 
-@pytest.mark.parametrize("chunks", [[], ["--chunks", "16"]])
-def test_a_quicklook_is_drawn(holes, chunks):
+@pytest.mark.parametrize(
+    "options", [[], ["--chunks", "16"], ["--chunks", "16", "-o", "images", "--time", "2021-05/"]]
+)
+def test_a_quicklook_is_drawn(holes, options):
     pytest.importorskip("matplotlib", reason="needs matplotlib")
-    assert filled("--quicklook", "look.png", "--quality", *chunks) == 0
+    pytest.importorskip("rioxarray", reason="needs rioxarray")
+    assert filled("--quicklook", "look.png", "--quality", *options) == 0
     assert Path("look.png").read_bytes().startswith(b"\x89PNG")
 
 

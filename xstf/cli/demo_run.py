@@ -27,12 +27,12 @@ if TYPE_CHECKING:
 # ready; but for gap filling they have among them what the verb does by default.
 _USUAL: dict[Task, tuple[str, ...]] = {
     "fuse": ("fitfc", "fsdaf"),
-    "gapfill": ("nearest", "linear", "regression"),
+    "gapfill": ("nearest", "linear", "eof"),
     "sharpen_spectral": ("sfim", "gsa", "auto"),
 }
 _LATER = (
-    "auto, what gapfill does by default, blends more methods, whose compiling takes minutes the "
-    "first time: xstf demo --all has it\n"
+    "auto, what gapfill does by default, blends more methods and takes radar; compiling them takes "
+    "minutes the first time: xstf demo --all has it\n"
 )
 _FILES = (
     "fused.nc", "fused.png", "filled.nc", "filled.png", "series.png", "sharpened.nc",
@@ -151,30 +151,32 @@ def _distance(date: np.datetime64, dates: np.ndarray) -> float:
 
 
 def filling(out: Path, names: Sequence[str], size: int, progress: bool) -> Part:
-    """Fill the embedded Sentinel-2 scene; with radar by the best method that takes it."""
+    """Fill the embedded Sentinel-2 scene; with radar where auto is among the methods."""
     scene = scenes.sentinel_1_2(size=size)
     missing = scene.cube.isnull()
-    guided = "auto" if "auto" in names else "regression"
+    chosen = "auto" if "auto" in names else "eof"
     rows = [
         _filling_row(name, xstf.gapfill(scene.cube, method=name), scene, missing)
         for name in names
-        if name != guided
+        if name != chosen
     ]
-    filled = xstf.gapfill(
-        scene.cube, scene.sar, method=guided, return_quality=True, progress=progress
-    )
-    rows.append(_filling_row(f"{guided} + SAR", filled[scene.cube.name], scene, missing))
+    sar = scene.sar if chosen == "auto" else None
+    filled = xstf.gapfill(scene.cube, sar, method=chosen, return_quality=True, progress=progress)
+    title = chosen if sar is None else f"{chosen} + SAR"
+    rows.append(_filling_row(title, filled[scene.cube.name], scene, missing))
     rows.sort(key=lambda row: row.values[0])
     files.save_cube(filled, out / "filled.nc", overwrite=True)
     _filling_pictures(scene, filled, out)
     made = [
-        (f"the filled cube ({guided}, with SAR)", out / "filled.nc"),
+        (f"the filled cube ({title})", out / "filled.nc"),
         ("a date before and after", out / "filled.png"),
         ("a pixel's series", out / "series.png"),
     ]
     share = float(missing.mean())
-    text = f"gap filling: {sizes(scene.cube)}, {share:.0%} missing; radar {sizes(scene.sar)}"
-    note = "" if guided == "auto" else _LATER
+    text = f"gap filling: {sizes(scene.cube)}, {share:.0%} missing"
+    if sar is not None:
+        text += f"; radar {sizes(sar)}"
+    note = "" if chosen == "auto" else _LATER
     return Part(text, ("RMSE", "MAE", "SAM (deg)"), rows, made, note)
 
 

@@ -15,6 +15,7 @@ from xstf.cli.options import (
     add_methods_to_score,
     add_one,
     add_params,
+    add_part,
     add_two,
     add_values,
 )
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from xstf.cli.inputs import Input
     from xstf.cli.tables import Row
     from xstf.cli.telling import Outcome
+    from xstf.cubes.arrays import Labelled
 
 _COLUMNS = ("rmse", "mae", "bias", "cc", "ssim", "sam", "ergas", "psnr", "covered", "seconds")
 _REGIMES = ("partial", "persistent", "full")
@@ -75,6 +77,7 @@ def _add_fuse(commands: Commands) -> None:
         "--time", takes=is_date, metavar="DATE…",
         help="fine dates to leave out, or FROM/TO (default: each that others can predict)",
     )  # fmt: skip
+    add_part(parser, of="both inputs", place="the fine input")
     add_pairs(parser)
     add_masks(parser, of="fine", other="coarse")
     add_values(parser, "fine", "coarse")
@@ -92,14 +95,17 @@ def _fuse(arguments: argparse.Namespace) -> Outcome:
     from xstf.evaluate import evaluate_fusion
 
     inputs = _begun(arguments, "fuse")
-    fine, coarse = (cubes.open_input(one, chunks=None) for one in inputs)
+    side = _side(arguments)
+    fine, coarse = (cubes.open_input(one, chunks=side) for one in inputs)
     masked = cubes.open_mask(arguments, inputs[0], chunks=None)
     word = arguments.coarse_mask
     other = cubes.open_other_mask(word, "--coarse-mask", inputs[1], chunks=None)
-    fine = cubes.without(fine, masked.variable)
+    fine = _part(cubes.without(fine, masked.variable), arguments, inputs[0])
+    coarse = cubes.without(coarse, other.variable)
+    coarse = cubes.with_bands(coarse, arguments.bands, inputs[1]).load()
     given: dict[str, Any] = {"mask": masked.mask, "coarse_mask": other.mask}
     scores = evaluate_fusion(
-        fine, cubes.without(coarse, other.variable), methods=arguments.methods,
+        fine, coarse, methods=arguments.methods,
         time=cubes.dates_within(arguments.time, fine, "fine"),
         **{name: mask for name, mask in given.items() if mask is not None},
         **read_pairs(arguments), **cubes.read_values(arguments, "coarse"), **dict(arguments.param),
@@ -123,6 +129,7 @@ def _add_gapfill(commands: Commands) -> None:
         help="what is masked: a cloud's shape on one date (partial) or on all within 25 days "
         "(persistent), or all of a date (full); default: each of them",
     )  # fmt: skip
+    add_part(parser, of="the cube")
     add_masks(parser, of="cube")
     add_values(parser, "cube")
     _finished(parser, "gapfill", _gapfill, inputs_of_gapfill)
@@ -134,7 +141,8 @@ def _gapfill(arguments: argparse.Namespace) -> Outcome:
 
     given, *radar = _begun(arguments, "gapfill")
     masked = cubes.open_mask(arguments, given, chunks=None)
-    cube = cubes.without(cubes.open_input(given, chunks=None), masked.variable)
+    cube = cubes.without(cubes.open_input(given, chunks=_side(arguments)), masked.variable)
+    cube = _part(cube, arguments, given)
     guides = [cubes.open_input(one, chunks=None) for one in radar]
     scores = evaluate_gapfill(
         cube, methods=arguments.methods, regimes=arguments.regimes, mask=masked.mask,
@@ -159,6 +167,7 @@ def _add_sharpen(commands: Commands) -> None:
         "--truth", metavar="FILE",
         help="the spectral input's bands on the grid of the spatial one: nothing is blurred then",
     )  # fmt: skip
+    add_part(parser, of="the spectral input", place="the spatial input")
     add_sensors(parser)
     add_masks(parser, of="spectral", other="spatial")
     add_values(parser, "spectral", "spatial")
@@ -171,7 +180,8 @@ def _sharpen(arguments: argparse.Namespace) -> Outcome:
     from xstf.evaluate import evaluate_sharpen_spectral
 
     inputs = _begun(arguments, "sharpen_spectral")
-    spectral, spatial = (cubes.open_input(one, chunks=None) for one in inputs)
+    side = _side(arguments)
+    spectral, spatial = (cubes.open_input(one, chunks=side) for one in inputs)
     masked = cubes.open_mask(arguments, inputs[0], chunks=None)
     word = arguments.spatial_mask
     other = cubes.open_other_mask(word, "--spatial-mask", inputs[1], chunks=None)
@@ -181,9 +191,11 @@ def _sharpen(arguments: argparse.Namespace) -> Outcome:
     given = {
         "srf": arguments.srf, "psf": arguments.psf, "mask": masked.mask, "spatial_mask": other.mask,
     }  # fmt: skip
+    spectral = cubes.without(spectral, masked.variable)
+    spectral = cubes.with_bands(spectral, arguments.bands, inputs[0]).load()
+    spatial = cubes.in_box(cubes.without(spatial, other.variable), arguments.bbox, "spatial")
     scores = evaluate_sharpen_spectral(
-        cubes.without(spectral, masked.variable), cubes.without(spatial, other.variable),
-        methods=arguments.methods, truth=truth,
+        spectral, spatial.load(), methods=arguments.methods, truth=truth,
         **{name: value for name, value in given.items() if value is not None},
         **cubes.read_values(arguments, "spatial"), **dict(arguments.param),
     )  # fmt: skip
@@ -207,6 +219,21 @@ def _begun(arguments: argparse.Namespace, task: str) -> Sequence[Input]:
         check_target(arguments.out, paths, overwrite=arguments.overwrite)
     found: Sequence[Input] = arguments.inputs
     return found
+
+
+def _side(arguments: argparse.Namespace) -> int | None:
+    """Return the chunks to open inputs in: read whole, but where a part is picked first."""
+    from xstf.cli.making import CHUNK
+
+    return None if arguments.bands is None and arguments.bbox is None else CHUNK
+
+
+def _part(cube: Labelled, arguments: argparse.Namespace, given: Input) -> Labelled:
+    """Return the bands and the part of a cube that are asked for, in memory."""
+    from xstf.cli import cubes
+
+    picked = cubes.with_bands(cube, arguments.bands, given)
+    return cubes.in_box(picked, arguments.bbox, given.name).load()
 
 
 def _scored(scores: xr.Dataset, dim: str, title: str, arguments: argparse.Namespace) -> Outcome:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import dataclasses
 import importlib.util
+import re
 import time as clock
 from collections.abc import Mapping, Sequence
 from contextlib import contextmanager
@@ -167,7 +168,10 @@ def make(
     lazy = _is_lazy(result)
     save(result, arguments, packing, lazy=lazy)
     if arguments.quicklook:
-        _draw(_again(arguments.out) if lazy else result, Path(arguments.quicklook))
+        _draw(
+            _again(arguments.out, _variables(result)[0]) if lazy else result,
+            Path(arguments.quicklook),
+        )
     data = {
         "out": arguments.out, "method": _method_of(result), "sizes": dict(result.sizes),
         "variables": _variables(result), "dates": _dates(result), **_said(inputs),
@@ -302,11 +306,22 @@ def _fitting(values: np.ndarray, *, name: str, packing: Packing) -> np.ndarray:
 # --- pictures ---------------------------------------------------------------------------------
 
 
-def _again(out: str) -> Labelled:
-    """Return a result from where it was written, which costs less than to work it out again."""
+def _again(out: str, name: str) -> Labelled:
+    """Return a result from where it was written, which costs less than to work it out again.
+
+    Of images that is the variable of this name, without its standard deviation and the like.
+    """
     path = Path(out)
-    dated = path.with_name(f"{path.stem}_*{path.suffix}")
-    return files.open_cube(path if path.exists() else dated, chunks=CHUNK)
+    if path.is_dir() and path.suffix.lower() != ".zarr":
+        folder, stem, ending = path, name, ".tif"
+    elif not path.exists():  # several dates: a file each
+        folder, stem, ending = path.parent, path.stem, path.suffix
+    else:
+        return files.open_cube(path, chunks=CHUNK)
+    dated = re.compile(re.escape(stem) + r"(_\d[^_]*)?" + re.escape(ending))
+    return files.open_cube(
+        [one for one in sorted(folder.iterdir()) if dated.fullmatch(one.name)], chunks=CHUNK
+    )
 
 
 def _draw(cube: Labelled, path: Path) -> None:

@@ -92,16 +92,22 @@ def _add_which(parser: Parser, first: str, *others: str) -> None:
         )
 
 
-def add_subset(parser: Parser, *, of: str, dates: str) -> None:
-    """Add which bands, which part and which dates are wanted."""
+def add_part(parser: Parser, *, of: str, place: str = "") -> Any:
+    """Add which bands, and which part of the image, are wanted."""
     group = parser.add_argument_group("which part")
     group.add_argument(
         "--bands", action="append", metavar="NAME,NAME", help=f"bands of {of}, in this order"
     )
     parser.add_several(
         "--bbox", takes=is_number, group=group, metavar="WEST,SOUTH,EAST,NORTH",
-        help=f"pixels of {of} whose centres lie within, in the units of its coordinates",
+        help=f"pixels of {place or of} whose centres lie within, in the units of its coordinates",
     )  # fmt: skip
+    return group
+
+
+def add_subset(parser: Parser, *, of: str, dates: str) -> None:
+    """Add which bands, which part and which dates are wanted."""
+    group = add_part(parser, of=of)
     parser.add_several(
         "--time", takes=is_date, group=group, metavar="DATE…",
         help=f"{dates}: dates, or FROM/TO with both ends, each of which may be left out",

@@ -17,6 +17,7 @@ from typing import TypeAlias
 
 import xarray as xr
 
+from xstf.files.beside import leftovers
 from xstf.files.choice import RASTERS, find_files, is_pattern
 from xstf.files.datasets import open_dataset, open_datasets
 from xstf.files.rasters import open_raster, open_rasters
@@ -91,7 +92,9 @@ def open_cube(
     if is_pattern(path) or (path.is_dir() and path.suffix.lower() != ".zarr"):
         return _open_several(path, variable, pattern, chunks)
     if not path.exists():
-        raise OSError(f"no file {path}")
+        old = [left.name for left in leftovers(path, "old")]
+        hint = f"; {old[-1]} beside it is what was there when a writer was killed" if old else ""
+        raise OSError(f"no file {path}{hint}")
     if pattern is not None:
         raise ValueError(f"pattern={pattern!r} picks files of a folder, and {path} is a file")
     if path.suffix.lower() in (*RASTERS, *_OTHER_RASTERS):

@@ -101,8 +101,8 @@ def _open_zarr(path: Path) -> xr.Dataset:
         import zarr  # noqa: F401  xarray would say that it knows no such files
     except ImportError as error:
         raise ImportError("Zarr stores need zarr; install xstf[zarr]") from error
-    _check_metadata(path)
     with reading(path, "as a Zarr store"):
+        _check_metadata(path)
         found = xr.open_dataset(
             path, engine="zarr", consolidated=False, decode_coords="all", cache=False
         )

@@ -28,7 +28,8 @@ _X = ("x", "lon", "longitude", "easting")
 _BANDS = "bands"  # what variables of a Dataset are together
 _UNFIT = re.compile(r"[^\w.+-]+")  # for names of files
 _BLOCK = 512  # pixels a side of a tile of a file
-_BYTES = 128_000_000  # of values that are computed at once, where chunks are no larger
+_BYTES = 32_000_000  # of values that are computed at once, where chunks are no larger
+_CACHE = 64  # megabytes, of blocks of files
 _OPEN = 200  # files
 
 
@@ -219,7 +220,8 @@ def _write_group(files: list[tuple[_Image, Path]], packing: Packing) -> None:
     rasterio = _import()
     plain = [path.with_name(f"{path.name}.plain.tif") for _, path in files]
     try:
-        with warnings.catch_warnings():
+        # GDAL would keep a twentieth of all memory.
+        with warnings.catch_warnings(), rasterio.Env(GDAL_CACHEMAX=_CACHE):
             warnings.filterwarnings("ignore", category=rasterio.errors.NotGeoreferencedWarning)
             _write_plain([image for image, _ in files], plain, packing)
             for (image, path), source in zip(files, plain, strict=True):

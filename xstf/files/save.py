@@ -47,7 +47,8 @@ def save_cube(
     path : path
         ``.nc``; ``.zarr``; ``.tif``, or a folder (no ending): one GeoTIFF a date.
     overwrite : bool, default False
-        Replace what is there. What the cube itself is lazily read from is never replaced.
+        Replace what is there; a folder as a whole, and only if xstf wrote all images in it. What
+        the cube itself is lazily read from is never replaced.
     dtype : str, optional
         Store values as these whole numbers, such as ``"int16"``, or as ``"float32"``. Default: as
         the cube has them.
@@ -72,7 +73,9 @@ def save_cube(
     Notes
     -----
     GeoTIFFs are cloud-optimised (tiles, overviews), with the names of bands, CRS and nodata. They
-    are named by the date: ``fused/ndvi_20210407.tif``.
+    are named by the date, with the time of day if there is one: ``fused/ndvi_20210407.tif``.
+    :func:`open_cube` reads a folder of them as the cube that it was. They have no checksums:
+    damage inside of them is told only where it cannot be unpacked.
 
     Examples
     --------

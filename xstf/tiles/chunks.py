@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import sys
 import warnings
@@ -96,7 +97,7 @@ def check_fits(
     if not isinstance(array, da.Array) or 0 in array.shape:
         return
     largest = [max(sizes) for sizes in array.chunks]
-    need = 2 * 4 * float(_product(largest))
+    need = 2 * 4 * float(math.prod(largest))
     memory, whose = least_memory()
     if need <= min(MOST_BYTES, MOST_BYTES if memory is None else memory):
         return
@@ -121,13 +122,7 @@ def good_chunks(
     time, _, y, x = dims
     dates = shape[0] if time in whole else 1
     side = (GOOD_BYTES / (4 * dates * shape[1])) ** 0.5
-    side = max(STEP, int(side / STEP) * STEP)
+    # In steps, or where pixels are so large a power of two.
+    side = int(side / STEP) * STEP if side >= STEP else 2 ** int(math.log2(max(side, 1)))
     chunks: dict[Hashable, int] = {} if time is None else {time: -1 if time in whole else 1}
     return chunks | {d: min(side, n) for d, n in ((y, shape[2]), (x, shape[3])) if d is not None}
-
-
-def _product(sizes: Sequence[int]) -> int:
-    total = 1
-    for size in sizes:
-        total *= size
-    return total

@@ -199,7 +199,8 @@ def fuse(
         three. ``n_obs`` is how many images of `fine` (with `spatial` paired dates whose spatial
         image is clear) a pixel was made of: 1 where it was observed, 0 where it is missing.
     progress : bool
-        Show a bar on stderr (numpy cubes; for dask ones use dask's own).
+        Show a bar of tiles on stderr: at once, or of a lazy result whenever it is computed on this
+        machine's threads. With a client of `dask.distributed`: ``distributed.progress``.
     **params
         The method's parameters, as ``xstf.get_method("fuse", name).params`` lists them.
 

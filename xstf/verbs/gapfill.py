@@ -193,7 +193,8 @@ def gapfill(
         bands each has its three. ``n_obs`` is how many clear observations the pixel's own series
         has in this band, on all dates, outliers left out.
     progress : bool
-        Show a bar on stderr (numpy cubes; for dask ones use dask's own).
+        Show a bar of tiles on stderr: at once, or of a lazy result whenever it is computed on this
+        machine's threads. With a client of `dask.distributed`: ``distributed.progress``.
     **params
         The method's parameters, as ``xstf.get_method("gapfill", name).params`` lists them.
 

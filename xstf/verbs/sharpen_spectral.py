@@ -135,7 +135,8 @@ def sharpen_spectral(
         Return a Dataset with ``<name>_std``, ``<name>_flag`` and ``<name>_n_obs`` (1 image of
         `spatial`, 0 where missing) too, from methods that give a standard deviation.
     progress : bool
-        Show a bar on stderr (numpy cubes).
+        Show a bar of tiles on stderr: at once, or of a lazy result whenever it is computed on this
+        machine's threads. With a client of `dask.distributed`: ``distributed.progress``.
     **params
         The method's parameters, as ``xstf.get_method("sharpen_spectral", name).params`` lists them.
 

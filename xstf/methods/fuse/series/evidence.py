@@ -16,14 +16,16 @@ from xstf.numerics.normal import COVER, Z90
 # What is taken where the scene gives no evidence: noise of a fine image in days of drift, and the
 # ridge of the regression in mean variances of the coarse anomalies.
 NOISE, RIDGE = 15.0, 1.0
+# The least noise: with less the smoother goes through its data all the same.
+LEAST = 0.01
 # What else is tried, away from these and as long as it gets better; no regression is a ridge of
 # infinity.
-NOISES, RIDGES = ((5.0, 1.0, 0.01), (45.0,)), ((0.3,), (3.0, np.inf))
+NOISES, RIDGES = ((5.0, 1.0, LEAST), (45.0,)), ((0.3,), (3.0, np.inf))
 # Dates with evidence that it takes to choose another than the usual one.
 FEWEST_TO_CHOOSE = 4
-# How much evidence the belief in the coarse change counts for, in dates: that of the scene's mean
-# stands on one number a date, that of places on thousands.
-PULL_MEAN, PULL_PLACE = 1.0, 0.1
+# The belief in the coarse change is drawn to full or to none by the evidence of so many dates: no
+# more than keeps it defined where nothing changes.
+PULL = 0.1
 # Fine dates from which on the scene's mean change is asked whether it is believed.
 FEWEST_FOR_MEAN = 3
 # The spread's calibration is drawn to 1 by the evidence of so many dates, at so many levels.
@@ -107,7 +109,9 @@ def settle_band(band: Sampled) -> Settled:
         RIDGES, RIDGE, found, usual, lambda value: leave_out(band, _rule(band, noise, value))
     )
     place, mean = believed(found)
+    noise = max(noise * believed_share(found, place, mean), LEAST)
     rule = _rule(band, noise, share)
+    found = leave_out(band, rule)
     power, middle = growth(found, leave_out(band, rule, apart=2), (place, mean), rule.drift)
     grown = leave_out(band, rule._replace(power=power, usual=middle))
     levels, spread = spread_of(band, grown, (place, mean))
@@ -174,7 +178,7 @@ def leave_out(band: Sampled, rule: Band, *, apart: int = 1) -> LeftOut:
 def believed(left: LeftOut) -> tuple[float, float]:
     """Return how far the coarse change is believed, at places and of the scene: slopes from 0 to 1.
 
-    Slopes of the fine images' changes on the coarse ones', drawn to 1 by the amount of evidence.
+    Slopes of the fine images' changes on the coarse ones'.
     """
     seen = ~np.isnan(left.fine)
     dates = seen.any(axis=1)
@@ -184,23 +188,51 @@ def believed(left: LeftOut) -> tuple[float, float]:
     means = [np.nanmean(values, axis=1, keepdims=True) for values in (fine, coarse)]
     products = np.nanmean((fine - means[0]) * (coarse - means[1]), axis=1)
     squares = np.nanmean((coarse - means[1]) ** 2, axis=1)
-    place = _slope(products, squares, PULL_PLACE)
+    place = _slope(products, squares)
     if dates.sum() < FEWEST_FOR_MEAN:
         return place, 1.0
-    return place, _slope((means[0] * means[1])[:, 0], (means[1] ** 2)[:, 0], PULL_MEAN)
+    return place, _slope((means[0] * means[1])[:, 0], (means[1] ** 2)[:, 0])
 
 
-def _slope(products: np.ndarray, squares: np.ndarray, pull: float) -> float:
-    prior = pull * squares.mean()
-    total = squares.sum() + prior
-    return float(np.clip((products.sum() + prior) / total, 0.0, 1.0)) if total > 0 else 1.0
+def believed_share(left: LeftOut, place: float, mean: float) -> float:
+    """Return how much of the variance of the coarse changes is believed.
+
+    The noise of a difference is mostly the coarse image's, and counts no more than that one does.
+    """
+    middle = _middle(left.coarse)
+    at_place = float(np.nansum((left.coarse - middle) ** 2))
+    of_scene = float(np.nansum(np.where(np.isnan(left.coarse), np.nan, middle) ** 2))
+    total = at_place + of_scene
+    return (place**2 * at_place + mean**2 * of_scene) / total if total > 0 else 1.0
+
+
+def _middle(values: np.ndarray) -> np.ndarray:
+    """Return the mean of each date ``(date, 1)``, 0 without a value."""
+    seen = ~np.isnan(values)
+    count = np.maximum(seen.sum(axis=1, keepdims=True), 1)
+    middle: np.ndarray = np.where(seen, values, 0.0).sum(axis=1, keepdims=True) / count
+    return middle
+
+
+def _slope(products: np.ndarray, squares: np.ndarray) -> float:
+    """Return a slope over dates, by its doubt nearer to full belief or to none.
+
+    Above a half full belief errs less on the known changes than none does, below it more. The
+    standard error is that over dates, as good as independent of each other.
+    """
+    total, prior = float(squares.sum()), PULL * float(squares.mean())
+    if not total > 0:
+        return 1.0
+    slope = float(products.sum()) / total
+    full = slope > 0.5
+    doubt = float(((products - slope * squares) ** 2).sum()) ** 0.5 / total
+    drawn = ((slope + (doubt if full else -doubt)) * total + prior * full) / (total + prior)
+    return float(np.clip(drawn, 0.0, 1.0))
 
 
 def errors(left: LeftOut, place: float, mean: float) -> np.ndarray:
     """Return the errors ``(date, pixel)`` with the coarse change as far as it is believed."""
-    seen = ~np.isnan(left.coarse)
-    count = np.maximum(seen.sum(axis=1, keepdims=True), 1)
-    middle = np.where(seen, left.coarse, 0.0).sum(axis=1, keepdims=True) / count
+    middle = _middle(left.coarse)
     wrong: np.ndarray = left.fine - place * (left.coarse - middle) - mean * middle
     return wrong
 

@@ -23,14 +23,16 @@ and after its last image (`pair_tolerance`, or half a composite's period); beyon
 missing.
 
 How far the coarse change is believed is measured on changes that are known: each fine image is
-left out and predicted from the others, and the slopes of the fine changes on the coarse ones, from
-0 to 1, are ``place`` (within the scene) and that of the scene's mean change (with three fine dates
-or more). They are drawn to 1 by the evidence of a tenth of a date and of one date. Where coarse
-images tell nothing the estimate so becomes interpolation in time. The noise of a fine image (.01 to
-45 days of drift) and the ridge (.3 to 3 mean variances, or infinite) are the usual 15 and 1, unless
-others predict left-out dates better by more than one standard error over four dates or more. The
+left out and predicted from the others, and the slopes of the fine changes on the coarse ones are
+``place`` (within the scene) and that of the scene's mean change (with three fine dates or more;
+else 1). Their standard error over dates draws them: a slope above a half towards 1, one below to 0.
+Where coarse images tell nothing the estimate so becomes interpolation in time; a constant added to
+a coarse image is added to the result as far as the mean change is believed. The noise of a fine
+image (.01 to 45 days of drift) and the ridge (.3 to 3 mean variances, or infinite) are the usual 15
+and 1, unless others predict left-out dates better by more than one standard error over four dates
+or more; of the noise then counts the share of the coarse change's variance that is believed. The
 usual ones are the middle of what did well on the NDVI series of Landsat and MODIS in
-``docs/whole_series.md``; evidence may well choose others.
+``docs/whole_series.md``.
 
 The standard deviation is that of the local level for a new fine image, in units of the pixel's own
 drift (its innovations, drawn to the scene's), to the power (0 to 2) with which errors grow when an

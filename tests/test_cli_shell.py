@@ -203,3 +203,47 @@ def test_a_truncated_file_is_one_line(tmp_path, keep):
     assert "Traceback" not in done.stderr
     assert len([line for line in done.stderr.splitlines() if "warning:" not in line]) == 1
     assert not (tmp_path / "out.nc").exists()
+
+
+@pytest.mark.parametrize(("number", "status"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_a_stopped_run_waits_for_no_thread_and_leaves_nothing(tmp_path, number, status):
+    """Threads work on a tile for minutes, and Python would wait for them."""
+    code = (
+        "import sys, time\n"
+        "from concurrent.futures import ThreadPoolExecutor\n"
+        "from pathlib import Path\n"
+        "import xstf.cli.main\n"
+        "from xstf.files.beside import beside\n"
+        "def run():\n"
+        "    with beside(Path('out.nc')) as new, ThreadPoolExecutor(1) as pool:\n"
+        "        new.touch()\n"
+        "        pool.submit(time.sleep, 60)\n"
+        "        print('begun', flush=True)\n"
+        "        time.sleep(60)\n"
+        "xstf.cli.main.main = run\n"
+        "from xstf.__main__ import main\n"
+        "sys.exit(main())"
+    )
+    with subprocess.Popen(
+        [sys.executable, "-c", code], cwd=tmp_path, text=True,
+        stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+    ) as run:  # fmt: skip
+        assert run.stdout.readline() == "begun\n"
+        run.send_signal(number)
+        _, said = run.communicate(timeout=30)
+    assert run.returncode == status, said
+    assert "Traceback" not in said
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("command", ["fuse --help", "methods fuse", "methods --json"])
+def test_a_terminal_need_not_know_all_letters(command):
+    done = shell(f"PYTHONIOENCODING=ascii xstf {command}")
+    assert (done.returncode, done.stderr) == (0, "")
+    if "--json" in command:
+        assert json.loads(done.stdout)["methods"]
+
+
+def test_standard_output_may_be_closed():
+    done = shell("xstf methods fuse >&-")
+    assert (done.returncode, done.stderr) == (0, "")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import numpy as np
 import pytest
 import xarray as xr
 
@@ -44,6 +45,23 @@ def test_damaged_files_are_said_in_one_line(tmp_path, name, how, chunks):
     with pytest.raises(OSError, match=rf"{path} cannot be read") as caught:
         open_cube(path, chunks=chunks).compute(scheduler="synchronous")
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("given", [{}, {"dtype": "int16", "scale": 1e-4}])
+def test_a_store_that_has_lost_a_chunk(tmp_path, given):
+    """Packed, its pixels were 0."""
+    path = tmp_path / "cube.zarr"
+    save_cube(FINE.chunk(time=1), path, **given)
+    np.testing.assert_allclose(open_cube(path), FINE, atol=1e-4)
+    (path / str(FINE.name) / "c" / "1" / "0" / "0" / "0").unlink()
+    with pytest.warns(UserWarning, match=r"cube.zarr has lost chunks \(1 of reflectance\)") as said:
+        cube = open_cube(path)
+    assert said[0].filename == __file__
+    assert np.isnan(cube[1]).all()
+    np.testing.assert_allclose(cube[0], FINE[0], atol=1e-4)
+    (path / "x" / "c" / "0").unlink()
+    with pytest.raises(OSError, match=r"cube.zarr.*x has lost"):
+        open_cube(path)
 
 
 def test_a_store_that_is_none(tmp_path):

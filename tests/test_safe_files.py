@@ -248,6 +248,36 @@ def test_a_full_or_read_only_disk(tmp_path, name, how):
         subprocess.run(["umount", "-l", disk], check=True)
 
 
+@pytest.mark.skipif(
+    sys.platform != "linux" or os.geteuid() != 0, reason="needs to mount a file system"
+)
+@pytest.mark.parametrize("name", ["cube.nc", "cube.tif", "cube"])
+def test_a_disk_that_is_full_midway(tmp_path, name):
+    """GDAL says so in errors of its own, netCDF of the next file that it lacks permission."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    done = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=3m", "none", disk], check=False, capture_output=True
+    )
+    if done.returncode:
+        pytest.skip("cannot mount")
+    try:
+        path = disk / name
+        cube = FINE[:1] if name == "cube" else FINE[0].drop_vars("time")
+        save_cube(cube, path)
+        before = files_of(path)
+        large = cube.isel(y=np.arange(700) % 30, x=np.arange(700) % 30)
+        large = large.assign_coords(y=np.arange(700.0), x=np.arange(700.0))
+        large = large.copy(data=np.random.default_rng(0).random(large.shape, "f4"))
+        for _ in range(2):
+            with pytest.raises(OSError, match=rf"no space is left.*{name}"):
+                save_cube(large, path, overwrite=True)
+        assert files_of(path) == before
+        assert [p.name for p in disk.iterdir()] == [name]
+    finally:
+        subprocess.run(["umount", "-l", disk], check=True)
+
+
 def test_a_folder_that_cannot_be_written(tmp_path, monkeypatch):
     monkeypatch.setattr(os, "access", lambda *args, **named: False)
     with pytest.raises(PermissionError, match=r"cannot be written to.*cube\.nc"):

@@ -80,10 +80,11 @@ def _run(arguments: argparse.Namespace, options: Mapping[str, str]) -> int:
         outcome: Outcome = arguments.run(arguments)
     if arguments.json:
         data = {"command": arguments.command, **outcome.data, "warnings": said}
-        print(json.dumps(plain(data), indent=2, ensure_ascii=False))
+        escaped = getattr(sys.stdout, "encoding", "") not in ("utf-8", "UTF-8")
+        print(json.dumps(plain(data), indent=2, ensure_ascii=escaped))
     elif outcome.text:
         print(in_options(outcome.text, options) if outcome.of_verb else outcome.text)
-    sys.stdout.flush()
+    print(end="", flush=True)  # errors come now; sys.stdout is None where it is closed
     return outcome.status
 
 

@@ -23,6 +23,7 @@ _FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
 _NEW, _OLD = "partial", "old"
 _TRIES, _PAUSE = 50, 0.02
 _LITTLE = 1_000_000  # bytes that are left on a disk that is full
+_OPEN: set[Path] = set()  # what this process is writing
 
 
 def check_place(path: Path, *, overwrite: bool, asked: object = None) -> None:
@@ -58,6 +59,7 @@ def beside(path: Path) -> Iterator[Path]:
     system comes back with the path.
     """
     there = _name(path, _NEW)
+    _OPEN.add(there)
     try:
         with told(path):
             yield there
@@ -66,6 +68,14 @@ def beside(path: Path) -> Iterator[Path]:
     except BaseException:
         _remove_for_good(there)
         raise
+    finally:
+        _OPEN.discard(there)
+
+
+def remove_open() -> None:
+    """Remove what this process has half-written, right before it ends."""
+    for there in list(_OPEN):
+        _remove_for_good(there)
 
 
 def _name(path: Path, what: str) -> Path:
@@ -140,7 +150,8 @@ def told(path: Path | str) -> Iterator[None]:
     except OSError as error:
         if error.errno is None or not _is_about(error, Path(path)):
             raise
-        if error.errno == errno.EIO and _is_full(Path(path)):  # GDAL's
+        # GDAL's, and netCDF's of any file that cannot be made.
+        if error.errno in (errno.EIO, errno.EACCES) and _is_full(Path(path)):
             raise OSError(errno.ENOSPC, "no space is left on the disk", str(path)) from error
         raise OSError(error.errno, _words(error), str(path)) from error
     except RuntimeError as error:  # netCDF's, which says neither file nor cause

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import os
 import warnings
 from collections.abc import Hashable, Sequence
 from pathlib import Path
@@ -106,7 +108,10 @@ def _open_zarr(path: Path) -> xr.Dataset:
         found = xr.open_dataset(
             path, engine="zarr", consolidated=False, decode_coords="all", cache=False
         )
-    if not found.attrs.pop(COMPLETE, 1):
+    complete = found.attrs.pop(COMPLETE, None)
+    if complete:
+        _check_chunks(path, found)
+    elif complete is not None:
         warnings.warn(
             f"{path} is incomplete: a run that wrote it was stopped, and pixels that it did not "
             "come to are missing; call xstf.store.to_zarr again with the same result",
@@ -117,6 +122,30 @@ def _open_zarr(path: Path) -> xr.Dataset:
         for n, c in found.coords.items() if c.dtype.kind == "T"
     }  # fmt: skip
     return guarded_dataset(found.assign_coords(text), path)
+
+
+def _check_chunks(path: Path, dataset: xr.Dataset) -> None:
+    """Warn of chunks that a store of xstf has lost: unlike others it has one for all pixels."""
+    lost = {}
+    for name, variable in dataset.variables.items():
+        chunks = variable.encoding.get("shards") or variable.encoding.get("chunks")
+        if not variable.ndim or not chunks or not variable.size:
+            continue
+        count = math.prod(math.ceil(n / c) for n, c in zip(variable.shape, chunks, strict=True))
+        there = sum(
+            file.isdigit() for _, _, files in os.walk(path / str(name) / "c") for file in files
+        )
+        if there < count and name in dataset.indexes:
+            raise OSError(f"{path} cannot be read as a Zarr store: {name} has lost its values")
+        if there < count:
+            lost[name] = count - there
+    if lost:
+        words = ", ".join(f"{n} of {name}" for name, n in lost.items())
+        warnings.warn(
+            f"{path} has lost chunks ({words}), and their pixels are missing; "
+            "xstf.store.verify names them",
+            stacklevel=6,
+        )
 
 
 def _plain(text: np.ndarray) -> np.ndarray:

@@ -8,7 +8,7 @@ import math
 import re
 import warnings
 from collections.abc import Hashable, Iterator, Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -239,7 +239,8 @@ def _write_plain(images: list[_Image], paths: list[Path], packing: Packing) -> N
         files = []
         for image, path, storing in zip(images, paths, storings, strict=True):
             with told(path):
-                files.append(stack.enter_context(rasterio.open(path, "w", **storing.profile())))
+                files.append(_quietly(rasterio.open, path, "w", **storing.profile()))
+            stack.callback(_let_go, files[-1])
             storing.describe(files[-1], image)
         for rows, cols in _windows(images):
             window = rasterio.windows.Window.from_slices(rows, cols)
@@ -266,12 +267,20 @@ def _to_cog(image: _Image, source: Path, path: Path) -> None:
         )  # fmt: skip
 
 
-def _quietly(call: Any, *args: Any, **named: Any) -> None:
+def _let_go(file: Any) -> None:
+    """Close a file; an error here comes after the one that counts."""
+    with suppress(OSError):
+        _quietly(file.close)
+
+
+def _quietly(call: Any, *args: Any, **named: Any) -> Any:
     """Call what writes; its errors, which say neither file nor cause, are those of the disk."""
-    rasterio = _import()
     try:
-        call(*args, **named)
-    except rasterio.errors.RasterioError as error:
+        return call(*args, **named)
+    except Exception as error:
+        # Those of GDAL that rasterio raises as they are have no public name.
+        if type(error).__module__.split(".")[0] != "rasterio":
+            raise
         cause = " ".join(str(error.__cause__ or error).split())
         raise OSError(errno.EIO, f"GDAL cannot write: {cause}") from error
 

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import xarray as xr
 
 from xstf.files.beside import beside, clean
@@ -111,7 +112,10 @@ def _to_zarr(dataset: xr.Dataset, path: Path) -> None:
         if variable.ndim >= 2 and variable.dtype.kind in "iufb":
             # Sums, by which readers tell damaged chunks, as xstf.store.to_zarr has them.
             variable.encoding["compressors"] = [ZstdCodec(level=1), Crc32cCodec()]
-    with_text(dataset).to_zarr(path, mode="w", consolidated=False, zarr_format=3)
+    whole = for_zarr(dataset).assign_attrs(
+        {COMPLETE: 1}
+    )  # all chunks are there: lost ones are seen
+    whole.to_zarr(path, mode="w", consolidated=False, zarr_format=3, write_empty_chunks=True)
 
 
 def _to_netcdf(dataset: xr.Dataset, path: Path, *, zlib: bool, fletcher32: bool) -> None:
@@ -189,11 +193,21 @@ def for_writing(cube: Labelled) -> xr.Dataset:
     return dataset
 
 
-def with_text(dataset: xr.Dataset) -> xr.Dataset:
-    """Return a Dataset whose texts have no length, since Zarr has no settled form for others."""
+def for_zarr(dataset: xr.Dataset) -> xr.Dataset:
+    """Return a Dataset in forms that Zarr has.
+
+    Texts have no length, since Zarr has no settled form for others. Of packed values what is not
+    written, or lost, is missing, and not 0.
+    """
     text = {n: v.astype(object) for n, v in dataset.variables.items() if v.dtype.kind in "UT"}
     out = dataset.assign({n: v for n, v in text.items() if n in dataset.data_vars})
-    return out.assign_coords({n: v for n, v in text.items() if n not in dataset.data_vars})
+    out = out.assign_coords({n: v for n, v in text.items() if n not in dataset.data_vars})
+    for variable in out.data_vars.values():
+        missing = variable.encoding.get("_FillValue", variable.attrs.get("_FillValue"))
+        stored = np.dtype(variable.encoding.get("dtype", variable.dtype))
+        if missing is not None and stored.kind in "iuf":
+            variable.encoding["fill_value"] = np.asarray(missing).astype(stored).item()
+    return out
 
 
 def _import_zarr() -> None:

@@ -10,7 +10,7 @@ import numpy as np
 import xarray as xr
 
 from xstf.files.beside import told
-from xstf.files.save import for_writing, with_text
+from xstf.files.save import for_writing, for_zarr
 from xstf.files.sources import check_no_input
 from xstf.store.again import is_another
 from xstf.store.commits import Commits
@@ -104,7 +104,7 @@ def to_zarr(
     commits = Commits.of(target)
     place = Place.of(commits.store if commits else target)
     check_no_input(str(place.path or place.store), result)
-    dataset = regular(with_text(for_writing(result)))
+    dataset = regular(for_zarr(for_writing(result)))
     layouts = layouts_of(dataset, tiles)
     place.check()
     if place.is_of_this_process and find_client() is not None:

@@ -33,6 +33,7 @@ from xstf.tiles.units import check_units
 from xstf.verbs.checkpoint import NetworkCubes
 from xstf.verbs.frame import choices, frame_of
 from xstf.verbs.pipeline import choose, chunks_of, compute, prepare
+from xstf.verbs.series import fuse_series
 from xstf.verbs.sts import fuse_three
 from xstf.verbs.watching import note
 
@@ -146,7 +147,9 @@ def fuse(
         The dates wanted, each within `pair_tolerance` of a coarse one: a day such as
         ``"2021-06-11"``, which is that of the scene, or a coarse image's own stamp. Default: every
         coarse date without a fine image of its day. For a date that has such, its clear pixels are
-        returned as they are, from all images of the day, and the rest is fused.
+        returned as they are, from all images of the day, and the rest is fused. With
+        ``method="series"`` any dates within the coarse series, such as every day of a year: each
+        counts itself, also one that composites are stamped with.
     method : str or Method
         A name from ``xstf.list_methods("fuse")``, a record, or ``"auto"``: see Notes. With
         `spatial` a name from ``xstf.list_methods("sts")``.
@@ -242,6 +245,10 @@ def fuse(
     before and after the date (or the nearest two), one-pair methods the nearest; a pixel that is
     cloudy in a base image takes the next pair.
 
+    ``method="series"`` takes all images at once, coarse ones without a fine one of their day
+    included, and makes all dates from them; it is for three fine images or more. It finds itself
+    how far the coarse change can be believed, and moves no grid.
+
     ``method="auto"`` blends unlike methods and the trivial ways (unchanged, interpolated in time,
     plus the interpolated coarse change), weighed by how well each predicts the fine images that
     are known from the others; ``attrs["stf_choice"]`` says how (of numpy cubes). Where the coarse
@@ -299,6 +306,16 @@ def fuse(
         min_valid=min_valid,
     )  # fmt: skip
     call = choose(fuse, "fuse", method, params, quality=return_quality, progress=progress)
+    if call.record.series:
+        if not register or change != "believed":
+            raise ValueError(
+                f"{call.record.name} moves no grid and finds itself how far the coarse change can "
+                "be believed; leave register= and change= out"
+            )
+        return fuse_series(
+            call, cubes, time=time, pair_tolerance=pair_tolerance, engine=engine, device=device,
+            clip=bounds,
+        )  # fmt: skip
     plans = cubes.plans(time, pair_tolerance, call.record)
     alone = _unpaired(cubes, pair_tolerance)
     note(cubes=cubes, plans=plans, unpaired=alone.get("stf_unpaired", ""))

@@ -149,3 +149,10 @@ def test_a_year_of_a_simulated_landscape_beats_the_nearest_image_and_the_line_be
     seen = ~np.isnan(line) & ~np.isnan(out)
     error, other = (float(((a - truth) ** 2).where(seen).mean()) for a in (out, line))
     assert error < 0.7 * other
+
+
+@pytest.mark.parametrize("given", [{"register": False}, {"change": "raw"}])
+def test_what_a_series_does_not_do_is_refused(given):
+    fine, coarse = xstf.testing.scene()
+    with pytest.raises(ValueError, match="leave register= and change= out"):
+        fine.stf.fuse(coarse, method="series", **given)

@@ -25,8 +25,17 @@ _CRS = {"crs_wkt", "spatial_ref", "grid_mapping_name"}  # attributes of a variab
 
 
 def open_dataset(path: Path, variable: str | None, chunks: int | None) -> xr.DataArray | xr.Dataset:
-    """Return the cube in a NetCDF file or a Zarr store."""
-    return _variable(_open(path), variable, str(path), chunks, stamp(path))
+    """Return the cube in a NetCDF file or a Zarr store; one in memory keeps no file open."""
+    dataset = _open(path)
+    try:
+        cube = _variable(dataset, variable, str(path), chunks, stamp(path))
+    except BaseException:
+        dataset.close()
+        raise
+    if not chunks:
+        dataset.close()
+        cube.set_close(None)
+    return cube
 
 
 def open_datasets(

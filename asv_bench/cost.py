@@ -17,8 +17,8 @@ from dataclasses import dataclass
 # machine that docs/large.md names: fusion of 768 x 768 x 4 with two pairs, filling of 100 dates and
 # 4 bands (README), sharpening of 768 x 768 x 60 with its settling.
 NANOSECONDS = {"fuse": 410, "gapfill": 1825, "sharpen_spectral": 139}
-# Tasks of a graph for each tile, inputs included: fusion and filling of 100 000 x 100 000 pixels,
-# of sharpening of 20 000 x 20 000.
+# Tasks of a graph for each tile, inputs included: of fusion and filling of 100 000 x 100 000
+# pixels, of sharpening of 20 000 x 20 000.
 TASKS = {"fuse": 17.5, "gapfill": 15, "sharpen_spectral": 32}
 # CPU microseconds of the scheduler of dask.distributed and its client for a task (--schedule 5000).
 SCHEDULER = 950.0

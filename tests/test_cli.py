@@ -315,9 +315,10 @@ def test_errors_speak_of_options(paths, tmp_path, capsys):
         ("no such; fuse has fine, coarse, method; did you mean", "no such; did you mean"),
         ("bands: {…}; select those that do, fine[[...]]",
          "bands: {…}; name one as FILE:VARIABLE, or some as --bands NAME,NAME"),
-        ("set it with cube.rio.write_crs(...) or a spatial_ref coordinate, or drop it from the"
-         " other",
-         "set it in the file with a spatial_ref coordinate"),
+        ("set it with cube.rio.write_crs(...) or a crs coordinate, or drop it from the other",
+         "set it in the file with a crs coordinate"),
+        ("missing; call xstf.store.to_zarr again with the same result",
+         "missing; give the command that wrote it again, with --resume"),
         ("isel(y=slice(None, None, -1)), attrs['scale_factor']=1, xr.concat([a, b], dim='time')",
          "isel(y=slice(None, None, -1)), attrs['scale_factor']=1, xr.concat([a, b], dim='time')"),
     ],
@@ -652,7 +653,7 @@ def test_a_variable_has_the_crs_of_its_file_and_the_nearest_name(scene, tmp_path
     cube = xstf.files.open_cube(tmp_path / "a.nc", variable="first")
     assert "32633" in cube.frame.attrs["crs_wkt"]
     with pytest.raises(ValueError, match=r"it has \['first', 'b'\]; did you mean 'first'"):
-        xstf.files.open_cube(tmp_path / "a.nc", variable="frist")
+        xstf.files.open_cube(tmp_path / "a.nc", variable="firsts")
 
 
 def test_scores_go_to_a_file_that_is_looked_at_first(paths, tmp_path, capsys):

@@ -24,6 +24,10 @@ _OF_PYTHON = (
     (re.compile(r"; (?:fuse|gapfill|sharpen_spectral) has \w+(?:, \w+)+"), ""),
     (re.compile(r"\bset it with cube\.rio\.write_crs\(\.\.\.\) or"), "set it in the file with"),
     (re.compile(r", or drop it from the other$"), ""),
+    (
+        re.compile(r"call xstf\.store\.to_zarr again with the same result"),
+        "give the command that wrote it again, with --resume",
+    ),
 )
 _ALSO_PARAMS = {"weights", "window", "prior"}
 

@@ -6,13 +6,13 @@ import math
 import os
 import warnings
 from collections.abc import Hashable, Sequence
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import xarray as xr
 
-from xstf.cubes.words import listed, meant
 from xstf.files.choice import Found, few, grouped, in_words, pick
 from xstf.files.guard import guarded_dataset, reading, stamp
 from xstf.files.locks import LIBRARY
@@ -25,8 +25,17 @@ _CRS = {"crs_wkt", "spatial_ref", "grid_mapping_name"}  # attributes of a variab
 
 
 def open_dataset(path: Path, variable: str | None, chunks: int | None) -> xr.DataArray | xr.Dataset:
-    """Return the cube in a NetCDF file or a Zarr store."""
-    return _variable(_open(path), variable, str(path), chunks, stamp(path))
+    """Return the cube in a NetCDF file or a Zarr store; one in memory keeps no file open."""
+    dataset = _open(path)
+    try:
+        cube = _variable(dataset, variable, str(path), chunks, stamp(path))
+    except BaseException:
+        dataset.close()
+        raise
+    if not chunks:
+        dataset.close()
+        cube.set_close(None)
+    return cube
 
 
 def open_datasets(
@@ -235,11 +244,7 @@ def _variable(
 ) -> xr.DataArray | xr.Dataset:
     if variable is not None:
         if variable not in dataset:
-            names = [name for name, one in dataset.data_vars.items() if one.ndim]
-            raise ValueError(
-                f"{where} has no variable {variable!r}; it has {listed(names)}"
-                f"{meant(variable, names)}"
-            )
+            raise ValueError(f"{where} has no variable {variable!r}; {_nearest(variable, dataset)}")
         cube: xr.DataArray | xr.Dataset = _with_crs(dataset[variable], dataset)
     else:
         names = list(dataset.data_vars)
@@ -250,11 +255,18 @@ def _variable(
     return _chunked(cube, chunks, token) if chunks else _loaded(cube, where)
 
 
+def _nearest(variable: str, dataset: xr.Dataset) -> str:
+    """Return which variables there are, and the one that was probably meant."""
+    names = [str(name) for name, one in dataset.data_vars.items() if one.ndim]
+    near = [f"; did you mean {name!r}?" for name in get_close_matches(variable, names, n=1)]
+    return f"it has {names or 'none'}{''.join(near)}"
+
+
 def _with_crs(cube: xr.DataArray, dataset: xr.Dataset) -> xr.DataArray:
     """Return a variable with the CRS of its file, which not every writer has it name."""
     if "grid_mapping" in {**cube.attrs, **cube.encoding}:
         return cube
-    loose = [n for n, v in dataset.data_vars.items() if not v.ndim and set(v.attrs) & _CRS]
+    loose = [name for name, v in dataset.data_vars.items() if not v.ndim and _CRS & {*v.attrs}]
     return cube.assign_coords({loose[0]: dataset[loose[0]].variable}) if len(loose) == 1 else cube
 
 

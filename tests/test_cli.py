@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
+import json
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
 import xarray as xr
 
 import xstf
-from xstf._method import TASKS
-from xstf.cli.arguments import open_gaps
-from xstf.cli.main import _parser, main
+from xstf.cli.main import build, main
 from xstf.cli.words import in_options, options_of
 
 
@@ -67,9 +65,27 @@ def test_fuse_takes_a_third_cube(tmp_path):
 
 @pytest.mark.slow
 def test_evaluate_prints_a_table(paths, capsys):
-    assert main(["evaluate", *map(str, paths), "--methods", "starfm", "estarfm"]) == 0
+    assert main(["evaluate", "fuse", *map(str, paths), "--methods", "starfm", "estarfm"]) == 0
     printed = capsys.readouterr().out
     assert all(name in printed for name in ("rmse", "starfm", "estarfm", "unchanged", "delta"))
+
+
+def test_evaluate_scores_the_bands_and_the_part_that_are_asked_for(paths, capsys):
+    fine, coarse = (xr.open_dataarray(path, decode_coords="all") for path in paths)
+    x, y = fine.x.values, fine.y.values
+    box = f"{x[0] - 1:.9f},{y[30:].min() - 1:.9f},{x[39] + 1:.9f},{y[0] + 1:.9f}"
+    band = str(fine["band"].values[1])
+    with fine, coarse:
+        want = xstf.evaluate_fusion(
+            fine.sel(band=[band]).isel(x=slice(40)), coarse.sel(band=[band]), methods=["starfm"]
+        )
+    call = ["--json", "evaluate", "fuse", *map(str, paths), "--methods", "starfm"]
+    assert main([*call, "--bands", band, f"--bbox={box}"]) == 0
+    found = json.loads(capsys.readouterr().out)["scores"]
+    rmse = [one["rmse"] for one in found if one["method"] == "starfm"]
+    np.testing.assert_allclose(
+        rmse, want["rmse"].sel({"method": "starfm"}).values.ravel(), rtol=1e-6
+    )
 
 
 @pytest.mark.slow
@@ -83,7 +99,8 @@ def test_gapfill_writes_what_the_function_gives(tmp_path):
     want = cube.stf.gapfill(method="linear", max_gap="60D")
     with xr.open_dataarray(out, decode_coords="all") as back:
         np.testing.assert_allclose(back, want, rtol=1e-4, atol=1e-5)
-    assert main([*call, "--method", "gp", "--sar", str(tmp_path / "sar.nc"), "--quality"]) == 0
+    more = ["--method", "gp", "--sar", str(tmp_path / "sar.nc"), "--quality", "--overwrite"]
+    assert main([*call, *more]) == 0
     with xr.open_dataset(out) as back:
         assert f"{cube.name}_std" in back
 
@@ -92,10 +109,10 @@ def test_gapfill_writes_what_the_function_gives(tmp_path):
 def test_evaluate_gapfill_prints_a_table(tmp_path, capsys):
     cube, _ = xstf.testing.holes()
     cube.to_netcdf(tmp_path / "cube.nc")
-    call = ["evaluate-gapfill", str(tmp_path / "cube.nc"), "--methods", "linear", "harmonic"]
+    call = ["evaluate", "gapfill", str(tmp_path / "cube.nc"), "--methods", "linear", "whittaker"]
     assert main(call) == 0
     printed = capsys.readouterr().out
-    words = ("partial", "persistent", "full", "linear", "harmonic", "covered")
+    words = ("partial", "persistent", "full", "linear", "whittaker", "covered")
     assert all(word in printed for word in words)
 
 
@@ -112,18 +129,11 @@ def test_sharpen_writes_what_the_function_gives(tmp_path, command):
         np.testing.assert_allclose(back, want, rtol=1e-4, atol=1e-5)
 
 
-def test_methods_lists_all(capsys):
-    assert main(["methods"]) == 0
-    printed = capsys.readouterr().out
-    assert all(name in printed for task in TASKS for name in xstf.list_methods(task).index)
-
-
 @pytest.mark.parametrize(
     ("change", "says"),
     [
         (["--method", "starfn"], "no fuse method 'starfn'"),
         (["-p", "window=8"], "window"),
-        (["-p", "window"], "NAME=VALUE"),
         (["--variable", "ndvi"], "no variable 'ndvi'"),
     ],
 )
@@ -167,20 +177,16 @@ def test_debug_shows_the_traceback(paths, tmp_path):
 
 
 @pytest.mark.slow
-def test_wrong_usage_is_status_2():
-    done = subprocess.run([sys.executable, "-m", "xstf", "fuse"], capture_output=True, check=False)
-    assert done.returncode == 2
-
-
-@pytest.mark.slow
-def test_demo_leaves_a_file_and_a_picture(tmp_path, capsys):
+def test_demo_leaves_files_and_pictures(tmp_path, capsys):
     assert main(["demo", "--size", "60", "-o", str(tmp_path / "demo")]) == 0
     printed = capsys.readouterr().out
-    assert all(name in printed for name in ("RMSE", "unchanged", "delta", "starfm", "fsdaf"))
-    assert (tmp_path / "demo" / "fused.png").read_bytes().startswith(b"\x89PNG")
-    with xr.open_dataset(tmp_path / "demo" / "fused.nc", decode_coords="all") as back:
-        assert "spatial_ref" in back.coords
-        assert set(back.sizes) == {"time", "band", "y", "x"}
+    names = ("fusion", "unchanged", "fsdaf", "gap filling", "linear", "eof", "sharpening", "gsa")
+    assert all(name in printed for name in names)
+    for name in ("fused", "filled", "series", "sharpened"):
+        assert (tmp_path / "demo" / f"{name}.png").read_bytes().startswith(b"\x89PNG")
+    for name in ("fused", "filled", "sharpened"):
+        with xr.open_dataset(tmp_path / "demo" / f"{name}.nc", decode_coords="all") as back:
+            assert "spatial_ref" in back.coords
 
 
 # --- folders, new options, words --------------------------------------------------------------
@@ -200,20 +206,29 @@ def test_max_gap_counts_in_days(tmp_path):
     assert filled[0].notnull().sum() > cube.notnull().sum()
 
 
-def test_several_radars_come_as_a_list(tmp_path):
+@pytest.mark.parametrize("given", [["--sar", "a.nc", "b.nc"], ["--sar", "a.nc", "--sar", "b.nc"]])
+def test_several_radars_come_as_a_list(tmp_path, monkeypatch, given):
     cube, sar = xstf.testing.holes()
-    cube.to_netcdf(tmp_path / "cube.nc")
+    monkeypatch.chdir(tmp_path)
+    cube.to_netcdf("cube.nc")
     for name, part in (("a", slice(None, None, 2)), ("b", slice(1, None, 2))):
-        sar.isel(time=part).to_netcdf(tmp_path / f"{name}.nc")
-    parser, _ = _parser()
-    for given in (["--sar", "a.nc", "b.nc"], ["--sar", "a.nc", "--sar", "b.nc"]):
-        arguments = parser.parse_args(["gapfill", "cube.nc", "-o", "out.nc", *given])
-        assert [str(path) for path in arguments.sar] == ["a.nc", "b.nc"]
-        arguments.cube = tmp_path / "cube.nc"
-        arguments.sar = [tmp_path / path for path in arguments.sar]
-        _, options = open_gaps(arguments, None)
-        assert [one.sizes["time"] for one in options["sar"]] == [
-            sar[::2].sizes["time"], sar[1::2].sizes["time"]]  # fmt: skip
+        sar.isel(time=part).to_netcdf(f"{name}.nc")
+    seen = seen_by(monkeypatch, "gapfill")
+    assert main(["gapfill", "cube.nc", "-o", "out.nc", *given]) == 0
+    assert [one.sizes["time"] for one in seen["sar"]] == [
+        sar[::2].sizes["time"], sar[1::2].sizes["time"]]  # fmt: skip
+
+
+def seen_by(monkeypatch, verb):
+    """Have a verb return its first cube; return what it was called with."""
+    seen = {}
+
+    def stand_in(cube, *others, **options):
+        seen.update(options, cubes=[cube, *others])
+        return cube
+
+    monkeypatch.setattr(xstf, verb, stand_in)
+    return seen
 
 
 @pytest.mark.parametrize(
@@ -230,13 +245,7 @@ def test_several_radars_come_as_a_list(tmp_path):
     ],
 )
 def test_options_of_fuse_reach_the_function(paths, tmp_path, monkeypatch, given, argument, want):
-    seen = {}
-
-    def fuse(fine, coarse, **options):
-        seen.update(options)
-        return fine
-
-    monkeypatch.setattr(xstf, "fuse", fuse)
+    seen = seen_by(monkeypatch, "fuse")
     assert main(["fuse", *map(str, paths), "-o", str(tmp_path / "out.nc"), *given]) == 0
     assert seen[argument] == want
 
@@ -251,13 +260,7 @@ def test_options_of_fuse_reach_the_function(paths, tmp_path, monkeypatch, given,
     ],
 )
 def test_options_of_gapfill_reach_the_function(paths, tmp_path, monkeypatch, given, argument, want):
-    seen = {}
-
-    def gapfill(cube, **options):
-        seen.update(options)
-        return cube
-
-    monkeypatch.setattr(xstf, "gapfill", gapfill)
+    seen = seen_by(monkeypatch, "gapfill")
     assert main(["gapfill", str(paths[0]), "-o", str(tmp_path / "out.nc"), *given]) == 0
     assert seen[argument] == want
 
@@ -308,12 +311,19 @@ def test_errors_speak_of_options(paths, tmp_path, capsys):
         ("give coarse_mask=xstf.masks.scl(ds['S C']) or", "give --coarse-mask 'S C' or"),
         ("give valid_range=(low, high); if", "give --valid-range low high; if"),
         ("set return_quality=True", "set --quality"),
+        ("or a longer guide_tolerance", "or a longer -p guide_tolerance=…"),
+        ("no such; fuse has fine, coarse, method; did you mean", "no such; did you mean"),
+        ("bands: {…}; select those that do, fine[[...]]",
+         "bands: {…}; name one as FILE:VARIABLE, or some as --bands NAME,NAME"),
+        ("set it with cube.rio.write_crs(...) or a spatial_ref coordinate, or drop it from the"
+         " other",
+         "set it in the file with a spatial_ref coordinate"),
         ("isel(y=slice(None, None, -1)), attrs['scale_factor']=1, xr.concat([a, b], dim='time')",
          "isel(y=slice(None, None, -1)), attrs['scale_factor']=1, xr.concat([a, b], dim='time')"),
     ],
 )  # fmt: skip
 def test_arguments_become_options(text, want):
-    options = options_of(_parser()[1]["fuse"])
+    options = options_of(build().commands["fuse"])
     assert in_options(text, options) == want
 
 
@@ -402,3 +412,283 @@ def test_numbers_that_are_no_yes_or_no_make_no_mask(scene, tmp_path, capsys, chu
         warnings.simplefilter("ignore")
         assert main([*call, "--mask", "QF", *chunks]) == 1
     assert "--mask 'QF' has the numbers 6" in capsys.readouterr().err
+
+
+# --- parts of cubes, storage, work ------------------------------------------------------------
+
+
+@pytest.fixture
+def holes(tmp_path, monkeypatch):
+    """A cube with gaps as a file, in a folder of its own."""
+    monkeypatch.chdir(tmp_path)
+    cube, _ = xstf.testing.holes()
+    cube.to_netcdf("cube.nc")
+    return cube
+
+
+def filled(*options, method="linear"):
+    """Fill the cube on the command line; return what it was called with."""
+    return main(["gapfill", "cube.nc", "-o", "out.nc", "--method", method, "--quiet", *options])
+
+
+def test_bands_a_box_and_dates_are_a_part_of_the_cube(holes, monkeypatch):
+    seen = seen_by(monkeypatch, "gapfill")
+    x, y = holes.x.values, holes.y.values
+    half = abs(x[1] - x[0]) / 2
+    box = [x[2] - half, y[9] - half, x[7] + half, y[4] + half]
+    bands = ",".join(str(band) for band in holes.band.values[::-1])
+    box_text = ",".join(f"{n:.6f}" for n in box)
+    assert filled("--bands", bands, "--bbox", box_text, "--time", "2021-05/2021-06") == 0
+    cube = seen["cubes"][0]
+    assert list(cube.band.values) == list(holes.band.values[::-1])
+    np.testing.assert_array_equal(cube.x, x[2:8])
+    np.testing.assert_array_equal(cube.y, y[4:10])
+    want = holes.time.sel(time=slice("2021-05", "2021-06")).values
+    np.testing.assert_array_equal(seen["time"], want)
+    assert cube.sizes["time"] == holes.sizes["time"]  # other dates are evidence
+    four = [f"{n:.6f}" for n in box]
+    assert filled("--bbox", *four, "--overwrite") == 0
+    np.testing.assert_array_equal(seen["cubes"][0].x, x[2:8])
+
+
+@pytest.mark.parametrize(
+    ("options", "says"),
+    [
+        (["--bands", "rde"], "the cube input has no band 'rde'; it has"),
+        (["--bbox", "1,2,3"], "--bbox 1,2,3: give west,south,east,north"),
+        (["--bbox", "-9,-9,-8,-8"], "--bbox holds no pixel of the cube input, whose x runs from"),
+        (["--time", "1999/2000"], "--time 1999/2000 holds no date of the cube input"),
+        (["--time", "2022/2021"], "it ends before it begins"),
+        (["--time", "/"], "give one end at least"),
+        (["--dilate", "2"], "--dilate widens a mask"),
+        (["--dtype", "int17"], "--dtype int17 is none"),
+        (["--dtype", "int16"], "say with --store-scale what one step is worth"),
+        (["--dtype", "int16", "--scale", "10"], "such as --store-scale 10"),
+        (["--dtype", "int16", "--store-scale", "1e-9"], "give another --store-scale"),
+        (["--store-scale", "0.1"], "give --dtype int16 with it"),
+        (["--dtype", "uint8", "--store-scale", "1", "--nodata", "-1"], "no number of --dtype"),
+        (["--chunks", "0"], "--chunks 0: give 1 or more"),
+        (["--resume"], "only what is written to a .zarr store can be resumed"),
+        (["--workers", "1", "--scheduler", "x"], "give one"),
+        (["--quicklook", "q.doc"], "give a .png file"),
+        (["--quicklook", "no/q.png"], "there is no folder"),
+        (["--engine", "fortran"], "fortran"),
+        (["-o", "cube.nc", "--overwrite"], "cube.nc is one of the inputs"),
+        (["-o", "no/out.nc"], "there is no folder"),
+        (["-o", "out.doc"], "write to a .nc file"),
+        (["--mask", "nope"], "no variable 'nope'"),
+        (["--mask", "nope.nc"], "no file nope.nc"),
+    ],
+)
+def test_what_cannot_be_done_is_said_in_options_and_leaves_nothing(holes, capsys, options, says):
+    before = sorted(path.name for path in Path().iterdir())
+    assert filled(*options) == 1
+    said = capsys.readouterr().err
+    assert says in said
+    assert said.count("\n") == 1
+    assert sorted(path.name for path in Path().iterdir()) == before
+
+
+def test_an_output_is_looked_at_before_the_inputs_are_read(holes, monkeypatch, capsys):
+    def open_cube(*_, **__):
+        raise AssertionError("it was read")
+
+    Path("out.nc").touch()
+    monkeypatch.setattr(xstf.files, "open_cube", open_cube)
+    assert filled() == 1
+    assert capsys.readouterr().err == (
+        "xstf: out.nc: it is there already; give --overwrite to replace it\n"
+    )
+
+
+def test_regular_dates_may_have_both_ends_said(holes, monkeypatch):
+    seen = seen_by(monkeypatch, "gapfill")
+    assert filled("--freq", "10D", "--time", "2021-05-03/2021-06") == 0
+    assert seen["freq"] is None
+    assert [str(date)[:10] for date in seen["time"]] == [
+        "2021-05-03", "2021-05-13", "2021-05-23", "2021-06-02", "2021-06-12", "2021-06-22",
+    ]  # fmt: skip
+
+
+def test_whole_numbers_are_stored_with_their_step(holes):
+    assert filled("--dtype", "int16", "--store-scale", "1e-4", "--nodata", "-9999") == 0
+    with xr.open_dataset("out.nc", mask_and_scale=False) as raw:
+        image = raw[holes.name]
+        assert image.dtype == np.int16
+        assert (image.attrs["scale_factor"], image.attrs["_FillValue"]) == (1e-4, -9999)
+    want = xstf.gapfill(holes, method="linear")
+    with xr.open_dataset("out.nc", decode_coords="all") as back:
+        np.testing.assert_allclose(back[holes.name], want, atol=6e-5)
+
+
+def test_whole_numbers_have_the_step_that_the_input_has(holes):
+    packed = {"dtype": "int16", "scale_factor": 2e-4, "_FillValue": -1}
+    holes.to_netcdf("cube.nc", encoding={holes.name: packed})
+    assert filled("--dtype", "int16") == 0
+    with xr.open_dataset("out.nc", mask_and_scale=False) as raw:
+        assert raw[holes.name].attrs["scale_factor"] == 2e-4
+
+
+def test_a_stopped_run_is_gone_on_with(holes, capsys):
+    pytest.importorskip("zarr", reason="needs zarr")
+    call = ["gapfill", "cube.nc", "-o", "out.zarr", "--method", "linear", "--chunks", "16"]
+    assert main(call) == 0
+    assert main(["verify", "out.zarr"]) == 0
+    assert "out.zarr: whole" in capsys.readouterr().out
+    assert main(call) == 1
+    assert "give --overwrite to replace it, or --resume to go on" in capsys.readouterr().err
+    assert main([*call, "--resume"]) == 0
+    assert main([*call, "--resume", "--max-gap", "9"]) == 1
+    assert "out.zarr holds another result" in capsys.readouterr().err
+    assert main([*call, "--overwrite", "--dtype", "int16", "--store-scale", "1e-4"]) == 0
+    with xr.open_zarr("out.zarr", consolidated=False, decode_coords="all") as back:
+        want = xstf.gapfill(holes, method="linear")
+        np.testing.assert_allclose(back[holes.name], want, atol=6e-5)
+    assert not [path for path in Path().iterdir() if path.name.startswith(".")]
+
+
+def test_verify_names_each_fault(holes, capsys):
+    pytest.importorskip("zarr", reason="needs zarr")
+    call = ["gapfill", "cube.nc", "-o", "out.zarr", "--method", "linear", "--chunks", "16"]
+    assert main([*call, "--quiet"]) == 0
+    chunk = max(Path("out.zarr", str(holes.name), "c").rglob("*"), key=lambda p: p.is_file())
+    data = bytearray(chunk.read_bytes())
+    data[len(data) // 2] ^= 255
+    chunk.write_bytes(bytes(data))
+    assert main(["verify", "out.zarr"]) == 1
+    assert capsys.readouterr().out.startswith("out.zarr: damaged: ")
+    assert main(["verify", "out.zarr", "--json"]) == 1
+    store = json.loads(capsys.readouterr().out)["stores"][0]
+    assert (store["whole"], store["faults"][0]["kind"]) == (False, "damaged")
+    assert main(["verify", "nope.zarr"]) == 1
+    assert "there is no Zarr store" in capsys.readouterr().err
+
+
+def test_a_dry_run_writes_nothing_and_needs_no_target(holes, capsys):
+    words = ["gapfill", "cube.nc", "--method", "linear", "--dry-run"]
+    assert main(words) == 0
+    assert "plan of gapfill, nothing computed" in capsys.readouterr().out
+    assert main([*words, "-o", "out.nc", "--json", "--chunks", "16"]) == 0
+    plan = json.loads(capsys.readouterr().out)["plan"]
+    assert (plan["verb"], plan["method"], plan["lazy"]) == ("gapfill", "linear", True)
+    assert [path.name for path in Path().iterdir()] == ["cube.nc"]
+    Path("out.nc").touch()
+    assert main([*words, "-o", "out.nc"]) == 1
+
+
+@pytest.mark.parametrize(
+    "options", [[], ["--chunks", "16"], ["--chunks", "16", "-o", "images", "--time", "2021-05/"]]
+)
+def test_a_quicklook_is_drawn(holes, options):
+    pytest.importorskip("matplotlib", reason="needs matplotlib")
+    pytest.importorskip("rioxarray", reason="needs rioxarray")
+    assert filled("--quicklook", "look.png", "--quality", *options) == 0
+    assert Path("look.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_threads_that_are_asked_for_do_the_work(holes):
+    assert filled("--workers", "1") == 0
+    want = xstf.gapfill(holes, method="linear")
+    with xr.open_dataarray("out.nc", decode_coords="all") as back:
+        np.testing.assert_allclose(back, want, rtol=1e-5)
+
+
+def test_a_series_is_read_in_chunks_of_all_dates(holes, capsys):
+    words = ["gapfill", "cube.nc", "-o", "out.nc", "--method", "linear", "--chunks", "16"]
+    assert main(words) == 0
+    assert "warning" not in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("options", "made"),
+    [
+        (["--scl"], {}),
+        (["--scl", "SCL"], {}),
+        (["--mask", "SCL"], {}),
+        (["--scl", "--dilate", "3"], {"dilate": 3}),
+        (["--mask", "scl.nc:SCL"], {}),
+        (["--mask", "bad", "--dilate", "3"], {"dilate": 3}),
+    ],
+)
+def test_clouds_are_masked_by_options(scene, paths, tmp_path, monkeypatch, options, made):
+    monkeypatch.chdir(tmp_path)
+    data, path = dataset(scene, tmp_path)
+    data[["SCL"]].to_netcdf("scl.nc")
+    seen = seen_by(monkeypatch, "fuse")
+    assert main(["fuse", *options, path, str(paths[1]), "-o", "out.nc"]) == 0
+    want = xstf.masks.scl(data.SCL, **made)
+    np.testing.assert_array_equal(seen["mask"], want)
+
+
+def test_masks_of_landsat_and_hls_have_their_own_options(scene, paths, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    data, _ = dataset(scene, tmp_path)
+    data["Fmask"] = data.bad.astype("u1") * 2
+    data["QA_PIXEL"] = data.bad.astype("u2") * 8
+    data.to_netcdf("both.nc")
+    seen = seen_by(monkeypatch, "fuse")
+    for number, options in enumerate((["--fmask"], ["--qa-pixel", "QA_PIXEL"])):
+        out = f"{number}.nc"
+        assert main(["fuse", "both.nc", str(paths[1]), *options, "-o", out]) == 0
+        np.testing.assert_array_equal(seen["mask"], data.bad)
+
+
+def test_an_input_may_be_one_variable_of_a_file(scene, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    scene[0].to_dataset(name="landsat").to_netcdf("a.nc")
+    scene[1].to_dataset(name="modis").assign(other=scene[1] * 2).to_netcdf("b.nc")
+    seen = seen_by(monkeypatch, "fuse")
+    assert main(["fuse", "a.nc:landsat", "b.nc:modis", "-o", "out.nc"]) == 0
+    np.testing.assert_array_equal(seen["cubes"][1], scene[1])
+    assert main(["fuse", "a.nc", "b.nc:modes", "-o", "out2.nc"]) == 1
+
+
+def test_a_variable_has_the_crs_of_its_file_and_the_nearest_name(scene, tmp_path):
+    """Not every writer has each variable name the one that is the CRS."""
+    import pyproj
+
+    crs = ((), 0, pyproj.CRS(32633).to_cf())
+    xr.Dataset({"first": scene[0], "b": scene[0] + 1, "frame": crs}).to_netcdf(tmp_path / "a.nc")
+    cube = xstf.files.open_cube(tmp_path / "a.nc", variable="first")
+    assert "32633" in cube.frame.attrs["crs_wkt"]
+    with pytest.raises(ValueError, match=r"it has \['first', 'b'\]; did you mean 'first'"):
+        xstf.files.open_cube(tmp_path / "a.nc", variable="frist")
+
+
+def test_scores_go_to_a_file_that_is_looked_at_first(paths, tmp_path, capsys):
+    out = str(tmp_path / "scores.nc")
+    call = ["evaluate", "fuse", *map(str, paths), "--methods", "starfm", "-o", out]
+    assert main([*call, "--time", "2021-04-07", "--json"]) == 0
+    scores = json.loads(capsys.readouterr().out)["scores"]
+    assert {row["method"] for row in scores} >= {"starfm", "unchanged", "delta"}
+    with xr.open_dataset(out) as back:
+        assert "rmse" in back
+    assert main(call) == 1
+    assert "--overwrite" in capsys.readouterr().err
+    assert main([*call[:-1], "scores.tif"]) == 1
+    assert "scores go to a .nc file" in capsys.readouterr().err
+
+
+def test_sharpening_is_scored(tmp_path, capsys, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    for name, cube in zip(("hyper", "multi", "truth"), xstf.testing.bands(), strict=True):
+        cube.to_netcdf(f"{name}.nc")
+    call = ["evaluate", "sharpen", "hyper.nc", "multi.nc", "--methods", "sfim", "gsa"]
+    assert main([*call, "--truth", "truth.nc"]) == 0
+    printed = capsys.readouterr().out
+    assert all(word in printed for word in ("rmse", "sam", "sfim", "gsa"))
+
+
+def test_weights_are_not_trained_for_a_file_that_cannot_be_written(paths, tmp_path, capsys):
+    call = ["train", "ctstfm", *map(str, paths), "-o"]
+    assert main([*call, str(tmp_path / "no" / "w.safetensors")]) == 1
+    assert "there is no folder" in capsys.readouterr().err
+    assert main([*call, str(tmp_path / "w.pt")]) == 1
+    assert "give a .safetensors file" in capsys.readouterr().err
+
+
+def test_values_that_a_store_cannot_hold_are_refused(holes, capsys):
+    pytest.importorskip("zarr", reason="needs zarr")
+    words = ["gapfill", "cube.nc", "-o", "out.zarr", "--method", "linear", "--chunks", "16"]
+    assert main([*words, "--dtype", "int16", "--store-scale", "1e-6"]) == 1
+    assert "int16 with --store-scale 1e-06 cannot hold" in capsys.readouterr().err

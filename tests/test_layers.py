@@ -39,8 +39,9 @@ ROWS = (
 OPEN_ROWS = (ROWS[0], ROWS[1], ROWS[7])
 
 # Only these load a file of ours by a name that is made at run time: methods and networks by the
-# name in their record, and the public names of the package when they are first asked for.
-BY_NAME = {"__init__", "methods.lookup", "weights.running", "train.fit"}
+# name in their record, records in a store by theirs, and the public names of the package when they
+# are first asked for.
+BY_NAME = {"__init__", "methods.lookup", "store.encoding", "weights.running", "train.fit"}
 
 FILES = sorted(PACKAGE.rglob("*.py"))
 

@@ -1,84 +1,21 @@
-"""Stores that are written tile by tile: stopped, gone on with, refused, verified."""
+"""Stores that are written tile by tile: what they hold, what is refused, what is verified."""
 
 from __future__ import annotations
-
-import json
-import os
-import random
-import signal
-import socket
-import subprocess
-import sys
-import threading
-import time
-from pathlib import Path
 
 import dask
 import dask.array as da
 import numpy as np
 import pytest
 import xarray as xr
+from stores import COARSE, FINE, Stop, files_of, lazily, marks_of, stopping, values_of, write
 
 import xstf
 from xstf import store
 from xstf.files import open_cube
-from xstf.store.lock import Lock
-from xstf.store.place import LOCK, Place
-from xstf.store.settled import _loaded
+from xstf.store.place import LOCK
 
 zarr = pytest.importorskip("zarr", minversion="3", reason="needs zarr 3")
-
-FINE, COARSE = xstf.testing.scene()
-
-
-def lazily(method="starfm", fine=FINE, **params):
-    """Return a lazy fusion: 2 dates of 9 chunks each."""
-    fused = xstf.fuse(
-        fine.chunk(time=1, y=16, x=16), COARSE.chunk(time=1), method=method, **params
-    )  # fmt: skip
-    del fused.attrs["history"]  # it has the time of day
-    return fused
-
-
-def files_of(path):
-    """Return the files of a store but for what xstf keeps to itself."""
-    return {
-        str(p.relative_to(path)): p.read_bytes()
-        for p in sorted(Path(path).rglob("*"))
-        if p.is_file() and "_xstf" not in p.parts
-    }
-
-
-def marks_of(path):
-    return {str(p.relative_to(path)) for p in Path(path).glob("_xstf/marks/0/c/*/*/*/*")}
-
-
-class Stop(Exception):
-    """What ends a run here."""
-
-
-STATE = {}  # of `stopping`, by a name: what a function holds is part of what a result is
-
-
-def made_of(values, name, block_id):
-    count = STATE[name]
-    with count["lock"]:
-        count["made"].append(block_id)
-        if len(count["made"]) > count["most"] or block_id == count["at"]:
-            raise Stop
-    return values
-
-
-def stopping(cube, most=1000, at=None):
-    """Return a cube that raises when more than some chunks are made, or a certain one."""
-    name = str(len(STATE))
-    STATE[name] = {"made": [], "most": most, "at": at, "lock": threading.Lock()}
-    data = da.map_blocks(made_of, cube.data, name, meta=cube.data._meta)
-    return cube.copy(data=data), STATE[name]
-
-
-def write(cube, path, **named):
-    store.to_zarr(cube, path, progress=False, **named)
+numcodecs = pytest.importorskip("numcodecs", reason="needs numcodecs")
 
 
 # --- whole ------------------------------------------------------------------------------------
@@ -125,7 +62,7 @@ def test_tiles_of_several_chunks(tmp_path, tiles):
     fused = lazily()
     write(fused, tmp_path / "out.zarr", tiles=tiles)
     write(fused, tmp_path / "one.zarr")
-    assert files_of(tmp_path / "out.zarr") == files_of(tmp_path / "one.zarr")
+    assert values_of(tmp_path / "out.zarr") == values_of(tmp_path / "one.zarr")
     count = {20: 8, 1000: 2}.get(tiles if isinstance(tiles, int) else None, 3)
     assert len(marks_of(tmp_path / "out.zarr")) == count
     with pytest.raises(ValueError, match="begun with tiles"):
@@ -167,90 +104,122 @@ def test_progress_goes_to_stderr(tmp_path, capsys):
     out, err = capsys.readouterr()
     assert out == ""
     assert "100%" in err
+    write(lazily(), tmp_path / "quiet.zarr")
+    assert capsys.readouterr() == ("", "")
 
 
-# --- stopped and gone on with -----------------------------------------------------------------
-
-
-@pytest.mark.parametrize("after", [0, 1, 7, 17])
-def test_a_stopped_run_is_gone_on_with(tmp_path, after):
-    fused = lazily()
-    write(fused, tmp_path / "whole.zarr")
+def test_a_chunk_that_is_lost_or_damaged_is_made_again(tmp_path):
+    """The way to repair a store: delete what verify names, and call again."""
     path = tmp_path / "out.zarr"
-    cube, made = stopping(fused, after)
-    with dask.config.set(scheduler="synchronous"), pytest.raises(Stop):
-        write(cube, path)
-    assert len(marks_of(path)) == after
-    with pytest.warns(UserWarning, match=r"out\.zarr is incomplete"):
-        open_cube(path)
-    assert [str(f) for f in store.verify(path)][0].startswith("incomplete")
-    made |= {"made": [], "most": 18}
-    with dask.config.set(scheduler="synchronous"):
-        write(cube, path)
-    assert len(made["made"]) == 18 - after
-    assert files_of(path) == files_of(tmp_path / "whole.zarr")
+    write(lazily(), path)
+    before = files_of(path)
+    damaged = path / lazily().name / "c/1/0/2/2"
+    damaged.write_bytes(damaged.read_bytes()[:-9])
+    (fault,) = store.verify(path)
+    (path / fault.key).unlink()
+    write(lazily(), path)
+    assert files_of(path) == before
 
 
-def test_a_complete_store_is_left(tmp_path):
-    plain, count = stopping(lazily(), 18)
-    write(plain, tmp_path / "out.zarr")
-    before = files_of(tmp_path / "out.zarr")
-    write(plain, tmp_path / "out.zarr")
-    assert len(count["made"]) == 18
-    assert files_of(tmp_path / "out.zarr") == before
-    with pytest.raises(FileExistsError, match=r"resume=True goes on"):
-        write(plain, tmp_path / "out.zarr", resume=False)
+def test_a_damaged_chunk_that_is_compared_is_named(tmp_path):
+    """Where names are random, tiles of the store are made again and compared."""
+    path = tmp_path / "out.zarr"
+
+    def cube():
+        return FINE.copy(data=da.from_array(FINE.values, (1, 2, 48, 48), name=False))
+
+    write(cube(), path)
+    write(cube(), path)
+    damaged = path / "reflectance/c/0/0/0/0"
+    damaged.write_bytes(damaged.read_bytes()[:-9])
+    with pytest.raises(OSError, match=r"out\.zarr: chunk \(0, 0, 0, 0\) of reflectance is damaged"):
+        write(cube(), path)
 
 
-def test_an_all_missing_tile_is_written(tmp_path):
-    fused = lazily().copy(data=da.full((2, 2, 48, 48), np.nan, "f4", chunks=(1, 2, 16, 16)))
+def test_coordinates_of_all_kinds(tmp_path):
+    fused = lazily().assign_coords(
+        place="Kranj",
+        height=3.5,
+        cloud=("time", [0.1, 0.2]),
+        words=("y", [*map(str, range(48))]),
+    )
     write(fused, tmp_path / "out.zarr")
-    assert len(list((tmp_path / "out.zarr").glob("fine/c/*/*/*/*"))) in (0, 18)
-    assert len(list((tmp_path / "out.zarr" / fused.name / "c").glob("*/*/*/*"))) == 18
-    assert store.verify(tmp_path / "out.zarr") == []
+    back = open_cube(tmp_path / "out.zarr")
+    for name, coord in fused.coords.items():
+        np.testing.assert_array_equal(back[name], coord)
+        assert {k: str(v) for k, v in back[name].attrs.items()} == {
+            k: str(v) for k, v in coord.attrs.items()
+        }
+    write(fused, tmp_path / "out.zarr")
+    with pytest.raises(ValueError, match="coordinates or attributes"):
+        write(fused.assign_coords(place="Piran"), tmp_path / "out.zarr")
 
 
-def test_states_are_settled_once(tmp_path, monkeypatch):
-    """Also after a stop, in what stands for another process."""
-    from xstf.store import settled
-    from xstf.tiles import states
-
-    count = [0]
-    original = states.Prepared._settle
-
-    def counted(self):
-        count[0] += 1
-        return original(self)
-
-    monkeypatch.setattr(states.Prepared, "_settle", counted)
-
-    def forget():
-        states._SETTLED.clear()
-        settled._READ.clear()
-
-    forget()
-    with dask.config.set(scheduler="synchronous"):
-        write(lazily("fsdaf"), tmp_path / "whole.zarr")
-        once = count[0]
-        assert once
-        cube, made = stopping(lazily("fsdaf"), at=(1, 0, 2, 2))
-        forget()
-        count[0] = 0
-        with pytest.raises(Stop):
-            write(cube, tmp_path / "out.zarr")
-        made["at"] = None
-        forget()
-        write(cube, tmp_path / "out.zarr")
-    assert count[0] == once
-    assert files_of(tmp_path / "out.zarr") == files_of(tmp_path / "whole.zarr")
+def test_values_of_all_kinds(tmp_path):
+    whole = xr.Dataset({
+        "b": ("x", np.array([True, False, True])),
+        "t": ("x", np.array(["2020-01-01", "NaT", "2021-01-01"], "M8[ns]")),
+        "i": (("y", "x"), np.arange(6, dtype="i2").reshape(2, 3)),
+        "s": ("x", np.array(["a", "bcd", ""])),
+        "n": ((), 3.0),
+        "none": (("z", "x"), np.zeros((0, 3))),
+    })  # fmt: skip
+    for given in (whole, whole.chunk(x=1)):
+        path = tmp_path / f"{len(given.chunks)}.zarr"
+        write(given, path)
+        xr.testing.assert_equal(xr.open_zarr(path, consolidated=False).drop_attrs(), whole)
+        assert store.verify(path) == []
+        write(given, path)
 
 
-def test_states_hold_nothing_that_runs():
-    import pickle
+def test_packed_values_stay_packed(tmp_path):
+    cube = lazily()
+    cube.encoding = {"dtype": "int16", "scale_factor": 1e-4, "_FillValue": -32768}
+    write(cube, tmp_path / "out.zarr")
+    stored = zarr.open_array(tmp_path / "out.zarr", path=cube.name)
+    assert stored.dtype == "int16"
+    assert stored.fill_value == -32768  # what was not written yet is missing, and not 0
+    np.testing.assert_allclose(open_cube(tmp_path / "out.zarr"), cube.compute(), atol=6e-5)
 
-    for bad in (os.system, subprocess.Popen, eval):
-        with pytest.raises(TypeError, match="none of ours"):
-            _loaded(pickle.dumps(bad))
+
+def test_a_fill_value_is_not_in_attrs_and_encoding(tmp_path):
+    cube = FINE.assign_attrs(_FillValue=-9999.0)
+    cube.encoding["_FillValue"] = -9999.0
+    write(cube, tmp_path / "out.zarr")
+    back = xr.open_zarr(tmp_path / "out.zarr", consolidated=False)[cube.name]
+    assert back.encoding["_FillValue"] == -9999
+    np.testing.assert_array_equal(back, FINE)
+
+
+def test_icechunk_commits_rows():
+    icechunk = pytest.importorskip("icechunk", reason="needs icechunk")
+    repository = icechunk.Repository.create(icechunk.in_memory_storage())
+    cube, count = stopping(lazily(), 10)
+    with dask.config.set(scheduler="synchronous"), pytest.raises(Stop):
+        write(cube, repository)
+    count["most"] = 100
+    write(cube, repository)
+    session = repository.readonly_session("main")
+    got = xr.open_zarr(session.store, consolidated=False)
+    np.testing.assert_array_equal(got[cube.name], lazily().compute())
+    assert got.attrs["stf_complete"] == 1
+    messages = [s.message for s in repository.ancestry(branch="main")]
+    assert sum("6 tiles of" in m for m in messages) == 3  # a row of tiles each
+    assert len(count["made"]) < 2 * 18
+    write(cube, repository)
+    with pytest.raises(ValueError, match="method starfm there"):
+        write(lazily("fsdaf"), repository)
+    assert len(list(repository.ancestry(branch="main"))) == len(messages)
+    assert store.verify(session.store) == []
+
+
+def test_the_store_of_an_icechunk_session_gets_one_commit():
+    icechunk = pytest.importorskip("icechunk", reason="needs icechunk")
+    repository = icechunk.Repository.create(icechunk.in_memory_storage())
+    write(lazily(), repository.writable_session("main").store)
+    assert len(list(repository.ancestry(branch="main"))) == 2
+    got = xr.open_zarr(repository.readonly_session("main").store, consolidated=False)
+    np.testing.assert_array_equal(got[lazily().name], lazily().compute())
 
 
 # --- another result ---------------------------------------------------------------------------
@@ -315,6 +284,31 @@ def test_inputs_are_told_apart(tmp_path, how):
         write(fused(), tmp_path / "out.zarr")
 
 
+@pytest.mark.parametrize("how", ["chunked after", "open_cube"])
+@pytest.mark.parametrize("step", ["clip", "lambda", "apply"])
+def test_a_step_that_changes_no_tile_that_is_made_again(tmp_path, how, step):
+    """One pixel in a tile between those that are compared."""
+    cube = FINE.copy(deep=True)
+    cube[1, 0, 20, 20] = 0.9
+    xstf.files.save_cube(cube.drop_encoding().to_dataset(name="r"), tmp_path / "in.nc")
+
+    def made(most):
+        if step == "clip":
+            return opened(tmp_path / "in.nc", how).clip(max=most)
+        if step == "lambda":
+            found = opened(tmp_path / "in.nc", how)
+            return found.copy(data=found.data.map_blocks(lambda block: np.minimum(block, most)))
+        return xr.apply_ufunc(
+            np.clip, opened(tmp_path / "in.nc", how), dask="parallelized",
+            kwargs={"a_min": 0, "a_max": most}, output_dtypes=["f4"],
+        )  # fmt: skip
+
+    write(made(1.0), tmp_path / "out.zarr")
+    write(made(1.0), tmp_path / "out.zarr")
+    with pytest.raises(ValueError, match="other steps"):
+        write(made(0.85), tmp_path / "out.zarr")
+
+
 def test_what_is_not_ours_is_left(tmp_path):
     FINE.to_dataset(name="r").drop_vars("band").to_zarr(tmp_path / "a.zarr", consolidated=False)
     before = files_of(tmp_path / "a.zarr")
@@ -341,69 +335,27 @@ def test_places_that_are_none(tmp_path):
         write("cube", tmp_path / "out.zarr")
 
 
+def test_inputs_that_are_refused_leave_nothing(tmp_path):
+    """Units are checked when values are read; what is asked for next is another result."""
+    path = tmp_path / "out.zarr"
+    with pytest.raises(ValueError, match="not in the same units"):
+        write(lazily(fine=FINE * 1e4), path)
+    assert not path.exists()
+    write(lazily(), path)
+    with pytest.raises(ValueError, match="another result"):
+        write(lazily(fine=FINE * 1e4), path)
+    assert store.verify(path) == []
+
+
 def test_not_onto_an_input(tmp_path):
     write(FINE.chunk(y=16), tmp_path / "in.zarr")
     before = files_of(tmp_path / "in.zarr")
     cube = open_cube(tmp_path / "in.zarr", chunks=16)
     (tmp_path / "link.zarr").symlink_to(tmp_path / "in.zarr")
-    for name in ("in.zarr", "link.zarr"):
+    for name in ("in.zarr", "link.zarr", ".", "in.zarr/within.zarr"):
         with pytest.raises(ValueError, match="what the cube is read from"):
             write(cube + 1, tmp_path / name)
     assert files_of(tmp_path / "in.zarr") == before
-
-
-# --- two writers ------------------------------------------------------------------------------
-
-
-def test_a_second_writer_is_refused(tmp_path):
-    path = tmp_path / "out.zarr"
-    place = Place.of(path)
-    with Lock(place):
-        with pytest.raises(OSError, match=rf"process {os.getpid()} on .* is writing.*out\.zarr"):
-            write(lazily(), path)
-        assert place.read(LOCK) is not None
-    assert place.read(LOCK) is None
-    write(lazily(), path)
-
-
-def said(place, **other):
-    found = {"token": "x", **Lock(place).own, "beat": time.time(), **other}
-    place.write(LOCK, json.dumps(found | {"token": "x"}).encode())
-
-
-def test_the_lock_of_the_dead_is_taken_over(tmp_path):
-    place = Place.of(tmp_path / "out.zarr")
-    gone = subprocess.Popen([sys.executable, "-c", ""])
-    gone.wait()
-    said(place, pid=gone.pid)
-    write(lazily(), tmp_path / "out.zarr")
-    said(place, pid=os.getpid(), started="1")  # another one with its number
-    write(lazily(), tmp_path / "out.zarr")
-    assert place.read(LOCK) is None
-
-
-def test_a_writer_elsewhere_is_dead_when_it_is_silent(tmp_path):
-    place = Place.of(tmp_path / "out.zarr")
-    said(place, host="elsewhere", pid=1)
-    with pytest.raises(OSError, match="process 1 on elsewhere"):
-        write(lazily(), tmp_path / "out.zarr")
-    said(place, host="elsewhere", beat=time.time() - 3600)
-    write(lazily(), tmp_path / "out.zarr")
-
-
-def test_a_lock_that_beats_and_one_that_was_taken(tmp_path, monkeypatch):
-    monkeypatch.setattr("xstf.store.lock.BEAT", 0.02)
-    place = Place.of(tmp_path / "out.zarr")
-    with Lock(place) as lock:
-        first = json.loads(place.read(LOCK))["beat"]
-        time.sleep(0.3)
-        assert json.loads(place.read(LOCK))["beat"] > first
-        said(place)
-        time.sleep(0.3)
-        with pytest.raises(OSError, match="taken the store over"):
-            lock.check()
-    assert place.read(LOCK) is not None  # the other's
-    assert socket.gethostname() in place.read(LOCK).decode()
 
 
 # --- verify -----------------------------------------------------------------------------------
@@ -441,111 +393,37 @@ def test_stores_of_others_are_verified(tmp_path):
     assert [f.kind for f in store.verify(tmp_path / "a.zarr")] == ["damaged"]
 
 
-# --- killed -----------------------------------------------------------------------------------
-
-# Imports once, then a process of its own for each run.
-RUNS = """
-import os, sys, time
-import dask.array as da, netCDF4, zarr, xarray as xr, xstf
-from xstf.methods.fuse import fsdaf, starfm
-def slow(values, log, pause, block_id):
-    with open(log, "a") as file:
-        file.write("/".join(map(str, block_id)) + chr(10))
-    time.sleep(pause)
-    return values
-slow.__module__ = "child"
-def run(path, out, log):
-    fine = xstf.files.open_cube(path, chunks=16)
-    fused = xstf.fuse(fine, xstf.testing.scene()[1].chunk(time=1), method="fsdaf")
-    del fused.attrs["history"]
-    data = da.map_blocks(slow, fused.data, log, 0.05, meta=fused.data._meta)
-    xstf.store.to_zarr(fused.copy(data=data), out, progress=False)
-for line in sys.stdin:
-    pid = os.fork()
-    if not pid:
-        run(*line.split())
-        sys.stdout.flush()
-        os._exit(0)
-    print(pid, flush=True)
-    print(os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]), flush=True)
-"""
+def foreign(path, version, kind, **named):
+    """Write a store as others do: groups in groups, other codecs, no checksums."""
+    group = zarr.open_group(path, mode="w", zarr_format=version).create_group("a/b")
+    values = np.random.default_rng(0).random((8, 8), "f4")
+    compressors = {
+        "blosc": numcodecs.Blosc() if version == 2 else zarr.codecs.BloscCodec(),
+        "zstd": numcodecs.Zstd() if version == 2 else zarr.codecs.ZstdCodec(),
+        "plain": None,
+    }[kind]
+    group.create_array("r", data=values, chunks=(4, 4), compressors=compressors, **named)
+    return path / "a" / "b" / "r"
 
 
-@pytest.mark.slow
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
-def test_kills_at_any_moment(tmp_path):
-    """Twenty of them, in as many runs as there are; each goes on with what the others left."""
-    xstf.files.save_cube(FINE, tmp_path / "in.nc")
-    log = tmp_path / "log"
-    runs = subprocess.Popen(
-        [sys.executable, "-c", RUNS], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-    )
-
-    def run(out, seconds=None):
-        """Return how a run ended, and which tiles it made; killed after some seconds."""
-        log.write_text("")
-        runs.stdin.write(f"{tmp_path / 'in.nc'} {out} {log}\n")
-        runs.stdin.flush()
-        pid = int(runs.stdout.readline())
-        if seconds is not None:
-            time.sleep(seconds)
-            os.kill(pid, signal.SIGKILL)
-        return int(runs.stdout.readline()), log.read_text().split()
-
-    with runs:
-        assert run(tmp_path / "whole.zarr")[0] == 0
-        start = time.monotonic()
-        assert run(tmp_path / "again.zarr")[0] == 0
-        length = time.monotonic() - start
-        rng, kills, stores, most = random.Random(0), 0, 0, 0
-        while kills < 20:
-            out, code, before = tmp_path / f"out{stores}.zarr", 1, kills
-            stores += 1
-            while code:
-                marked = marks_of(out)
-                # At most six a store, then it is let to end.
-                stop = kills < 20 and kills - before < 6
-                code, made = run(out, rng.uniform(0, length) if stop else None)
-                kills += code == -signal.SIGKILL
-                assert code in (0, -signal.SIGKILL)
-                assert not {f"_xstf/marks/0/c/{at}" for at in made} & marked
-                most = max(most, len(marked))
-            assert files_of(out) == files_of(tmp_path / "whole.zarr")
-            assert store.verify(out) == []
-        assert most > 0
-        runs.stdin.close()
+@pytest.mark.parametrize("version", [2, 3])
+@pytest.mark.parametrize("kind", ["blosc", "zstd", "plain"])
+def test_chunks_in_stores_of_any_kind(tmp_path, version, kind):
+    array = foreign(tmp_path / "a.zarr", version, kind)
+    assert store.verify(tmp_path / "a.zarr") == []
+    at = "{}/{}" if version == 3 else "{}.{}"
+    key = ("c/" if version == 3 else "") + at.format(1, 0)
+    (array / key).write_bytes((array / key).read_bytes()[:-7])
+    (array / key.replace("1", "0", 1)).unlink()  # it may be the fill value
+    found = [(f.kind, f.key) for f in store.verify(tmp_path / "a.zarr")]
+    assert found == [("truncated", f"a/b/r/{key}")]
+    (array / ("zarr.json" if version == 3 else ".zarray")).unlink()
+    assert [f.kind for f in store.verify(tmp_path / "a.zarr")] == ["missing"]
 
 
-# --- clusters, transactions -------------------------------------------------------------------
-
-
-@pytest.mark.slow
-@pytest.mark.filterwarnings("ignore::DeprecationWarning", "ignore::ResourceWarning")
-def test_a_cluster_does_the_tiles(tmp_path):
-    distributed = pytest.importorskip("distributed", reason="needs distributed")
-    write(lazily("fsdaf"), tmp_path / "whole.zarr")
-    with (
-        distributed.LocalCluster(n_workers=1, threads_per_worker=1, dashboard_address=None) as c,
-        distributed.Client(c),
-    ):
-        write(lazily("fsdaf"), tmp_path / "out.zarr")
-        with pytest.raises(ValueError, match="a cluster cannot reach it"):
-            write(lazily(), zarr.storage.MemoryStore())
-    assert files_of(tmp_path / "out.zarr") == files_of(tmp_path / "whole.zarr")
-
-
-def test_icechunk_commits_rows():
-    icechunk = pytest.importorskip("icechunk", reason="needs icechunk")
-    repository = icechunk.Repository.create(icechunk.in_memory_storage())
-    fused = lazily()
-    write(fused, repository)
-    session = repository.readonly_session("main")
-    got = xr.open_zarr(session.store, consolidated=False)
-    np.testing.assert_array_equal(got[fused.name], fused.compute())
-    assert got.attrs["stf_complete"] == 1
-    messages = [s.message for s in repository.ancestry(branch="main")]
-    assert sum("tiles of" in m for m in messages) == 3
-    write(fused, repository)
-    with pytest.raises(ValueError, match="method starfm there"):
-        write(lazily("fsdaf"), repository)
-    assert len(list(repository.ancestry(branch="main"))) == len(messages)
+def test_shards_are_verified(tmp_path):
+    array = foreign(tmp_path / "a.zarr", 3, "zstd", shards=(8, 8))
+    assert store.verify(tmp_path / "a.zarr") == []
+    whole = (array / "c/0/0").read_bytes()
+    (array / "c/0/0").write_bytes(whole[:-3])
+    assert [f.key for f in store.verify(tmp_path / "a.zarr")] == ["a/b/r/c/0/0"]

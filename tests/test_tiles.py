@@ -575,3 +575,21 @@ def test_a_lazy_run_holds_a_part_of_the_scene_only():
         total = fused.mean().compute()
     assert np.isfinite(total)
     assert Held.most < 0.4 * made[:1].nbytes
+
+
+@pytest.mark.slow
+def test_the_first_lazy_results_are_made_in_threads():
+    """dask imports distributed in one of them, and the others found half of it."""
+    code = """
+import threading, xstf
+fine, coarse = xstf.testing.scene()
+fine, coarse, done = fine.chunk(y=16), coarse.chunk(), []
+def make():
+    done.append(xstf.fuse(fine, coarse, method="starfm"))
+threads = [threading.Thread(target=make) for _ in range(6)]
+for thread in threads: thread.start()
+for thread in threads: thread.join()
+assert len(done) == 6
+"""
+    done = subprocess.run([sys.executable, "-c", code], check=False, capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr[-1000:]

@@ -1,9 +1,10 @@
 """Fill holes in satellite data in time, space and spectrum: three verbs on xarray cubes."""
 
 import importlib
+import sys
+from pathlib import Path
 from typing import TYPE_CHECKING
 
-from xstf import accessor as _accessor  # noqa: F401  registers .stf
 from xstf._version import __version__, show_versions
 
 if TYPE_CHECKING:
@@ -63,6 +64,25 @@ __all__ = [
     "train",
     "weights",
 ]
+
+
+def _is_the_command() -> bool:
+    """Return whether the command `xstf` or ``python -m xstf`` is what imports this package.
+
+    A script that a user calls xstf is not: the command lies beside its Python, or links to there.
+    """
+    given = sys.argv[0] if sys.argv else ""
+    if given == "-m":  # while Python looks for the module
+        words = sys.orig_argv
+        return any(pair == ("-m", "xstf") for pair in zip(words, words[1:], strict=False))
+    if Path(given).stem not in ("xstf", "xstf-script"):
+        return False
+    return Path(given).resolve().parent == Path(sys.executable).parent.resolve()
+
+
+# The command parses its arguments first, and then registers .stf: xarray takes half a second.
+if not _is_the_command():
+    from xstf import accessor as _accessor  # noqa: F401  registers .stf
 
 # Loaded when first asked for: dask.array alone would double what `import xstf` costs.
 _HOMES = {

@@ -1,7 +1,5 @@
 """The version of xstf, and those of what it uses."""
 
-import importlib.metadata
-import platform
 import sys
 
 __version__ = "0.1.0"
@@ -14,6 +12,10 @@ _PACKAGES = (
 
 def show_versions() -> None:
     """Print the versions that a bug report needs."""
+    # `import xstf` and `xstf --help` have no use for these, which take 30 ms.
+    import importlib.metadata
+    import platform
+
     print(f"python {sys.version.split()[0]} on {platform.platform()}")
     for name in _PACKAGES:
         try:

@@ -233,7 +233,7 @@ def _decoded(
         dask="parallelized",
         output_dtypes=[np.bool_],
     )
-    mask = _dilated(mask, float(dilate), what) if dilate else mask
+    mask = dilated(mask, float(dilate), what) if dilate else mask
     placed = {k: v for k, v in band.attrs.items() if str(k).lower() in TRANSFORMS}
     mask.name, mask.attrs = "mask", {"long_name": f"not usable, by {what}"} | placed
     mask.encoding = {k: v for k, v in band.encoding.items() if k == "grid_mapping"}
@@ -261,7 +261,7 @@ def _lookup(values: np.ndarray, *, table: np.ndarray, what: str) -> np.ndarray:
     return np.asarray(table[numbers])
 
 
-def _dilated(mask: xr.DataArray, distance: float, what: str) -> xr.DataArray:
+def dilated(mask: xr.DataArray, distance: float, what: str) -> xr.DataArray:
     """Return where something True lies within a distance, in pixels; lazy, whatever the chunks."""
     y, x = find_dim(mask, "y"), find_dim(mask, "x")
     if y is None or x is None:

@@ -3,69 +3,97 @@
 from __future__ import annotations
 
 import argparse
-from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import numpy as np
-import xarray as xr
+from xstf.cli.inputs import Input, one_input, several_inputs, together
+from xstf.cli.options import FILES, Commands, add_chunks, add_command, add_params
+from xstf.cli.parser import is_date, is_path
+from xstf.cli.verbs import add_radar, radar_options
 
-import xstf
-from xstf.cli.arguments import (
-    CUBE_HELP,
-    Commands,
-    add_chunks,
-    add_files,
-    add_params,
-    open_one,
-    read_params,
-)
-from xstf.cubes.arrays import Labelled
+if TYPE_CHECKING:
+    from xstf.cli.telling import Outcome
 
-_WHOLE = 1 << 30  # pixels: an image in one chunk
+_VERBS = ("fuse", "gapfill", "sharpen_spectral", "sharpen")
 
 
 def add_plan(commands: Commands) -> None:
     """Add ``xstf plan``."""
-    parser = commands.add_parser(
-        "plan", help="what a verb would do: dates, pairs, grids, tiles, memory; nothing is computed"
-    )
-    parser.add_argument("cube", type=Path, help=CUBE_HELP)
-    parser.add_argument("others", type=Path, nargs="*", help="the verb's further cubes")
+    parser = add_command(
+        commands, "plan", usage="[VERB] FILE… [options]",
+        help="what a verb would do: dates, pairs, grids, tiles, memory",
+        text="What a verb would do, from the coordinates of its inputs: dates, pairs, grids, "
+        "tiles, memory, and what it would refuse. No value is read and nothing is written. The "
+        f"option --dry-run of each verb does the same with all of its options.\n\n{FILES}",
+        examples="  xstf plan landsat/*.tif modis/ --method starfm\n"
+        "  xstf plan gapfill s2.nc --chunks 512 -p max_gap=60",
+    )  # fmt: skip
     parser.add_argument(
-        "--verb", choices=["fuse", "gapfill", "sharpen_spectral"], help="(default: by the cubes)"
+        "files", nargs="*", metavar="FILE",
+        help="the verb's inputs, after its name if it is to be named; files that follow one "
+        "another and lie in one folder are one input where there are more than two",
+    )  # fmt: skip
+    parser.add_argument(
+        "--verb", choices=_VERBS, metavar="VERB",
+        help="fuse, gapfill or sharpen_spectral (default: by the inputs)",
+    )  # fmt: skip
+    parser.add_argument("--variable", metavar="NAME", help="of inputs that name none themselves")
+    parser.add_argument("--pattern", metavar="GLOB", help="which files of the first folder")
+    parser.add_argument("--others-pattern", metavar="GLOB", help="which files of further folders")
+    parser.add_argument("--method", default="auto", metavar="NAME", help="(default: auto)")
+    parser.add_several(
+        "--time", takes=is_date, metavar="DATE…", help="dates of the result, or FROM/TO"
     )
-    add_files(parser, "cube", "others")
-    parser.add_argument("--method", default="auto")
-    parser.add_argument("--time", nargs="+", metavar="DATE", help="dates wanted")
-    parser.add_argument("--spatial", type=Path, help="third cube of fuse")
-    add_chunks(parser, "plan to work")
+    parser.add_several("--spatial", takes=is_path, metavar="FILE…", help="third input of fuse")
+    add_radar(parser)
+    add_chunks(parser)
     add_params(parser, "another argument of the verb, or a parameter of its method")
-    parser.set_defaults(run=_plan)
+    parser.set_defaults(run=_plan, find=_inputs)
 
 
-def _plan(arguments: argparse.Namespace) -> None:
-    cubes = [_opened(arguments, arguments.cube, "pattern")]
-    cubes += [_opened(arguments, path, "others_pattern") for path in arguments.others]
-    options: dict[str, Any] = {"method": arguments.method, **read_params(arguments.param)}
+def _inputs(arguments: argparse.Namespace) -> dict[str, list[Input]]:
+    """Return the inputs that stand by their places, and those after options."""
+    words = list(arguments.files)
+    if words and words[0] in _VERBS and arguments.verb in (None, words[0]):
+        arguments.verb = words.pop(0)
+    if not words:
+        raise ValueError("no files; give those of the verb's inputs")
+    groups = [[word] for word in words] if len(words) < 3 else together(words)
+    if arguments.verb == "gapfill":
+        groups = [words]
+    variable = arguments.variable
+    return {
+        "cubes": [one_input(group, "first" if not n else "other", variable)
+                  for n, group in enumerate(groups)],
+        "spatial": [one_input(arguments.spatial, "spatial", variable)] if arguments.spatial else [],
+        "sar": several_inputs(arguments.sar or [], "sar"),
+    }  # fmt: skip
+
+
+def _plan(arguments: argparse.Namespace) -> Outcome:
+    import dataclasses
+
+    import xstf
+    from xstf.cli import cubes, making
+    from xstf.cli.telling import Outcome
+
+    way = making.Way(arguments.chunks, dry=True, part=False)
+    patterns = [arguments.pattern, *[arguments.others_pattern] * 2]
+    options = ["--pattern", *["--others-pattern"] * 2]
+    found: dict[str, list[Any]] = {}
+    for kind, inputs in arguments.inputs.items():
+        if kind == "cubes":
+            inputs = [
+                dataclasses.replace(one, pattern=pattern, option=option)
+                for one, pattern, option in zip(inputs, patterns, options, strict=False)
+            ]
+        found[kind] = [way.finish(cubes.open_input(one, chunks=way.side)) for one in inputs]
+    given: dict[str, Any] = {"method": arguments.method, **radar_options(found["sar"], arguments)}
     if arguments.time:
-        options["time"] = arguments.time
-    if arguments.spatial:
-        options["spatial"] = _opened(arguments, arguments.spatial, None)
-    print(xstf.plan(*cubes, verb=arguments.verb, **options))
-
-
-def _opened(arguments: argparse.Namespace, path: Path, pattern: str | None) -> Labelled:
-    """Return a cube in chunks, or one that stands for a cube in memory and takes none."""
-    cube = open_one(path, arguments, pattern, chunks=arguments.chunks or _WHOLE)
-    if arguments.chunks:
-        return cube
-    if isinstance(cube, xr.DataArray):
-        return _weightless(cube)
-    return cube.assign({name: _weightless(array) for name, array in cube.data_vars.items()})
-
-
-def _weightless(array: xr.DataArray) -> xr.DataArray:
-    if array.ndim < 2:
-        return array
-    zero = np.zeros((), array.dtype)
-    return array.copy(deep=False, data=np.broadcast_to(zero, array.shape))
+        of = found["cubes"][-1]
+        given["time"] = cubes.dates_within(arguments.time, of, "last")
+    if found["spatial"]:
+        given["spatial"] = found["spatial"][0]
+    given |= dict(arguments.param)
+    dry = xstf.plan(*found["cubes"], verb=arguments.verb, **given)
+    data = {"plan": dataclasses.asdict(dry), "version": xstf.__version__}
+    return Outcome(str(dry), data, of_verb=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import xarray as xr
@@ -35,3 +35,8 @@ def sizes(cube: xr.DataArray | xr.Dataset) -> str:
 
 def _number(value: float) -> str:
     return f"{value:.4g}" if abs(value) >= 1 else f"{value:.5f}"
+
+
+def scores_in_words(scores: Mapping[str, float]) -> str:
+    """Return scores in one line."""
+    return ", ".join(f"{name} {value:.4g}" for name, value in scores.items())

@@ -32,6 +32,7 @@ from xstf.cubes.dims import NAMES, band_dim, find_dim
 from xstf.cubes.extremes import warn_of_extremes, watch_lazy
 from xstf.cubes.grid import Grid
 from xstf.cubes.limits import LARGEST
+from xstf.cubes.loading import load_values
 from xstf.cubes.masking import apply_mask
 from xstf.cubes.packing import PACKING
 from xstf.cubes.place import Place, at_centres, place_of, refuse_swath
@@ -178,6 +179,7 @@ def read_cube(
     if isinstance(cube, xr.Dataset | xr.DataArray):
         cube = without_mapping_dim(cube)
     labels = read_labels(cube, what=what, resolution=resolution, unsized=unsized, series=folded)
+    load_values(cube, what)
     if not what.startswith("sar"):  # radar has borders of its own, see align/radar
         cube = _watch_fills(cube, what, mask)
     if isinstance(cube, xr.Dataset):

@@ -16,6 +16,7 @@ from xstf.cubes.common_attrs import with_own_attrs
 from xstf.cubes.decode import apply, left_attrs, read_values, without_packing
 from xstf.cubes.dims import band_dim
 from xstf.cubes.extremes import warn_of_extremes, watch_lazy
+from xstf.cubes.loading import load_values
 from xstf.cubes.packing import PACKING
 from xstf.cubes.variables import band_variables
 
@@ -59,6 +60,8 @@ def as_values(
         raise TypeError(f"decoded must be True, False or None (find out), not {decoded!r}")
     if factor is None and ends is None and decoded is None:
         return cube
+    if isinstance(cube, xr.Dataset | xr.DataArray):
+        load_values(cube, what)
     if isinstance(cube, xr.DataArray):
         return _converted(cube, what, factor, decoded, ends, mask)
     if not isinstance(cube, xr.Dataset):

@@ -1,8 +1,11 @@
 """Cubes from files and back: NetCDF, Zarr, GeoTIFFs, and folders of them.
 
 `names` reads what the name of an image says, `choice` finds and sorts out the files of a folder,
-`rasters` and `datasets` make one cube of them. `save` writes, `geotiff` the images: `sources` knows
-what a lazy cube reads from, `beside` keeps files whole, `packed` makes whole numbers of values.
+`rasters` and `datasets` make one cube of them; `image` reads one image, `restore` those that xstf
+wrote, by their tags (`own`). `guard` tells of damage, and `locks` keeps threads apart.
+
+`save` writes, `geotiff` the images: `sources` knows what a lazy cube reads from, `target` where it
+may be written, `beside` keeps files whole, `packed` makes whole numbers of values.
 """
 
 from __future__ import annotations
@@ -14,12 +17,14 @@ from typing import TypeAlias
 
 import xarray as xr
 
+from xstf.files.beside import leftovers
 from xstf.files.choice import RASTERS, find_files, is_pattern
 from xstf.files.datasets import open_dataset, open_datasets
 from xstf.files.rasters import open_raster, open_rasters
 from xstf.files.save import save_cube
+from xstf.files.target import check_target
 
-__all__ = ["open_cube", "save_cube"]
+__all__ = ["check_target", "open_cube", "save_cube"]
 
 _OTHER_RASTERS = (".vrt", ".img")  # one of these is opened; in a folder it is no image of its own
 PathLikes: TypeAlias = str | PathLike[str]
@@ -87,7 +92,9 @@ def open_cube(
     if is_pattern(path) or (path.is_dir() and path.suffix.lower() != ".zarr"):
         return _open_several(path, variable, pattern, chunks)
     if not path.exists():
-        raise OSError(f"no file {path}")
+        old = [left.name for left in leftovers(path, "old")]
+        hint = f"; {old[-1]} beside it is what was there when a writer was killed" if old else ""
+        raise OSError(f"no file {path}{hint}")
     if pattern is not None:
         raise ValueError(f"pattern={pattern!r} picks files of a folder, and {path} is a file")
     if path.suffix.lower() in (*RASTERS, *_OTHER_RASTERS):

@@ -7,8 +7,11 @@ a killed process leaves it as it was.
 from __future__ import annotations
 
 import errno
+import hashlib
 import os
+import re
 import shutil
+import socket
 import time
 import uuid
 from collections.abc import Iterator
@@ -17,8 +20,10 @@ from pathlib import Path
 
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 _FORBIDDEN = {errno.EACCES, errno.EPERM, errno.EROFS}
+_NEW, _OLD = "partial", "old"
 _TRIES, _PAUSE = 50, 0.02
 _LITTLE = 1_000_000  # bytes that are left on a disk that is full
+_OPEN: set[Path] = set()  # what this process is writing
 
 
 def check_place(path: Path, *, overwrite: bool, asked: object = None) -> None:
@@ -53,7 +58,8 @@ def beside(path: Path) -> Iterator[Path]:
     The old file stays where anything goes wrong, and what was written is removed. An error of the
     system comes back with the path.
     """
-    there = path.with_name(f".{path.stem}-{uuid.uuid4().hex[:8]}.partial{path.suffix}")
+    there = _name(path, _NEW)
+    _OPEN.add(there)
     try:
         with told(path):
             yield there
@@ -62,17 +68,75 @@ def beside(path: Path) -> Iterator[Path]:
     except BaseException:
         _remove_for_good(there)
         raise
+    finally:
+        _OPEN.discard(there)
+
+
+def remove_open() -> None:
+    """Remove what this process has half-written, right before it ends."""
+    for there in list(_OPEN):
+        _remove_for_good(there)
+
+
+def _name(path: Path, what: str) -> Path:
+    """Return a hidden name beside a path, which says who writes there."""
+    owner = f"{_host()}-{os.getpid()}-{uuid.uuid4().hex[:8]}"
+    return path.with_name(f".{path.stem}.{owner}.{what}{path.suffix}")
+
+
+def _host() -> str:
+    """Return a word for this machine, or container: numbers of processes are its own."""
+    return hashlib.blake2b(socket.gethostname().encode(), digest_size=3).hexdigest()
+
+
+def clean(path: Path) -> None:
+    """Remove what writers of a path left there that were killed.
+
+    One that was killed between moving an old folder away and the new one in gets the old one back.
+    """
+    for what in (_OLD, _NEW):
+        for left in leftovers(path, what):
+            if what == _OLD and not path.exists():
+                left.rename(path)
+            else:
+                with suppress(OSError):  # of another user, or read-only: the writing will tell
+                    remove(left)
+
+
+def leftovers(path: Path, what: str) -> list[Path]:
+    """Return what lies beside a path of writers of this machine that live no more."""
+    mark = re.compile(
+        rf"\.{re.escape(path.stem)}\.{_host()}-(\d+)-[0-9a-f]{{8}}\.{what}{re.escape(path.suffix)}"
+        r"(?:\.plain\.tif)?"
+    )
+    held = os.listdir(path.parent) if path.parent.is_dir() else []  # noqa: PTH208  names only
+    marked = [found for name in held if (found := mark.fullmatch(name))]
+    return [path.with_name(m[0]) for m in sorted(marked, key=lambda m: m[0]) if _is_dead(int(m[1]))]
+
+
+def _is_dead(pid: int) -> bool:
+    if os.name != "posix":  # asking would end it
+        return False
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return True
+    except PermissionError:  # another user's
+        return False
+    return False
 
 
 def _remove_for_good(path: Path) -> None:
-    """Remove what was half-written, into which threads of a library may still be writing."""
+    """Remove what was half-written, into which threads of a library may still be writing.
+
+    Where that cannot be done it is left to the next writer: the error that led here is what counts.
+    """
     for _ in range(_TRIES):
         with suppress(OSError):
             remove(path)
         time.sleep(_PAUSE)
         if not path.exists():
             return
-    remove(path)
 
 
 @contextmanager
@@ -86,7 +150,8 @@ def told(path: Path | str) -> Iterator[None]:
     except OSError as error:
         if error.errno is None or not _is_about(error, Path(path)):
             raise
-        if error.errno == errno.EIO and _is_full(Path(path)):  # GDAL's
+        # GDAL's, and netCDF's of any file that cannot be made.
+        if error.errno in (errno.EIO, errno.EACCES) and _is_full(Path(path)):
             raise OSError(errno.ENOSPC, "no space is left on the disk", str(path)) from error
         raise OSError(error.errno, _words(error), str(path)) from error
     except RuntimeError as error:  # netCDF's, which says neither file nor cause
@@ -104,10 +169,14 @@ def told(path: Path | str) -> Iterator[None]:
 
 
 def _is_about(error: OSError, path: Path) -> bool:
-    if error.filename is None:
+    """Return whether an error is about what is written to a path: there, in it, or beside it."""
+    if error.filename is None or isinstance(error.filename, int):
         return True
-    named = Path(os.fsdecode(error.filename)) if not isinstance(error.filename, int) else path
-    return named == path or path.parent in named.parents
+    named = Path(os.fsdecode(error.filename))
+    return any(
+        one == path or (one.parent == path.parent and one.name.startswith(f".{path.stem}."))
+        for one in (named, *named.parents)
+    )
 
 
 def _words(error: OSError) -> str:
@@ -127,7 +196,7 @@ def put_in_place(there: Path, path: Path) -> None:
     if not (path.is_dir() and not path.is_symlink()):
         there.replace(path)
         return
-    old = path.with_name(f".{path.stem}-{uuid.uuid4().hex[:8]}.old{path.suffix}")
+    old = _name(path, _OLD)
     path.rename(old)
     try:
         there.rename(path)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+import os
 import warnings
 from collections.abc import Hashable, Sequence
 from pathlib import Path
@@ -10,12 +12,16 @@ from typing import Any
 import numpy as np
 import xarray as xr
 
+from xstf.cubes.words import listed, meant
 from xstf.files.choice import Found, few, grouped, in_words, pick
 from xstf.files.guard import guarded_dataset, reading, stamp
+from xstf.files.locks import LIBRARY
 from xstf.files.names import Named, read_name
 from xstf.files.save import COMPLETE
+from xstf.files.sources import is_zarr
 
 _TIMES = ("time", "t", "date")
+_CRS = {"crs_wkt", "spatial_ref", "grid_mapping_name"}  # attributes of a variable that is a CRS
 
 
 def open_dataset(path: Path, variable: str | None, chunks: int | None) -> xr.DataArray | xr.Dataset:
@@ -58,10 +64,40 @@ def _open(path: Path) -> xr.Dataset:
     if path.suffix.lower() == ".zarr":
         return _open_zarr(path)
     try:
-        found = xr.open_dataset(path, engine="netcdf4", decode_coords="all", cache=False)
+        with LIBRARY:
+            found = xr.open_dataset(
+                path, engine="netcdf4", decode_coords="all", cache=False, lock=LIBRARY
+            )
     except (OSError, RuntimeError) as error:
         raise OSError(f"{path} cannot be read as NetCDF: {_words(error)}") from error
+    _check_classic(path)
     return guarded_dataset(found, path)
+
+
+def _check_classic(path: Path) -> None:
+    """Raise where a file of the classic format is shorter than it says: the rest reads as zeros."""
+    with path.open("rb") as file:
+        if file.read(4) not in (b"CDF\x01", b"CDF\x02"):
+            return
+    from scipy.io import netcdf_file  # few files are of that format
+
+    try:
+        with path.open("rb") as file:
+            netcdf_file(file, mmap=True).close()  # maps each variable to its place, and reads none
+    except (ValueError, TypeError, IndexError) as error:
+        raise OSError(
+            f"{path} cannot be read as NetCDF: it is shorter than it says, or damaged"
+        ) from error
+
+
+def _check_metadata(path: Path) -> None:
+    """Raise where a folder of a Zarr store is neither group nor array: it would be left out."""
+    for folder in path.iterdir():
+        hidden = folder.name.startswith(("_", "."))
+        if folder.is_dir() and not hidden and any(folder.iterdir()) and not is_zarr(folder):
+            raise OSError(
+                f"{path} cannot be read as a Zarr store: the metadata of {folder.name} is missing"
+            )
 
 
 def _open_zarr(path: Path) -> xr.Dataset:
@@ -70,17 +106,48 @@ def _open_zarr(path: Path) -> xr.Dataset:
     except ImportError as error:
         raise ImportError("Zarr stores need zarr; install xstf[zarr]") from error
     with reading(path, "as a Zarr store"):
+        _check_metadata(path)
         found = xr.open_dataset(
             path, engine="zarr", consolidated=False, decode_coords="all", cache=False
         )
-    if not found.attrs.pop(COMPLETE, 1):
+    complete = found.attrs.pop(COMPLETE, None)
+    if complete:
+        _check_chunks(path, found)
+    elif complete is not None:
         warnings.warn(
             f"{path} is incomplete: a run that wrote it was stopped, and pixels that it did not "
             "come to are missing; call xstf.store.to_zarr again with the same result",
             stacklevel=5,
         )
-    text = {n: (c.dims, _plain(c.values)) for n, c in found.coords.items() if c.dtype.kind == "T"}
+    text = {
+        n: (c.dims, _plain(c.values), c.attrs)
+        for n, c in found.coords.items() if c.dtype.kind == "T"
+    }  # fmt: skip
     return guarded_dataset(found.assign_coords(text), path)
+
+
+def _check_chunks(path: Path, dataset: xr.Dataset) -> None:
+    """Warn of chunks that a store of xstf has lost: unlike others it has one for all pixels."""
+    lost = {}
+    for name, variable in dataset.variables.items():
+        chunks = variable.encoding.get("shards") or variable.encoding.get("chunks")
+        if not variable.ndim or not chunks or not variable.size:
+            continue
+        count = math.prod(math.ceil(n / c) for n, c in zip(variable.shape, chunks, strict=True))
+        there = sum(
+            file.isdigit() for _, _, files in os.walk(path / str(name) / "c") for file in files
+        )
+        if there < count and name in dataset.indexes:
+            raise OSError(f"{path} cannot be read as a Zarr store: {name} has lost its values")
+        if there < count:
+            lost[name] = count - there
+    if lost:
+        words = ", ".join(f"{n} of {name}" for name, n in lost.items())
+        warnings.warn(
+            f"{path} has lost chunks ({words}), and their pixels are missing; "
+            "xstf.store.verify names them",
+            stacklevel=6,
+        )
 
 
 def _plain(text: np.ndarray) -> np.ndarray:
@@ -168,10 +235,12 @@ def _variable(
 ) -> xr.DataArray | xr.Dataset:
     if variable is not None:
         if variable not in dataset:
+            names = [name for name, one in dataset.data_vars.items() if one.ndim]
             raise ValueError(
-                f"{where} has no variable {variable!r}; it has {list(dataset.data_vars) or 'none'}"
+                f"{where} has no variable {variable!r}; it has {listed(names)}"
+                f"{meant(variable, names)}"
             )
-        cube: xr.DataArray | xr.Dataset = dataset[variable]
+        cube: xr.DataArray | xr.Dataset = _with_crs(dataset[variable], dataset)
     else:
         names = list(dataset.data_vars)
         cube = dataset[names[0]] if len(names) == 1 else dataset
@@ -179,6 +248,14 @@ def _variable(
             cube.attrs = {**dataset.attrs, **cube.attrs}
             cube.set_close(dataset.close)
     return _chunked(cube, chunks, token) if chunks else _loaded(cube, where)
+
+
+def _with_crs(cube: xr.DataArray, dataset: xr.Dataset) -> xr.DataArray:
+    """Return a variable with the CRS of its file, which not every writer has it name."""
+    if "grid_mapping" in {**cube.attrs, **cube.encoding}:
+        return cube
+    loose = [n for n, v in dataset.data_vars.items() if not v.ndim and set(v.attrs) & _CRS]
+    return cube.assign_coords({loose[0]: dataset[loose[0]].variable}) if len(loose) == 1 else cube
 
 
 def _chunked(cube: Any, chunks: int, token: str) -> Any:

@@ -100,7 +100,9 @@ def pack(values: np.ndarray, *, name: str, packing: Packing) -> np.ndarray:
         return values
     limits = np.iinfo(packing.dtype)
     there = np.isfinite(values)
-    numbers = np.rint(np.where(there, values, 0).astype(np.float64) / packing.scale)
+    numbers = np.where(there, values, 0).astype(np.float64)
+    numbers /= packing.scale  # in place: blocks may be large
+    np.rint(numbers, out=numbers)
     outside = there & ((numbers < limits.min) | (numbers > limits.max))
     taken = there & (numbers == packing.nodata)
     if outside.any() or taken.any() or np.isinf(values).any():

@@ -4,22 +4,25 @@ from __future__ import annotations
 
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Hashable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import xarray as xr
 
-from xstf.files.beside import beside, check_place
-from xstf.files.geotiff import SUFFIXES, save_rasters
+from xstf.files.beside import beside, clean
+from xstf.files.geotiff import save_rasters
+from xstf.files.locks import LIBRARY
 from xstf.files.packed import Packing, packed
 from xstf.files.sources import Labelled, check_no_input, is_remote, local_path
+from xstf.files.target import check_there, kind_of
 
-NETCDF = (".nc", ".nc4")
 # Says in a Zarr store whether all of it was written; of a cube that was read it says nothing.
 COMPLETE = "stf_complete"
+_NOT_NAMES = (".", "_xstf", "zarr.json")  # what a store has, or no name at all
 
 
 def save_cube(
@@ -46,7 +49,8 @@ def save_cube(
     path : path
         ``.nc``; ``.zarr``; ``.tif``, or a folder (no ending): one GeoTIFF a date.
     overwrite : bool, default False
-        Replace what is there. What the cube itself is lazily read from is never replaced.
+        Replace what is there; a folder as a whole, and only if xstf wrote all images in it. What
+        the cube itself is lazily read from is never replaced.
     dtype : str, optional
         Store values as these whole numbers, such as ``"int16"``, or as ``"float32"``. Default: as
         the cube has them.
@@ -71,7 +75,9 @@ def save_cube(
     Notes
     -----
     GeoTIFFs are cloud-optimised (tiles, overviews), with the names of bands, CRS and nodata. They
-    are named by the date: ``fused/ndvi_20210407.tif``.
+    are named by the date, with the time of day if there is one: ``fused/ndvi_20210407.tif``.
+    :func:`open_cube` reads a folder of them as the cube that it was. They have no checksums:
+    damage inside of them is told only where it cannot be unpacked.
 
     Examples
     --------
@@ -82,35 +88,34 @@ def save_cube(
     """
     if is_remote(path):
         raise ValueError(f"{path} is no path of this machine; use xstf.store.to_zarr for it")
-    kind = _kind(path)
+    kind = kind_of(path)
     packing = Packing.of(dtype, scale, nodata)
     check_no_input(path, cube)
     there = local_path(path)
+    clean(there)
+    check_there(path, kind, overwrite=overwrite)
     if kind == "raster":
         save_rasters(cube, there, packing, overwrite=overwrite)
         return
-    check_place(there, overwrite=overwrite, asked=path)
     dataset = packed(for_writing(cube), packing)
     with beside(there) as new, _own_threads():
         if kind == "zarr":
-            _import_zarr()
-            with_text(dataset).to_zarr(new, mode="w", consolidated=False)
+            _to_zarr(dataset, new)
         else:
             _to_netcdf(dataset, new, zlib=zlib, fletcher32=fletcher32)
 
 
-def _kind(path: str | os.PathLike[str]) -> str:
-    suffix = Path(path).suffix.lower()
-    if suffix == ".zarr":
-        return "zarr"
-    if suffix in NETCDF:
-        return "netcdf"
-    if suffix in SUFFIXES or suffix == "":
-        return "raster"
-    raise ValueError(
-        f"{Path(path).name}: write to a .nc file, a .zarr store, a .tif file, or a folder of "
-        "GeoTIFFs (a path without an ending)"
-    )
+def _to_zarr(dataset: xr.Dataset, path: Path) -> None:
+    _import_zarr()
+    from zarr.codecs import Crc32cCodec, ZstdCodec
+
+    for variable in dataset.data_vars.values():
+        if variable.ndim >= 2 and variable.dtype.kind in "iufb":
+            # Sums, by which readers tell damaged chunks, as xstf.store.to_zarr has them.
+            variable.encoding["compressors"] = [ZstdCodec(level=1), Crc32cCodec()]
+    # All chunks are there, so that lost ones are seen.
+    whole = for_zarr(dataset).assign_attrs({COMPLETE: 1})
+    whole.to_zarr(path, mode="w", consolidated=False, zarr_format=3, write_empty_chunks=True)
 
 
 def _to_netcdf(dataset: xr.Dataset, path: Path, *, zlib: bool, fletcher32: bool) -> None:
@@ -131,11 +136,36 @@ def _own_threads() -> Iterator[None]:
     After an error in one of them another would make anew what was removed.
     """
     dask = sys.modules.get("dask")  # not there: no lazy cube is
-    if dask is None or dask.config.get("scheduler", None) not in (None, "threads", "threading"):
+    said = [dask and dask.config.get(name, None) for name in ("scheduler", "pool")]
+    if dask is None or said[0] not in (None, "threads", "threading") or said[1] is not None:
         yield
         return
-    with ThreadPoolExecutor(os.cpu_count()) as pool, dask.config.set(pool=pool):
-        yield
+    count = dask.config.get("num_workers", None) or os.cpu_count()
+    with _Threads(count) as pool, dask.config.set(pool=pool):
+        try:
+            yield
+        finally:
+            pool.let_go()
+
+
+class _Threads(ThreadPoolExecutor):
+    """Threads that write a lazy cube; until the first task they keep others out of the library.
+
+    xarray opens a file and describes its variables without a lock.
+    """
+
+    def __init__(self, count: int | None) -> None:
+        super().__init__(count)
+        self.held = LIBRARY.own.acquire()  # not all of it: xarray takes its own locks
+
+    def submit(self, *args: Any, **named: Any) -> Any:
+        self.let_go()
+        return super().submit(*args, **named)
+
+    def let_go(self) -> None:
+        if self.held:
+            self.held = False
+            LIBRARY.own.release()
 
 
 # How a file that a cube was read from was laid out is nothing to the file that it is written to.
@@ -156,15 +186,43 @@ def for_writing(cube: Labelled) -> xr.Dataset:
         variable = dataset[name].variable
         kept = {k: v for k, v in variable.encoding.items() if k in _OF_VALUES}
         dataset[name].encoding = kept
-        dataset[name].attrs = {k: v for k, v in variable.attrs.items() if k != COMPLETE}
+        # Never in both: xarray refuses that, and the encoding is what values are written by.
+        dataset[name].attrs = {
+            k: v for k, v in variable.attrs.items() if k != COMPLETE and k not in kept
+        }
     return dataset
 
 
-def with_text(dataset: xr.Dataset) -> xr.Dataset:
-    """Return a Dataset whose texts have no length, since Zarr has no settled form for others."""
+def for_zarr(dataset: xr.Dataset) -> xr.Dataset:
+    """Return a Dataset in forms that Zarr has.
+
+    Texts have no length, since Zarr has no settled form for others. Of packed values what is not
+    written, or lost, is missing, and not 0. Chunks along a dim are of one size.
+    """
+    wrong = [str(n) for n in dataset.variables if "/" in str(n) or str(n).startswith(_NOT_NAMES)]
+    if wrong:
+        raise ValueError(f"Zarr has no variables named {wrong}; rename them")
     text = {n: v.astype(object) for n, v in dataset.variables.items() if v.dtype.kind in "UT"}
     out = dataset.assign({n: v for n, v in text.items() if n in dataset.data_vars})
-    return out.assign_coords({n: v for n, v in text.items() if n not in dataset.data_vars})
+    out = out.assign_coords({n: v for n, v in text.items() if n not in dataset.data_vars})
+    for variable in out.data_vars.values():
+        missing = variable.encoding.get("_FillValue", variable.attrs.get("_FillValue"))
+        stored = np.dtype(variable.encoding.get("dtype", variable.dtype))
+        if missing is not None and stored.kind in "iuf":
+            variable.encoding["fill_value"] = np.asarray(missing).astype(stored).item()
+    for name, either in dataset.variables.items():
+        if sizes := _uneven(either):
+            out[name] = out[name].chunk(sizes)
+    return out
+
+
+def _uneven(variable: xr.Variable) -> dict[Hashable, int]:
+    """Return the largest chunk along dims where chunks are of several sizes."""
+    return {
+        dim: max(c)
+        for dim, c in zip(variable.dims, variable.chunks or (), strict=bool(variable.chunks))
+        if len(set(c[:-1])) > 1 or c[-1] > c[0]
+    }
 
 
 def _import_zarr() -> None:

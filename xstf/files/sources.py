@@ -6,10 +6,11 @@ result that is written onto its own input destroys both.
 
 from __future__ import annotations
 
+import itertools
 import os
 import types
 from collections.abc import Iterable, Iterator, Mapping
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -27,6 +28,8 @@ _PLAIN = (
     int, float, complex, bytes, bytearray, type(None), type, types.ModuleType, np.dtype, np.generic,
     slice, range, types.BuiltinFunctionType,
 )  # fmt: skip
+_BARE = {int, float, bool, complex, bytes, type(None), slice, range, type, np.dtype}
+_LONG, _SOME = 10_000, 1000  # tasks
 _ZARR = ("zarr.json", ".zgroup", ".zarray", ".zmetadata")
 
 
@@ -47,21 +50,26 @@ def sources_of(cube: Labelled) -> set[str]:
 
 def _walk(roots: list[object], found: set[str]) -> None:
     """Look at everything that is held by some objects, each once."""
-    left, seen = list(roots), {}
+    left: list[Any] = list(roots)
+    seen = {}
     while left:
         item = left.pop()
-        if isinstance(item, _PLAIN) or id(item) in seen:
-            continue
-        seen[id(item)] = item  # held, so that its id stays its own
-        if isinstance(item, str):
-            if len(item) < 4096 and ("/" in item or "\\" in item or "." in item):
-                found.add(item)
-        elif isinstance(item, os.PathLike):
-            found.add(os.fsdecode(item))
-        elif isinstance(item, np.ndarray):
-            left += _of_array(item, found)
-        else:
-            left += _held(item, found)
+        kind: type = type(item)
+        if kind is str:
+            _note(item, found)
+        elif kind not in _BARE and id(item) not in seen:
+            seen[id(item)] = item  # held, so that its id stays its own
+            if kind is tuple or kind is list:
+                left += item  # most of a graph
+            elif kind is dict:
+                left += item.values()
+            elif not isinstance(item, _PLAIN):
+                left += _held(item, found)
+
+
+def _note(text: Any, found: set[str]) -> None:
+    if len(text) < 4096 and ("/" in text or "\\" in text or "." in text):
+        found.add(text)
 
 
 def _of_array(array: np.ndarray, found: set[str]) -> list[object]:
@@ -74,8 +82,18 @@ def _of_array(array: np.ndarray, found: set[str]) -> list[object]:
 def _held(item: Any, found: set[str]) -> Iterable[object]:
     """Return what an object holds; note the file of one that is an open file."""
     kind = type(item)
-    if kind.__module__.split(".")[0] in _ELSEWHERE:
+    if kind.__module__.split(".")[0] in _ELSEWHERE or kind.__module__.startswith("numpy.random"):
         return []
+    if hasattr(item, "layers") and hasattr(item, "dependencies"):
+        return _of_graph(item)
+    if isinstance(item, str):
+        _note(item, found)
+        return []
+    if isinstance(item, os.PathLike):
+        found.add(os.fsdecode(item))
+        return []
+    if isinstance(item, np.ndarray):
+        return _of_array(item, found)
     if isinstance(item, dict):
         return item.values()
     if isinstance(item, list | tuple | set | frozenset):
@@ -105,6 +123,19 @@ def _held(item: Any, found: set[str]) -> Iterable[object]:
     return list(_attributes(item))
 
 
+def _of_graph(graph: Any) -> Iterator[object]:
+    """Return the layers of a dask graph; of a long one that only works on others some tasks.
+
+    What such a layer does to one chunk it does to all, and shifts and cuts of a large cube make
+    millions of tasks. Layers that begin a graph may read a file a task.
+    """
+    for name, layer in graph.layers.items():
+        if graph.dependencies.get(name) and layer.is_materialized() and len(layer) > _LONG:
+            yield list(itertools.islice(layer.values(), 0, None, len(layer) // _SOME))
+        else:
+            yield layer
+
+
 def _cells(function: types.FunctionType) -> Iterator[object]:
     for cell in function.__closure__ or ():
         try:
@@ -122,12 +153,20 @@ def _attributes(item: object) -> Iterator[object]:
     held = getattr(item, "__dict__", None)
     if isinstance(held, Mapping):
         yield from list(held.values())
-    for base in type(item).__mro__:
+    for name in _slots(type(item)):  # type: ignore[arg-type]  # mypy takes no class for hashable
+        yield getattr(item, name, None)
+
+
+@cache
+def _slots(kind: type) -> tuple[str, ...]:
+    """Return the names of what objects of a class hold outside of their dict."""
+    found = []
+    for base in kind.__mro__:
         names = base.__dict__.get("__slots__", ())
         for name in (names,) if isinstance(names, str) else names:
-            member = base.__dict__.get(name)
-            if isinstance(member, types.MemberDescriptorType):
-                yield getattr(item, name, None)
+            if isinstance(base.__dict__.get(name), types.MemberDescriptorType):
+                found.append(name)
+    return tuple(found)
 
 
 # --- onto an input ----------------------------------------------------------------------------
@@ -142,13 +181,30 @@ def check_no_input(target: str | os.PathLike[str], cube: Labelled) -> None:
     cube : DataArray or Dataset
         One in memory reads nothing.
     """
-    found = sources_of(cube)
-    clash = _remote_clash(str(target), found) if is_remote(target) else _clash(target, found)
+    clash = clash_of(target, sources_of(cube))
     if clash is not None:
         raise ValueError(
             f"{os.fspath(target)} is what the cube is read from ({clash}), and writing there would "
             "destroy it; write to another path, or load the cube first: cube.load()"
         )
+
+
+def clash_of(
+    target: str | os.PathLike[str], sources: Iterable[str], *, in_folders: bool = False
+) -> str | None:
+    """Return the source that a target is, holds, or lies in; None if there is none.
+
+    Parameters
+    ----------
+    target : path or address
+    sources : texts
+        Those that are no path, or of nothing that is there, clash with none.
+    in_folders : bool, default False
+        Whether a target must not lie in a folder that is a source, too; else in a Zarr store only.
+    """
+    if is_remote(target):
+        return _remote_clash(str(target), sources)
+    return _clash(target, sources, in_folders)
 
 
 def is_remote(target: object) -> bool:
@@ -164,7 +220,7 @@ def local_path(target: str | os.PathLike[str]) -> Path:
     return Path(os.path.realpath(Path(text).expanduser()))
 
 
-def _remote_clash(target: str, found: set[str]) -> str | None:
+def _remote_clash(target: str, found: Iterable[str]) -> str | None:
     wanted = target.rstrip("/")
     for text in sorted(found):
         other = text.rstrip("/")
@@ -174,25 +230,18 @@ def _remote_clash(target: str, found: set[str]) -> str | None:
     return None
 
 
-def _clash(target: str | os.PathLike[str], found: set[str]) -> str | None:
-    """Return the input that a local target is, holds, or lies in; None if there is none."""
+def _clash(target: str | os.PathLike[str], sources: Iterable[str], in_folders: bool) -> str | None:
     path = local_path(target)
-    above = {_place(p): p for p in (path, *path.parents) if p.exists()}
-    own = _place(path) if path.exists() else None
-    for text in sorted(found):
-        if is_remote(text) or "\0" in text:
+    # By the number of the file or folder: links and the case of letters make no difference.
+    above = {_place(p) for p in (path, *path.parents) if _exists(p)}
+    own = _place(path) if _exists(path) else None
+    for text in sorted(sources):
+        source = None if is_remote(text) or "\0" in text else local_path(text)
+        if source is None or not _exists(source):
             continue
-        source = local_path(text)
-        if not _exists(source):
-            continue
-        place = _place(source)
-        if place == own:
+        if own is not None and own in {_place(p) for p in (source, *source.parents)}:
             return text
-        if own is not None and path.is_dir() and any(
-            _place(p) == own for p in source.parents if p.exists()
-        ):  # fmt: skip
-            return text
-        if place in above and is_zarr(source):
+        if _place(source) in above and source.is_dir() and (in_folders or is_zarr(source)):
             return text
     return None
 

@@ -134,8 +134,8 @@ def project(spectral: np.ndarray, maps: Components) -> np.ndarray:
     into, back = maps.into.astype(np.float32), maps.back.astype(np.float32)
     flat = bands.reshape(len(bands), -1)
     missing = np.isnan(flat)
-    out = into @ np.where(missing, 0, flat)
     some = np.flatnonzero(missing.any(axis=0))
+    out = into @ (np.where(missing, 0, flat) if len(some) else flat)
     if len(some):
         holes, part = missing[:, some], flat[:, some]
         for _ in range(REFINEMENTS):
@@ -172,16 +172,23 @@ def coefficients(targets: np.ndarray, guides: np.ndarray) -> np.ndarray:
 
 
 def finest(images: np.ndarray) -> np.ndarray:
-    """Return images ``(..., y, x)`` less their 3 x 3 smooth; NaN beside missing pixels."""
-    smooth = images
-    for axis in (-2, -1):
-        ends = [(0, 0)] * images.ndim
+    """Return images ``(image, y, x)`` less their 3 x 3 smooth; NaN beside missing pixels."""
+    out = np.empty_like(images)
+    for image, own in zip(images, out, strict=True):  # one by one: a scene's bands are large
+        np.subtract(image, _smooth(image), out=own)
+    return out
+
+
+def _smooth(image: np.ndarray) -> np.ndarray:
+    smooth = image
+    for axis in (0, 1):
+        ends = [(0, 0), (0, 0)]
         ends[axis] = (1, 1)
-        size = images.shape[axis]
+        size = image.shape[axis]
         padded = np.pad(smooth, ends, mode="edge")
         parts = (padded.take(range(k, k + size), axis=axis) for k in range(3))
         smooth = np.asarray(sum(w * part for w, part in zip(SMOOTH, parts, strict=True)))
-    return np.asarray(images - smooth)
+    return smooth
 
 
 def ridge(columns: np.ndarray, targets: np.ndarray) -> np.ndarray:

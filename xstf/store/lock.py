@@ -8,6 +8,7 @@ import socket
 import threading
 import time
 import uuid
+from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -86,7 +87,8 @@ class Lock:
             if _token(_read(self.place)) != self.own["token"]:
                 self.lost = True
                 return
-            self._write()
+            with suppress(OSError):  # a full disk: tiles will say so; one beat may be missing
+                self._write()
 
 
 def _read(place: Place) -> dict[str, Any] | None:

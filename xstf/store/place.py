@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +38,7 @@ class Place:
         self.store = store
         self.name = name
         self.path = path
+        self.is_new = path is not None and not path.exists()
 
     @classmethod
     def of(cls, target: Any) -> Place:
@@ -67,7 +67,8 @@ class Place:
     @property
     def is_of_this_process(self) -> bool:
         """Whether other processes cannot reach it."""
-        return type(self.store).__name__ in ("MemoryStore", "GpuMemoryStore", "ManagedMemoryStore")
+        memory = isinstance(self.store, import_zarr().storage.MemoryStore)
+        return memory or self.is_transactional or self.name.startswith("memory://")
 
     def check(self) -> None:
         """Raise where nothing can be written."""
@@ -97,6 +98,10 @@ class Place:
         keys = [str(key) for key in self._all(self.store.list_prefix(start))]
         return [key.removeprefix(start) for key in keys]
 
+    def all_keys(self) -> list[str]:
+        """Return all keys."""
+        return [str(key) for key in self._all(self.store.list())]
+
     def _all(self, found: Any) -> list[Any]:
         async def collect() -> list[Any]:
             return [item async for item in found]
@@ -124,12 +129,19 @@ class Place:
         for key in keys:
             _sync(self.store.delete(key))
 
-    def clear(self, keep: Iterable[str] = ()) -> None:
-        """Remove everything but some keys."""
-        kept = set(keep)
-        for key in [str(key) for key in self._all(self.store.list())]:
-            if key not in kept:
-                _sync(self.store.delete(key))
+    def clear(self) -> None:
+        """Remove everything but the lock and the record, which says whose it is meanwhile."""
+        mine = {f"{OWN}/{name}" for name in ("marks", "states")}
+        for name in sorted(self.names() - {OWN, "zarr.json"}) + sorted(mine):
+            _sync(self.store.delete_dir(name))
+
+    def remove(self) -> None:
+        """Remove everything, in a place that had nothing."""
+        self.clear()
+        _sync(self.store.delete_dir(OWN))
+        self.delete("zarr.json")
+        if self.path is not None and self.is_new:
+            self.path.rmdir()
 
     def tidy(self) -> None:
         """Remove what a killed process had half-written beside the keys of a local store."""

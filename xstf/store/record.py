@@ -1,26 +1,31 @@
-"""What a store holds: of which method, parameters, weights and inputs; held against a result."""
+"""What a store holds: of which method, parameters, weights and inputs; held against a result.
+
+Three layers tell whether a result is the one that a store holds. The record, here: what it was made
+with, the files it reads by name, size and time of change, arrays in memory by content, and the
+steps (`xstf.store.steps`). Then dask's names of its arrays: where they are the same, so is the
+result. They differ for the same work where a file was opened without chunks and chunked afterwards;
+there some tiles are made again and held against those in the store (`xstf.store.again`).
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
-import dask.array as da
 import numpy as np
 import xarray as xr
 from dask.base import tokenize
-from dask.highlevelgraph import HighLevelGraph
 
 from xstf.files.sources import is_remote, is_zarr, local_path, sources_of
-from xstf.store.canonical import Canon, file_stamp
+from xstf.store.steps import are_other, steps_of
 
 _TIMED = ("history", "stf_complete")  # when a result was made is not what it is
 _SPLIT = re.compile(r"^(?P<name>\w+)\((?P<params>.*)\), xstf (?P<version>\S+)$", re.DOTALL)
-# Of files that a text in a graph may name: others are logs and the like, which may change. What
-# xarray, zarr and rioxarray read is part of the work, whatever it is called.
+# Of files that a text in a graph may name: others are logs and the like, which may change.
 _DATA = {
     ".nc", ".nc4", ".cdf", ".h5", ".hdf", ".hdf5", ".tif", ".tiff", ".jp2", ".vrt", ".img", ".npy",
     ".npz", ".grib", ".grib2", ".parquet", ".safetensors", ".pt", ".pth",
@@ -28,9 +33,10 @@ _DATA = {
 _WORDS = {
     "method": "method", "params": "parameters", "version": "version of xstf", "weights": "weights",
     "sizes": "sizes", "chunks": "chunks", "dtypes": "types", "inputs": "inputs",
-    "labels": "coordinates and attributes", "work": "steps before or after the method, or values "
-    "of its inputs",
+    "labels": "coordinates or attributes", "memory": "values of its inputs",
+    "steps": "steps before or after the method",
 }  # fmt: skip
+_VAGUE = ("labels", "memory", "steps")
 
 
 def record_of(dataset: xr.Dataset) -> dict[str, Any]:
@@ -43,9 +49,15 @@ def record_of(dataset: xr.Dataset) -> dict[str, Any]:
     found["dtypes"] = {str(n): str(v.dtype) for n, v in dataset.data_vars.items()}
     found["inputs"] = _inputs(dataset)
     found["labels"] = _labels(dataset)
-    found["work"] = _work(dataset)
+    found["memory"] = _memory(dataset)
+    found["steps"] = steps_of(dataset)
     plain: dict[str, Any] = json.loads(json.dumps(found, sort_keys=True))
     return plain
+
+
+def names_of(dataset: xr.Dataset) -> dict[str, str]:
+    """Return dask's names of the lazy arrays of a result."""
+    return {str(n): str(v.data.name) for n, v in dataset.data_vars.items() if v.chunks}
 
 
 def _method(dataset: xr.Dataset) -> dict[str, str]:
@@ -59,6 +71,9 @@ def _method(dataset: xr.Dataset) -> dict[str, str]:
     return {"method": name, "params": params, "version": version, "weights": weights}
 
 
+# --- inputs -----------------------------------------------------------------------------------
+
+
 def _inputs(dataset: xr.Dataset) -> dict[str, str]:
     """Return the files that a result is read from, each with a token of its state."""
     found = {}
@@ -67,17 +82,28 @@ def _inputs(dataset: xr.Dataset) -> dict[str, str]:
             if not text.startswith("memory://"):
                 found[text] = text
             continue
-        if "\0" in text:
-            continue
-        path = local_path(text)
-        try:
-            there = path.exists()
-        except OSError:  # a text that is no path
-            continue
-        if there and (path.suffix.lower() in _DATA or is_zarr(path)):
-            kept = hashlib.blake2b("\n".join(file_stamp(text)).encode(), digest_size=8)
-            found[str(path)] = kept.hexdigest()
+        path = local_path(text) if "\0" not in text else None
+        if path is not None and _is_data(path):
+            stamp = "\n".join([path.name, *_stamps(path)])
+            found[str(path)] = hashlib.blake2b(stamp.encode(), digest_size=8).hexdigest()
     return found
+
+
+def _is_data(path: Path) -> bool:
+    try:
+        there = path.exists()
+    except OSError:  # a text that is no path
+        return False
+    return there and (path.suffix.lower() in _DATA or is_zarr(path))
+
+
+def _stamps(path: Path) -> Iterator[str]:
+    """Return what tells a file from itself after a change; of a store, of all its files."""
+    files: Iterable[Path] = [path] if path.is_file() else sorted(path.rglob("*"))
+    for file in files:
+        if file.is_file():
+            stat = file.stat()
+            yield f"{file.relative_to(path).as_posix()} {stat.st_size} {stat.st_mtime_ns}"
 
 
 def _labels(dataset: xr.Dataset) -> str:
@@ -95,62 +121,45 @@ def _attrs(attrs: Mapping[Any, Any]) -> str:
     return str(sorted((str(k), str(v)) for k, v in attrs.items() if k not in _TIMED))
 
 
-def _work(dataset: xr.Dataset) -> str:
-    """Return a token of what makes a result: of some tiles what they do, of the rest the inputs."""
-    tokens = []
-    for name, variable in dataset.variables.items():
-        data: Any = variable.data if variable.chunks else None
-        if data is None:
-            if name in dataset.data_vars:
-                tokens.append(tokenize(np.asarray(variable.values)))
+def _memory(dataset: xr.Dataset) -> str:
+    """Return a token of the arrays in memory that are part of a result, by content."""
+    tokens = set()
+    for variable in dataset.data_vars.values():
+        if not variable.chunks:
+            tokens.add(str(tokenize(np.asarray(variable.values))))
             continue
-        keys = _some_keys(data)
-        graph = data.__dask_graph__()
-        small = graph.cull(keys) if isinstance(graph, HighLevelGraph) else graph
-        canon = Canon(dict(small))
-        tokens += [canon.of(key) for key in keys]
-        tokens += _in_memory(graph)
-    return str(tokenize(tokens))
+        for layer in variable.data.dask.layers.values():
+            if layer.is_materialized():
+                tokens |= set(_arrays(layer))
+    return str(tokenize(sorted(tokens)))
 
 
-def _some_keys(array: da.Array) -> list[Any]:
-    """Return the first, the middle and the last tile of an array."""
-    last = tuple(n - 1 for n in array.numblocks)
-    middle = tuple(n // 2 for n in array.numblocks)
-    picked = sorted({tuple(0 for _ in last), middle, last})
-    return [(array.name, *at) for at in picked]
+def _arrays(layer: Mapping[Any, Any]) -> Iterator[str]:
+    """Return tokens of a layer that is an array cut into chunks."""
+    for item in layer.values():
+        value = getattr(item, "value", item)
+        if not isinstance(value, np.ndarray):
+            return
+        yield str(tokenize(value))
 
 
-def _in_memory(graph: Any) -> list[str]:
-    """Return tokens of arrays that are part of a graph, all of their chunks."""
-    found = []
-    for layer in getattr(graph, "layers", {}).values():
-        if not layer.is_materialized():
-            continue
-        for item in dict(layer).values():
-            value = getattr(item, "value", item)
-            if not isinstance(value, np.ndarray):
-                break
-            found.append(str(tokenize(value)))
-    return sorted(found)
+# --- two of them ------------------------------------------------------------------------------
 
 
 def differences(there: Mapping[str, Any], here: Mapping[str, Any]) -> list[str]:
     """Return in words how two records differ, the most telling first; empty for the same result."""
-    found = []
+    found, vague = [], []
     for key, word in _WORDS.items():
         old, new = there.get(key), here.get(key)
         if key == "inputs":
             old, new = _changed(old or {}, new or {})
-        if old == new:
+        if old == new or (key == "steps" and not are_other(old, new)):
             continue
-        if key in ("labels", "work"):
-            found.append(f"other {word}")
+        if key in _VAGUE:
+            vague.append(f"other {word}")
         else:
             found.append(f"{word} {_said(old)} there, {_said(new)} here")
-    if found and found[0].startswith(("method", "parameters", "weights", "version", "inputs")):
-        found = [f for f in found if not f.startswith("other ")] or found
-    return found
+    return found or vague
 
 
 def _changed(old: Mapping[str, str], new: Mapping[str, str]) -> tuple[list[str], list[str]]:

@@ -56,6 +56,14 @@ class Layout:
         """Where its marks are in the store."""
         return f"marks/{self.number}"
 
+    def tile_of(self, chunk: At) -> At:
+        """Return the tile that a chunk is in."""
+        return tuple(k // t for k, t in zip(chunk, self.tile, strict=True))
+
+    def first_of(self, tile: At) -> At:
+        """Return the first chunk of a tile."""
+        return tuple(k * t for k, t in zip(tile, self.tile, strict=True))
+
     def region(self, chunk: At) -> dict[Any, slice]:
         """Return where a chunk is in the variables."""
         return {
@@ -98,17 +106,18 @@ def _tile(dims: Sequence[Hashable], chunks: Sequence[int], tiles: Any) -> tuple[
 
 
 def regular(dataset: xr.Dataset) -> xr.Dataset:
-    """Return a result with chunks as Zarr has them: all of one size, but the last."""
+    """Return a result as dask arrays; their chunks are of one size already (`for_zarr`).
+
+    Coordinates, texts, lone numbers and what is empty are in memory instead: they are written with
+    the template.
+    """
     out = dataset.copy()
-    for name, variable in dataset.data_vars.items():
-        if not variable.chunks:
-            continue
-        sizes = {
-            dim: max(c) for dim, c in zip(variable.dims, variable.chunks, strict=True)
-            if len(set(c[:-1])) > 1 or c[-1] > c[0]
-        }  # fmt: skip
-        if sizes:
-            out[name] = variable.chunk(sizes)
+    for name, variable in dataset.variables.items():
+        plain = variable.ndim == 0 or variable.size == 0 or variable.dtype.kind not in "biufcmM"
+        if plain or name in dataset.coords:
+            out[name] = dataset[name].compute()
+        elif not variable.chunks:
+            out[name] = dataset[name].chunk("auto")
     return out
 
 
@@ -125,34 +134,41 @@ def make_marks(place: Place, layouts: Sequence[Layout]) -> None:
 
 
 def done(place: Place, layout: Layout) -> set[At]:
-    """Return the tiles with a mark."""
-    keys = [k for k in place.listed(f"{OWN}/{layout.marks}") if not k.endswith(".partial")]
-    return {tuple(map(int, key.split("/")[1:])) for key in keys if key.startswith("c/")}
+    """Return the tiles with a mark, all of whose chunks are there."""
+    marked = _chunks_of(place, f"{OWN}/{layout.marks}")
+    for name in layout.names if marked else ():
+        gone = set(np.ndindex(*layout.grid)) - _chunks_of(place, str(name))
+        marked -= {layout.tile_of(chunk) for chunk in gone}
+    return marked
+
+
+def _chunks_of(place: Place, name: str) -> set[At]:
+    """Return the chunks of an array that are in the store; half-written ones are not."""
+    keys = (key.split("/") for key in place.listed(name))
+    return {tuple(map(int, at)) for c, *at in keys if c == "c" and all(map(str.isdigit, at))}
 
 
 # --- tasks ------------------------------------------------------------------------------------
 
 
-def writing(arrays: Mapping[Hashable, da.Array], layout: Layout, place: Place) -> da.Array:
+def writing(dataset: xr.Dataset, layout: Layout, place: Place) -> da.Array:
     """Return an array whose chunks, one a tile, are made by writing the tile, then its mark."""
-    marks = place.group()[layout.marks]
-    data = [arrays[name] for name in layout.names]
+    data = [dataset[name].data for name in layout.names]
     single = all(n == 1 for n in layout.tile)
-    write: Any = partial(_write, place=place, layout=layout, marks=marks if single else None)
+    write: Any = partial(write_chunk, place=place, layout=layout, mark=single)
     ones = tuple((1,) * n for n in layout.grid)
+    meta = np.empty((0,) * len(ones), np.uint8)
     written: da.Array = da.map_blocks(
-        write, *data, chunks=ones, dtype=np.uint8, meta=np.empty((0,) * len(ones), np.uint8),
-        name=f"xstf-write-{layout.number}",
-    )  # fmt: skip
+        write, *data, chunks=ones, dtype=np.uint8, meta=meta, name=f"xstf-write-{layout.number}"
+    )
     if single:
         return written
     joined = written.rechunk(
         tuple(_cut(n, t) for n, t in zip(layout.grid, layout.tile, strict=True))
     )
     marked: da.Array = da.map_blocks(
-        partial(_mark, marks=marks), joined, dtype=np.uint8,
+        partial(_mark, place=place, layout=layout), joined, dtype=np.uint8, meta=meta,
         chunks=tuple((1,) * n for n in layout.tiles), name=f"xstf-mark-{layout.number}",
-        meta=np.empty((0,) * len(ones), np.uint8),
     )  # fmt: skip
     return marked
 
@@ -161,10 +177,20 @@ def _cut(count: int, size: int) -> tuple[int, ...]:
     return tuple(min(size, count - k) for k in range(0, count, size))
 
 
-def _write(
-    *blocks: np.ndarray, place: Place, layout: Layout, marks: Any, block_id: At
-) -> np.ndarray:
-    """Write a chunk of each variable through xarray, which packs values as the template says."""
+def write_chunk(*blocks: Any, place: Place, layout: Layout, mark: bool, block_id: At) -> np.ndarray:
+    """Write a chunk of each variable through xarray, which packs values as the template says.
+
+    Parameters
+    ----------
+    blocks
+        One for each variable of the layout.
+    place, layout
+        Where to.
+    mark
+        Whether the chunk is a tile, which gets its mark now that its values are there.
+    block_id
+        The chunk.
+    """
     data = {
         name: (layout.dims, _on_host(block))
         for name, block in zip(layout.names, blocks, strict=True)
@@ -173,16 +199,14 @@ def _write(
         place.store, region=layout.region(block_id), mode="r+", consolidated=False,
         write_empty_chunks=True,
     )  # fmt: skip
-    return np.ones((1,) * len(block_id), np.uint8) if marks is None else _marked(marks, block_id)
+    done = np.ones((1,) * len(block_id), np.uint8)
+    return _mark(done, place=place, layout=layout, block_id=block_id) if mark else done
 
 
-def _mark(block: np.ndarray, *, marks: Any, block_id: At) -> np.ndarray:
-    return _marked(marks, block_id)
-
-
-def _marked(marks: Any, at: At) -> np.ndarray:
-    marks[at] = 1
-    return np.ones((1,) * len(at), np.uint8)
+def _mark(block: np.ndarray, *, place: Place, layout: Layout, block_id: At) -> np.ndarray:
+    # The chunk of an array (`make_marks`), by its key: to open the array would cost more.
+    place.write(f"{OWN}/{layout.marks}/c/{'/'.join(map(str, block_id))}", b"\x01")
+    return np.ones((1,) * len(block_id), np.uint8)
 
 
 def _on_host(block: Any) -> np.ndarray:

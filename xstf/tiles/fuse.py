@@ -280,7 +280,9 @@ def _states(
     """Return the state of each attempt: the method's, in the frame if there is one."""
     if frame is None and record.settle is None:
         return ()
-    cells = choose_cells(sharp.data, coarse, ratio=nesting.ratio, before=nesting.before)
+    cells = choose_cells(
+        sharp.data, coarse, ratio=nesting.ratio, before=nesting.before, images=looked_at(record)
+    )  # fmt: skip
     samples = [_samples(cells, sharp.data, coarse, pairs, plan.target) for pairs in plan.attempts]
     if frame is None and record.prepare is not None and record.settle is not None:
         prepare = partial(_prepare, record.prepare, nesting.ratio, options)
@@ -331,6 +333,11 @@ def registration_state(
     sharp, blurred = cells.of(fine, tuple(f for f, _ in some), coarse, tuple(c for _, c in some))
     settle = partial(settle_registration, runs=runs_of(cells), ratio=nesting.ratio, move=move)
     return State(settle, {"fine": sharp, "coarse": blurred})
+
+
+def looked_at(record: Method) -> tuple[int, int]:
+    """Return how many fine and coarse images one state of a method is settled from, at most."""
+    return record.pairs[1], record.pairs[1] + 1
 
 
 def _samples(

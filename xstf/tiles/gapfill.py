@@ -21,7 +21,7 @@ from xstf.tiles.flags import FILLED_IN_SPACE, FILLED_IN_TIME, LAYERS, MISSING, O
 from xstf.tiles.guide import GuideTile, guide_on_grid
 from xstf.tiles.job import Job, Source, States
 from xstf.tiles.lazy import as_lazy
-from xstf.tiles.samples import Sample, as_windows, choose_windows, window_slices
+from xstf.tiles.samples import Sample, as_windows, choose_windows, spot_side, window_slices
 from xstf.tiles.states import State
 
 Edge: TypeAlias = Literal["fill", "nearest", "nan"]
@@ -284,20 +284,24 @@ def gapfill_job(
     states: tuple[State, ...] = ()
     wanted = record.settle is not None and (function.std or not record.state_for_std)
     if wanted or function.screens:
-        rows, cols = choose_windows(function.shape)
+        bands = cube.data.shape[1]
+        if wanted:  # settling sees guides beside the cube, all on its dates
+            bands += sum(len(t.weights) * guide.data.shape[1] for guide, t in guides)
+        spot = spot_side(len(function.times) * bands)
+        rows, cols = choose_windows(function.shape, spot)
         samples: dict[str, Array | Sample] = {"cube": Sample(cube.data, dates, rows, cols)}
         if wanted and lazy:
             samples |= {_nth(i): Sample(array, every, rows, cols) for i, array in enumerate(arrays)}
         elif wanted:
             samples |= {
-                _nth(i): _guide_windows(guide.data, tile, function.shape)
+                _nth(i): _guide_windows(guide.data, tile, function.shape, spot)
                 for i, (guide, tile) in enumerate(guides)
             }
         settle = partial(
             _settle, record.settle if wanted else None, times=function.times,
             images=function.images, params=options, screens=function.screens, alone=function.alone,
         )  # fmt: skip
-        states = (State(settle, samples, partial(_in_windows, function.shape)),)
+        states = (State(settle, samples, partial(_in_windows, function.shape, spot)),)
     lattice = record.lattice(options, 1) if record.lattice else 0
     count = len(function.times if function.back is None else function.back)
     lead = (LAYERS if function.std else 1, count, cube.data.shape[1])
@@ -314,18 +318,20 @@ def _chunks_near(cube: Array) -> tuple[Sequence[int], Sequence[int]] | None:
     return (cube.chunks[2], cube.chunks[3]) if isinstance(cube, da.Array) else None
 
 
-def _guide_windows(array: Array, tile: GuideTile, shape: tuple[int, int]) -> np.ndarray:
+def _guide_windows(array: Array, tile: GuideTile, shape: tuple[int, int], spot: int) -> np.ndarray:
     """Return what `settle` sees of a guide in memory: ``(window, time, band, y, x)``."""
     windows = [
         tile(clean_block(array[(..., *tile.window(rows, cols))]), rows, cols)
-        for rows, cols in window_slices(shape)
+        for rows, cols in window_slices(shape, spot)
     ]
     return np.stack(windows)
 
 
-def _in_windows(shape: tuple[int, int], samples: dict[str, np.ndarray]) -> dict[str, np.ndarray]:
+def _in_windows(
+    shape: tuple[int, int], spot: int, samples: dict[str, np.ndarray]
+) -> dict[str, np.ndarray]:
     """Return what was sampled of images as windows of them."""
-    return {n: as_windows(v, shape) if v.ndim == 4 else v for n, v in samples.items()}
+    return {n: as_windows(v, shape, spot) if v.ndim == 4 else v for n, v in samples.items()}
 
 
 @dataclass(frozen=True)

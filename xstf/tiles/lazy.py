@@ -20,6 +20,7 @@ from dask.array.utils import meta_from_array
 from dask.delayed import Delayed
 
 from xstf.cubes.arrays import Array
+from xstf.tiles.bar import LazyBar
 from xstf.tiles.blocks import clean_block
 from xstf.tiles.geometry import Window, pieces
 from xstf.tiles.job import Job, Source, States
@@ -28,6 +29,9 @@ from xstf.tiles.windows import shift
 
 Edges = tuple[tuple[int, ...], tuple[int, ...]]
 
+# Where an array is cut anew in steps, bytes of a block between them: dates that a tile needs are
+# joined first, which makes half as many tasks as dask's default of 128 MB.
+JOINED = 512_000_000
 # A plain array of more bytes becomes part of the graph, chunk by chunk, with a warning.
 LARGE = 100e6
 
@@ -36,23 +40,30 @@ def run_lazily(
     jobs: Sequence[Job],
     chunks: tuple[tuple[int, ...], tuple[int, ...]],
     checks: Sequence[State] = (),
+    *,
+    progress: bool = False,
 ) -> da.Array:
     """Return the jobs as one dask array ``(job, *lead, y, x)``, in chunks along y and x.
 
-    Checks are settled before any tile is made.
+    Checks are settled before any tile is made. Where progress is wanted tiles move a bar.
     """
     sampling = Sampling()
     cut: dict[tuple[object, ...], da.Array] = {}
     warned: set[int] = set()
     results = []
+    edges: list[Edges] = []
     for job in jobs:
         y, x = (a.chunk_edges(wanted) for a, wanted in zip(job.axes, chunks, strict=True))
+        edges.append((y, x))
+    total = sum((len(y) - 1) * (len(x) - 1) for y, x in edges)
+    bar = LazyBar.of(total, progress)
+    for number, (job, lines) in enumerate(zip(jobs, edges, strict=True)):
         for source in job.sources:
             if not isinstance(source.array, da.Array) and id(source.array) not in warned:
                 warned.add(id(source.array))
                 warn_if_large(source.array)
         states = sampling.of(job.states, checks)
-        results.append(_lazy(job, (y, x), states, cut))
+        results.append(_lazy(job, lines, states, cut, (bar, number)))
     whole = results[0] if len(results) == 1 else da.concatenate(results)
     last = whole.ndim - 1
     fitted: da.Array = whole.rechunk({last - 1: chunks[0], last: chunks[1]})
@@ -72,8 +83,9 @@ def warn_if_large(array: Any) -> None:
 
 
 def _lazy(
-    job: Job, edges: Edges, states: Delayed | None, cut: dict[tuple[object, ...], da.Array]
-) -> da.Array:
+    job: Job, edges: Edges, states: Delayed | None, cut: dict[tuple[object, ...], da.Array],
+    bar: tuple[LazyBar, int],
+) -> da.Array:  # fmt: skip
     arrays, cuts = [], []
     for source in job.sources:
         dates = sorted(set(source.dates))
@@ -85,7 +97,7 @@ def _lazy(
         arrays.append(cut[key])
         cuts.append(own)
     plain = tuple(replace(s, array=_Bare(s.array.shape)) for s in job.sources)
-    tile = _Tile(replace(job, sources=plain, states=()), edges, tuple(cuts))
+    tile = _Tile(replace(job, sources=plain, states=()), edges, tuple(cuts), bar)
     tiled: da.Array = da.map_overlap(
         tile, *arrays, depth=[{2: own.depth[0], 3: own.depth[1]} for own in cuts],
         boundary="none", trim=False, align_arrays=False, allow_rechunk=False,
@@ -146,7 +158,7 @@ def _in_chunks(array: Array, dates: Sequence[int], sizes: Sequence[tuple[int, ..
     """Return some dates of an array, all in one chunk, cut along y and x as said."""
     picked: Any = pick_dates(array, dates)
     cut: da.Array = (
-        picked.rechunk((-1, -1, *sizes))
+        picked.rechunk((-1, -1, *sizes), block_size_limit=JOINED)
         if isinstance(picked, da.Array)
         else da.from_array(picked, (-1, -1, *sizes), asarray=False)
     )
@@ -206,11 +218,14 @@ class _Tile:
         Of the tiles along y and x, in output pixels.
     cuts
         How each source is cut.
+    bar
+        What it moves when it is made, and the number of its job there.
     """
 
     job: Job
     edges: Edges
     cuts: tuple[_Cut, ...]
+    bar: tuple[LazyBar, int]
 
     def __call__(
         self, *blocks: np.ndarray, block_id: tuple[int, ...], states: States | None = None
@@ -222,4 +237,7 @@ class _Tile:
         for block, source, cut in zip(blocks, self.job.sources, self.cuts, strict=True):
             inside = cut.inside(self.job.window(source, rows, cols), at)
             clean.append(clean_block(pick_dates(block[(..., *inside)], cut.order)))
-        return self.job.make(clean, rows, cols, states or ())[None]
+        made = self.job.make(clean, rows, cols, states or ())[None]
+        bar, number = self.bar
+        bar.made((number, at))
+        return made

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from types import ModuleType
@@ -19,6 +19,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from xstf.cubes.arrays import Array
+from xstf.tiles.bar import shown
 from xstf.tiles.blocks import clean_block, compute_now, is_lazy, module_of
 from xstf.tiles.geometry import as_chunks, pieces, plan_chunks
 from xstf.tiles.job import Job, Source
@@ -52,7 +53,7 @@ def run_tiles(
     tile
         Side of a tile of an eager run, in output pixels; edges are on whole cells.
     progress
-        Show a bar on stderr while an eager run works.
+        Show a bar on stderr while tiles are made: now, or when a lazy result is computed.
     checks
         What a lazy run settles before any tile, and an eager one has settled before it begins.
 
@@ -63,7 +64,7 @@ def run_tiles(
     """
     if is_lazy(*(s.array for job in jobs for s in job.sources)):
         wanted = [as_chunks(c, n) for c, n in zip(chunks, jobs[0].shape, strict=True)]
-        return run_lazily(jobs, (wanted[0], wanted[1]), checks)
+        return run_lazily(jobs, (wanted[0], wanted[1]), checks, progress=progress)
     return _eager(jobs, tile, progress)
 
 
@@ -106,11 +107,11 @@ def _eager(jobs: Sequence[Job], tile: int, progress: bool) -> np.ndarray:
 
     workers = min(cores(), len(work))
     if workers == 1:  # on this thread, where a library may use every core for itself
-        for _ in _bar(map(one, work), len(work), progress):
+        for _ in shown(map(one, work), len(work), progress):
             pass
         return results
     with ThreadPoolExecutor(workers) as pool:
-        for _ in _bar(pool.map(one, work), len(work), progress):
+        for _ in shown(pool.map(one, work), len(work), progress):
             pass
     return results
 
@@ -120,14 +121,6 @@ def _once(state: State | Once, shared: dict[int, Once]) -> Once:
     if isinstance(state, Once):
         return state
     return shared.setdefault(id(state.samples), Once.of(state))
-
-
-def _bar(items: Iterator[None], total: int, progress: bool) -> Iterator[None]:
-    if not progress:
-        return items
-    from tqdm.auto import tqdm  # a quarter of a second to import, wanted only here
-
-    return iter(tqdm(items, total=total, unit="tile", desc="xstf"))
 
 
 def _cut(job: Job, source: Source, rows: slice, cols: slice) -> np.ndarray:

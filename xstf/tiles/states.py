@@ -38,6 +38,11 @@ Settle: TypeAlias = Callable[[dict[str, Any]], Any]
 # Settled states that are kept in the process; the states of one call's attempts are a few.
 KEPT = 32
 
+# Tasks of a lazy run are named by these and a token, for what keeps states elsewhere (a store): the
+# function that settles, the prepared samples, and the state that tiles get. A state that is not
+# settled ahead of the tiles has LATER before its token.
+SETTLE, PREPARED, STATE, LATER = "xstf-settle-", "xstf-prepared-", "xstf-state-", "later-"
+
 
 class State(NamedTuple):
     """Statistics of whole images that tiles need.
@@ -166,7 +171,8 @@ class Sampling:
         parts = {name: ([p.key for p in found], dates) for name, (found, dates) in values.items()}
         given = self._state(state.given, ahead=True) if isinstance(state.given, State) else None
         before = None if given is None else given.key
-        key = f"xstf-state-{tokenize(state.settle, state.prepare, parts, ahead, before)}"
+        token = tokenize(state.settle, state.prepare, parts, ahead, before)
+        key = f"{STATE}{'' if ahead else LATER}{token}"
         if key not in self.states:
             # Each as an argument of its own: dask looks long at what is in lists.
             places = _Places(
@@ -174,9 +180,11 @@ class Sampling:
             )
             found = [part for parts_of, _ in values.values() for part in parts_of]
             found = found if given is None else [given, *found]
-            self.states[key] = delayed(_prepare)(
-                state.settle, state.prepare, places, ahead, *found, dask_key_name=key
+            how = delayed(_Value(state.settle))(dask_key_name=f"{SETTLE}{token}")
+            prepared = delayed(_prepare)(
+                how, state.prepare, places, *found, dask_key_name=f"{PREPARED}{token}"
             )
+            self.states[key] = delayed(_known if ahead else _itself)(prepared, dask_key_name=key)
         return self.states[key]
 
     def _sampled(self, sample: Array | Sample) -> tuple[list[Delayed], list[int] | None]:
@@ -261,12 +269,12 @@ class _Apart:
 
 
 class _Value:
-    """A plain array, hidden from what looks for dask's in arguments."""
+    """A plain array or a function, hidden from what looks for dask's in arguments."""
 
-    def __init__(self, value: np.ndarray) -> None:
+    def __init__(self, value: Any) -> None:
         self.value = value
 
-    def __call__(self) -> np.ndarray:
+    def __call__(self) -> Any:
         return self.value
 
 
@@ -275,13 +283,14 @@ def _on_a_cluster(array: da.Array) -> bool:
 
     They are there to be kept, and only the cluster's own scheduler can reach them.
     """
-    distributed = sys.modules.get("distributed")
-    if distributed is None:
+    if "distributed" not in sys.modules:
         return False
+    from distributed import Future  # waits where another thread is importing it
+
     # Others, made of a rule, would be written out here task by task.
     written = (layer for layer in array.dask.layers.values() if layer.is_materialized())
     first = (next(iter(layer.values()), None) for layer in written)
-    return any(isinstance(value, distributed.Future) for value in first)
+    return any(isinstance(value, Future) for value in first)
 
 
 def _together(
@@ -309,10 +318,9 @@ def _prepare(
     settle: Settle,
     prepare: Callable[..., dict[str, np.ndarray]] | None,
     places: _Places,
-    ahead: bool,
     *parts: Any,
-) -> Callable[[], object]:
-    """Return prepared samples, or the state that is settled of them."""
+) -> Prepared:
+    """Return the samples that a state is settled of."""
     samples, left, given = {}, list(parts), []
     if places.given:
         given, left = [left[0]()], left[1:]
@@ -320,6 +328,12 @@ def _prepare(
         found, left = left[:count], left[count:]
         whole = np.concatenate(found) if count > 1 else found[0]
         samples[name] = whole if order is None else whole[order]
-    state = State(settle, {}, prepare)
-    prepared = Prepared(settle, state.prepared(samples, *given))
-    return Known(prepared()) if ahead else prepared
+    return Prepared(settle, State(settle, {}, prepare).prepared(samples, *given))
+
+
+def _known(prepared: Prepared) -> Known:
+    return Known(prepared())
+
+
+def _itself(prepared: Prepared) -> Prepared:
+    return prepared

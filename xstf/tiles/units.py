@@ -17,7 +17,7 @@ from xstf.cubes.limits import LARGEST
 from xstf.cubes.units import Side, require_same_units
 from xstf.tiles.blocks import is_lazy
 from xstf.tiles.engines import to_host
-from xstf.tiles.samples import SAMPLED_WHOLE, STRETCH, choose_cells, whole_blocks
+from xstf.tiles.samples import choose_cells, whole_blocks
 from xstf.tiles.states import Once, State
 
 # Dates that are compared, and what of each: axes up to so many pixels whole, of longer ones
@@ -34,7 +34,7 @@ def check_units(
     *,
     ratio: int,
     before: tuple[int, int],
-    sampled: bool,
+    sampled: tuple[int, int] | None,
     now: bool = False,
 ) -> tuple[State, ...]:
     """Raise if a fine and a coarse cube are not in the same units; of lazy ones return the check.
@@ -50,21 +50,26 @@ def check_units(
     ratio, before
         Of the nested grids.
     sampled
-        Whether the run samples both for its method: then the same places are looked at, which
-        makes no chunk once more.
+        How many images of both the run samples together for its method, None if it does not: of
+        lazy cubes the same places are looked at then, which makes no chunk once more.
     now
         Compare lazy ones now, too: for what computes anyway.
     """
-    some = few(sorted(set(pairs)))
+    every = sorted(set(pairs))
+    some = few(every)
     if not some:
         return ()
-    dates = tuple(f for f, _ in some), tuple(c for _, c in some)
     lazy = is_lazy(*arrays)
-    shared = sampled and lazy
-    cells = choose_cells(
-        *arrays, ratio=ratio, before=before, whole=SAMPLED_WHOLE if shared else _WHOLE,
-        stretch=STRETCH if shared else _STRETCH,
-    )  # fmt: skip
+    if sampled is not None and lazy:
+        cells = choose_cells(*arrays, ratio=ratio, before=before, images=sampled)
+        some = few(every, cells.dates_that_fit(*arrays))
+    else:
+        count = len(some)
+        cells = choose_cells(
+            *arrays, ratio=ratio, before=before, whole=_WHOLE, stretch=_STRETCH,
+            images=(count, count),
+        )  # fmt: skip
+    dates = tuple(f for f, _ in some), tuple(c for _, c in some)
     sharp, blurred = cells.of(arrays[0], dates[0], arrays[1], dates[1])
     samples = {sides[0].what: sharp, sides[1].what: blurred}
     return _now_or_later(sides, {sides[0].what: ratio, sides[1].what: 1}, samples, lazy and not now)
@@ -102,11 +107,12 @@ def _now_or_later(
     return ()
 
 
-def few(pairs: Any) -> Any:
+def few(pairs: Any, most: int = _DATES) -> Any:
     """Return a few pairs, evenly spaced."""
-    if len(pairs) <= _DATES:
+    most = min(most, _DATES)
+    if len(pairs) <= most:
         return pairs
-    at = np.linspace(0, len(pairs) - 1, _DATES).round().astype(int)
+    at = np.linspace(0, len(pairs) - 1, most).round().astype(int)
     return pairs[at] if isinstance(pairs, np.ndarray) else [pairs[i] for i in at]
 
 

@@ -155,7 +155,7 @@ def read(
     check_units(
         (Side("fine", "", bands), Side("coarse", "", bands)), (cubes.fine.data, images),
         [(p.fine, p.coarse) for p in pairs], ratio=cubes.nesting.ratio,
-        before=cubes.nesting.before, sampled=False, now=True,
+        before=cubes.nesting.before, sampled=None, now=True,
     )  # fmt: skip
     made = split(
         pairs, cubes.fine.when.moments[[p.fine for p in pairs]], validation, cubes.fine.grid.width,

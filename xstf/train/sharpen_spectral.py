@@ -151,7 +151,7 @@ def _read(cubes: SharpenCubes, moves: bool) -> list[Image]:
     sides = Side("spatial", "", cubes.spatial.bands), Side("spectral", "", cubes.spectral.bands)
     check_units(
         sides, (cubes.spatial.data, coarse), [(p, date) for date, p in enumerate(cubes.images)],
-        ratio=nesting.ratio, before=nesting.before, sampled=False, now=True,
+        ratio=nesting.ratio, before=nesting.before, sampled=None, now=True,
     )  # fmt: skip
     images = []
     for date, partner in enumerate(cubes.images):

@@ -27,7 +27,7 @@ from xstf.cubes.values import as_values
 from xstf.cubes.write import assemble
 from xstf.tiles.clip import Clip
 from xstf.tiles.flags import FLAG_MEANINGS
-from xstf.tiles.fuse import fuse_job
+from xstf.tiles.fuse import fuse_job, looked_at
 from xstf.tiles.run import State, cores
 from xstf.tiles.units import check_units
 from xstf.verbs.checkpoint import NetworkCubes
@@ -208,7 +208,8 @@ def fuse(
         three. ``n_obs`` is how many images of `fine` (with `spatial` paired dates whose spatial
         image is clear) a pixel was made of: 1 where it was observed, 0 where it is missing.
     progress : bool
-        Show a bar on stderr (numpy cubes; for dask ones use dask's own).
+        Show a bar of tiles on stderr: at once, or of a lazy result whenever it is computed on this
+        machine's threads. With a client of `dask.distributed`: ``distributed.progress``.
     **params
         The method's parameters, as ``xstf.get_method("fuse", name).params`` lists them.
 
@@ -384,7 +385,8 @@ def _check_units(
     )  # fmt: skip
     return check_units(
         sides, (cubes.fine.data, coarse), list(pairs), ratio=cubes.nesting.ratio,
-        before=cubes.nesting.before, sampled=record.prepare is not None,
+        before=cubes.nesting.before,
+        sampled=None if record.prepare is None else looked_at(record),
     )  # fmt: skip
 
 

@@ -21,9 +21,10 @@ from xstf.cubes.series import unfold
 from xstf.cubes.values import as_values
 from xstf.cubes.write import assemble
 from xstf.numerics.outliers import SCREEN_HALO
+from xstf.tiles.chunks import check_fits, result_chunks
 from xstf.tiles.flags import FLAG_MEANINGS, LAYERS
 from xstf.tiles.gapfill import GapfillTile, gapfill_job
-from xstf.tiles.run import cores, is_lazy, plan_chunks
+from xstf.tiles.run import cores, is_lazy
 from xstf.verbs.checkpoint import NetworkCubes
 from xstf.verbs.pipeline import Chunks, choose, compute, named, prepare, records_of
 from xstf.verbs.watching import note
@@ -33,8 +34,6 @@ from xstf.verbs.watching import note
 # several arrays of that size.
 TILE_BYTES, HALO_TILE_BYTES = 6e6, 96e6
 LARGEST_TILE, SMALLEST_TILE = 512, 32
-# Bytes of a chunk of a lazy result at most, where the cube was chunked along time.
-CHUNK_BYTES = 128e6
 # Without space a date is filled from others.
 FEWEST_IN_TIME = 2
 # Series of fewer dates say too little of what is usual to call anything an outlier.
@@ -194,7 +193,8 @@ def gapfill(
         bands each has its three. ``n_obs`` is how many clear observations the pixel's own series
         has in this band, on all dates, outliers left out.
     progress : bool
-        Show a bar on stderr (numpy cubes; for dask ones use dask's own).
+        Show a bar of tiles on stderr: at once, or of a lazy result whenever it is computed on this
+        machine's threads. With a client of `dask.distributed`: ``distributed.progress``.
     **params
         The method's parameters, as ``xstf.get_method("gapfill", name).params`` lists them.
 
@@ -286,6 +286,8 @@ def gapfill(
             },
         )  # fmt: skip
 
+    for guide_cube, _ in cubes.guides:
+        check_fits(guide_cube.what, guide_cube.data, guide_cube.dims)
     run = prepare(call, (optical,), network, engine=engine, device=device, frame=cubes.frame_text)
     options, order = run.call.params, cubes.order
     function = GapfillTile(
@@ -416,19 +418,14 @@ def _chunks(cube: Cube, dates: int, layers: int) -> Chunks:
     if not is_lazy(cube.data):
         return tuple(size)
     own = cube.data.chunks
-    side = int((CHUNK_BYTES / (4 * dates * bands * layers)) ** 0.5)
+    rows, cols = result_chunks((own[2], own[3]), dates * bands * layers)
     if len(own[0]) > 1:
         warnings.warn(
             f"cube has {len(own[0])} chunks along time and filling needs all dates of a pixel: the "
             "result has one chunk along time and smaller ones along y and x; to save work chunk "
-            f"the cube {{'time': -1, 'y': {min(side, size[0])}, 'x': {min(side, size[1])}}} on "
-            "reading",
+            f"the cube {{'time': -1, 'y': {max(rows)}, 'x': {max(cols)}}} on reading",
             stacklevel=3,
         )
-    rows, cols = (
-        chunks if max(chunks) <= side else plan_chunks(n, min(side, n))
-        for chunks, n in zip(own[2:], size, strict=True)
-    )
     return rows, cols
 
 

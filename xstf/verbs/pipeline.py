@@ -15,6 +15,7 @@ from xstf._method import Method, Task
 from xstf._version import __version__
 from xstf.cubes.read import Cube
 from xstf.methods.lookup import get_method, method_names, unknown_parameters
+from xstf.tiles.chunks import check_fits, result_chunks
 from xstf.tiles.engines import Runner, make_runner, pick_engine
 from xstf.tiles.run import Job, State, is_lazy, run_tiles, settle_now
 from xstf.verbs.checkpoint import NetworkCubes, lattice_tile, resolve_weights
@@ -113,6 +114,9 @@ def prepare(
         What was done and assumed to bring them to one frame, in words.
     """
     record, params = call.record, call.params
+    for cube in cubes:
+        whole = (cube.dims[0],) if record.task == "gapfill" else ()
+        check_fits(cube.what, cube.data, cube.dims, whole)
     written = f"{record.name}({listed(params)})"
     previous = cubes[0].source.attrs.get("history")
     attrs = {
@@ -184,11 +188,15 @@ def compute(
     return layers, states
 
 
-def chunks_of(cube: Cube, side: int) -> Chunks:
-    """Return a cube's chunks along y and x, those of a lazy result; `side` for a numpy cube."""
-    if is_lazy(cube.data):
-        return cube.data.chunks[2], cube.data.chunks[3]
-    return side, side
+def chunks_of(cube: Cube, side: int, images: int = 0) -> Chunks:
+    """Return the chunks of a lazy result along y and x: a cube's; `side` for a numpy cube.
+
+    Where a pixel of the result has so many `images` that such a chunk would be large, parts of it.
+    """
+    if not is_lazy(cube.data):
+        return side, side
+    own = cube.data.chunks[2], cube.data.chunks[3]
+    return result_chunks(own, images) if images else own
 
 
 def _history(call: str, previous: object) -> str:

@@ -15,7 +15,7 @@ from xstf.cubes.pairs import LengthLike
 from xstf.cubes.units import Side
 from xstf.cubes.values import as_values
 from xstf.cubes.write import assemble_on
-from xstf.tiles.flags import FLAG_MEANINGS
+from xstf.tiles.flags import FLAG_MEANINGS, LAYERS
 from xstf.tiles.run import State
 from xstf.tiles.sharpen_spectral import sharpen_spectral_job
 from xstf.tiles.units import check_units
@@ -135,7 +135,8 @@ def sharpen_spectral(
         Return a Dataset with ``<name>_std``, ``<name>_flag`` and ``<name>_n_obs`` (1 image of
         `spatial`, 0 where missing) too, from methods that give a standard deviation.
     progress : bool
-        Show a bar on stderr (numpy cubes).
+        Show a bar of tiles on stderr: at once, or of a lazy result whenever it is computed on this
+        machine's threads. With a client of `dask.distributed`: ``distributed.progress``.
     **params
         The method's parameters, as ``xstf.get_method("sharpen_spectral", name).params`` lists them.
 
@@ -219,8 +220,9 @@ def sharpen_spectral(
         )
         for date, image in enumerate(cubes.images)
     ]  # fmt: skip
+    images = len(many.bands) * (LAYERS if return_quality else 1)
     layers, states = compute(
-        run, jobs, chunks=chunks_of(few, TILE), tile=TILE, settled=True, checks=checks
+        run, jobs, chunks=chunks_of(few, TILE, images), tile=TILE, settled=True, checks=checks
     )  # fmt: skip
     attrs = run.attrs | _findings(states)
     return assemble_on(layers, many, few, attrs, return_quality, FLAG_MEANINGS)
@@ -232,7 +234,7 @@ def _check_units(cubes: SharpenCubes, coarse: Array) -> tuple[State, ...]:
     sides = (Side("spatial", "spatial_scale", few.bands), Side("spectral", "scale", many.bands))
     return check_units(
         sides, (few.data, coarse), [(image, date) for date, image in enumerate(cubes.images)],
-        ratio=cubes.nesting.ratio, before=cubes.nesting.before, sampled=True,
+        ratio=cubes.nesting.ratio, before=cubes.nesting.before, sampled=(1, 1),
     )  # fmt: skip
 
 

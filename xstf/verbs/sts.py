@@ -12,7 +12,7 @@ from xstf.cubes.units import Side
 from xstf.cubes.words import warn_user
 from xstf.cubes.write import assemble_on
 from xstf.tiles.clip import Clip
-from xstf.tiles.flags import FLAG_MEANINGS
+from xstf.tiles.flags import FLAG_MEANINGS, LAYERS
 from xstf.verbs.checkpoint import NetworkCubes
 from xstf.verbs.pipeline import Call, chunks_of, compute, prepare
 from xstf.verbs.watching import note
@@ -90,8 +90,9 @@ def fuse_three(
         series.job(t, run.runner, record, run.call.params, state, call.quality, clip)
         for t in targets
     ]
+    images = len(cubes.spectral.bands) * (LAYERS if call.quality else 1)
     layers, _ = compute(
-        run, jobs, chunks=chunks_of(cubes.spatial, TILE), tile=TILE, checks=checks
+        run, jobs, chunks=chunks_of(cubes.spatial, TILE, images), tile=TILE, checks=checks
     )  # fmt: skip
     attrs = run.attrs | ({"stf_unpaired": cubes.unpaired} if cubes.unpaired else {})
     return assemble_on(

@@ -399,11 +399,15 @@ def _sharpen(
     centre = scene.centre[:, own[0], None, None]
     sharp = (spatial - centre).astype(np.float32)
     coarse = (guides - centre).astype(np.float32)
-    # (y, x, guide, band) to (band, guide, y, x), the constant coming last among the guides.
-    slopes = np.moveaxis(change + scene.slopes[:, own], (2, 3), (1, 0))
-    level = np.moveaxis(rest + scene.level[own], -1, 0)[:, None]
-    maps = np.concatenate([slopes, level], axis=1).astype(np.float32)
-    left = spectral - maps[:, -1] - (maps[:, :-1] * coarse).sum(axis=1)
+    # (y, x, guide, band) to (band, guide, y, x), the constant coming last among the guides; band by
+    # band, since these arrays are the largest there are.
+    maps = np.empty((len(spectral), len(spatial) + 1, *spectral.shape[1:]), np.float32)
+    left = np.empty(spectral.shape, np.float32)
+    for band, (one, at) in enumerate(zip(maps, own, strict=True)):
+        one[:-1] = np.moveaxis(change[..., band] + scene.slopes[:, at], 2, 0)
+        one[-1] = rest[..., band] + scene.level[at]
+        left[band] = spectral[band] - one[-1] - (one[:-1] * coarse).sum(axis=0)
+    del change, rest
     out = np.nan_to_num(upsample(left, ratio=ratio), copy=False)
     for band, one in enumerate(maps):
         fine = bilinear(one[None], ratio)[0]

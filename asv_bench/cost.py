@@ -17,6 +17,9 @@ from dataclasses import dataclass
 # machine that docs/large.md names: fusion of 768 x 768 x 4 with two pairs, filling of 100 dates and
 # 4 bands (README), sharpening of 768 x 768 x 60 with its settling.
 NANOSECONDS = {"fuse": 410, "gapfill": 1825, "sharpen_spectral": 139}
+# Values that are read for each that is made: two fine images for a date; the cube itself; of
+# sharpening four spatial bands for ten, and the spectral ones on their larger pixels.
+READ = {"fuse": 2.0, "gapfill": 1.0, "sharpen_spectral": 0.5}
 # Tasks of a graph for each tile, inputs included: of fusion and filling of 100 000 x 100 000
 # pixels, of sharpening of 20 000 x 20 000.
 TASKS = {"fuse": 17.5, "gapfill": 15, "sharpen_spectral": 32}
@@ -72,6 +75,8 @@ class Cost:
         Independent graphs of at most `MOST_TASKS` tasks.
     terabytes : float
         Of the result as stored.
+    read_terabytes : float
+        Of the inputs, stored alike.
     requests : float
         Reads and writes of chunks.
     """
@@ -81,6 +86,7 @@ class Cost:
     scheduler_hours: float
     graphs: int
     terabytes: float
+    read_terabytes: float
     requests: float
 
 
@@ -100,6 +106,7 @@ def cost(verb: str, region: Region) -> Cost:
         scheduler_hours=tasks * SCHEDULER / 3.6e9,
         graphs=max(1, round(tasks / MOST_TASKS + 0.5)),
         terabytes=values * 4 * STORED / 1e12,
+        read_terabytes=values * READ[verb] * 4 * STORED / 1e12,
         requests=reads + tiles,
     )
 
@@ -107,15 +114,17 @@ def cost(verb: str, region: Region) -> Cost:
 def table() -> str:
     """Return all of it as a table in Markdown."""
     head = (
-        "| region | verb | core hours | result | tasks | one scheduler | graphs | requests |\n"
-        "| --- | --- | --- | --- | --- | --- | --- | --- |"
+        "| region | verb | core hours | read | result | tasks | one scheduler | graphs "
+        "| requests |\n"
+        "| --- | --- | --- | --- | --- | --- | --- | --- | --- |"
     )
     rows = []
     for region in REGIONS:
         for verb in NANOSECONDS:
             one = cost(verb, region)
             rows.append(
-                f"| {region.name} | `{verb}` | {one.core_hours:,.0f} | {one.terabytes:,.2g} TB | "
+                f"| {region.name} | `{verb}` | {one.core_hours:,.0f} | "
+                f"{one.read_terabytes:,.1f} TB | {one.terabytes:,.1f} TB | "
                 f"{one.tasks:,.2g} | {one.scheduler_hours:,.2g} h | {one.graphs:,} | "
                 f"{one.requests:,.2g} |"
             )

@@ -6,24 +6,14 @@ import errno
 import os
 import subprocess
 import sys
-from pathlib import Path
 
 import numpy as np
 import pytest
 import xarray as xr
+from written import FINE, failing, files_of
 
 import xstf
 from xstf.files import open_cube, save_cube
-
-FINE = xstf.scenes.landsat_modis(size=30).fine
-
-
-def files_of(path):
-    """Return what is in a file or folder."""
-    path = Path(path)
-    if path.is_file():
-        return path.read_bytes()
-    return {str(p.relative_to(path)): p.read_bytes() for p in path.rglob("*") if p.is_file()}
 
 
 @pytest.fixture(params=[".nc", ".zarr"])
@@ -182,20 +172,6 @@ def test_a_link_stays_a_link(stored, tmp_path):
     save_cube(FINE + 1, link, overwrite=True)
     assert link.is_symlink()
     np.testing.assert_array_equal(open_cube(stored), FINE + 1)
-
-
-def failing(kind):
-    """Return a cube whose last chunk raises when it is computed."""
-    import dask.array as da
-
-    def block(block_info=None):
-        if block_info[None]["chunk-location"][1] == 1:
-            raise kind
-        return np.zeros(block_info[None]["chunk-shape"], "f4")
-
-    chunks = [(n,) for n in FINE.shape]
-    chunks[1] = (FINE.shape[1] - 1, 1)
-    return FINE.copy(data=da.map_blocks(block, chunks=chunks, dtype="f4", meta=np.empty(0, "f4")))
 
 
 @pytest.mark.parametrize(

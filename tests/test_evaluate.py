@@ -10,6 +10,17 @@ import xarray as xr
 import xstf
 
 
+def test_bands_together_have_an_angle_and_ergas(scene):
+    fine, coarse = scene
+    scores = xstf.evaluate_fusion(fine, coarse, methods=["starfm"], time=fine.time[1])
+    assert scores.ergas.dims == scores.sam.dims == ("method", "time")
+    estimate = xstf.fuse(fine[[0, 2]], coarse, method="starfm", time=fine.time[1])
+    want = xstf.metrics.ergas(estimate, fine[[1]], ratio=8)
+    np.testing.assert_allclose(scores.ergas[-1], want, rtol=1e-6)
+    alone = xstf.evaluate_fusion(fine[:, :1], coarse[:, :1], methods=["starfm"], time=fine.time[1])
+    assert "ergas" not in alone
+
+
 def test_hidden_dates_are_those_with_others_on_both_sides(scene):
     fine, coarse = scene
     scores = fine.stf.evaluate(coarse, methods=["starfm"])

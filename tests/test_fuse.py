@@ -205,13 +205,14 @@ def test_a_pixel_cloudy_in_the_nearest_pair_takes_the_next(scene, method):
 
 
 @METHODS
-def test_a_missing_coarse_pixel_is_never_bridged(scene, method):
+def test_a_missing_coarse_pixel_is_bridged_in_time_alone(scene, method):
     fine, coarse = scene
     holed = coarse.copy()
     holed[1, :, 2, 3] = np.nan
     out = xstf.fuse(fine, holed, method=method, time=coarse.time[1])
     hole = np.zeros(fine.shape[2:], bool)
-    hole[16:24, 24:32] = True
+    # Only a method of whole series knows of other coarse dates than those of the pairs.
+    hole[16:24, 24:32] = not xstf.get_method("fuse", method).series
     assert np.isnan(out.values[0, :, hole]).all()
     assert not np.isnan(out.values[0, :, ~hole]).any()
 
@@ -252,13 +253,14 @@ def test_the_accessor_has_the_signature_of_the_function():
         ]
 
 
-def test_auto_needs_no_choice_and_says_what_it_chose(scene):
+def test_auto_is_the_default_with_a_standard_deviation_and_without(scene):
     fine, coarse = scene
-    assert xstf.fuse(fine, coarse).attrs["stf_method"].startswith("fsdaf(")
-    one = xstf.fuse(fine[:, :1], coarse[:, :1])
-    assert one.attrs["stf_method"].startswith("fitfc(")
+    plain = xstf.fuse(fine, coarse)
+    assert plain.attrs["stf_method"].startswith("auto(")
     both = xstf.fuse(fine, coarse, return_quality=True)
-    assert both.attrs["stf_method"].startswith("fitfc(")
+    assert both.attrs["stf_method"] == plain.attrs["stf_method"]
+    xr.testing.assert_equal(both[fine.name], plain)
+    assert (both[f"{fine.name}_std"] > 0).all()
 
 
 def test_quality_has_std_and_flags(scene):

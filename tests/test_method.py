@@ -114,7 +114,9 @@ def test_a_name_that_is_taken_is_left_out(offered, twice):
 
 
 def test_an_unknown_method_names_the_nearest():
-    with pytest.raises(ValueError, match=r"no fuse method 'starfmm'; there are \['ctstfm'.*") as e:
+    with pytest.raises(
+        ValueError, match=r"no fuse method 'starfmm'; there are \['auto', 'ctstfm'.*"
+    ) as e:
         xstf.get_method("fuse", "starfmm")
     assert str(e.value).endswith("; did you mean 'starfm'?")
     with pytest.raises(ValueError, match=r"'swinstfm'\]$"):  # nothing is near

@@ -20,6 +20,9 @@ Task: TypeAlias = Literal["fuse", "gapfill", "sharpen_spectral", "sts"]
 Engine: TypeAlias = Literal["numba", "cupy", "torch", "numpy"]
 Inner: TypeAlias = tuple[slice, slice]
 
+# The most pairs of a method that takes any number.
+ANY_NUMBER = 1_000_000
+
 TASKS: tuple[Task, ...] = ("fuse", "gapfill", "sharpen_spectral", "sts")
 
 P_contra = TypeVar("P_contra", contravariant=True)  # a method's parameters
@@ -194,6 +197,49 @@ class FuseKernel(Protocol[P_contra, S_contra]):
         """Run on one tile."""
 
 
+class SeriesKernel(Protocol[P_contra, S_contra]):
+    """Several dates of a fusion that looks at all images at once: a record with ``series=True``.
+
+    Parameters
+    ----------
+    fine
+        ``(date, band, y, x)``, float32, C order, NaN where missing; sides are whole in `ratio`.
+    coarse
+        ``(coarse date, band, y / ratio, x / ratio)``, alike.
+    times, coarse_times
+        Days of both, ascending, from one origin.
+    targets
+        ``(target,)``, days of the wanted dates, ascending.
+    reach
+        Days before the first and after the last coarse image for which that one still counts.
+    ratio, params, state, inner, std
+        As for :class:`FuseKernel`.
+
+    Returns
+    -------
+    estimate, std
+        ``(target, band, y, x)`` of `inner`, float32; None for a standard deviation that is not
+        wanted.
+    """
+
+    def __call__(
+        self,
+        fine: np.ndarray,
+        coarse: np.ndarray,
+        *,
+        times: np.ndarray,
+        coarse_times: np.ndarray,
+        targets: np.ndarray,
+        reach: float,
+        ratio: int,
+        params: P_contra,
+        state: S_contra,
+        inner: Inner,
+        std: bool,
+    ) -> tuple[np.ndarray, np.ndarray | None]:
+        """Run on one tile."""
+
+
 class GapfillKernel(Protocol[P_contra, S_contra]):
     """A tile of a filled cube.
 
@@ -306,7 +352,11 @@ class StsKernel(Protocol[P_contra, S_contra]):
 
 
 Kernel: TypeAlias = (
-    FuseKernel[Any, Any] | GapfillKernel[Any, Any] | SharpenKernel[Any, Any] | StsKernel[Any, Any]
+    FuseKernel[Any, Any]
+    | SeriesKernel[Any, Any]
+    | GapfillKernel[Any, Any]
+    | SharpenKernel[Any, Any]
+    | StsKernel[Any, Any]
 )
 
 
@@ -334,9 +384,12 @@ class Method:
     kernels
         ``{engine: kernel}``, best first; ``"numpy"`` is the definition that the others are held to.
         A network has one, ``"torch"``, which takes one more keyword, ``network``, a `NetworkCall`.
-        See `FuseKernel`, `GapfillKernel`, `SharpenKernel`, `StsKernel`.
+        See `FuseKernel`, `SeriesKernel`, `GapfillKernel`, `SharpenKernel`, `StsKernel`.
     pairs
         The fewest and the most image pairs that a fuse kernel takes.
+    series
+        Whether a fuse method takes all dates at once, and makes many: its kernels are
+        `SeriesKernel`, and its ``settle`` gets ``times``, ``coarse_times`` and ``reach`` besides.
     prepare, settle
         Statistics of the whole image. For fusion in two steps: ``prepare(fine, coarse, *, ratio,
         params)`` picks small arrays out of samples of whole images, shaped as a kernel's, and
@@ -359,6 +412,11 @@ class Method:
         The fewest dates that a gapfill kernel takes; the fewest pairs that an sts kernel takes.
     std
         Whether the kernels can give a standard deviation.
+    believes
+        Whether a fusion method shrinks coarse changes by their noise itself: it sees them as they
+        are, and its ``settle`` takes two more keywords, ``belief`` (`xstf.numerics.belief.Belief`,
+        or None where that is not wanted) and ``days``, from the target date to the pairs' dates.
+        The verb does it for other methods.
     net
         How its network is built and trained; None for a method without.
     lattice
@@ -385,9 +443,11 @@ class Method:
     kernels: Mapping[Engine, Kernel]
     reference: str
     pairs: tuple[int, int] = (1, 1)
+    series: bool = False
     prepare: Callable[..., dict[str, Any]] | None = None
     settle: Callable[..., Any] | None = None
     std: bool = False
+    believes: bool = False
     state_for_std: bool = False
     smooth: bool = False
     guided: bool = False

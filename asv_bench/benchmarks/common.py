@@ -14,6 +14,10 @@ from xstf.methods.lookup import classical_names
 SMALL = bool(os.environ.get("XSTF_BENCH_SMALL"))
 
 
+# Of the pairs of `cubes`; the target is on day 8.
+DAYS = (0.0, 16.0)
+
+
 def cubes(size, bands=2, pairs=2, ratio=16, seed=0):
     """Return a fine cube of parcels and its coarse dates, nested; the target is the middle."""
     rng = np.random.default_rng(seed)
@@ -50,13 +54,18 @@ def on_threads(count):
 def run_kernel(record, fine, coarse, ratio, **params):
     """Run a record's first kernel on plain arrays, prepare and settle included."""
     options = record.params(**params)
-    state = None
+    call, dates, state = {"ratio": ratio, "params": options}, {}, None
+    if record.series:
+        coarse = coarse[np.argsort(DAYS[: len(fine)] + (8.0,))]
+        dates = {"times": np.array(DAYS[: len(fine)]), "reach": 1.0}
+        dates["coarse_times"] = np.sort(DAYS[: len(fine)] + (8.0,))
     if record.prepare is not None:
-        samples = record.prepare(fine, coarse, ratio=ratio, params=options)
-        state = record.settle(samples, ratio=ratio, params=options)
+        state = record.settle(record.prepare(fine, coarse, **call), **call, **dates)
     inner = (slice(0, fine.shape[2]), slice(0, fine.shape[3]))
     kernel = next(iter(record.kernels.values()))
-    return kernel(fine, coarse, ratio=ratio, params=options, state=state, inner=inner, std=False)[0]
+    if record.series:
+        dates["targets"] = np.array([8.0])
+    return kernel(fine, coarse, **call, **dates, state=state, inner=inner, std=False)[0]
 
 
 def methods(task="fuse"):

@@ -4,6 +4,8 @@ import subprocess
 import sys
 import time
 
+import numpy as np
+
 import xstf
 
 from . import common
@@ -47,6 +49,38 @@ class Candidates:
         return min(seconds) * 1e9 / (51 * 51 * fine.size)
 
     track_ns_a_candidate.unit = "ns"
+
+
+class Series:
+    """A month of days from twelve fine and 24 coarse images, half clouded: nanoseconds a value."""
+
+    unit = "ns"
+
+    def track_ns_a_value(self):
+        record = xstf.get_method("fuse", "series")
+        rng = np.random.default_rng(0)
+        days, coarse_days = np.arange(12) * 15.0, np.arange(24) * 8.0
+        targets = np.arange(60.0, 90.0)
+        side = SIZE - SIZE % 16
+        level = 0.3 + 0.1 * np.sin(days / 58)[:, None, None, None]
+        fine = (level + 0.02 * rng.random((12, 2, side, side))).astype(np.float32)
+        fine[rng.random(12) < 0.5, :, : side // 2] = np.nan
+        level = 0.3 + 0.1 * np.sin(coarse_days / 58)[:, None, None, None]
+        coarse = (level + 0.02 * rng.random((24, 2, side // 16, side // 16))).astype(np.float32)
+        call = {"ratio": 16, "params": record.params()}
+        dates = {"times": days, "coarse_times": coarse_days, "reach": 8.0}
+        state = record.settle(record.prepare(fine, coarse, **call), **call, **dates)
+        inner = (slice(0, side), slice(0, side))
+        seconds = []
+        for _ in range(3):
+            start = time.process_time()
+            record.kernels["numba"](
+                fine, coarse, **call, **dates, targets=targets, state=state, inner=inner, std=False
+            )
+            seconds.append(time.process_time() - start)
+        return min(seconds) * 1e9 / (len(targets) * 2 * side**2)
+
+    track_ns_a_value.unit = "ns"
 
 
 class Scaling:

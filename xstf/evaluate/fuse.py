@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time as clock
+import warnings
 from collections.abc import Hashable, Mapping, Sequence
 
 import numpy as np
 import xarray as xr
 
 from xstf import metrics
+from xstf.align.fuse import align_fuse
 from xstf.cubes.acquisitions import Dates, dates_of, same_day, with_period
 from xstf.cubes.dims import find_dim
 from xstf.cubes.masking import apply_mask
@@ -71,7 +73,7 @@ def evaluate_fusion(
     Returns
     -------
     Dataset
-        ``rmse, mae, bias, cc, ssim`` ``(method, time, band)``, ``sam`` (degrees)
+        ``rmse, mae, bias, cc, ssim`` ``(method, time, band)``, ``sam`` (degrees) and ``ergas`` (%)
         ``(method, time)`` for two bands or more, and ``seconds`` ``(method, time)``, wall time with
         compiled kernels.
 
@@ -111,6 +113,7 @@ def evaluate_fusion(
         dates = np.array(_with_truth(dates, places, time is not None))
     tried = [Trial(r.name, r, {}) for r in (BASELINES if baselines else ())] + named
     compiled: set[str] = set()
+    ratio = _ratio(fine, coarse, options)
     by_date = []
     for date in dates:
         scores = []
@@ -138,11 +141,24 @@ def evaluate_fusion(
                 reference = fine.sel({dim: [date]})
             else:
                 reference = truth.isel({dim: [places[date]]}).assign_coords({dim: [date]})
-            scores.append(_score(trial.label, estimate, reference, dim, band, seconds))
+            scores.append(_score(trial.label, estimate, reference, dim, band, seconds, ratio))
         by_date.append(xr.concat(scores, "method"))
     together = xr.concat(by_date, dim, join="outer")
     names = [t.label for t in tried if t.label in together.method.values]
     return together.sel({"method": names})
+
+
+def _ratio(
+    fine: xr.DataArray | xr.Dataset,
+    coarse: xr.DataArray | xr.Dataset,
+    options: Mapping[str, object],
+) -> int:
+    """Return how many fine pixels a coarse one is wide, as `fuse` finds it."""
+    stated = options.get("coarse_resolution")
+    resolution = float(stated) if isinstance(stated, int | float) else None
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # `fuse` says them
+        return align_fuse(fine, coarse, coarse_resolution=resolution).nesting.ratio
 
 
 def _seen(fine: xr.DataArray | xr.Dataset, mask: object) -> xr.DataArray:
@@ -200,6 +216,7 @@ def _score(
     time: str,
     band: Hashable | None,
     seconds: float,
+    ratio: int,
 ) -> xr.Dataset:
     """Return one method's scores on one date."""
     estimate = estimate.assign_coords({time: truth[time].variable})  # its CRS is to be compared
@@ -207,6 +224,7 @@ def _score(
     found = {n: getattr(metrics, n)(estimate, truth, per=keep) for n in _PER_BAND}
     if band is not None and truth.sizes[band] > 1:
         found["sam"] = metrics.sam(estimate, truth, per=[time])
+        found["ergas"] = metrics.ergas(estimate, truth, ratio=ratio, per=[time])
     found["seconds"] = xr.DataArray([seconds], dims=time, coords={time: truth[time]})
     bare = {n: v.reset_coords(drop=True) for n, v in found.items()}
     return xr.Dataset(bare).expand_dims(method=[name])

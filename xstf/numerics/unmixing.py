@@ -11,6 +11,7 @@ from typing import NamedTuple, TypeAlias
 
 import numpy as np
 
+from xstf.numerics.degrade import block_means
 from xstf.numerics.jit import jit
 
 LOCAL = 5  # coarse pixels along the side of the window whose mean is taken away
@@ -149,7 +150,7 @@ def find_changes(patches: list[Patch], classes: Classes, pairs: int, ridge: floa
     ]
     for b in range(bands):
         take = [b, bands + b, 2 * bands + b, *range(3 * bands, 3 * bands + count)]
-        mean, x, y, *shares = _usable([_local(r[take]) for r in rows])
+        mean, x, y, *shares = _usable([local(r[take]) for r in rows])
         if len(y) < FEWEST:
             continue
         variance[b] = np.nanvar(_pooled(change)[b])
@@ -203,6 +204,15 @@ def _spill(means: list[np.ndarray], coarse: list[np.ndarray]) -> tuple[float, np
     return float(SPILLS[best]), np.maximum(fits[best], 0.0) ** 2
 
 
+def spill_of(fine: Sequence[np.ndarray], coarse: Sequence[np.ndarray]) -> float:
+    """Return the share of each neighbour in a coarse pixel, from patches of both images of a date.
+
+    0 where too little is seen to tell.
+    """
+    means = [block_means(f, f.shape[-1] // c.shape[-1]) for f, c in zip(fine, coarse, strict=True)]
+    return _spill(means, [c.astype(np.float64) for c in coarse])[0]
+
+
 def _correlation(x: np.ndarray, y: np.ndarray) -> float:
     use = ~np.isnan(x + y)
     if use.sum() < FEWEST:
@@ -218,7 +228,7 @@ def _pooled(images: Sequence[np.ndarray]) -> np.ndarray:
     return np.concatenate([i.reshape(len(i), -1) for i in images], axis=1)
 
 
-def _local(images: np.ndarray) -> np.ndarray:
+def local(images: np.ndarray) -> np.ndarray:
     """Return images less their local means, where none of them is missing."""
     valid = ~np.isnan(images).any(axis=0)
     images = np.where(valid, images, np.nan)

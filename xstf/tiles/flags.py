@@ -7,8 +7,8 @@ from __future__ import annotations
 LAYERS = 4
 OBSERVED, FILLED_IN_TIME, FILLED_IN_SPACE = 0, 1, 2
 FUSED_ONE_PAIR, FUSED_TWO_PAIRS, EXTRAPOLATED, MISSING = 3, 4, 5, 6
-OUTLIER = 7
+OUTLIER, FUSED_SERIES = 7, 8
 FLAG_MEANINGS = (
     "observed filled_in_time filled_in_space fused_one_pair fused_two_pairs extrapolated missing "
-    "outlier"
+    "outlier fused_series"
 )

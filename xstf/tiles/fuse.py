@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -14,6 +14,7 @@ from xstf.cubes.arrays import Array
 from xstf.cubes.nesting import Nesting
 from xstf.cubes.pairs import Pair, Plan
 from xstf.cubes.read import Cube
+from xstf.numerics.belief import believed
 from xstf.tiles.clip import Clip
 from xstf.tiles.engines import Runner, to_host
 from xstf.tiles.flags import (
@@ -24,9 +25,25 @@ from xstf.tiles.flags import (
     MISSING,
     OBSERVED,
 )
+from xstf.tiles.frame import (
+    PAIRS,
+    STRETCH_CELLS,
+    WHOLE_CELLS,
+    Framing,
+    Inner,
+    Lines,
+    Placed,
+    inside,
+    place,
+    prepare_framed,
+    reach_of,
+    runs_of,
+    settle_framed,
+    settle_registration,
+)
 from xstf.tiles.job import Job, Source, States
 from xstf.tiles.samples import Cells, Sample, choose_cells
-from xstf.tiles.states import State
+from xstf.tiles.states import Known, Once, State
 from xstf.tiles.windows import NestedWindows, shift
 
 
@@ -50,6 +67,8 @@ class FuseTile(NestedWindows):
         Whether the standard deviation is wanted.
     clip
         What estimates are cut to.
+    framed
+        Whether the states are `Framed`: the coarse grid is moved, and its change believed, first.
     """
 
     runner: Runner
@@ -59,6 +78,7 @@ class FuseTile(NestedWindows):
     extrapolated: bool
     std: bool
     clip: Clip = Clip()
+    framed: bool = False
 
     def __call__(
         self, blocks: list[np.ndarray], rows: slice, cols: slice, states: States
@@ -67,6 +87,8 @@ class FuseTile(NestedWindows):
         fine, coarse = blocks
         origin, fine = self.pad(fine, rows, cols)
         inner = (shift(rows, origin[0]), shift(cols, origin[1]))
+        if self.framed:
+            fine, coarse, inner = self._placed((fine, coarse), origin, (rows, cols), states)
         base = fine[..., inner[0], inner[1]]
         cell_clear = ~np.isnan(coarse)
         out = np.full_like(base[:1], np.nan, shape=(LAYERS, *base.shape[1:]))
@@ -103,6 +125,26 @@ class FuseTile(NestedWindows):
             complete[here] |= taken & (count[here] == len(attempt))
         return out if self.std else out[:1]
 
+    def _placed(
+        self, blocks: tuple[np.ndarray, np.ndarray], origin: tuple[int, int], wanted: Inner,
+        states: States,
+    ) -> Placed:  # fmt: skip
+        """Return the blocks along the lines of the moved grid, one cell beyond the halo."""
+        moved = states[0]().shift  # of the scene, the same for all attempts
+        halo = self.runner_halo + self.ratio
+        y, x = (
+            Lines(n, m, s - b, self.ratio, halo)
+            for n, m, s, b in zip(
+                self.fine_shape, self.coarse_shape, moved, self.before, strict=True
+            )
+        )
+        return place(blocks, origin, wanted, (y, x), self.before)
+
+    @property
+    def runner_halo(self) -> int:
+        """The method's own halo."""
+        return self.halo - (reach_of(self.ratio, move=True) if self.framed else 0)
+
     def _run(
         self,
         fine: np.ndarray,
@@ -115,12 +157,21 @@ class FuseTile(NestedWindows):
     ) -> tuple[Any, Any]:
         pairs = [f for f, _ in attempt]
         images = [*(c for _, c in attempt), coarse.shape[0] - 1]
+        fine = fine if pairs == list(range(len(fine))) else fine[pairs]
+        coarse = coarse if images == list(range(len(coarse))) else coarse[images]
+        state: Any = states[n]() if states else None
+        if self.framed:
+            framed, state = state, state.state
+            if framed.belief is not None:
+                coarse = believed(fine, coarse, framed.belief, ratio=self.ratio)
+                coarse = coarse.astype(np.float32)
+            fine, coarse, inner = inside(Placed(fine, coarse, inner), self.runner_halo, self.ratio)
         return self.runner(
-            fine if pairs == list(range(len(fine))) else fine[pairs],
-            coarse if images == list(range(len(coarse))) else coarse[images],
+            fine,
+            coarse,
             ratio=self.ratio,
             params=self.params,
-            state=states[n]() if states else None,
+            state=state,
             inner=inner,
             std=self.std,
             **self.runner.network(origin, self.fine_shape),
@@ -186,6 +237,7 @@ def fuse_job(
     options: object,
     std: bool,
     clip: Clip,
+    frame: Frame | None = None,
 ) -> Job:
     """Return one date as a job of the tiles."""
     fine_dates = plan.fine_dates
@@ -196,7 +248,8 @@ def fuse_job(
         runner=runner,
         params=options,
         ratio=nesting.ratio,
-        halo=record.halo(options, nesting.ratio),
+        halo=record.halo(options, nesting.ratio)
+        + (reach_of(nesting.ratio, move=True) if frame else 0),
         before=nesting.before,
         fine_shape=(sharp.grid.height, sharp.grid.width),
         coarse_shape=(nesting.coarse.height, nesting.coarse.width),
@@ -208,24 +261,14 @@ def fuse_job(
         extrapolated=plan.extrapolated,
         std=std,
         clip=clip,
+        framed=frame is not None,
     )
     sources = (
         Source(sharp.data, tuple(fine_dates)),
         Source(coarse, tuple(coarse_dates), nesting.ratio, nesting.before),
     )
     lattice = record.lattice(options, nesting.ratio) if record.lattice else 0
-    states: tuple[State, ...] = ()
-    if record.prepare is not None and record.settle is not None:
-        cells = choose_cells(
-            sharp.data, coarse, ratio=nesting.ratio, before=nesting.before,
-            images=looked_at(record),
-        )  # fmt: skip
-        prepare = partial(_prepare, record.prepare, nesting.ratio, options)
-        settle = partial(record.settle, ratio=nesting.ratio, params=options)
-        states = tuple(
-            State(settle, _samples(cells, sharp.data, coarse, pairs, plan.target), prepare)
-            for pairs in plan.attempts
-        )
+    states = _states(sharp, coarse, nesting, plan, record, options, frame)
     lead = (LAYERS if std else 1, sharp.data.shape[1])
     return Job(function, sources, lead, function.fine_shape, states, function.halo, lattice)
 
@@ -233,6 +276,68 @@ def fuse_job(
 def looked_at(record: Method) -> tuple[int, int]:
     """Return how many fine and coarse images one state of a method is settled from, at most."""
     return record.pairs[1], record.pairs[1] + 1
+
+
+def _states(
+    sharp: Cube, coarse: Array, nesting: Nesting, plan: Plan, record: Method, options: object,
+    frame: Frame | None,
+) -> tuple[State, ...]:  # fmt: skip
+    """Return the state of each attempt: the method's, in the frame if there is one."""
+    if frame is None and record.settle is None:
+        return ()
+    cells = choose_cells(
+        sharp.data, coarse, ratio=nesting.ratio, before=nesting.before, images=looked_at(record)
+    )
+    samples = [_samples(cells, sharp.data, coarse, pairs, plan.target) for pairs in plan.attempts]
+    if frame is None and record.prepare is not None and record.settle is not None:
+        prepare = partial(_prepare, record.prepare, nesting.ratio, options)
+        settle = partial(record.settle, ratio=nesting.ratio, params=options)
+        return tuple(State(settle, sample, prepare) for sample in samples)
+    if frame is None:
+        return ()
+    framing = Framing(frame.believe, record.believes)
+    common = (nesting.ratio, options)
+    found = []
+    for sample, pairs in zip(samples, plan.attempts, strict=True):
+        days = tuple(float(frame.days[p.coarse] - frame.days[plan.target]) for p in pairs)
+        prepare = partial(prepare_framed, record.prepare, framing, runs_of(cells), *common, days)
+        settle = partial(settle_framed, record.settle, framing, days, *common)
+        found.append(State(settle, sample, prepare, frame.registration))
+    return tuple(found)
+
+
+@dataclass(frozen=True)
+class Frame:
+    """What is to be found of the scene before any method sees it.
+
+    Parameters
+    ----------
+    registration
+        The state that is settled to be a `Registration`.
+    believe
+        Whether the coarse change is shrunk by its noise.
+    days
+        ``(date,)`` of the coarse array, days.
+    """
+
+    registration: State | Once | Known
+    believe: bool
+    days: np.ndarray
+
+
+def registration_state(
+    fine: Array, coarse: Array, pairs: Sequence[tuple[int, int]], nesting: Nesting, *, move: bool
+) -> State:
+    """Return what finds how the coarse images lie on the fine ones, from some pairs of a scene."""
+    step = -(-len(pairs) // PAIRS)
+    some = list(pairs)[::step]
+    cells = choose_cells(
+        fine, coarse, ratio=nesting.ratio, before=nesting.before,
+        whole=WHOLE_CELLS * nesting.ratio, stretch=STRETCH_CELLS * nesting.ratio,
+    )  # fmt: skip
+    sharp, blurred = cells.of(fine, tuple(f for f, _ in some), coarse, tuple(c for _, c in some))
+    settle = partial(settle_registration, runs=runs_of(cells), ratio=nesting.ratio, move=move)
+    return State(settle, {"fine": sharp, "coarse": blurred})
 
 
 def _samples(

@@ -55,16 +55,19 @@ class State(NamedTuple):
         What it is settled from: plain arrays, small dask ones, or `Sample` of large ones.
     prepare
         ``prepare(samples)`` → smaller ones, which are what travels to tiles.
+    given
+        Another state that `prepare` needs: it is called as ``prepare(samples, settled)`` then.
     """
 
     settle: Settle
     samples: Mapping[str, Array | Sample]
-    prepare: Callable[[dict[str, np.ndarray]], dict[str, np.ndarray]] | None = None
+    prepare: Callable[..., dict[str, np.ndarray]] | None = None
+    given: State | Once | Known | None = None
 
-    def prepared(self, samples: Arrays) -> dict[str, np.ndarray]:
-        """Return samples as `settle` sees them."""
+    def prepared(self, samples: Arrays, *given: object) -> dict[str, np.ndarray]:
+        """Return samples as `settle` sees them, of what another state was settled to be."""
         plain = dict(samples)
-        return clean_samples(plain if self.prepare is None else self.prepare(plain))
+        return clean_samples(plain if self.prepare is None else self.prepare(plain, *given))
 
 
 class Once:
@@ -93,7 +96,11 @@ def _settle_eagerly(state: State) -> Any:
         name: sample.now() if isinstance(sample, Sample) else sample
         for name, sample in state.samples.items()
     }
-    return state.settle(state.prepared(compute_now(plain)))
+    given = state.given
+    if given is None:
+        return state.settle(state.prepared(compute_now(plain)))
+    known = given if isinstance(given, Known) else Once.of(given)
+    return state.settle(state.prepared(compute_now(plain), known()))
 
 
 # --- kept in the process -------------------------------------------------------------------------
@@ -162,12 +169,17 @@ class Sampling:
     def _state(self, state: State, *, ahead: bool) -> Delayed:
         values = {name: self._sampled(sample) for name, sample in state.samples.items()}
         parts = {name: ([p.key for p in found], dates) for name, (found, dates) in values.items()}
-        token = tokenize(state.settle, state.prepare, parts, ahead)
+        given = self._state(state.given, ahead=True) if isinstance(state.given, State) else None
+        before = None if given is None else given.key
+        token = tokenize(state.settle, state.prepare, parts, ahead, before)
         key = f"{STATE}{'' if ahead else LATER}{token}"
         if key not in self.states:
             # Each as an argument of its own: dask looks long at what is in lists.
-            places = _Places(tuple((n, len(p), d) for n, (p, d) in values.items()))
+            places = _Places(
+                tuple((n, len(p), d) for n, (p, d) in values.items()), given is not None
+            )
             found = [part for parts_of, _ in values.values() for part in parts_of]
+            found = found if given is None else [given, *found]
             how = delayed(_Value(state.settle))(dask_key_name=f"{SETTLE}{token}")
             prepared = delayed(_prepare)(
                 how, state.prepare, places, *found, dask_key_name=f"{PREPARED}{token}"
@@ -295,25 +307,28 @@ def _listed(count: int, *states: Callable[[], object]) -> list[Callable[[], obje
 
 
 class _Places:
-    """Which parts belong to each sample, and which dates of them it is."""
+    """Which parts belong to each sample, which dates of them it is, and if another state leads."""
 
-    def __init__(self, samples: tuple[tuple[str, int, list[int] | None], ...]) -> None:
+    def __init__(self, samples: tuple[tuple[str, int, list[int] | None], ...], given: bool) -> None:
         self.samples = samples
+        self.given = given
 
 
 def _prepare(
     settle: Settle,
-    prepare: Callable[[dict[str, np.ndarray]], dict[str, np.ndarray]] | None,
+    prepare: Callable[..., dict[str, np.ndarray]] | None,
     places: _Places,
-    *parts: np.ndarray,
+    *parts: Any,
 ) -> Prepared:
     """Return the samples that a state is settled of."""
-    samples, left = {}, list(parts)
+    samples, left, given = {}, list(parts), []
+    if places.given:
+        given, left = [left[0]()], left[1:]
     for name, count, order in places.samples:
         found, left = left[:count], left[count:]
         whole = np.concatenate(found) if count > 1 else found[0]
         samples[name] = whole if order is None else whole[order]
-    return Prepared(settle, State(settle, {}, prepare).prepared(samples))
+    return Prepared(settle, State(settle, {}, prepare).prepared(samples, *given))
 
 
 def _known(prepared: Prepared) -> Known:

@@ -31,7 +31,9 @@ from xstf.tiles.fuse import fuse_job, looked_at
 from xstf.tiles.run import State, cores
 from xstf.tiles.units import check_units
 from xstf.verbs.checkpoint import NetworkCubes
+from xstf.verbs.frame import choices, frame_of
 from xstf.verbs.pipeline import choose, chunks_of, compute, prepare
+from xstf.verbs.series import fuse_series
 from xstf.verbs.sts import fuse_three
 from xstf.verbs.watching import note
 
@@ -53,7 +55,7 @@ def fuse(
     coarse_scale: float | None = ..., spatial_scale: float | None = ...,
     decoded: bool | None = ..., valid_range: tuple[float, float] | None = ...,
     min_valid: float = ..., clip: bool | tuple[float | None, float | None] | None = ...,
-    engine: str | None = ...,
+    register: bool = ..., change: Literal["believed", "raw"] = ..., engine: str | None = ...,
     device: str | None = ..., return_quality: Literal[False] = ..., progress: bool = ...,
     **params: object,
 ) -> xr.DataArray: ...
@@ -67,7 +69,7 @@ def fuse(
     coarse_scale: float | None = ..., spatial_scale: float | None = ...,
     decoded: bool | None = ..., valid_range: tuple[float, float] | None = ...,
     min_valid: float = ..., clip: bool | tuple[float | None, float | None] | None = ...,
-    engine: str | None = ...,
+    register: bool = ..., change: Literal["believed", "raw"] = ..., engine: str | None = ...,
     device: str | None = ..., return_quality: Literal[True], progress: bool = ..., **params: object,
 ) -> xr.Dataset: ...
 @overload
@@ -80,7 +82,7 @@ def fuse(
     coarse_scale: float | None = ..., spatial_scale: float | None = ...,
     decoded: bool | None = ..., valid_range: tuple[float, float] | None = ...,
     min_valid: float = ..., clip: bool | tuple[float | None, float | None] | None = ...,
-    engine: str | None = ...,
+    register: bool = ..., change: Literal["believed", "raw"] = ..., engine: str | None = ...,
     device: str | None = ..., return_quality: bool = ..., progress: bool = ..., **params: object,
 ) -> xr.Dataset: ...
 @overload
@@ -93,7 +95,7 @@ def fuse(
     coarse_scale: float | None = ..., spatial_scale: float | None = ...,
     decoded: bool | None = ..., valid_range: tuple[float, float] | None = ...,
     min_valid: float = ..., clip: bool | tuple[float | None, float | None] | None = ...,
-    engine: str | None = ...,
+    register: bool = ..., change: Literal["believed", "raw"] = ..., engine: str | None = ...,
     device: str | None = ..., return_quality: bool = ..., progress: bool = ..., **params: object,
 ) -> Labelled: ...
 # fmt: on
@@ -117,6 +119,8 @@ def fuse(
     valid_range: tuple[float, float] | None = None,
     min_valid: float = 0.5,
     clip: bool | tuple[float | None, float | None] | None = None,
+    register: bool = True,
+    change: Literal["believed", "raw"] = "believed",
     engine: str | None = None,
     device: str | None = None,
     return_quality: bool = False,
@@ -143,7 +147,9 @@ def fuse(
         The dates wanted, each within `pair_tolerance` of a coarse one: a day such as
         ``"2021-06-11"``, which is that of the scene, or a coarse image's own stamp. Default: every
         coarse date without a fine image of its day. For a date that has such, its clear pixels are
-        returned as they are, from all images of the day, and the rest is fused.
+        returned as they are, from all images of the day, and the rest is fused. With
+        ``method="series"`` any dates within the coarse series, such as every day of a year: each
+        counts itself, also one that composites are stamped with.
     method : str or Method
         A name from ``xstf.list_methods("fuse")``, a record, or ``"auto"``: see Notes. With
         `spatial` a name from ``xstf.list_methods("sts")``.
@@ -186,6 +192,15 @@ def fuse(
         deviation is not cut. Default: an estimate is not below 0 where nothing that goes into that
         pixel is, in its band: neither its base images nor their coarse pixels, that of the date
         included. False: nothing is cut. ``(0, 1)``: to these bounds, None for an open one.
+    register : bool
+        Whether the grid of `coarse` is moved, by whole fine pixels, to where its images lie on
+        those of `fine`: where that raises their correlation clearly (no value is resampled), which
+        ``attrs["stf_registration"]`` says. Nothing is moved where the scene has under 8 coarse
+        pixels along a side; nor for networks, which learnt from images as they are; nor on the
+        GPU.
+    change : {"believed", "raw"}
+        Whether the change between coarse images is shrunk by the noise that they show beside those
+        of `fine`, before the method sees it (see :mod:`xstf.numerics.belief`); or taken as it is.
     engine : {"numba", "cupy", "numpy"}, optional
         Default: the GPU's for cubes that live there, else the method's first.
     device : str, optional
@@ -230,8 +245,15 @@ def fuse(
     before and after the date (or the nearest two), one-pair methods the nearest; a pixel that is
     cloudy in a base image takes the next pair.
 
-    ``method="auto"`` is ``"fsdaf"``; ``"fitfc"`` for a cube of one band or with `return_quality`;
-    with `spatial` it is ``"sts_linear"``.
+    ``method="series"`` takes all images at once, coarse ones without a fine one of their day
+    included, and makes all dates from them; it is for three fine images or more. It finds itself
+    how far the coarse change can be believed, and moves no grid.
+
+    ``method="auto"`` blends unlike methods and the trivial ways (unchanged, interpolated in time,
+    plus the interpolated coarse change), weighed by how well each predicts the fine images that
+    are known from the others; ``attrs["stf_choice"]`` says how (of numpy cubes). Where the coarse
+    images tell nothing of a known change, it is the interpolation in time. With `spatial` it is
+    ``"sts_linear"``.
 
     Grids whose ratio is whole and whose corners fall together are used as they are. Any other
     coarse cube is brought, tile by tile, to the coarse grid nested in the fine one with the nearest
@@ -283,9 +305,17 @@ def fuse(
         fine, coarse, mask=mask, coarse_mask=coarse_mask, coarse_resolution=coarse_resolution,
         min_valid=min_valid,
     )  # fmt: skip
-    if isinstance(method, str) and method == "auto":
-        method = auto_method(len(cubes.fine.bands), return_quality)
     call = choose(fuse, "fuse", method, params, quality=return_quality, progress=progress)
+    if call.record.series:
+        if not register or change != "believed":
+            raise ValueError(
+                f"{call.record.name} moves no grid and finds itself how far the coarse change can "
+                "be believed; leave register= and change= out"
+            )
+        return fuse_series(
+            call, cubes, time=time, pair_tolerance=pair_tolerance, engine=engine, device=device,
+            clip=bounds,
+        )  # fmt: skip
     plans = cubes.plans(time, pair_tolerance, call.record)
     alone = _unpaired(cubes, pair_tolerance)
     note(cubes=cubes, plans=plans, unpaired=alone.get("stf_unpaired", ""))
@@ -314,19 +344,23 @@ def fuse(
         grid=cubes.grid_text, frame=cubes.frame_text,
     )  # fmt: skip
     ahead, (coarse_images, place) = checks(), images()
+    frame, said_of_frame = frame_of(
+        cubes, coarse_images, place, plans, call.record, register, change
+    )
     jobs = [
         fuse_job(
             cubes.fine, coarse_images, cubes.nesting, plan.at(place), run.runner, call.record,
-            run.call.params, return_quality, bounds,
+            run.call.params, return_quality, bounds, frame,
         )
         for plan in plans
     ]  # fmt: skip
-    layers, _ = compute(
+    layers, states = compute(
         run, jobs, chunks=chunks_of(cubes.fine, 2 * TILE), tile=_tile(cubes.fine, len(jobs)),
-        checks=ahead,
+        checks=ahead, settled=frame is not None and call.record.believes,
     )  # fmt: skip
+    said_of_frame |= choices(states)
     times = cubes.coarse_times[[plan.target for plan in plans]]
-    attrs = run.attrs | alone
+    attrs = run.attrs | alone | said_of_frame
     # An image of a date that `fine` has is that one, its gaps filled: what is said of it holds.
     dated = cubes.fine.dims[0] is not None
     return assemble(
@@ -356,26 +390,6 @@ def _unpaired(cubes: FuseCubes, tolerance: LengthLike) -> dict[str, str]:
         )
     said = {"stf_unpaired": alone, "stf_paired_apart": apart}
     return {name: text for name, text in said.items() if text}
-
-
-def auto_method(bands: int, quality: bool) -> str:
-    """Return the method that ``"auto"`` stands for; docs/choosing.md has the figures.
-
-    Parameters
-    ----------
-    bands : int
-        How many bands the cube has.
-    quality : bool
-        Whether a standard deviation is wanted.
-
-    Returns
-    -------
-    str
-        ``"fsdaf"``, whose classes hold up best over scenes and with one pair as with two;
-        ``"fitfc"`` for a cube of one band, whose classes would mean little, and where a standard
-        deviation is wanted.
-    """
-    return "fsdaf" if bands > 1 and not quality else "fitfc"
 
 
 def _check_units(

@@ -226,6 +226,8 @@ def _dates(seen: Mapping[str, Any], result: Labelled) -> tuple[DatePlan, ...]:
             )
             for one in seen["plans"]
         )  # fmt: skip
+    if "every_date" in seen:
+        return tuple(DatePlan(date) for date in seen["every_date"])
     if "targets" in seen:
         series = cubes.series
         stamps = (cubes.spectral.dates, cubes.temporal.dates, cubes.spatial.dates)

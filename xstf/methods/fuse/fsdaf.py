@@ -55,12 +55,10 @@ import numpy as np
 from xstf._checks import check_above, check_at_least, check_odd
 from xstf._method import Method
 from xstf.numerics.degrade import block_means
-from xstf.numerics.jit import jit
 from xstf.numerics.patches import Samples, blend, pair_weights, patches_of, sample_patches
+from xstf.numerics.similar_mean import smooth, smooth_numpy
 from xstf.numerics.unmixing import Changes, Classes, find_changes, find_classes, predict, see
 from xstf.numerics.upsample import upsample, upsample_numpy
-
-STEP = 2  # every second row and column of the window holds as much as all of them
 
 
 @dataclass(frozen=True)
@@ -145,7 +143,10 @@ def _numpy(
         residual = _residual(coarse[-1] - coarse[p], mean, changes)
         change = predicted + upsample_numpy(residual[None], ratio=ratio)[0]
         results.append(
-            fine[p][:, *inner] + _smooth_numpy(_scaled(fine[p], classes), change, inner, params)
+            fine[p][:, *inner]
+            + smooth_numpy(
+                _scaled(fine[p], classes), change, inner, params.window, params.similarity
+            )
         )
     return blend(results, state.weights), None
 
@@ -181,41 +182,6 @@ def _residual(change: np.ndarray, predicted: np.ndarray, changes: Changes) -> np
     return residual
 
 
-def _offsets(half: int) -> list[tuple[int, int]]:
-    """Return the rows and columns away from the centre that are visited."""
-    line = [o for o in range(-half, half + 1) if o % STEP == 0]
-    return [(oy, ox) for oy in line for ox in line]
-
-
-def _overlap(size: tuple[int, int], offset: tuple[int, int]) -> tuple[slice, slice]:
-    """Return the part of an image whose pixels have a neighbour at ``offset`` in it."""
-    rows, cols = (
-        slice(max(0, -o), max(0, min(n, n - o))) for n, o in zip(size, offset, strict=True)
-    )
-    return rows, cols
-
-
-def _smooth_numpy(
-    scaled: np.ndarray, change: np.ndarray, inner: tuple[slice, slice], params: Params
-) -> np.ndarray:
-    """Return the weighted mean change of similar pixels, NaN where the pixel has none itself."""
-    height, width = change.shape[1:]
-    half = params.window // 2
-    valid = ~np.isnan(change)
-    total, mass = np.zeros(change.shape), np.zeros(change.shape)
-    for oy, ox in _offsets(half):
-        here, there = _overlap((height, width), (oy, ox)), _overlap((height, width), (-oy, -ox))
-        difference = scaled[:, *here].astype(np.float64) - scaled[:, *there]
-        distance = (difference**2).sum(axis=0) / max(1, len(scaled))
-        closeness = np.fmax(0.0, 1.0 - distance / params.similarity**2) ** 2
-        weight = closeness / (1.0 + np.hypot(oy, ox) / half) * valid[:, *there]
-        total[:, *here] += weight * np.where(valid[:, *there], change[:, *there], 0.0)
-        mass[:, *here] += weight
-    valid &= mass > 0
-    out = np.where(valid, total / np.where(valid, mass, 1.0), np.nan)
-    return out[:, *inner].astype(np.float32)
-
-
 def _numba(
     fine: np.ndarray,
     coarse: np.ndarray,
@@ -234,82 +200,10 @@ def _numba(
         change, mean, _ = predict(fine[p], ratio, classes, changes.step, within)
         residual = _residual(coarse[-1] - coarse[p], mean, changes)
         change += upsample(residual[None], ratio)[0]
-        valid = ~np.isnan(change)
-        # One row of weights serves all bands unless they miss different pixels.
-        alike = valid[:1] if (valid == valid[:1]).all() else valid
-        smoothed = _smooth(
-            _scaled(fine[p], classes),
-            np.where(valid, change, np.float32(0)),
-            alike.astype(np.float32),
-            params.window // 2,
-            1.0 / params.similarity**2,
-            (inner[0].start, inner[0].stop),
-            (inner[1].start, inner[1].stop),
-        )
+        scaled = _scaled(fine[p], classes)
+        smoothed = smooth(scaled, change, inner, params.window, params.similarity)
         results.append(fine[p][:, *inner] + smoothed)
     return blend(results, state.weights), None
-
-
-@jit
-def _smooth(
-    scaled: np.ndarray,
-    change: np.ndarray,
-    valid: np.ndarray,
-    half: int,
-    sharpness: float,
-    rows: tuple[int, int],
-    cols: tuple[int, int],
-) -> np.ndarray:
-    """Return the weighted mean change of similar pixels of ``rows`` and ``cols``."""
-    bands, height, width = change.shape
-    dims = len(scaled)
-    sharp = np.float32(sharpness / max(1, dims))
-    out = np.full((bands, rows[1] - rows[0], cols[1] - cols[0]), np.float32(np.nan))
-    total = np.empty((bands, width), np.float32)
-    mass = np.empty((len(valid), width), np.float32)
-    line = np.empty(width, np.float32)
-    reach = half // STEP * STEP
-    for y in range(rows[0], rows[1]):
-        total[:] = 0
-        mass[:] = 0
-        for oy in range(-reach, reach + 1, STEP):
-            if y + oy < 0 or y + oy >= height:
-                continue
-            for ox in range(-reach, reach + 1, STEP):
-                near = np.float32(1.0 / (1.0 + np.sqrt(oy * oy + ox * ox) / half))
-                lo = max(cols[0], -ox)
-                hi = min(cols[1], width - ox)
-                n = hi - lo
-                if n <= 0:
-                    continue
-                weight = line[:n]
-                weight[:] = 0
-                for d in range(dims):
-                    here = scaled[d, y, lo:hi]
-                    there = scaled[d, y + oy, lo + ox : hi + ox]
-                    for i in range(n):
-                        difference = here[i] - there[i]
-                        weight[i] += difference * difference
-                for i in range(n):
-                    closeness = np.float32(1) - weight[i] * sharp
-                    closeness = closeness if closeness > 0 else np.float32(0)
-                    weight[i] = closeness * closeness * near
-                for b in range(len(valid)):
-                    seen = valid[b, y + oy, lo + ox : hi + ox]
-                    kept = mass[b, lo:hi]
-                    for i in range(n):
-                        kept[i] += weight[i] * seen[i]
-                for b in range(bands):
-                    there = change[b, y + oy, lo + ox : hi + ox]
-                    kept = total[b, lo:hi]
-                    for i in range(n):
-                        kept[i] += weight[i] * there[i]
-        for b in range(bands):
-            k = min(b, len(valid) - 1)
-            for x in range(cols[0], cols[1]):
-                if valid[k, y, x] > 0 and mass[k, x] > 0:
-                    out[b, y - rows[0], x - cols[0]] = total[b, x] / mass[k, x]
-    return out
 
 
 METHOD = Method(

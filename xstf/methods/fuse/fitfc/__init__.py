@@ -29,9 +29,10 @@ What the paper leaves open, or where we differ from it, judged on real Landsat a
   and ``t`` is ``tolerance``. A pixel that is missing in one band is similar to none: its other
   bands are predicted without the filter.
 - Two pairs (the paper has one): ``C`` is regressed on both coarse images together, and ``w_k`` is
-  inverse to the local variance of the change ``C - C_k`` plus the local mean square of
-  ``mean(F_k) - C_k``, which tells a pair whose two images do not match. A pixel that only one pair
-  sees is predicted by that pair.
+  inverse to the local variance of the change ``C - C_k`` plus a little (`MISFIT`) of the local mean
+  square of ``mean(F_k) - C_k``. What two sensors disagree on at one date cancels in ``F_k + C -
+  C_k``, but for what changes with the land; it also tells a pair whose images do not match at all.
+  A pixel that only one pair sees is predicted by that pair.
 - The standard deviation joins the spread of the change among the similar pixels and that of the
   residuals, taking the regression to explain the same share of the variance on either grid.
 """
@@ -56,6 +57,9 @@ from xstf.numerics.upsample import upsample, upsample_numpy
 SAMPLE = 1_000_000
 # A pair's error variance is at least this share of the scene's: two perfect pairs weigh the same.
 FLOOR = 0.01
+# Of the misfit of a pair's two images this share counts as error of its change: the rest cancels.
+# On 13 two-pair cases .1 is best on 2, level on 8; less is worse on NDVI composites by 1 to 4 %.
+MISFIT = 0.1
 # Missing pixels' place on the spectral axes: out of reach of real ones, finite when squared.
 FAR = np.float32(1e8)
 
@@ -319,7 +323,7 @@ def _pair_weights(
     change = target - images
     # A variance, not a mean square: an offset of the target image must change no weight.
     error = _local_mean(change**2, window) - _local_mean(change, window) ** 2
-    error = np.maximum(error, 0) + _local_mean((blocks - images) ** 2, window)
+    error = np.maximum(error, 0) + MISFIT * _local_mean((blocks - images) ** 2, window)
     quality = 1 / (error / np.where(variance > 0, variance, np.inf) + FLOOR)
     weights: np.ndarray = quality / quality.sum(axis=0)
     return weights

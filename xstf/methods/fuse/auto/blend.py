@@ -1,0 +1,90 @@
+"""The arithmetic of the blend: weighted means of what is there, and how far it may be off."""
+
+from __future__ import annotations
+
+import numpy as np
+from scipy.ndimage import uniform_filter1d
+
+# Of the standard deviation, see ``auto``.
+KNOWN, SPREAD_TWO, SPREAD_ONE, NOISE, CHANGE = 0.5, 1.2, 3.0, 1.5, 0.25
+AROUND = 4  # pixels to each side over which the parts' variance is averaged
+
+
+def shares_of(days: tuple[float, ...]) -> np.ndarray:
+    """Return the shares of fine images in their interpolation in time; days from the target."""
+    if len(days) == 1:
+        return np.ones(1)
+    first, second = days
+    if first * second >= 0:  # both on one side, or one on the day: the nearest
+        near = abs(first) <= abs(second)
+        return np.array([1.0, 0.0] if near else [0.0, 1.0])
+    share = abs(second) / (abs(first) + abs(second))
+    return np.array([share, 1 - share])
+
+
+def mean_of(images: np.ndarray, shares: np.ndarray) -> np.ndarray:
+    """Return the weighted mean of images ``(image, ...)``, of those that are not missing."""
+    seen = np.isfinite(images)
+    mass = (seen * shares.reshape(-1, *[1] * (images.ndim - 1))).sum(axis=0)
+    total = np.where(seen, images, 0) * shares.reshape(-1, *[1] * (images.ndim - 1))
+    mean: np.ndarray = np.where(mass > 0, total.sum(axis=0) / np.where(mass > 0, mass, 1), np.nan)
+    return mean
+
+
+def with_margin(
+    inner: tuple[slice, slice], size: tuple[int, ...], margin: int
+) -> tuple[tuple[slice, slice], tuple[slice, slice]]:
+    """Return the wanted part with a margin inside the tile, and where in that it lies."""
+    area = [
+        slice(max(0, s.start - margin), min(n, s.stop + margin))
+        for s, n in zip(inner, size, strict=True)
+    ]
+    own = [slice(s.start - a.start, s.stop - a.start) for s, a in zip(inner, area, strict=True)]
+    return (area[0], area[1]), (own[0], own[1])
+
+
+def blended(found: list[np.ndarray], weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the weighted mean of estimates that are there, and the variance between them."""
+    total, square = np.zeros(found[0].shape), np.zeros(found[0].shape)
+    mass = np.zeros(found[0].shape)
+    for estimate, weight in zip(found, weights[:, :, None, None], strict=True):
+        there = np.isfinite(estimate)
+        filled = np.where(there, estimate, 0.0).astype(np.float64)
+        total += filled * weight
+        square += filled**2 * weight
+        mass += there * weight
+    some = mass > 0
+    safe = np.where(some, mass, 1)
+    mean = total / safe
+    return np.where(some, mean, np.nan), np.where(some, np.maximum(square / safe - mean**2, 0), 0)
+
+
+def box_mean(values: np.ndarray) -> np.ndarray:
+    """Return the mean over `AROUND` pixels to each side, cut at the edge."""
+    side = 2 * AROUND + 1
+    count = np.ones(values.shape[-2:])
+    for axis in (-2, -1):
+        values = uniform_filter1d(values, side, axis, mode="constant")
+        count = uniform_filter1d(count, side, axis, mode="constant")
+    return np.asarray(np.maximum(values / count, 0))
+
+
+def deviation(
+    spread: np.ndarray, change: np.ndarray, error: np.ndarray, noise: np.ndarray
+) -> np.ndarray:
+    """Return the standard deviation.
+
+    Parameters
+    ----------
+    spread, change
+        ``(band, y, x)``: the variance between the parts, and the estimate less the base image.
+    error, noise
+        ``(band,)``: of leaving a date out, NaN with one pair; of the misfit, one standard
+        deviation, NaN where it is not known.
+    """
+    known = np.isfinite(error)[:, None, None]
+    error, noise = (np.nan_to_num(v)[:, None, None] for v in (error, noise))
+    two = (KNOWN * error) ** 2 + SPREAD_TWO**2 * spread
+    one = (NOISE * noise) ** 2 + SPREAD_ONE**2 * spread
+    found: np.ndarray = np.sqrt(np.where(known, two, one) + (CHANGE * change) ** 2)
+    return found

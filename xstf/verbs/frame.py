@@ -1,0 +1,53 @@
+"""What `fuse` finds of a scene before its method sees it, and what attributes say of that."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+
+from xstf._method import Method
+from xstf.align.fuse import FuseCubes
+from xstf.cubes.acquisitions import DAY
+from xstf.cubes.arrays import Array
+from xstf.cubes.pairs import Plan
+from xstf.tiles.engines import is_cupy
+from xstf.tiles.frame import FEWEST, Framed
+from xstf.tiles.fuse import Frame, registration_state
+from xstf.tiles.run import is_lazy
+from xstf.tiles.states import Once
+
+
+def frame_of(
+    cubes: FuseCubes, coarse: Array, place: dict[int, int], plans: Sequence[Plan], record: Method,
+    register: bool, change: str,
+) -> tuple[Frame | None, dict[str, str]]:  # fmt: skip
+    """Return what is found of the scene before the method sees it, and what attributes say of it.
+
+    The registration of an eager run is found here, to be told of.
+    """
+    if change not in ("believed", "raw"):
+        raise ValueError(f"change must be 'believed' or 'raw', not {change!r}")
+    shape = (cubes.nesting.coarse.height, cubes.nesting.coarse.width)
+    small = min(shape) < FEWEST
+    asked = register or change == "believed" or record.believes
+    if small or record.net is not None or not asked:
+        return None, {}
+    if is_cupy(cubes.fine.data):
+        return None, {"stf_registration": "not looked for on the GPU"}
+    used = {(p.fine, place[p.coarse]) for plan in plans for some in plan.attempts for p in some}
+    days = np.zeros(coarse.shape[0])
+    for date, at in place.items():
+        days[at] = (cubes.coarse.when.moments[date] - np.datetime64(0, "D")) / DAY
+    state = registration_state(cubes.fine.data, coarse, sorted(used), cubes.nesting, move=register)
+    believe = change == "believed"
+    if is_lazy(cubes.fine.data, coarse):
+        return Frame(state, believe, days), {"stf_registration": "found when computed"}
+    found = Once.of(state)
+    return Frame(found, believe, days), {"stf_registration": found().text(register)}
+
+
+def choices(states: Sequence[Framed]) -> dict[str, str]:
+    """Return what attributes say of the choices of a method that makes some, date by date."""
+    found = [s.state.text() for s in states if hasattr(s.state, "text")]
+    return {"stf_choice": "; ".join(dict.fromkeys(found))} if found else {}

@@ -15,6 +15,7 @@ import dask.array as da
 import numpy as np
 import pytest
 import xarray as xr
+from dask.callbacks import Callback
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -26,6 +27,7 @@ from xstf.tiles import run as _tiles
 from xstf.tiles import samples as _samples
 from xstf.tiles import states as _states
 from xstf.tiles.geometry import Axis
+from xstf.tiles.waiting import after
 
 
 @given(st.integers(1, 5000), st.integers(1, 2000), st.integers(1, 40))
@@ -546,11 +548,93 @@ def test_an_error_in_a_tile_says_which(lazy):
     assert "in the tile of rows 0 to 17 and columns 0 to 17" in caught.value.__notes__
 
 
-@pytest.mark.slow
-def test_a_lazy_run_holds_a_part_of_the_scene_only():
-    """Also with a method that looks at samples of the whole scene first."""
-    from dask.callbacks import Callback
+# --- chunks that wait ---------------------------------------------------------------------------
 
+
+def test_chunks_wait_for_something_else_and_stay_what_they_are():
+    order = []
+
+    def read(block):
+        order.append("chunk")
+        return block + 1
+
+    def settle():
+        time.sleep(0.1)
+        order.append("state")
+        return 1
+
+    first = dask.delayed(settle)(dask_key_name="state")
+    whole = da.from_array(np.arange(96.0).reshape(8, 12), (4, 3))
+    made = whole.map_blocks(read, dtype=float, meta=np.empty((0, 0)))
+    waiting = after(first, made[:, 1:])
+    assert waiting.chunks == made[:, 1:].chunks
+    with dask.config.set(scheduler="threads", num_workers=4):
+        got = waiting.compute()
+    np.testing.assert_array_equal(got, (np.arange(96.0).reshape(8, 12) + 1)[:, 1:])
+    assert order == ["state"] + 8 * ["chunk"]
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda a: a.rechunk((3, 5)),
+        lambda a: a.cumsum(axis=0),
+        lambda a: a - a.mean(),
+        lambda a: da.concatenate([a, a[:2]]),
+        lambda a: a.persist(),
+        lambda a: da.map_overlap(lambda b: b, a, depth=1, boundary="none"),
+    ],
+)
+def test_what_chunks_share_is_made_once(change):
+    made = []
+
+    def read(block):
+        made.append(1)
+        return block + 1
+
+    array = change(
+        da.zeros((8, 12), chunks=(4, 3)).map_blocks(read, dtype=float, meta=np.empty((0, 0)))
+    )
+    made.clear()
+    want = array.compute(scheduler="synchronous")
+    count = len(made)
+    made.clear()
+    waiting = after(dask.delayed(1), array)
+    got = waiting.compute(scheduler="threads")
+    np.testing.assert_array_equal(got, want)
+    assert len(made) == count
+    # A part of it alone, too.
+    np.testing.assert_array_equal(waiting[-1:, -1:].compute(), want[-1:, -1:])
+
+
+class Held(Callback):
+    """The most bytes of arrays that a run held at once; views count as what they are views of."""
+
+    def __init__(self):
+        super().__init__()
+        self.most = 0
+
+    def _posttask(self, key, result, dsk, state, worker_id):
+        own = {}
+        for value in state["cache"].values():
+            if isinstance(value, np.ndarray):
+                while isinstance(value.base, np.ndarray):
+                    value = value.base
+                own[id(value)] = value.nbytes
+        self.most = max(self.most, sum(own.values()))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("method", ["starfm", "fsdaf", "auto"])
+def test_a_lazy_run_holds_a_part_of_the_scene_only(method, monkeypatch):
+    """Also while samples of the whole scene are looked at, however long that takes."""
+    settle = _states.Prepared.__call__
+
+    def slow(self):
+        time.sleep(1)
+        return settle(self)
+
+    monkeypatch.setattr(_states.Prepared, "__call__", slow)
     size, ratio = 3072, 16
     made = da.random.default_rng(0).random((2, 1, size, size), chunks=(1, 1, 192, 192))
     coarse = da.random.default_rng(1).random((2, 1, size // ratio, size // ratio), chunks=12)
@@ -562,19 +646,12 @@ def test_a_lazy_run_holds_a_part_of_the_scene_only():
         )
         for a, n, s in ((made, size, 1), (coarse, size // ratio, ratio))
     ]
-    fused = xstf.fuse(cubes[0][:1], cubes[1], method="starfm", window=3)
-
-    class Held(Callback):
-        most = 0
-
-        def _posttask(self, key, result, dsk, state, worker_id):
-            held = sum(v.nbytes for v in state["cache"].values() if isinstance(v, np.ndarray))
-            Held.most = max(Held.most, held)
-
-    with Held():
+    more = {"window": 3} if method == "starfm" else {}
+    fused = xstf.fuse(cubes[0][:1], cubes[1], method=method, **more)
+    with Held() as held, dask.config.set(scheduler="threads", num_workers=2):
         total = fused.mean().compute()
     assert np.isfinite(total)
-    assert Held.most < 0.4 * made[:1].nbytes
+    assert held.most < 0.4 * made[:1].nbytes
 
 
 @pytest.mark.slow

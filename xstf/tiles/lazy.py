@@ -24,7 +24,8 @@ from xstf.tiles.bar import LazyBar
 from xstf.tiles.blocks import clean_block
 from xstf.tiles.geometry import Window, pieces
 from xstf.tiles.job import Job, Source, States
-from xstf.tiles.states import Sampling, State
+from xstf.tiles.states import Sampling, State, on_a_cluster
+from xstf.tiles.waiting import after
 from xstf.tiles.windows import shift
 
 Edges = tuple[tuple[int, ...], tuple[int, ...]]
@@ -63,11 +64,20 @@ def run_lazily(
                 warned.add(id(source.array))
                 warn_if_large(source.array)
         states = sampling.of(job.states, checks)
+        if states is not None and len(jobs) == 1:  # several share their chunks, not their states
+            job = replace(job, sources=tuple(_waiting(states, s) for s in job.sources))
         results.append(_lazy(job, lines, states, cut, (bar, number)))
     whole = results[0] if len(results) == 1 else da.concatenate(results)
     last = whole.ndim - 1
     fitted: da.Array = whole.rechunk({last - 1: chunks[0], last: chunks[1]})
     return fitted
+
+
+def _waiting(states: Delayed, source: Source) -> Source:
+    array = source.array
+    if not isinstance(array, da.Array) or on_a_cluster(array):
+        return source
+    return replace(source, array=after(states, array))
 
 
 def warn_if_large(array: Any) -> None:

@@ -242,7 +242,7 @@ class Sampling:
                 return
             part = array.blocks[blocks]
             names = [(k, *at) for k in blocks for at in np.ndindex(*array.numblocks[1:])]
-        if _on_a_cluster(part):
+        if on_a_cluster(part):
             for name, look in zip(names, part.to_delayed(optimize_graph=False).ravel(),
                                   strict=True):  # fmt: skip
                 self.looks[array.name, name] = look
@@ -278,7 +278,7 @@ class _Value:
         return self.value
 
 
-def _on_a_cluster(array: da.Array) -> bool:
+def on_a_cluster(array: da.Array) -> bool:
     """Return whether some of an array's chunks lie in a cluster's memory already.
 
     They are there to be kept, and only the cluster's own scheduler can reach them.

@@ -33,6 +33,9 @@ Edges = tuple[tuple[int, ...], tuple[int, ...]]
 # Where an array is cut anew in steps, bytes of a block between them: dates that a tile needs are
 # joined first, which makes half as many tasks as dask's default of 128 MB.
 JOINED = 512_000_000
+# Tasks of an input that are looked through so that its chunks wait for the states: a second or two.
+# What workers read of larger ones in the meantime is a small part of them.
+MOST_WAITING = 20_000
 # A plain array of more bytes becomes part of the graph, chunk by chunk, with a warning.
 LARGE = 100e6
 
@@ -74,8 +77,11 @@ def run_lazily(
 
 
 def _waiting(states: Delayed, source: Source) -> Source:
+    """Return an input whose chunks wait for the states."""
     array = source.array
     if not isinstance(array, da.Array) or on_a_cluster(array):
+        return source
+    if len(array.__dask_graph__()) > MOST_WAITING:
         return source
     return replace(source, array=after(states, array))
 

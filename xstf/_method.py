@@ -412,6 +412,9 @@ class Method:
         The fewest dates that a gapfill kernel takes; the fewest pairs that an sts kernel takes.
     std
         Whether the kernels can give a standard deviation.
+    whole
+        A method of whole series that a fusion method of pairs is averaged with, where the known
+        dates of a scene tell that this is worth it (`xstf.tiles.ways`).
     believes
         Whether a fusion method shrinks coarse changes by their noise itself: it sees them as they
         are, and its ``settle`` takes two more keywords, ``belief`` (`xstf.numerics.belief.Belief`,
@@ -444,6 +447,7 @@ class Method:
     reference: str
     pairs: tuple[int, int] = (1, 1)
     series: bool = False
+    whole: Method | None = None
     prepare: Callable[..., dict[str, Any]] | None = None
     settle: Callable[..., Any] | None = None
     std: bool = False

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -13,11 +14,16 @@ from xstf.cubes.pairs import (
     DateLike,
     LengthLike,
     Pair,
+    Plan,
     composite_advice,
     read_dates,
     read_timedelta,
     short_days,
 )
+
+# Pairs from which on known dates are left out, one by one: three are left then. So many dates at
+# most, and a series of so many fine images at most around a date.
+FEWEST_KNOWN, MOST_LEFT_OUT, MOST_AROUND = 4, 5, 16
 
 
 @dataclass(frozen=True)
@@ -150,3 +156,91 @@ def _images_of(moment: np.datetime64, fine: Dates) -> tuple[int, ...]:
     same = np.flatnonzero(fine.days == moment.astype("M8[D]"))
     near = np.argsort(np.abs(fine.moments[same] - moment), kind="stable")
     return tuple(same[near].tolist())
+
+
+# --- beside pairs -------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class KnownSeries:
+    """The pairs of a scene in order of time, as a series that known dates are left out of.
+
+    Parameters
+    ----------
+    fine, coarse
+        Positions in their cubes: of the pairs' fine images, and of all coarse ones.
+    times, coarse_times
+        Days of both.
+    reach
+        As `SeriesDates` has it.
+    left_out
+        Positions among the pairs of those that are left out; and of the two that they are made of.
+    own
+        Positions among the coarse images of the pairs' ones.
+    """
+
+    fine: tuple[int, ...]
+    coarse: tuple[int, ...]
+    times: np.ndarray
+    coarse_times: np.ndarray
+    reach: float
+    left_out: tuple[tuple[int, tuple[int, int]], ...]
+    own: tuple[int, ...]
+
+    def near(self, at: int) -> slice:
+        """Return the images around a place among them, as many before as after if there are."""
+        first = max(0, min(at - MOST_AROUND // 2, len(self.fine) - MOST_AROUND))
+        return slice(first, first + MOST_AROUND)
+
+    def around(self, plan: Plan) -> SeriesDates:
+        """Return the series of one date: the fine images nearest to it, as many before as after."""
+        target = self.coarse_times[[self.coarse.index(plan.target)]]
+        some = self.near(int(np.searchsorted(self.times, target[0])))
+        return SeriesDates(
+            fine=self.fine[some], coarse=self.coarse, times=self.times[some],
+            coarse_times=self.coarse_times, targets=target, labels=np.empty(1, "M8[ns]"),
+            observed=(plan.observed,), reach=self.reach, unreached=(),
+        )  # fmt: skip
+
+
+def known_series(cubes: FuseCubes, tolerance: LengthLike) -> KnownSeries | None:
+    """Return the pairs as a series; None where they are too few to leave dates out."""
+    pairs = cubes.pairs(tolerance)
+    if len(pairs) < FEWEST_KNOWN:
+        return None
+    fine, coarse = cubes.fine.when, cubes.coarse.when
+    order = np.argsort(coarse.moments, kind="stable")
+    origin = coarse.moments[order[0]]
+    images = [pair.fine for pair in pairs]
+    where = {int(date): n for n, date in enumerate(order)}
+    limit = max(read_timedelta(tolerance), coarse.period // 2)
+    return KnownSeries(
+        fine=tuple(images),
+        coarse=tuple(order.tolist()),
+        times=_days(fine.moments[images], origin),
+        coarse_times=_days(coarse.moments[order], origin),
+        reach=float(limit / DAY),
+        left_out=_left_out([where[pair.coarse] for pair in pairs]),
+        own=tuple(where[pair.coarse] for pair in pairs),
+    )
+
+
+def _left_out(own: Sequence[int]) -> tuple[tuple[int, tuple[int, int]], ...]:
+    """Return which pairs are left out, and the nearest ones around each.
+
+    The outer ones, which have none on one side, only where few are left without them.
+    """
+    last = len(own) - 1
+    some = np.arange(1, last) if last >= FEWEST_KNOWN else np.arange(last + 1)
+    if len(some) > MOST_LEFT_OUT:
+        some = some[np.linspace(0, len(some) - 1, MOST_LEFT_OUT).round().astype(int)]
+    found = []
+    for one in some.tolist():
+        others = [k for k in range(last + 1) if own[k] != own[one]]
+        before, after = ([k for k in others if (k < one) is early] for early in (True, False))
+        near = (*before[-1:], *after[:1])
+        if len(near) == 1:
+            near = tuple(before[-2:] or after[:2])
+        if len(near) == 2:
+            found.append((one, (near[0], near[1])))
+    return tuple(found)

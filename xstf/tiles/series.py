@@ -124,7 +124,7 @@ def series_state(
         return None
     cells = choose_cells(
         fine, coarse, ratio=nesting.ratio, before=nesting.before, whole=SAMPLED_WHOLE,
-        stretch=STRETCH,
+        stretch=STRETCH, images=(len(dates[0]), len(dates[1])),
     )  # fmt: skip
     sharp, blurred = cells.of(fine, tuple(dates[0]), coarse, tuple(dates[1]))
     common = {"ratio": nesting.ratio, "params": options}

@@ -11,6 +11,7 @@ import xarray as xr
 
 from xstf._method import Method
 from xstf.align.fuse import FuseCubes, align_fuse
+from xstf.align.series import known_series
 from xstf.cubes.acquisitions import DAY, with_period
 from xstf.cubes.arrays import Array, Labelled
 from xstf.cubes.pairs import (
@@ -33,7 +34,7 @@ from xstf.tiles.units import check_units
 from xstf.verbs.checkpoint import NetworkCubes
 from xstf.verbs.frame import choices, frame_of
 from xstf.verbs.pipeline import choose, chunks_of, compute, prepare
-from xstf.verbs.series import fuse_series
+from xstf.verbs.series import beside_pairs, fuse_series
 from xstf.verbs.sts import fuse_three
 from xstf.verbs.watching import note
 
@@ -307,10 +308,10 @@ def fuse(
     )  # fmt: skip
     call = choose(fuse, "fuse", method, params, quality=return_quality, progress=progress)
     if call.record.series:
-        if not register or change != "believed":
+        if change != "believed":
             raise ValueError(
-                f"{call.record.name} moves no grid and finds itself how far the coarse change can "
-                "be believed; leave register= and change= out"
+                f"{call.record.name} finds itself how far the coarse change can be believed; leave "
+                "change= out"
             )
         return fuse_series(
             call, cubes, time=time, pair_tolerance=pair_tolerance, engine=engine, device=device,
@@ -318,11 +319,15 @@ def fuse(
         )  # fmt: skip
     plans = cubes.plans(time, pair_tolerance, call.record)
     alone = _unpaired(cubes, pair_tolerance)
+    known = None
+    if call.record.whole is not None and change == "believed":
+        known = known_series(cubes, pair_tolerance)
     note(cubes=cubes, plans=plans, unpaired=alone.get("stf_unpaired", ""))
 
     @cache
     def images() -> tuple[Array, dict[int, int]]:
-        return cubes.on_nested_grid([d for plan in plans for d in plan.coarse_dates])
+        used = [d for plan in plans for d in plan.coarse_dates]
+        return cubes.on_nested_grid([*used, *(() if known is None else known.coarse)])
 
     @cache
     def checks() -> tuple[State, ...]:
@@ -354,6 +359,8 @@ def fuse(
         )
         for plan in plans
     ]  # fmt: skip
+    if known is not None and frame is not None:
+        jobs = beside_pairs(run, jobs, plans, cubes, coarse_images, place, known, frame, bounds)
     layers, states = compute(
         run, jobs, chunks=chunks_of(cubes.fine, 2 * TILE), tile=_tile(cubes.fine, len(jobs)),
         checks=ahead, settled=frame is not None and call.record.believes,

@@ -2,23 +2,30 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from typing import Any, NoReturn
 
 import numpy as np
 
 from xstf.align.fuse import FuseCubes
-from xstf.align.series import SeriesDates, series_dates
+from xstf.align.series import KnownSeries, SeriesDates, series_dates
 from xstf.cubes.arrays import Array
-from xstf.cubes.pairs import DateLike, LengthLike, short_days
+from xstf.cubes.pairs import DateLike, LengthLike, Plan, short_days
 from xstf.cubes.units import Side
 from xstf.cubes.words import warn_user
 from xstf.cubes.write import assemble
 from xstf.tiles.clip import Clip
+from xstf.tiles.either import both_job
+from xstf.tiles.engines import make_runner
 from xstf.tiles.flags import FLAG_MEANINGS, LAYERS
+from xstf.tiles.fuse import Frame
 from xstf.tiles.job import Job
 from xstf.tiles.run import is_lazy
 from xstf.tiles.series import SeriesTile, dates_a_job, series_job, series_state
+from xstf.tiles.states import State
 from xstf.tiles.units import check_units
+from xstf.tiles.ways import Hidden, Series, ways_state
 from xstf.verbs.pipeline import Call, Run, chunks_of, compute, prepare
 from xstf.verbs.watching import note
 
@@ -88,24 +95,38 @@ def _jobs(
     clip: Clip, count: int,
 ) -> list[Job]:  # fmt: skip
     """Return jobs of equally many dates; the last one's last date may come more than once."""
-    record, params, nesting = run.call.record, run.call.params, cubes.nesting
-    own = sorted({image for images in dates.observed for image in images} - {*dates.fine})
-    images = [*dates.fine, *own]
-    places = (images, coarse_places)
     state = series_state(
-        record, params, cubes.fine.data, coarse, nesting, (dates.fine, coarse_places),
-        (dates.times, dates.coarse_times), dates.reach,
+        run.call.record, run.call.params, cubes.fine.data, coarse, cubes.nesting,
+        (dates.fine, coarse_places), (dates.times, dates.coarse_times), dates.reach,
     )  # fmt: skip
     every = np.arange(-(-len(dates.targets) // count) * count).clip(max=len(dates.targets) - 1)
-    jobs = []
-    for some in every.reshape(-1, count):
+    way = _Way(run, cubes, coarse, coarse_places, clip, state)
+    return [way.job(dates, some, dates.outside[some]) for some in every.reshape(-1, count)]
+
+
+@dataclass(frozen=True)
+class _Way:
+    """What all jobs of series share."""
+
+    run: Run
+    cubes: FuseCubes
+    coarse: Array
+    coarse_places: list[int]
+    clip: Clip
+    state: State | None
+
+    def job(self, dates: SeriesDates, some: np.ndarray, outside: np.ndarray) -> Job:
+        """Return some of the wanted dates as one job."""
+        record, params, nesting = self.run.call.record, self.run.call.params, self.cubes.nesting
+        own = {image for images in dates.observed for image in images} - {*dates.fine}
+        images = [*dates.fine, *sorted(own)]
         function = SeriesTile(
-            runner=run.runner,
+            runner=self.run.runner,
             params=params,
             ratio=nesting.ratio,
             halo=record.halo(params, nesting.ratio),
             before=nesting.before,
-            fine_shape=(cubes.fine.grid.height, cubes.fine.grid.width),
+            fine_shape=(self.cubes.fine.grid.height, self.cubes.fine.grid.width),
             coarse_shape=(nesting.coarse.height, nesting.coarse.width),
             times=dates.times,
             coarse_times=dates.coarse_times,
@@ -113,9 +134,66 @@ def _jobs(
             reach=dates.reach,
             used=len(dates.fine),
             observed=tuple(tuple(map(images.index, dates.observed[t])) for t in some),
-            outside=dates.outside[some],
-            std=run.call.quality,
-            clip=clip,
+            outside=outside,
+            std=self.run.call.quality,
+            clip=self.clip,
         )
-        jobs.append(series_job(record, function, cubes.fine.data, coarse, places, state))
-    return jobs
+        places = (images, self.coarse_places)
+        return series_job(
+            record, function, self.cubes.fine.data, self.coarse, places, self.state
+        )  # fmt: skip
+
+
+# --- beside pairs -------------------------------------------------------------------------------
+
+
+def beside_pairs(
+    run: Run, jobs: Sequence[Job], plans: Sequence[Plan], cubes: FuseCubes, coarse: Array,
+    place: dict[int, int], known: KnownSeries, frame: Frame, clip: Clip,
+) -> list[Job]:  # fmt: skip
+    """Return the jobs of pairs' dates, each averaged with what the whole series says of it.
+
+    Parameters
+    ----------
+    run
+        The method of pairs, whose record names that of series.
+    jobs, plans
+        Of each date.
+    cubes, coarse, place
+        The cubes, the nested coarse images, and where among them each date is.
+    known, frame
+        The series, and the frame of the pairs.
+    """
+    record = run.call.record.whole
+    if record is None:
+        raise TypeError(f"{run.call.record.name} names no method of series")
+    fine, nesting = cubes.fine.data, cubes.nesting
+    places = [place[date] for date in known.coarse]
+    own = replace(
+        run,
+        call=replace(run.call, record=record, params=record.params()),
+        runner=make_runner(record, run.runner.engine, run.runner.device),
+    )
+    state = series_state(
+        record, own.call.params, fine, coarse, nesting, (known.fine, places),
+        (known.times, known.coarse_times), known.reach,
+    )  # fmt: skip
+    way = _Way(own, cubes, coarse, places, clip, state)
+    hidden = [
+        Hidden(
+            k,
+            known.own[k],
+            tuple((n, known.own[n]) for n in near),
+            tuple(range(len(known.fine)))[known.near(k)],
+        )
+        for k, near in known.left_out
+    ]
+    series = Series(known.fine, tuple(places), known.times, known.coarse_times, known.reach)
+    ways = ways_state(
+        (run.call.record, record), fine, coarse, nesting, series, hidden, frame
+    )  # fmt: skip
+    return [
+        both_job(job, way.job(known.around(plan), np.zeros(1, int), np.array([plan.extrapolated])),
+                 ways)
+        for job, plan in zip(jobs, plans, strict=True)
+    ]  # fmt: skip

@@ -52,7 +52,15 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from xstf._method import Engine, Method
-from xstf.methods.fuse import estarfm, fastvsdf, fitfc, fsdaf, regression_unmixing, starfm
+from xstf.methods.fuse import (
+    estarfm,
+    fastvsdf,
+    fitfc,
+    fsdaf,
+    regression_unmixing,
+    series,
+    starfm,
+)
 from xstf.methods.fuse.auto.blend import (
     AROUND,
     blended,
@@ -344,6 +352,7 @@ METHOD = Method(
     kernels={"numba": partial(_kernel, engine="numba"), "numpy": partial(_kernel, engine="numpy")},
     reference="xstf's own; its parts: see their records",
     pairs=(1, 2),
+    whole=series.METHOD,
     prepare=_prepare,
     settle=_settle,
     std=True,

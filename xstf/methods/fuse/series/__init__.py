@@ -25,7 +25,8 @@ missing.
 How far the coarse change is believed is measured on changes that are known: each fine image is
 left out and predicted from the others, and the slopes of the fine changes on the coarse ones are
 ``place`` (within the scene) and that of the scene's mean change (with three fine dates or more;
-else 1). Their standard error over dates draws them: a slope above a half towards 1, one below to 0.
+else 1). Their standard error over dates draws them: a slope above a half towards 1, one below to 0;
+that of the mean to 0, too, where `place` is below a half.
 Where coarse images tell nothing the estimate so becomes interpolation in time; a constant added to
 a coarse image is added to the result as far as the mean change is believed. The noise of a fine
 image (.01 to 45 days of drift) and the ridge (.3 to 3 mean variances, or infinite) are the usual 15

@@ -188,10 +188,12 @@ def believed(left: LeftOut) -> tuple[float, float]:
     means = [np.nanmean(values, axis=1, keepdims=True) for values in (fine, coarse)]
     products = np.nanmean((fine - means[0]) * (coarse - means[1]), axis=1)
     squares = np.nanmean((coarse - means[1]) ** 2, axis=1)
-    place = _slope(products, squares)
+    place = _slope(products, squares, drawn_up=True)
     if dates.sum() < FEWEST_FOR_MEAN:
         return place, 1.0
-    return place, _slope((means[0] * means[1])[:, 0], (means[1] ** 2)[:, 0])
+    # Of images that tell nothing at places the mean may follow the season all the same, by chance.
+    of_means = (means[0] * means[1])[:, 0], (means[1] ** 2)[:, 0]
+    return place, _slope(*of_means, drawn_up=place > 0.5)
 
 
 def believed_share(left: LeftOut, place: float, mean: float) -> float:
@@ -214,8 +216,8 @@ def _middle(values: np.ndarray) -> np.ndarray:
     return middle
 
 
-def _slope(products: np.ndarray, squares: np.ndarray) -> float:
-    """Return a slope over dates, by its doubt nearer to full belief or to none.
+def _slope(products: np.ndarray, squares: np.ndarray, *, drawn_up: bool) -> float:
+    """Return a slope over dates, by its doubt nearer to full belief (if that is open) or to none.
 
     Above a half full belief errs less on the known changes than none does, below it more. The
     standard error is that over dates, as good as independent of each other.
@@ -224,7 +226,7 @@ def _slope(products: np.ndarray, squares: np.ndarray) -> float:
     if not total > 0:
         return 1.0
     slope = float(products.sum()) / total
-    full = slope > 0.5
+    full = drawn_up and slope > 0.5
     doubt = float(((products - slope * squares) ** 2).sum()) ** 0.5 / total
     drawn = ((slope + (doubt if full else -doubt)) * total + prior * full) / (total + prior)
     return float(np.clip(drawn, 0.0, 1.0))

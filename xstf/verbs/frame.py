@@ -12,7 +12,7 @@ from xstf.cubes.acquisitions import DAY
 from xstf.cubes.arrays import Array
 from xstf.cubes.pairs import Plan
 from xstf.tiles.engines import is_cupy
-from xstf.tiles.frame import FEWEST, Framed
+from xstf.tiles.frame import FEWEST
 from xstf.tiles.fuse import Frame, registration_state
 from xstf.tiles.run import is_lazy
 from xstf.tiles.states import Once
@@ -47,7 +47,8 @@ def frame_of(
     return Frame(found, believe, days), {"stf_registration": found().text(register)}
 
 
-def choices(states: Sequence[Framed]) -> dict[str, str]:
+def choices(states: Sequence[object]) -> dict[str, str]:
     """Return what attributes say of the choices of a method that makes some, date by date."""
-    found = [s.state.text() for s in states if hasattr(s.state, "text")]
+    own = [getattr(s, "state", None) for s in states]
+    found = [state.text() for state in own if hasattr(state, "text")]
     return {"stf_choice": "; ".join(dict.fromkeys(found))} if found else {}

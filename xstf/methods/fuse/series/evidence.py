@@ -28,6 +28,8 @@ FEWEST_TO_CHOOSE = 4
 PULL = 0.1
 # Fine dates from which on the scene's mean change is asked whether it is believed.
 FEWEST_FOR_MEAN = 3
+# Places tell nothing of the mean where they share so little of the coarse changes' squares.
+ALIKE = 0.01
 # The spread's calibration is drawn to 1 by the evidence of so many dates, at so many levels.
 PULL_SPREAD, LEVELS = 1.0, 6
 # So is the growth of errors' variance, by evidence of one factor e of the level's, and it is within
@@ -193,7 +195,8 @@ def believed(left: LeftOut) -> tuple[float, float]:
         return place, 1.0
     # Of images that tell nothing at places the mean may follow the season all the same, by chance.
     of_means = (means[0] * means[1])[:, 0], (means[1] ** 2)[:, 0]
-    return place, _slope(*of_means, drawn_up=place > 0.5)
+    alike = squares.sum() < ALIKE * of_means[1].sum()
+    return place, _slope(*of_means, drawn_up=bool(place > 0.5 or alike))
 
 
 def believed_share(left: LeftOut, place: float, mean: float) -> float:

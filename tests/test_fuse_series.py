@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import dataclasses
+
 import numpy as np
 import pytest
 import xarray as xr
 
 import xstf
 from xstf.tiles import series as _tiles
+from xstf.tiles.ways import Ways
 
 DAY, MINUTE = np.timedelta64(1, "D"), np.timedelta64(1, "m")
 
@@ -151,8 +154,122 @@ def test_a_year_of_a_simulated_landscape_beats_the_nearest_image_and_the_line_be
     assert error < 0.7 * other
 
 
-@pytest.mark.parametrize("given", [{"register": False}, {"change": "raw"}])
-def test_what_a_series_does_not_do_is_refused(given):
+def test_what_a_series_does_not_do_is_refused():
     fine, coarse = xstf.testing.scene()
-    with pytest.raises(ValueError, match="leave register= and change= out"):
-        fine.stf.fuse(coarse, method="series", **given)
+    with pytest.raises(ValueError, match="leave change= out"):
+        fine.stf.fuse(coarse, method="series", change="raw")
+
+
+def test_a_series_moves_no_grid_whether_asked_to_or_not(composites):
+    fine, coarse = composites
+    asked, not_asked = (
+        xstf.fuse(fine, coarse, method="series", register=register) for register in (True, False)
+    )
+    xr.testing.assert_equal(asked, not_asked)
+
+
+# --- beside pairs ---
+
+
+@pytest.fixture(scope="module")
+def many():
+    """Six sharp images of fields that follow their own seasons, coarse ones, and what is true."""
+    rng = np.random.default_rng(0)
+    cells, ratio = 8, 6
+    size = cells * ratio
+    field = rng.integers(0, 8, (size // 4, size // 4)).repeat(4, 0).repeat(4, 1)
+    start, top = rng.normal(170, 25, 8), rng.uniform(0.1, 0.4, 8)
+    detail = 0.1 + 0.02 * rng.standard_normal((size, size))
+
+    def cube(on, noise, blurred):
+        season = [top[field] * np.exp(-0.5 * ((d - start[field]) / 45) ** 2) for d in on]
+        images = np.stack(season) + detail
+        if blurred:
+            images = images.reshape(-1, cells, ratio, cells, ratio).mean(axis=(2, 4))
+        images = images + noise * rng.standard_normal(images.shape)
+        step = ratio if blurred else 1
+        at = (np.arange(images.shape[1]) + 0.5) * step
+        stamps = np.datetime64("2021-01-01", "ns") + np.asarray(on).astype("m8[D]")
+        return xr.DataArray(
+            images.astype(np.float32), dims=("time", "y", "x"), name="ndvi",
+            coords={"time": stamps, "y": -at, "x": at},
+        )  # fmt: skip
+
+    known, wanted = [40, 90, 140, 190, 240, 290], [115, 165]
+    fine, truth = cube(known, 0.01, False), cube(wanted, 0.0, False)
+    coarse = cube(sorted({*known, *wanted, *range(20, 320, 16)}), 0.03, True)
+    return fine, coarse, truth
+
+
+def record_of_pairs():
+    """Return the default without a series beside it."""
+    return dataclasses.replace(xstf.get_method("fuse", "auto"), whole=None)
+
+
+@pytest.mark.slow
+def test_the_default_takes_as_much_of_the_series_as_known_dates_tell(many):
+    fine, coarse, truth = many
+    out = xstf.fuse(fine, coarse, time=truth.time.values)
+    share = float(out.attrs["stf_choice"].split()[2])
+    assert 0.1 <= share <= 0.5
+    assert "by 4 known dates" in out.attrs["stf_choice"]
+    pairs = xstf.fuse(fine, coarse, time=truth.time.values, method=record_of_pairs())
+    series = xstf.fuse(fine, coarse, time=truth.time.values, method="series", clip=False)
+    mixed = pairs + share * (series.values - pairs)
+    np.testing.assert_allclose(out, mixed, atol=0.006 * float(abs(series - pairs).max()) + 1e-5)
+    errors = [float(((one - truth.values) ** 2).mean()) ** 0.5 for one in (out, pairs)]
+    assert errors[0] < 0.99 * errors[1]
+
+
+def test_three_pairs_are_left_to_the_pairs(many):
+    fine, coarse, truth = many
+    wanted = truth.time.values[:1]
+    few = xstf.fuse(fine[1:4], coarse, time=wanted)
+    assert "whole series" not in few.attrs["stf_choice"]
+    alone = xstf.fuse(fine[1:4], coarse, time=wanted, method=record_of_pairs())
+    np.testing.assert_array_equal(few, alone)
+
+
+@pytest.mark.slow
+def test_both_ways_do_not_depend_on_chunks_and_wait_to_be_computed(many):
+    """One date has an image with a cloud: its clear pixels are returned."""
+    fine, coarse, _ = many
+    fine = fine.copy()
+    fine[2, 10:30, 10:30] = np.nan
+    wanted = fine.time.values[2:3]
+    whole = xstf.fuse(fine, coarse, time=wanted, return_quality=True)
+    assert "whole series" in whole.attrs["stf_choice"]
+    with xstf.testing.raise_if_dask_computes():
+        lazy = xstf.fuse(
+            fine.chunk(time=1, y=20, x=32), coarse.chunk(time=1), time=wanted,
+            return_quality=True,
+        )  # fmt: skip
+    found = lazy.compute()
+    for name in whole.data_vars:
+        np.testing.assert_array_equal(found[name], whole[name])
+    clear = ~np.isnan(fine[2].values)
+    np.testing.assert_array_equal(whole.ndvi.values[0][clear], fine[2].values[clear])
+    assert (whole.ndvi_std.values[0][clear] == 0).all()
+    assert (whole.ndvi_std.values[0][~clear] > 0).all()
+    assert (whole.ndvi_n_obs.values[0][~clear] == 5).all()
+
+
+def errors_of(pairs, series, alike):
+    return np.array([pairs, series, alike * np.sqrt(np.multiply(pairs, series))]).T
+
+
+def test_the_share_of_the_series_is_half_of_what_known_dates_are_sure_of():
+    four = np.ones(4)
+    assert Ways.of(errors_of(four, four, 0.5 * four)).share == pytest.approx(0.25)
+    assert Ways.of(errors_of(four, 0.2 * four, 0.9 * four)).share == pytest.approx(0.5)
+    assert Ways.of(errors_of(four, 4 * four, 0.9 * four)).share == 0.0
+    unsure = Ways.of(errors_of([0.2, 1.8, 0.3, 1.7], [1.8, 0.2, 1.7, 0.3], 0.5 * four))
+    assert unsure.share < 0.1
+    assert Ways.of(errors_of(four[:2], 0.2 * four[:2], 0.5 * four[:2])).share == 0.0
+
+
+def test_the_spread_of_the_mean_of_both_ways_regards_how_alike_their_errors_are():
+    ways = Ways.of(errors_of(np.ones(4), np.ones(4), 0.5 * np.ones(4)))
+    assert ways.spread(np.array(1.0), np.array(1.0)) == pytest.approx(
+        (0.75**2 + 0.25**2 + 0.75 * 0.25) ** 0.5
+    )

@@ -23,7 +23,7 @@ from xstf.cubes.pairs import (
 
 # Pairs from which on known dates are left out, one by one: three are left then. So many dates at
 # most, and a series of so many fine images at most around a date.
-FEWEST_KNOWN, MOST_LEFT_OUT, MOST_AROUND = 4, 5, 16
+FEWEST_KNOWN, MOST_LEFT_OUT, MOST_AROUND = 4, 4, 16
 
 
 @dataclass(frozen=True)

@@ -38,7 +38,7 @@ from xstf.tiles.samples import SAMPLE_BYTES, Cells
 from xstf.tiles.states import State
 
 # Fine pixels along the side of what is looked at, at most, and coarse pixels at least.
-SIDE, LEAST_CELLS = 208, 8
+SIDE, LEAST_CELLS = 144, 8
 # Coarse pixels' worth of clear fine ones without which a date tells nothing.
 FEWEST = 16
 # Dates without which they tell nothing; how much of a share is used; a share that is none.

@@ -50,5 +50,5 @@ def frame_of(
 def choices(states: Sequence[object]) -> dict[str, str]:
     """Return what attributes say of the choices of a method that makes some, date by date."""
     own = [getattr(s, "state", None) for s in states]
-    found = [state.text() for state in own if hasattr(state, "text")]
+    found = [text() for state in own if (text := getattr(state, "text", None)) is not None]
     return {"stf_choice": "; ".join(dict.fromkeys(found))} if found else {}

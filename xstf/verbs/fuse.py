@@ -248,12 +248,14 @@ def fuse(
 
     ``method="series"`` takes all images at once, coarse ones without a fine one of their day
     included, and makes all dates from them; it is for three fine images or more. It finds itself
-    how far the coarse change can be believed, and moves no grid.
+    how far the coarse change can be believed, and moves no grid, whatever `register` says.
 
     ``method="auto"`` blends unlike methods and the trivial ways (unchanged, interpolated in time,
     plus the interpolated coarse change), weighed by how well each predicts the fine images that
     are known from the others; ``attrs["stf_choice"]`` says how (of numpy cubes). Where the coarse
-    images tell nothing of a known change, it is the interpolation in time. With `spatial` it is
+    images tell nothing of a known change, it is the interpolation in time. With four pairs or more
+    (and ``change="believed"``) it is averaged with ``"series"``, which has up to a half of the
+    weight: as much as known dates, left out and made both ways, are sure of. With `spatial` it is
     ``"sts_linear"``.
 
     Grids whose ratio is whole and whose corners fall together are used as they are. Any other

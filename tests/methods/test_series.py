@@ -147,6 +147,21 @@ def test_a_choice_needs_evidence():
             assert found.drift == pytest.approx(4e-4, rel=0.1)
 
 
+def test_a_left_out_date_of_a_long_series_is_made_of_its_neighbours():
+    rng = np.random.default_rng(0)
+    days = np.arange(0.0, 40 * 8.0, 8.0)
+    fine = np.cumsum(rng.normal(0, 0.05, (40, 60)), axis=0)
+    far = fine.copy()
+    far[30:] += 5.0
+    rule = ev.Band(15.0, 0.0, np.zeros((40, 40)), np.zeros((40, 40)), 1e-3)
+    near, other = (
+        ev.leave_out(ev.Sampled(f, np.zeros_like(f), days, np.zeros((40, 40)), 1e-3), rule)
+        for f in (fine, far)
+    )
+    np.testing.assert_array_equal(near.fine[:18], other.fine[:18])
+    assert (near.fine[19] != other.fine[19]).all()
+
+
 # --- more dates ---
 
 

@@ -21,6 +21,8 @@ LEAST = 0.01
 # What else is tried, away from these and as long as it gets better; no regression is a ridge of
 # infinity.
 NOISES, RIDGES = ((5.0, 1.0, LEAST), (45.0,)), ((0.3,), (3.0, np.inf))
+# Images that a left-out date is predicted from, at most: its neighbours in time.
+AROUND = 24
 # Dates with evidence that it takes to choose another than the usual one.
 FEWEST_TO_CHOOSE = 4
 # The belief in the coarse change is drawn to full or to none by the evidence of so many dates: no
@@ -164,6 +166,10 @@ def leave_out(band: Sampled, rule: Band, *, apart: int = 1) -> LeftOut:
     for k in range(len(difference)):
         rest = both.copy()
         rest[k : k + apart] = False
+        # Of long series the images around: a date farther off adds little, and the cost of a
+        # regression grows with the cube of its dates.
+        first = max(0, min(k - AROUND // 2, len(both) - AROUND))
+        rest[:first] = rest[first + AROUND :] = False
         if not both[k].any() or not rest.any():
             continue
         own = rule._replace(wanted=rule.own[k : k + 1])

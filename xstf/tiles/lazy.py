@@ -174,9 +174,12 @@ class _Cut:
 
 def _in_chunks(array: Array, dates: Sequence[int], sizes: Sequence[tuple[int, ...]]) -> da.Array:
     """Return some dates of an array, all in one chunk, cut along y and x as said."""
-    if isinstance(array, da.Array) and array.npartitions > MANY:
-        if array.chunks[1:] == (array.shape[1:2], *sizes):
-            return _joined(array, dates)
+    if (
+        isinstance(array, da.Array)
+        and array.npartitions > MANY
+        and array.chunks[1:] == (array.shape[1:2], *sizes)
+    ):
+        return _joined(array, dates)
     picked: Any = pick_dates(array, dates)
     cut: da.Array = (
         picked.rechunk((-1, -1, *sizes), block_size_limit=JOINED)

@@ -9,6 +9,10 @@ The shift is the one whose mean correlation over pairs and bands is highest. It 
 the correlation gains on that of no shift, each with its best spill, as much as `GAIN`; and if what
 is left unexplained falls by `LESS`, so that a gain by chance is none where the images agree poorly
 anyway. Nothing is resampled: the shift is whole fine pixels, by which the coarse grid is moved.
+Parts of a fine pixel stay: half of one along both axes, the most that can, adds to the error of
+`auto` 6 % (one pair) and 8 % (two) at ratio 2, 2 % at 3, 1.5 % at 4 and .4 % at 8 on simulated
+land. Undoing it by bilinear interpolation of the coarse images made it worse (9 and 11 % at 2); a
+cubic spline won back 4 to 5 % there and 1 to 1.5 % at 3, but at the price of resampled values.
 
 All shifts are tried at once, without a search that may end in a local maximum: the moving block
 mean of the fine image, cut into the phases of the coarse grid, holds the block means of every

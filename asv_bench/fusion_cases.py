@@ -19,7 +19,7 @@ import xstf
 from xstf import evaluate, scenes, simulate
 from xstf.tiles import run as _tiles
 
-SIZES = {2: 64, 8: 120, 16: 192, 33: 264}  # fine pixels a side: 32, 15, 12 and 8 coarse ones
+SIZES = {2: 56, 8: 96, 16: 144, 33: 264}  # fine pixels a side: 28, 12, 9 and 8 coarse ones
 NOISE = 0.002  # reflectance
 SPRING, SUMMER = (1, 3, 5), (7, 9, 11)  # dates of the scene: pair, target, pair
 KINDS = {

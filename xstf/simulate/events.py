@@ -32,6 +32,18 @@ def flood(land: xr.Dataset, share: float = 0.15, *, seed: int = 0) -> xr.DataArr
     seed
         Of the relief.
 
+    Returns
+    -------
+    xarray.DataArray
+        ``flood (y, x)``, bool, with the coordinates of the map.
+
+    Raises
+    ------
+    TypeError
+        What is given is no map of `landscape`.
+    ValueError
+        A share that is none.
+
     Examples
     --------
     >>> from xstf import simulate
@@ -66,6 +78,18 @@ def harvest(
         The classes of fields that are looked at, numbers in ``cover``; None for all fields.
     seed
         Of the choice.
+
+    Returns
+    -------
+    xarray.DataArray
+        ``harvest (y, x)``, bool, with the coordinates of the map.
+
+    Raises
+    ------
+    TypeError
+        What is given is no map of `landscape`.
+    ValueError
+        A share that is none, or classes that are no fields.
 
     Examples
     --------

@@ -91,6 +91,8 @@ def test_the_seed_decides_and_nothing_is_asked_for_with_no_share(land, event):
 def test_what_is_no_map_or_no_share_is_refused(land, event):
     with pytest.raises(TypeError, match="give the map of `landscape`"):
         event(land.cover)
+    with pytest.raises(TypeError, match="(named classes)"):
+        event(land.drop_attrs())
     with pytest.raises(ValueError, match="share is from 0 to 1, not 15"):
         event(land, 15)
 

@@ -136,8 +136,9 @@ def _risen(height: np.ndarray, source: np.ndarray, never: np.ndarray, count: int
 
 
 def _check(land: xr.Dataset, share: float) -> None:
-    if not isinstance(land, xr.Dataset) or not {"cover", "parcel"} <= set(land.data_vars):
-        raise TypeError("give the map of `landscape`: a Dataset with cover and parcel")
+    known = isinstance(land, xr.Dataset) and {"cover", "parcel"} <= set(land.data_vars)
+    if not known or "flag_meanings" not in land["cover"].attrs:
+        raise TypeError("give the map of `landscape`: cover (named classes) and parcel")
     if not isinstance(share, Real) or not 0 <= share <= 1:
         raise ValueError(f"share is from 0 to 1, not {share!r}")
 

@@ -180,7 +180,8 @@ def _whole_means(images: np.ndarray, ratio: int) -> np.ndarray:
     # rows first, then einsum: four times as fast as the mean over both axes
     rows = images.reshape(*lead, height // ratio, ratio, width).sum(axis=-2, dtype=np.float64)
     blocks = rows.reshape(*lead, height // ratio, width // ratio, ratio)
-    return np.einsum("...r->...", blocks) / ratio**2
+    means: np.ndarray = np.einsum("...r->...", blocks) / ratio**2
+    return means
 
 
 def moved(images: np.ndarray, shift: tuple[int, int]) -> np.ndarray:

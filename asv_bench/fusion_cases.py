@@ -62,7 +62,7 @@ def case(kind, ratio, seed):
 
 def rmse(estimate, truth):
     """Return the root mean square error, the mean over bands."""
-    square = (estimate.drop_vars("time") - truth.drop_vars("time")) ** 2
+    square = (estimate.drop_vars("time", errors="ignore") - truth.drop_vars("time")) ** 2
     return float(np.sqrt(square.mean(("y", "x"))).mean())
 
 
@@ -85,14 +85,14 @@ def trivial(known, coarse, truth):
     return rmse(first, truth), between, rmse(delta, truth)
 
 
-def measured(kinds, ratios, seeds, methods):
+def measured(kinds, ratios, seeds, methods, counts=(1, 2)):
     """Return errors {(kind, ratio, pairs): (seed, way)}, trivial ways first."""
     found = {}
     for ratio in ratios:
         for seed in seeds:
             for kind in kinds:
                 fine, coarse, truth = case(kind, ratio, seed)
-                for pairs in (1, 2):
+                for pairs in counts:
                     known = fine.isel(time=slice(pairs))
                     row = list(trivial(known, coarse, truth))
                     row += [rmse(fused(known, coarse, truth, m), truth) for m in methods]

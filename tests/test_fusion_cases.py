@@ -12,10 +12,11 @@ import xstf
 from xstf import evaluate, simulate
 
 FOLDER = Path(__file__).parent.parent / "asv_bench"
-SEEDS = (1, 2)
-# (kind, ratio, pairs) of which it does not hold yet that the default is at most 2 % worse, and what
-# holds. At ratio 2 the coarse change tells nearly all and the trivial way is hard to beat.
-BEHIND: dict[tuple[str, int, int], float] = {}
+SEEDS = {1: (1, 2, 3, 4), 2: (1, 2)}  # by how many pairs: the second is slow and far from the bound
+MOST = 1.02
+# Where it is more than 2 % behind: at ratio 2 the coarse change alone tells nearly all of a flood;
+# 1.03 was measured, 1.13 for one seed.
+BEHIND = {("flood", 2, 1): 1.06}
 
 
 @pytest.fixture
@@ -86,13 +87,13 @@ def test_a_case_differs_from_the_plain_one_where_its_kind_says(cases):
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("pairs", [1, 2])
 @pytest.mark.parametrize("ratio", [2, 8, 16, 33])
 @pytest.mark.parametrize("kind", ["phenology", "flood", "harvest"])
-def test_the_default_is_not_behind_the_best_trivial_way(cases, kind, ratio):
-    found = cases.measured([kind], [ratio], SEEDS, ["auto"])
-    for pairs in (1, 2):
-        most = BEHIND.get((kind, ratio, pairs), 1.02)
-        assert cases.mean(cases.beside_best(found[kind, ratio, pairs])) < most
+def test_the_default_is_not_behind_the_best_trivial_way(cases, kind, ratio, pairs):
+    found = cases.measured([kind], [ratio], SEEDS[pairs], ["auto"], [pairs])
+    beside = cases.mean(cases.beside_best(found[kind, ratio, pairs]))
+    assert beside < BEHIND.get((kind, ratio, pairs), MOST)
 
 
 @pytest.mark.slow

@@ -217,4 +217,5 @@ METHOD = Method(
     pairs=(1, 2),
     prepare=sample_patches,
     settle=_settle,
+    std=True,
 )

@@ -2,7 +2,7 @@
 
 Of each pixel x and band, with fine images F_k, and D_k the (believed) changes of coarse images::
 
-    expected = H^(1/2) (L + N)^(1/4) T^(1/4)                             (a variance)
+    expected = H^(1/2) (L + N)^(1/4) T^(1/4) [(K / H)^(1/8)]             (a variance)
     variance = ALONE expected + SPREAD spread^2                          (nothing known)
     variance = KNOWN^2 (mean square error / mean expected, known) expected
 
@@ -10,6 +10,7 @@ Of each pixel x and band, with fine images F_k, and D_k the (believed) changes o
     N = variance of the misfit between the images of a pair                      (of the scene)
     L = variance of D over 5 x 5 coarse pixels around x       (how unevenly the land changed there)
     T = variance of F over 5 x 5 fine pixels around x         (texture: borders, small things)
+    K = mean of (F_2 - F_1)^2 over 5 x 5 fine pixels around x         (two pairs: known to change)
 
 What a coarse image cannot tell is what goes on inside of its pixels. How much that can be is known
 from the fine images, and how much of it there was from how unlike the changes of coarse pixels
@@ -24,8 +25,9 @@ it (`KNOWN`).
 
 Powers and constants were set on 71 cases and six methods together (boreal forest, irrigated fields,
 NDVI with composites; simulated land of ratios 2 to 33). Powers fitted by likelihood were .41, .24
-and .24 for H, L and T (the rest of 1 on |estimate - F|, left out), and the same to .1 without any
-of the three places. docs/choosing.md says what 90 % intervals then cover.
+and .24 for H, L and T, .1 for K, and the same to .1 without any of the places. That they should
+grow with the change of the estimate (a power of .1) made no difference, and is left out.
+docs/choosing.md says what 90 % intervals then cover.
 """
 
 from __future__ import annotations
@@ -94,7 +96,8 @@ class Doubt(NamedTuple):
         if spread is not None:
             own = np.square(np.nan_to_num(spread), dtype=np.float64)
             variance = variance + self.spread[:, None, None] * own
-        return np.asarray(np.sqrt(variance).astype(np.float32))
+        deviation: np.ndarray = np.sqrt(variance).astype(np.float32)
+        return deviation
 
 
 def expected(
@@ -106,9 +109,9 @@ def expected(
     Parameters
     ----------
     fine
-        ``(pair, band, y, x)``, NaN where missing.
+        ``(pair, band, y, x)``, NaN where missing: all that are known.
     coarse
-        ``(pair + 1, band, y / ratio, x / ratio)``, the target date last.
+        ``(pair + 1, band, y / ratio, x / ratio)``, the target date last, those of one or all pairs.
     detail, noise
         ``(band,)``: H, which stands for L and T where these are missing, and N.
     ratio
@@ -119,13 +122,18 @@ def expected(
     change = (coarse[-1:] - coarse[:-1]).astype(np.float64)
     uneven = upsample(_mean_of(_variance(change, CELLS)).astype(np.float32)[None], ratio)[0]
     area, own = with_margin(inner, fine.shape[-2:], PIXELS // 2)
-    texture = _mean_of(_variance(fine[:, :, *area], PIXELS))[:, *own]
+    images = fine[:, :, *area]
+    texture = _mean_of(_variance(images, PIXELS))[:, *own]
     level, misfit = detail[:, None, None], noise[:, None, None]
-    parts = [
-        np.maximum(np.where(np.isfinite(q), q, level), LEAST * level)
-        for q in (uneven[:, *inner] + misfit, texture)
-    ]
-    return np.asarray(np.sqrt(level * np.sqrt(parts[0] * parts[1])))
+
+    def some(part: np.ndarray) -> np.ndarray:
+        return np.maximum(np.where(np.isfinite(part), part, level), LEAST * level)
+
+    found = level * np.sqrt(some(uneven[:, *inner] + misfit) * some(texture))
+    if len(fine) > 1:
+        change = window_mean(np.square(images[1] - images[0], dtype=np.float64), PIXELS)[:, *own]
+        found *= (some(change) / np.where(level > 0, level, 1)) ** 0.25
+    return np.asarray(np.sqrt(found))
 
 
 def _variance(images: np.ndarray, window: int) -> np.ndarray:
@@ -212,7 +220,7 @@ def checked(
             after = believed(before, after, belief, ratio=ratio).astype(np.float32)
         off = estimate(before, after) - fine[target].astype(np.float64)
         use = np.isfinite(off)
-        hope = expected(before, after, doubt.detail, doubt.noise, ratio=ratio, inner=inner)
+        hope = expected(fine, after, doubt.detail, doubt.noise, ratio=ratio, inner=inner)
         square += (np.where(use, off, 0) ** 2).sum(axis=(1, 2))
         hoped += np.where(use, hope, 0).sum(axis=(1, 2))
         count += use.sum(axis=(1, 2))

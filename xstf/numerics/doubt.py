@@ -8,18 +8,19 @@ Of each pixel x and band, with fine images F_k, and D_k the (believed) changes o
 
     H = (1 - 1 / ratio) * variance of F within coarse pixels + N                 (of the scene)
     N = variance of the misfit between the images of a pair                      (of the scene)
-    L = variance of D over 5 x 5 coarse pixels around x       (how unevenly the land changed there)
+    L = variance over 5 x 5 coarse pixels around x of the mean of D_k       (an uneven change)
     T = variance of F over 5 x 5 fine pixels around x         (texture: borders, small things)
     K = mean of (F_2 - F_1)^2 over 5 x 5 fine pixels around x         (two pairs: known to change)
 
 What a coarse image cannot tell is what goes on inside of its pixels. How much that can be is known
 from the fine images, and how much of it there was from how unlike the changes of coarse pixels
-around are. The error grows far less than in proportion with the change.
+around are. The error grows far less than in proportion with the change. Between two pairs, changes
+from both sides cancel in the mean of D_k where the target lies in the middle.
 
 *Known*: of two pairs, each fine image is predicted from the other one, in the middle of the scene,
 and the error there, band by band, is held against what was expected of it. It is the error from one
 date to another that is far away, and the target lies between both: the error there was .5 to .85 of
-it (`KNOWN`).
+it, on real scenes.
 
 *spread* is that of the method, if it gives one. With two pairs the known error has it already.
 
@@ -50,7 +51,7 @@ Estimate = Callable[[np.ndarray, np.ndarray], np.ndarray]
 CELLS = 5  # coarse pixels along the side of the window of L
 PIXELS = 5  # fine pixels along the side of the window of T
 LEAST = 1e-3  # of H that L + N and T are at least
-ALONE, SPREAD, KNOWN = 1.1, 0.25, 0.7
+ALONE, SPREAD, KNOWN = 1.1, 0.25, 0.75
 SIDE = 208  # fine pixels along the side of what a known change is looked at in, at most
 FEWEST = 16  # coarse pixels without which a known change tells nothing
 
@@ -119,8 +120,8 @@ def expected(
     inner
         Rows and columns of the wanted part.
     """
-    change = (coarse[-1:] - coarse[:-1]).astype(np.float64)
-    uneven = upsample(_mean_of(_variance(change, CELLS)).astype(np.float32)[None], ratio)[0]
+    change = _mean_of((coarse[-1:] - coarse[:-1]).astype(np.float64))
+    uneven = upsample(_variance(change[None], CELLS).astype(np.float32), ratio)[0]
     area, own = with_margin(inner, fine.shape[-2:], PIXELS // 2)
     images = fine[:, :, *area]
     texture = _mean_of(_variance(images, PIXELS))[:, *own]

@@ -11,6 +11,7 @@ from xstf.numerics.doubt import (
     LEAST,
     SIDE,
     SPREAD,
+    STAND_IN,
     Doubt,
     checked,
     delta,
@@ -150,6 +151,11 @@ def test_a_known_change_that_is_hardly_seen_tells_nothing(known):
     doubt, found = held((fine, known[1]), delta)
     assert found.factor[0] != doubt.factor[0]
     assert (found.factor[1], found.spread[1]) == (ALONE, SPREAD)
+
+
+def test_delta_stands_in_for_a_method_that_needs_two_pairs(known):
+    own, instead = held(known, delta)[1], held(known, None)[1]
+    np.testing.assert_allclose(instead.factor, STAND_IN * own.factor, rtol=1e-6)
 
 
 def test_delta_adds_the_coarse_change():

@@ -48,18 +48,15 @@ class Predictor:
         return estimate
 
 
-def predictor_of(
-    record: Method, runner: Runner, params: Any
-) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
+def predictor_of(record: Method, runner: Runner, params: Any) -> Predictor | None:
     """Return what predicts one date of two pairs from the other one: the method, on the host.
 
-    A method that needs two pairs cannot, nor one without an engine of the host: for these it is the
-    fine image plus the interpolated coarse change.
+    None for a method that cannot: one that needs two pairs, or has no engine of the host.
     """
     host = next((e for e in (runner.engine, "numba", "numpy") if e in ("numba", "numpy")
                  and e in record.kernels), None)  # fmt: skip
     if host is None or record.pairs[0] > 1:
-        return _doubt.delta
+        return None
     return Predictor(make_runner(record, host, None), record.prepare, record.settle, params)
 
 
@@ -81,7 +78,7 @@ def prepare_doubt(
 
 
 def settle_doubt(
-    predict: Callable[[np.ndarray, np.ndarray], np.ndarray], ratio: int, believe: bool,
+    predict: Predictor | None, ratio: int, believe: bool,
     samples: dict[str, np.ndarray],
 ) -> Doubt:  # fmt: skip
     """Return what is known of the errors of a method in the scene."""

@@ -17,7 +17,7 @@ from xstf.cubes.read import Cube
 from xstf.numerics.belief import believed
 from xstf.numerics.doubt import REACH, Doubt
 from xstf.tiles.clip import Clip
-from xstf.tiles.doubt import predictor_of, prepare_doubt, settle_doubt
+from xstf.tiles.doubt import Predictor, predictor_of, prepare_doubt, settle_doubt
 from xstf.tiles.engines import Runner, is_cupy, to_device, to_host
 from xstf.tiles.flags import (
     EXTRAPOLATED,
@@ -336,7 +336,7 @@ def _states(
 
 def _doubts(
     sharp: Cube, coarse: Array, nesting: Nesting, plan: Plan, record: Method,
-    predict: Callable[..., np.ndarray], frame: Frame | None,
+    predict: Predictor | None, frame: Frame | None,
 ) -> tuple[State, ...]:  # fmt: skip
     """Return what is known of the errors of the method, a state of each attempt."""
     cells = choose_cells(

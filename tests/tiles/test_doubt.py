@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import xarray as xr
 from dask.base import tokenize
+from records import classical
 
 import xstf
 from xstf.methods.lookup import get_method
@@ -45,6 +46,10 @@ def of(truth, coarse, dates, method, **options):
     return xstf.fuse(
         truth[dates], coarse, method=method, time=truth.time[1], return_quality=True, **options
     )
+
+
+def test_every_method_of_fusion_has_one():
+    assert all(r.std for r in classical("fuse"))
 
 
 METHODS = ["fsdaf", "fastvsdf", "regression_unmixing", "starfm", "fitfc", "estarfm"]

@@ -24,11 +24,12 @@ it, on real scenes. For a method that needs two pairs, fine + coarse change stan
 
 *spread* is that of the method, if it gives one. With two pairs the known error has it already.
 
-Powers and constants were set on 71 cases and six methods together (boreal forest, irrigated fields,
-NDVI with composites; simulated land of ratios 2 to 33). Powers fitted by likelihood were .41, .24
-and .24 for H, L and T, .1 for K, and the same to .1 without any of the places. That they should
-grow with the change of the estimate (a power of .1) made no difference, and is left out.
-docs/choosing.md says what 90 % intervals then cover.
+Powers and constants were set on 67 cases and six methods together (boreal forest, irrigated fields,
+NDVI with composites; simulated land of ratios 2 to 33). Powers fitted by likelihood with one pair
+were .54, .22 and .24 for H, L + N and T, and .49 to .58, .21 to .25 and .21 to .27 with each of the
+five kinds of land left out; that of K .08 (-.02 to .18). That it grows with the change of the
+estimate (a power of .1) made no difference, and is left out. docs/choosing.md says what 90 %
+intervals then cover.
 """
 
 from __future__ import annotations

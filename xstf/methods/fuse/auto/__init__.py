@@ -47,7 +47,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -62,7 +62,7 @@ from xstf.methods.fuse.auto.blend import (
     shares_of,
     with_margin,
 )
-from xstf.methods.fuse.auto.evidence import Evidence, leave_one_out, middle
+from xstf.methods.fuse.auto.evidence import EVIDENCE, Evidence, look_back, middle, stacked
 from xstf.numerics.belief import Belief, believed
 from xstf.numerics.patches import sample_patches
 from xstf.numerics.upsample import upsample_numpy
@@ -71,10 +71,9 @@ PARTS: dict[str, Method] = {
     module.METHOD.name: module.METHOD
     for module in (regression_unmixing, fastvsdf, starfm, estarfm, fitfc, fsdaf)
 }
-PRIOR: dict[int, tuple[str, ...]] = {
-    1: ("regression_unmixing", "fastvsdf"),
-    2: ("regression_unmixing", "fastvsdf", "starfm", "estarfm", "fitfc"),
-}
+ALONE = ("regression_unmixing", "fastvsdf")  # with one pair and nothing known
+TOLD_OF = (*ALONE, "fitfc")  # with one pair, and the known change to another one
+BOTH = ("regression_unmixing", "fastvsdf", "starfm", "estarfm", "fitfc")
 # The first alone; the last one's standard deviation.
 SMALL = ("fsdaf", "fitfc")
 DELTA = 4.0  # prior weight of delta at ratio 1, against 1 of all parts together
@@ -83,8 +82,11 @@ DELTA = 4.0  # prior weight of delta at ratio 1, against 1 of all parts together
 AGREE = (0.65, 0.8)
 TOLD = 20.0  # share of a change that is told, in coarse pixels, that makes it sure by 1 - 1 / e
 POWER = 1.0  # of a part's mean squared error
-EVIDENCE = 30.0  # coarse pixels whose evidence counts as much as the prior
 LITTLE = 0.03  # a part of less weight in every band is left out
+
+
+# Weights (part, band) of parts; trust in the blend, and its error, (band,).
+Made: TypeAlias = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -104,13 +106,13 @@ class State(NamedTuple):
     weights : ndarray (part, band)
         Their sum is 1.
     trust : ndarray (band,)
-        In the blend against the interpolation in time.
+        In the blend against what is taken where coarse images tell nothing.
+    error : ndarray (band,)
+        Of the blend on known changes; NaN where none is known.
     shares : ndarray (pair,)
-        Of the fine images in that interpolation.
+        Of the fine images in their interpolation in time.
     belief : Belief or None
         In the coarse change; None: it is taken as it is.
-    error : ndarray (band,)
-        Of leaving a date out; NaN with one pair.
     noise : ndarray (band,)
         Of the misfit of a pair, one standard deviation; NaN where it is not known.
     """
@@ -119,9 +121,9 @@ class State(NamedTuple):
     states: tuple[Any, ...]
     weights: np.ndarray
     trust: np.ndarray
+    error: np.ndarray
     shares: np.ndarray
     belief: Belief | None
-    error: np.ndarray
     noise: np.ndarray
 
     def text(self) -> str:
@@ -136,21 +138,29 @@ def _halo(params: Params, ratio: int) -> int:
     return max(part.halo(part.params(), ratio) for part in PARTS.values()) + ratio + AROUND
 
 
-def _blended(pairs: int, days: tuple[float, ...] | None) -> tuple[str, ...]:
-    return SMALL if days is None else PRIOR[pairs]
+def _parts_of(pairs: int, days: tuple[float, ...] | None, *, known: bool) -> tuple[str, ...]:
+    """Return the parts that take part."""
+    if days is None:
+        return SMALL
+    if pairs > 1:
+        return BOTH
+    return TOLD_OF if known else ALONE
 
 
 def _prepare(
     fine: np.ndarray, coarse: np.ndarray, *, ratio: int, params: Params,
     belief: Belief | None = None, days: tuple[float, ...] | None = None,
+    known: tuple[np.ndarray, np.ndarray] | None = None,
 ) -> dict[str, np.ndarray]:  # fmt: skip
     """Pick what the parts want to see, and a known change."""
     seen = coarse
     if belief is not None:
         seen = believed(fine, coarse, belief, ratio=ratio).astype(np.float32)
+    if len(fine) > 1:
+        known = (fine, coarse[:-1])
     out: dict[str, np.ndarray] = {}
     groups: set[str] = set()
-    for name in _blended(len(fine), days):
+    for name in _parts_of(len(fine), days, known=known is not None):
         part = PARTS[name]
         if part.prepare is None:
             continue
@@ -159,8 +169,8 @@ def _prepare(
             groups.add(group)
             picked = part.prepare(fine, seen, ratio=ratio, params=part.params())
             out |= {f"{group}.{key}": value for key, value in picked.items()}
-    if len(fine) > 1 and days is not None:
-        out["known.fine"], out["known.coarse"] = middle(fine, coarse[:-1], ratio)
+    if known is not None and days is not None:
+        out["known.fine"], out["known.coarse"] = middle(*known, ratio)
     return out
 
 
@@ -173,49 +183,32 @@ def _settle(
     for key, value in samples.items():
         group, own = key.split(".", 1)
         groups.setdefault(group, {})[own] = value
-    pairs = _pairs_of(groups)
-    names = _blended(pairs, days)
+    pairs = len(days) if days is not None else _pairs_of(groups)
+    names = _parts_of(pairs, days, known="known" in groups)
     states = tuple(_settled(name, groups, ratio) for name in names)
     bands = next(v for k, v in samples.items() if "fine" in k).shape[1]
     if days is None:
-        weights = np.zeros((len(names), bands))
-        weights[0] = 1.0
-        none = np.full(bands, np.nan)
+        first = np.zeros((len(names), bands))
+        first[0] = 1.0
+        nothing = np.full(bands, np.nan)
         even = np.full(pairs, 1 / pairs)
-        return State(names, states, weights, np.ones(bands), even, None, none, none)
-    found, prior = None, {n: 1.0 for n in names if n != "estarfm"}
-    prior["delta"] = DELTA / ratio**2 * len(prior)
-    if "known" in groups:
-        known = groups["known"]
-        found = leave_one_out(
-            known["fine"], known["coarse"], prior, _estimate_one, ratio=ratio,
-            spill=0.0 if belief is None else belief.spill,
-        )  # fmt: skip
+        return State(names, states, first, np.ones(bands), nothing, even, None, nothing)
     agree = np.ones(bands)
     if belief is not None:
         agree = np.clip((belief.agreement - AGREE[0]) / (AGREE[1] - AGREE[0]), 0, 1)
-    weights = _weights((*names, "delta"), agree, ratio, found)
-    keep = np.asarray((weights >= LITTLE).any(axis=1))
-    weights = weights[keep] / weights[keep].sum(axis=0)
-    left = tuple(n for n, k in zip((*names, "delta"), keep, strict=True) if k)
-    kept = tuple(s for n, s in zip(names, states, strict=True) if n in left)
-    if found is not None:
-        trust = 1 - (1 - np.clip(found.slope, 0, 1)) ** 2
+    regression = states[names.index("regression_unmixing")]
+    told = np.maximum(agree, 1 - np.exp(-regression.told * regression.cells / TOLD))
+    evidence = _evidence(groups, pairs, ratio, 0.0 if belief is None else belief.spill)
+    names = (*names, "delta")
+    if pairs > 1:
+        made = _of_two(names, evidence, agree, told, ratio)
     else:
-        regression = states[names.index("regression_unmixing")]
-        trust = np.maximum(agree, 1 - np.exp(-regression.told * regression.cells / TOLD))
+        made = _of_one(names, evidence[0], agree, told, ratio)
     noise = np.full(bands, np.nan) if belief is None else np.sqrt(belief.noise)
-    error = np.full(bands, np.nan)
-    if found is not None:
-        told = {n: w for n, w in zip(left, weights, strict=True) if n in found.error}
-        mass = np.sum(list(told.values()), axis=0)
-        error = np.sqrt(np.sum([w * found.error[n] ** 2 for n, w in told.items()], axis=0) / mass)
-    return State(left, kept, weights, trust, shares_of(days), belief, error, noise)
+    return _kept(State(names, states, *made, shares_of(days), belief, noise))
 
 
 def _pairs_of(groups: Mapping[str, Mapping[str, np.ndarray]]) -> int:
-    if "known" in groups or "estarfm" in groups:
-        return 2
     return len(groups["patches"]["fine_0"])
 
 
@@ -227,20 +220,76 @@ def _settled(name: str, groups: Mapping[str, dict[str, np.ndarray]], ratio: int)
     return part.settle(groups[group], ratio=ratio, params=part.params())
 
 
-def _weights(
-    names: tuple[str, ...], agree: np.ndarray, ratio: int, found: Evidence | None
-) -> np.ndarray:
-    """Return the weight of each part and band, their sum 1; delta comes last."""
+def _evidence(
+    groups: Mapping[str, Mapping[str, np.ndarray]], pairs: int, ratio: int, spill: float
+) -> tuple[Evidence | None, ...]:
+    """Return what is known of predicting from each pair alone."""
+    if "known" not in groups:
+        return (None,) * pairs
+    fine, coarse = groups["known"]["fine"], groups["known"]["coarse"]
+    names = (*(n for n in BOTH if n != "estarfm"), "delta") if pairs > 1 else (*TOLD_OF, "delta")
+    look = partial(look_back, names=names, estimate=_estimate_one, ratio=ratio, spill=spill)
+    return tuple(look(fine[[k, 1 - k]], coarse[[k, 1 - k]]) for k in range(pairs))
+
+
+def _of_one(
+    names: tuple[str, ...], found: Evidence | None, agree: np.ndarray, told: np.ndarray, ratio: int
+) -> Made:
+    """Return what is made of one pair alone."""
+    first = TOLD_OF if found is not None else ALONE
+    prior = np.array([float(n in first) for n in names])
+    prior[-1] = DELTA / ratio**2 * prior.sum()
+    if found is None:
+        weights = np.repeat(prior[:, None], len(agree), axis=1)
+        weights[-1] *= agree
+        weights /= weights.sum(axis=0)
+        return (weights, told, np.full(len(agree), np.nan))
+    some = [n for n in (*first, "delta") if n in found.names]
+    few = found.of(some)
+    own = stacked(few, np.array([prior[names.index(n)] for n in some]) / prior.sum())
+    weights = np.zeros((len(names), len(agree)))
+    for n, w in zip(some, own, strict=True):
+        weights[names.index(n)] = w
+    return (weights, _trust(few.slope_of(own)), np.sqrt(few.error_of(own)))
+
+
+def _of_two(
+    names: tuple[str, ...], evidence: tuple[Evidence | None, ...], agree: np.ndarray,
+    told: np.ndarray, ratio: int,
+) -> Made:  # fmt: skip
+    """Return what is made of two pairs."""
+    found = [e for e in evidence if e is not None]
     weights = np.ones((len(names), len(agree)))
     weights[-1] = DELTA / ratio**2 * (len(names) - 1) * agree
-    if found is not None:
-        squares = {n: np.maximum(e, 1e-12) ** 2 for n, e in found.error.items()}
-        usual = np.exp(np.mean([np.log(s) for s in squares.values()], axis=0))
-        drawn = POWER * found.cells / (found.cells + EVIDENCE)
-        for k, name in enumerate(names):
-            if name in squares:
-                weights[k] *= (squares[name] / usual) ** -drawn
-    return np.asarray(weights / weights.sum(axis=0))
+    if not found:
+        return (weights / weights.sum(axis=0), told, np.full(len(agree), np.nan))
+    both = found[0].joined(found[1:])
+    squares = np.maximum(both.errors(), 1e-12)
+    usual = np.exp(np.log(squares).mean(axis=0))
+    drawn = POWER * both.cells / (both.cells + EVIDENCE)
+    prior = np.ones(len(both.names))
+    prior[-1] = DELTA / ratio**2 * (len(prior) - 1)
+    trust = _trust(both.slope_of(np.repeat(prior[:, None] / prior.sum(), len(agree), axis=1)))
+    for name, square in zip(both.names, squares, strict=True):
+        weights[names.index(name)] *= (square / usual) ** -drawn
+    weights /= weights.sum(axis=0)
+    own = weights[[names.index(n) for n in both.names]]
+    error = np.sqrt((own * squares).sum(axis=0) / own.sum(axis=0))
+    return (weights, trust, error)
+
+
+def _trust(slope: np.ndarray) -> np.ndarray:
+    """Return how far a blend is trusted of which the true change has a slope on its own."""
+    return np.asarray(1 - (1 - np.clip(slope, 0, 1)) ** 2)
+
+
+def _kept(state: State) -> State:
+    """Return the state without parts of little weight."""
+    keep = np.asarray((state.weights >= LITTLE).any(axis=1))
+    weights = state.weights[keep] / state.weights[keep].sum(axis=0)
+    names = tuple(n for n, k in zip(state.names, keep, strict=True) if k)
+    states = tuple(s for s, k in zip(state.states, keep[:-1], strict=True) if k)
+    return state._replace(names=names, states=states, weights=weights)
 
 
 def _estimate_one(name: str, fine: np.ndarray, coarse: np.ndarray) -> np.ndarray:
@@ -295,11 +344,12 @@ def _kernel(
     ]
     blend, spread = blended(found, state.weights)
     if (state.trust < 1).any():
+        trust = state.trust[:, None, None]
         still = mean_of(fine[:, :, *area], np.maximum(state.shares, 1e-6))
         if state.belief is not None and len(fine) == 1:
-            still = still + state.belief.level[0][:, None, None]
+            still = still + trust * state.belief.level[0][:, None, None]
         still = np.where(np.isfinite(blend), still, np.nan)
-        blend = still + state.trust[:, None, None] * (blend - still)
+        blend = still + trust * (blend - still)
     estimate = blend[:, *own].astype(np.float32)
     if not std:
         return estimate, None

@@ -44,12 +44,15 @@ class Evidence(NamedTuple):
         Of the parts.
     products : ndarray (band, part + 1, part + 1)
         Mean products of the changes that the parts make of it; the true change is the last.
+    means : ndarray (band, part + 1)
+        Of the changes.
     cells : float
         Coarse pixels that tell it.
     """
 
     names: tuple[str, ...]
     products: np.ndarray
+    means: np.ndarray
     cells: float
 
     def errors(self) -> np.ndarray:
@@ -61,13 +64,20 @@ class Evidence(NamedTuple):
     def of(self, names: Sequence[str]) -> Evidence:
         """Return it of some parts."""
         at = [*(self.names.index(n) for n in names), -1]
-        return Evidence(tuple(names), self.products[:, at][:, :, at], self.cells)
+        return Evidence(tuple(names), self.products[:, at][:, :, at], self.means[:, at], self.cells)
 
     def joined(self, others: Sequence[Evidence]) -> Evidence:
         """Return it together with that of other changes, by their coarse pixels."""
-        total = self.cells + sum(o.cells for o in others)
-        products = self.cells * self.products + sum(o.cells * o.products for o in others)
-        return Evidence(self.names, products / total, total / (1 + len(others)))
+        every = (self, *others)
+        least = [np.maximum(e.errors().min(axis=0), 1e-12)[:, None, None] for e in every]
+        usual = np.exp(np.mean(np.log(least), axis=0))
+        size = [usual / own for own in least]
+        products = [e.products * s for e, s in zip(every, size, strict=True)]
+        means = [e.means * np.sqrt(s[:, 0]) for e, s in zip(every, size, strict=True)]
+        # The two changes may have opposite levels.
+        means = [m * np.where(m[:, -1:] < 0, -1, 1) for m in means]
+        cells = float(np.mean([e.cells for e in every]))
+        return Evidence(self.names, np.mean(products, axis=0), np.mean(means, axis=0), cells)
 
     def error_of(self, weights: np.ndarray) -> np.ndarray:
         """Return the mean squared error ``(band,)`` of a blend, weights ``(part, band)``."""
@@ -75,9 +85,13 @@ class Evidence(NamedTuple):
         return np.maximum(np.einsum("pb,bpq,qb->b", all_of, self.products, all_of), 0.0)
 
     def slope_of(self, weights: np.ndarray) -> np.ndarray:
-        """Return the slope ``(band,)`` of the true change on that of a blend; 1 of no change."""
-        both = np.einsum("pb,bp->b", weights, self.products[:, :-1, -1])
-        own = np.einsum("pb,bpq,qb->b", weights, self.products[:, :-1, :-1], weights)
+        """Return the slope ``(band,)`` of the true change on that of a blend; 1 of no change.
+
+        Of both less their means: a level may agree by chance.
+        """
+        centred = self.products - self.means[:, :, None] * self.means[:, None]
+        both = np.einsum("pb,bp->b", weights, centred[:, :-1, -1])
+        own = np.einsum("pb,bpq,qb->b", weights, centred[:, :-1, :-1], weights)
         return np.where(own > 0, both / np.where(own > 0, own, 1), 1.0)
 
 
@@ -120,7 +134,9 @@ def look_back(
     flat = [np.where(use, c, 0.0).reshape(len(use), -1) for c in changes]
     # Sums one by one: a product of matrices rounds as it is cut into blocks.
     products = np.array([[(a * b).sum(axis=1) for b in flat] for a in flat]) / count
-    return Evidence(tuple(names), products.transpose(2, 0, 1), float(count.min()) / ratio**2)
+    means = np.array([f.sum(axis=1) for f in flat]) / count
+    cells = float(count.min()) / ratio**2
+    return Evidence(tuple(names), products.transpose(2, 0, 1), means.T, cells)
 
 
 def stacked(found: Evidence, prior: np.ndarray) -> np.ndarray:

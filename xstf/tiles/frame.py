@@ -232,7 +232,8 @@ def prepare_framed(
     belief, pairs = None, len(days)
     known = (fine, coarse[:-1]) if len(fine) > pairs else None
     if framing.believe:
-        belief = find_belief(fine, coarse, ratio=ratio, spill=registration.spill).of(pairs)
+        own = coarse[[*range(pairs), -1]]
+        belief = find_belief(fine[:pairs], own, ratio=ratio, spill=registration.spill)
         out |= {f"belief.{name}": np.asarray(v) for name, v in belief._asdict().items()}
         if not framing.own:
             coarse = believed(fine, coarse, belief, ratio=ratio).astype(np.float32)

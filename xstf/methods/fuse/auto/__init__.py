@@ -73,6 +73,7 @@ PARTS: dict[str, Method] = {
 }
 ALONE = ("regression_unmixing", "fastvsdf")  # with one pair and nothing known
 TOLD_OF = (*ALONE, "fitfc")  # with one pair, and the known change to another one
+FITFC = 0.5  # prior weight of fitfc with one pair: the others are better on most scenes
 BOTH = ("regression_unmixing", "fastvsdf", "starfm", "estarfm", "fitfc")
 # The first alone; the last one's standard deviation.
 SMALL = ("fsdaf", "fitfc")
@@ -209,9 +210,9 @@ def _settle(
     evidence = _evidence(groups, pairs, ratio, 0.0 if belief is None else belief.spill)
     names = (*names, "delta")
     if pairs > 1:
-        made = _of_two(names, evidence, agree, told, ratio)
+        made = _of_two(names, evidence, agree, told, _alike(groups, bands), ratio)
     else:
-        made = _of_one(names, evidence[0], agree, told, ratio)
+        made = _of_one(names, evidence[0], agree, told, _alike(groups, bands), ratio)
     raw = [groups["raw"][f"coarse_{n}"] for n in range(len(groups["raw"]))]
     weights, trust, error = made
     trust = trust * _shown(regression_unmixing.explained(groups["patches"], raw, regression))
@@ -245,11 +246,12 @@ def _evidence(
 
 
 def _of_one(
-    names: tuple[str, ...], found: Evidence | None, agree: np.ndarray, told: np.ndarray, ratio: int
-) -> Made:
+    names: tuple[str, ...], found: Evidence | None, agree: np.ndarray, told: np.ndarray,
+    alike: np.ndarray, ratio: int,
+) -> Made:  # fmt: skip
     """Return what is made of one pair alone."""
     first = TOLD_OF if found is not None else ALONE
-    prior = np.array([float(n in first) for n in names])
+    prior = np.array([FITFC if n == "fitfc" else 1.0 for n in names]) * [n in first for n in names]
     prior[-1] = DELTA / ratio**2 * prior.sum()
     if found is None:
         weights = np.repeat(prior[:, None], len(agree), axis=1)
@@ -258,16 +260,16 @@ def _of_one(
         return (weights, told, np.full(len(agree), np.nan))
     some = [n for n in (*first, "delta") if n in found.names]
     few = found.of(some)
-    own = stacked(few, np.array([prior[names.index(n)] for n in some]) / prior.sum())
+    own = stacked(few, np.array([prior[names.index(n)] for n in some]) / prior.sum(), alike)
     weights = np.zeros((len(names), len(agree)))
     for n, w in zip(some, own, strict=True):
         weights[names.index(n)] = w
-    return (weights, _trust(few.slope_of(own)), np.sqrt(few.error_of(own)))
+    return weights, _trust(few, own, alike, told), np.sqrt(few.error_of(own))
 
 
 def _of_two(
     names: tuple[str, ...], evidence: tuple[Evidence | None, ...], agree: np.ndarray,
-    told: np.ndarray, ratio: int,
+    told: np.ndarray, alike: np.ndarray, ratio: int,
 ) -> Made:  # fmt: skip
     """Return what is made of two pairs."""
     found = [e for e in evidence if e is not None]
@@ -281,7 +283,8 @@ def _of_two(
     drawn = POWER * both.cells / (both.cells + EVIDENCE)
     prior = np.ones(len(both.names))
     prior[-1] = DELTA / ratio**2 * (len(prior) - 1)
-    trust = _trust(both.slope_of(np.repeat(prior[:, None] / prior.sum(), len(agree), axis=1)))
+    even = np.repeat(prior[:, None] / prior.sum(), len(agree), axis=1)
+    trust = _trust(both, even, alike, told)
     for name, square in zip(both.names, squares, strict=True):
         weights[names.index(name)] *= (square / usual) ** -drawn
     weights /= weights.sum(axis=0)
@@ -301,9 +304,30 @@ def _shown(explained: np.ndarray) -> float:
     return float(np.clip((target / pairs - SHOWN[0]) / (SHOWN[1] - SHOWN[0]), 0, 1))
 
 
-def _trust(slope: np.ndarray) -> np.ndarray:
-    """Return how far a blend is trusted of which the true change has a slope on its own."""
-    return np.asarray(1 - (1 - np.clip(slope, 0, 1)) ** 2)
+def _trust(
+    found: Evidence, weights: np.ndarray, alike: np.ndarray, prior: np.ndarray
+) -> np.ndarray:
+    """Return how far a blend is trusted, ``(band,)``, by what it tells of known changes.
+
+    What it does not tell is as much of the target's change, which may be larger: the more so, the
+    more the prior trust counts.
+    """
+    slope, told = found.slope_of(weights)
+    sure = 1 - np.exp(-told * found.cells / TOLD)
+    lost = (1 - sure * np.clip(slope, 0, 1)) ** 2
+    return np.asarray(1 - lost * (1 - (1 - alike**2) * prior))
+
+
+def _alike(groups: Mapping[str, Mapping[str, np.ndarray]], bands: int) -> np.ndarray:
+    """Return the variance of the known coarse change over that of the target's, 1 at most."""
+    if "known" not in groups:
+        return np.ones(bands)
+    first, second = groups["known"]["coarse"].astype(np.float64)
+    known = np.nanvar((second - first).reshape(bands, -1), axis=1)
+    raw = groups["raw"].values()
+    change = [(c[-1] - c[:-1]).reshape(*c[:-1].shape[:2], -1) for c in raw]
+    own = np.nanvar(np.concatenate(change, axis=-1).astype(np.float64), axis=-1).mean(axis=0)
+    return np.minimum(1.0, known / np.where(own > 0, own, np.inf))
 
 
 def _kept(state: State) -> State:

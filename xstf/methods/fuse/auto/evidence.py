@@ -3,9 +3,11 @@
 Weights of one prediction are those of least squares, not below 0, drawn to the prior ones (Breiman
 1996, Stacked regressions, Machine Learning 24, 49-64, doi:10.1007/BF00117832)::
 
-    min  |t - sum_m w_m x_m|^2 / e^2 + DRAWN (1 + EVIDENCE / cells) |w - prior|^2,   sum w = 1
+    min  |t - sum_m w_m x_m|^2 / e^2 + DRAWN (1 + EVIDENCE / cells) / q |w - prior|^2,  sum w = 1
 
-t is the true change, x_m what part m makes of it, e^2 the mean squared error of the best part.
+t is the true change, x_m what part m makes of it, e^2 the mean squared error of the best part, q
+the variance of the known coarse change over that of the target's, 1 at most: a small change tells
+little of a large one.
 """
 
 from __future__ import annotations
@@ -84,15 +86,21 @@ class Evidence(NamedTuple):
         all_of = np.concatenate([weights, -np.ones((1, weights.shape[1]))])
         return np.maximum(np.einsum("pb,bpq,qb->b", all_of, self.products, all_of), 0.0)
 
-    def slope_of(self, weights: np.ndarray) -> np.ndarray:
-        """Return the slope ``(band,)`` of the true change on that of a blend; 1 of no change.
+    def slope_of(self, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return the slope ``(band,)`` of the true change on that of a blend, and its share of it.
+
+        The share of the variance that the blend explains. Both are 1 of no change.
 
         Of both less their means: a level may agree by chance.
         """
         centred = self.products - self.means[:, :, None] * self.means[:, None]
         both = np.einsum("pb,bp->b", weights, centred[:, :-1, -1])
         own = np.einsum("pb,bpq,qb->b", weights, centred[:, :-1, :-1], weights)
-        return np.where(own > 0, both / np.where(own > 0, own, 1), 1.0)
+        slope = np.where(own > 0, both / np.where(own > 0, own, 1), 1.0)
+        whole = centred[:, -1, -1]
+        told = 2 * both - own
+        told = np.where(whole > 0, np.maximum(told, 0) / np.where(whole > 0, whole, 1), 1.0)
+        return slope, told
 
 
 def middle(fine: np.ndarray, coarse: np.ndarray, ratio: int) -> tuple[np.ndarray, np.ndarray]:
@@ -139,12 +147,16 @@ def look_back(
     return Evidence(tuple(names), products.transpose(2, 0, 1), means.T, cells)
 
 
-def stacked(found: Evidence, prior: np.ndarray) -> np.ndarray:
-    """Return the weights ``(part, band)`` of least squares, drawn to prior ones ``(part,)``."""
-    parts, draw = len(prior), DRAWN * (1 + EVIDENCE / found.cells)
+def stacked(found: Evidence, prior: np.ndarray, alike: np.ndarray) -> np.ndarray:
+    """Return the weights ``(part, band)`` of least squares, drawn to prior ones ``(part,)``.
+
+    `alike` is the variance of the known change over that of the target's ``(band,)``, 1 at most.
+    """
+    parts = len(prior)
     weights = np.empty((parts, len(found.products)))
     least = np.maximum(found.errors().min(axis=0), 1e-12)
     for b, products in enumerate(found.products):
+        draw = DRAWN * (1 + EVIDENCE / found.cells) / max(float(alike[b]), 1e-3)
         left = products[:-1, :-1] / least[b] + draw * np.eye(parts)
         right = products[:-1, -1] / least[b] + draw * prior
         root = np.linalg.cholesky(left)

@@ -76,10 +76,6 @@ class Belief(NamedTuple):
     known: np.ndarray
     spill: float
 
-    def of(self, pairs: int) -> Belief:
-        """Return it of the first pairs."""
-        return Belief(*(value[:pairs] for value in self[:5]), *self[5:])
-
 
 def find_belief(fine: np.ndarray, coarse: np.ndarray, *, ratio: int, spill: float) -> Belief:
     """Return how far the coarse changes of a scene are believed.

@@ -338,7 +338,8 @@ def _alike(groups: Mapping[str, Mapping[str, np.ndarray]], bands: int) -> np.nda
     raw = groups["raw"].values()
     change = [(c[-1] - c[:-1]).reshape(*c[:-1].shape[:2], -1) for c in raw]
     own = np.nanvar(np.concatenate(change, axis=-1).astype(np.float64), axis=-1).mean(axis=0)
-    return np.minimum(1.0, known / np.where(own > 0, own, np.inf))
+    # Images that do not differ at all: nothing is to be told.
+    return np.asarray(np.where(own > 0, np.minimum(1.0, known / np.where(own > 0, own, 1)), 1.0))
 
 
 def _kept(state: State) -> State:

@@ -61,7 +61,7 @@ class Evidence(NamedTuple):
         """Return the mean squared error of each part ``(part, band)``."""
         own = np.einsum("bpp->pb", self.products)
         found: np.ndarray = own[:-1] - 2 * self.products[:, :-1, -1].T + own[-1]
-        return np.maximum(found, 0.0)
+        return np.asarray(np.maximum(found, 0.0))
 
     def of(self, names: Sequence[str]) -> Evidence:
         """Return it of some parts."""
@@ -84,7 +84,8 @@ class Evidence(NamedTuple):
     def error_of(self, weights: np.ndarray) -> np.ndarray:
         """Return the mean squared error ``(band,)`` of a blend, weights ``(part, band)``."""
         all_of = np.concatenate([weights, -np.ones((1, weights.shape[1]))])
-        return np.maximum(np.einsum("pb,bpq,qb->b", all_of, self.products, all_of), 0.0)
+        found = np.einsum("pb,bpq,qb->b", all_of, self.products, all_of)
+        return np.asarray(np.maximum(found, 0.0))
 
     def slope_of(self, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """Return the slope ``(band,)`` of the true change on that of a blend, and its share of it.

@@ -165,17 +165,47 @@ def test_engines_agree_with_the_definition(record, engine, missing):
 
 @METHOD
 def test_std_changes_no_estimate(record):
-    if not record.std:
-        assert all(make_case(pairs=most_pairs(record)).run_both(record, e, False)[1] is None
-                   for e in record.kernels if e != "cupy")  # fmt: skip
-        return
+    """A kernel of a fusion may leave the standard deviation to the tiles."""
     case = make_case(pairs=most_pairs(record), missing=True)
     plain, none = case.run_both(record, "", False)
     estimate, std = case.run_both(record, "", True)
     assert none is None
     np.testing.assert_allclose(estimate, plain, rtol=1e-5, atol=1e-6)
-    assert np.array_equal(np.isnan(std), np.isnan(estimate))
-    assert (std[~np.isnan(std)] >= 0).all()
+    if std is not None:
+        assert record.std
+        assert np.array_equal(np.isnan(std), np.isnan(estimate))
+        assert (std[~np.isnan(std)] >= 0).all()
+
+
+@each(classical("fuse"))
+def test_every_estimate_has_a_standard_deviation(record):
+    """Whatever the tiles; it is 0 where a pixel was observed, and asking changes no estimate."""
+    if not record.std:
+        with pytest.raises(ValueError, match="gives no standard deviation"):
+            xstf.fuse(*labelled(make_case(), [0] * 4), method=record, return_quality=True)
+        return
+    for pairs in pair_counts(record):
+        case = make_case(seed=12, pairs=pairs, missing=True)
+        fine, coarse = labelled(case, [1, 0, 2, 3])
+        options = dataclasses.asdict(small_params(record))
+        call = {"method": record, **options}
+        plain = xstf.fuse(fine, coarse, **call)
+        std = deviation(fine, coarse, **call)
+        both = xstf.fuse(fine, coarse, return_quality=True, **call)
+        np.testing.assert_array_equal(both["reflectance"], plain)
+        assert np.array_equal(np.isnan(std), np.isnan(plain))
+        assert (std.values[~np.isnan(std)] > 0).all()
+        xstf.testing.assert_tiles_agree(
+            lambda f, c, call=call: deviation(f, c, **call), fine, coarse,
+            chunks=({"y": 11, "x": 9}, {"y": 4, "x": 3}), rtol=1e-4, atol=2e-6,
+        )  # fmt: skip
+        if pairs > record.pairs[0]:
+            seen = deviation(fine, coarse, time=fine.time[:1], **call).values[0]
+            assert (seen[~np.isnan(fine.values[0])] == 0).all()
+
+
+def deviation(fine: xr.DataArray, coarse: xr.DataArray, **call: Any) -> xr.DataArray:
+    return xstf.fuse(fine, coarse, return_quality=True, **call)["reflectance_std"]
 
 
 @METHOD

@@ -23,6 +23,7 @@ import xstf
 from xstf import testing
 from xstf._method import TASKS
 from xstf.methods.lookup import classical_names, get_method
+from xstf.tiles import lazy as _lazy
 from xstf.tiles import run as _tiles
 from xstf.tiles import samples as _samples
 from xstf.tiles import states as _states
@@ -407,6 +408,17 @@ def scene_of(size, chunk, ratio=16):
                                   strict=True)
     )  # fmt: skip
     return fine, coarse
+
+
+@pytest.mark.parametrize("dates", [(0,), (1, 2), (0, 2, 6), (5, 6, 1, 0)])
+@pytest.mark.parametrize("chunk", [1, 3, 7])
+def test_dates_are_joined_by_a_rule_as_by_rechunking(dates, chunk, monkeypatch):
+    monkeypatch.setattr(_lazy, "MANY", 0)
+    values = np.arange(7 * 2 * 6 * 8.0).reshape(7, 2, 6, 8)
+    array = da.from_array(values, (chunk, 2, 3, 4))
+    joined = _lazy._in_chunks(array, sorted(dates), ((3, 3), (4, 4)))
+    assert joined.chunks == ((len(dates),), (2,), (3, 3), (4, 4))
+    np.testing.assert_array_equal(joined.compute(), values[sorted(dates)])
 
 
 def tasks_a_tile(lazy, source):

@@ -180,7 +180,8 @@ class FuseKernel(Protocol[P_contra, S_contra]):
     Returns
     -------
     estimate, std
-        ``(band, y, x)`` of `inner`, float32; None for a standard deviation that is not wanted.
+        ``(band, y, x)`` of `inner`, float32; None for a standard deviation that is not wanted, or
+        that the method does not have (see ``std`` of `Method`).
     """
 
     def __call__(
@@ -411,7 +412,9 @@ class Method:
     fewest
         The fewest dates that a gapfill kernel takes; the fewest pairs that an sts kernel takes.
     std
-        Whether the kernels can give a standard deviation.
+        Whether there is a standard deviation: the kernels can give one. That of a fusion is made in
+        the tiles (`xstf.numerics.doubt`) of what the scene tells, and a kernel gives its own part
+        or None; but it is the kernel's alone of a method that ``believes``, and of a series.
     believes
         Whether a fusion method shrinks coarse changes by their noise itself: it sees them as they
         are, and its ``settle`` takes two more keywords, ``belief`` (`xstf.numerics.belief.Belief`,

@@ -5,8 +5,10 @@ import sys
 import time
 
 import numpy as np
+import xarray as xr
 
 import xstf
+from xstf.numerics.registration import find_registration, moved
 
 from . import common
 
@@ -30,6 +32,43 @@ class Kernels:
 
     def time_kernel(self, method, pairs):
         common.run_kernel(self.record, *self.arrays, 16)
+
+
+class Default:
+    """What a user waits for: `auto` through the verb, registration and belief included."""
+
+    params = ([1, 2], [False, True])
+    param_names = ("pairs", "std")
+
+    def setup(self, pairs, std):
+        common.on_threads(1)
+        self.cubes = common.cubes(SIZE // 2, pairs=pairs, ratio=8)
+        xstf.fuse(*self.cubes, return_quality=std)
+
+    def time_auto(self, pairs, std):
+        xstf.fuse(*self.cubes, return_quality=std)
+
+
+class Registration:
+    """Finding where the coarse grid lies, on two pairs of two bands, 5 fine pixels off."""
+
+    params = [2, 16]
+    param_names = ("ratio",)
+
+    def setup(self, ratio):
+        fine, coarse = common.plain(*common.cubes(max(SIZE, 16 * ratio), ratio=ratio))
+        cells = coarse.shape[-1] - 4  # those that the moved image fills
+        self.fine = moved(fine, (2, -3))[..., 2 * ratio :, 2 * ratio :]
+        self.fine = self.fine[..., : cells * ratio, : cells * ratio]
+        self.coarse = coarse[:2, :, 2:-2, 2:-2]
+        self.ratio = ratio
+
+    def time_find(self, ratio):
+        find_registration([(self.fine, self.coarse)], ratio)
+
+    def track_found(self, ratio):
+        """Right is 1: a quick answer that is wrong would be no gain."""
+        return float(find_registration([(self.fine, self.coarse)], ratio).shift == (-2, 3))
 
 
 class Candidates:
@@ -81,6 +120,30 @@ class Series:
         return min(seconds) * 1e9 / (len(targets) * 2 * side**2)
 
     track_ns_a_value.unit = "ns"
+
+
+class SmallSeries:
+    """Six fine and twelve coarse images through the verb, to five dates."""
+
+    params = [False, True]
+    param_names = ("std",)
+
+    def setup(self, std):
+        common.on_threads(1)
+        rng = np.random.default_rng(0)
+        ends = common.cubes(SIZE // 2, ratio=8)[0].values
+        share = np.sort(rng.random(12)).astype(np.float32)[:, None, None, None]
+        times = np.datetime64("2020-01-01", "ns") + np.arange(12) * np.timedelta64(8, "D")
+        images = (1 - share) * ends[0] + share * ends[1]
+        cube = xr.DataArray(
+            images, {"time": times}, ("time", "band", "y", "x"), "reflectance"
+        ).assign_coords({d: np.arange(SIZE // 2) + 0.5 for d in ("y", "x")})
+        self.fine, self.coarse = cube[::2], cube.coarsen(y=8, x=8).mean()
+        self.call = {"method": "series", "time": times[1:10:2], "return_quality": std}
+        xstf.fuse(self.fine, self.coarse, **self.call)
+
+    def time_series(self, std):
+        xstf.fuse(self.fine, self.coarse, **self.call)
 
 
 class Scaling:

@@ -14,7 +14,7 @@ from xstf import simulate
 from xstf.numerics.psf import gaussian, sigma_of
 from xstf.scenes import sentinels
 from xstf.scenes.farmland import LIGHT, RADAR
-from xstf.scenes.phenology import EVENT, Land
+from xstf.scenes.phenology import EVENT, USUAL, Event, Land
 from xstf.scenes.reflectance import BANDS
 
 _WAVELENGTHS = (482.0, 561.0, 655.0, 865.0, 1609.0, 2201.0)  # nm, centres of Landsat 8's bands
@@ -48,7 +48,7 @@ class Scene:
     truth
         ``(time, band, y, x)``: the grid of `fine` and the dates of `coarse`, nothing missing.
     change
-        ``(y, x)``, bool: where land cover changed for good between the last two fine dates.
+        ``(y, x)``, bool: where events changed the land between the last two fine dates.
     """
 
     fine: xr.DataArray
@@ -86,7 +86,12 @@ class GapScene:
 
 
 def landsat_modis(
-    *, size: int = 240, seed: int = 0, cloud: float = 0.12, noise: float = 0.002
+    *,
+    size: int = 240,
+    seed: int = 0,
+    cloud: float = 0.12,
+    noise: float = 0.002,
+    events: Sequence[Event] | Event = USUAL,
 ) -> Scene:
     """Return a season over farmland as Landsat and MODIS would see it: two grids, two CRSs.
 
@@ -95,7 +100,7 @@ def landsat_modis(
     wider than the fine scene on each side. A coarse pixel is the truth under a Gaussian point
     spread function one coarse pixel wide at half its height, plus noise. Fields green up, ripen and
     are harvested by crop and by field; between the last two fine dates a wood burns and a
-    block is built.
+    block is built, or what `events` says.
 
     Parameters
     ----------
@@ -107,6 +112,11 @@ def landsat_modis(
         Share of the second fine image that is under clouds.
     noise
         Standard deviation of the noise of the coarse images, reflectance.
+    events
+        What happens to the land on day 217 and stays: ``"fire"`` (a wood burns), ``"building"`` (a
+        block is built), ``"flood"`` (the river covers 15 % of it, see
+        :func:`xstf.simulate.flood`), ``"harvest"`` (60 % of the fields whose crop still stands
+        are cut at once, see :func:`xstf.simulate.harvest`); ``()`` for none.
 
     Examples
     --------
@@ -119,7 +129,7 @@ def landsat_modis(
         raise ValueError(f"size must be 30 fine pixels or more, not {size}")
     x, y, weights, pad = _coarse_grid(size)
     days = _FIRST_DAY + _EVERY * np.arange(_DATES)
-    land = Land.make(size + 2 * pad, pad, seed)
+    land = Land.make(size + 2 * pad, pad, seed, events=events)
     core = (slice(None), slice(pad, pad + size), slice(pad, pad + size))
     truth = np.empty((_DATES, len(BANDS), size, size), np.float32)
     coarse = np.empty((_DATES, len(BANDS), y.size, x.size), np.float32)
@@ -137,7 +147,7 @@ def landsat_modis(
     cover = [cloud if date == _CLOUDY else 0.0 for date in range(len(_FINE_DATES))]
     fine = simulate.add_clouds(fine, cover, seed=seed, size=size / 5)
     dense = _labelled(coarse, days, BANDS, {"y": y, "x": x}, CRS.from_proj4(_COARSE_CRS))
-    return Scene(fine, dense, full, _change(land.changed[core[1:]], full))
+    return Scene(fine, dense, full, _change(land.changed[core[1:]], full, events))
 
 
 def sentinel_1_2(
@@ -200,7 +210,13 @@ def sentinel_1_2(
 
 
 def nested(
-    *, size: int = 48, ratio: int = 8, bands: int = 2, dates: int = 5, seed: int = 0
+    *,
+    size: int = 48,
+    ratio: int = 8,
+    bands: int = 2,
+    dates: int = 5,
+    seed: int = 0,
+    events: Sequence[Event] | Event = USUAL,
 ) -> Scene:
     """Return a tiny scene whose grids nest, without CRS, for examples and tests.
 
@@ -219,6 +235,8 @@ def nested(
         Coarse dates, 3 or more.
     seed
         Of the landscape.
+    events
+        What happens to the land on day 217, as in :func:`landsat_modis`.
 
     Examples
     --------
@@ -237,13 +255,16 @@ def nested(
     names = ("red", "nir", "green", "blue", "swir1", "swir2")[:bands]
     wanted = [BANDS.index(name) for name in names]
     days = np.linspace(97, 241, dates).round().astype(int)
-    land = Land.make(size, 0, seed, parcel=5.0)
+    land = Land.make(size, 0, seed, parcel=5.0, events=events)
     images = np.stack([image[wanted] for image in land.images(days)])
     steps = (np.arange(size) + 0.5) * _FINE_PIXEL
     truth = _labelled(images, days, names, {"y": steps[::-1], "x": steps})
     coarse = simulate.degrade(truth, ratio, psf_fwhm=0)
     return Scene(
-        truth.isel(time=[0, dates // 2, dates - 1]), coarse, truth, _change(land.changed, truth)
+        truth.isel(time=[0, dates // 2, dates - 1]),
+        coarse,
+        truth,
+        _change(land.changed, truth, events),
     )
 
 
@@ -309,11 +330,14 @@ def _flags(found: np.ndarray, like: xr.DataArray, name: str, what: str) -> xr.Da
     return flags
 
 
-def _change(changed: np.ndarray, like: xr.DataArray) -> xr.DataArray:
+def _change(
+    changed: np.ndarray, like: xr.DataArray, events: Sequence[Event] | Event
+) -> xr.DataArray:
     image = like.isel(time=0, band=0, drop=True)
     day = str(np.datetime64("2021-01-01") + np.timedelta64(EVENT - 1, "D"))
     found = image.copy(data=changed).rename("change")
-    found.attrs = {"long_name": "land cover changed", "date": day}
+    names = events if isinstance(events, str) else " ".join(events)
+    found.attrs = {"long_name": "land changed", "date": day, "events": names}
     found.encoding.update({k: v for k, v in like.encoding.items() if k == "grid_mapping"})
     return found
 

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from typing import Literal, get_args
 
 import numpy as np
 from scipy.ndimage import convolve1d, gaussian_filter
@@ -16,6 +17,7 @@ from xstf.scenes.reflectance import (
     GRASS,
     HAY,
     LEAF,
+    MUD,
     NEEDLES,
     RIPE,
     ROOFS,
@@ -25,9 +27,14 @@ from xstf.scenes.reflectance import (
     TWIGS,
     WATER,
 )
+from xstf.simulate.events import flood, harvest
 from xstf.simulate.parcels import landscape, smooth_noise
 
 EVENT = 217  # day of the land-cover change
+Event = Literal["fire", "building", "flood", "harvest"]
+USUAL: tuple[Event, ...] = ("fire", "building")
+_FLOODED = 0.15  # share of the land inside of the margin
+_CUT = 0.6  # share of the fields whose crop still stands
 
 
 @dataclass(frozen=True)
@@ -81,8 +88,15 @@ class Land:
         return np.asarray(self.before != self.after)
 
     @classmethod
-    def make(cls, side: int, margin: int, seed: int, parcel: float = 9.0) -> Land:
-        """Return a square landscape of ``side`` pixels."""
+    def make(
+        cls,
+        side: int,
+        margin: int,
+        seed: int,
+        parcel: float = 9.0,
+        events: Sequence[Event] | Event = USUAL,
+    ) -> Land:
+        """Return a square landscape of ``side`` pixels on which some events happen."""
         classes = len(CROPS) + _MEADOWS
         found = landscape((side, side), classes=classes, seed=seed, parcel=parcel, margin=margin)
         cover, field, across = (found[n].values for n in ("cover", "parcel", "across"))
@@ -93,7 +107,19 @@ class Land:
         before = np.where(cover < classes, field, fields + cover.astype(int) - classes)
         after = before.copy()
         burnt, built = _events(cover, classes, margin, rng)
-        after[burnt], after[built] = fields + 5, fields + 6
+        happens = _checked(events)
+        if "fire" in happens:
+            after[burnt] = fields + 5
+        if "building" in happens:
+            after[built] = fields + 6
+        if "harvest" in happens:
+            standing = [i for i, c in enumerate(CROPS) if c.cut > EVENT]
+            cut = harvest(found, _CUT, classes=standing, seed=seed).values
+            after[cut] = fields + 8 + field[cut]
+        if "flood" in happens:  # last: water covers all
+            core = slice(margin, side - margin)
+            wet = flood(found.isel(y=core, x=core), _FLOODED, seed=seed)
+            after[core, core][wet.values] = fields + 7
         first = np.unique(field, return_index=True)[1]
         dark = _noise(side, 40, rng).ravel()[first]
         dark = logistic(2 * (dark + rng.normal(0, 0.6, fields)))[:, None]
@@ -125,14 +151,20 @@ class Land:
         garden = 0.6 * verge + 0.4 * trees
         ash = ASH * (1 + 0.004 * max(day - EVENT, 0))
         natural = np.stack(
-            [trees, NEEDLES, WATER, 0.6 * ASPHALT + 0.4 * verge, ROOFS, ash, CONCRETE]
+            [trees, NEEDLES, WATER, 0.6 * ASPHALT + 0.4 * verge, ROOFS, ash, CONCRETE, MUD]
         )
         vary = np.zeros_like(natural)
         vary[0] = 0.10 * (NEEDLES - trees)
         vary[1] = 0.10 * (trees - NEEDLES)
         vary[4] = garden - ROOFS
         vary[5] = 0.08 * (SOILS[1] - ASH)
-        return np.concatenate([fields, natural]), np.concatenate([other, vary])
+        vary[7] = 0.05 * (GRASS - MUD)  # what stands out of the water
+        straw = 0.75 * np.exp(-max(day - EVENT, 0) / 22)
+        cut = straw * STUBBLE + (1 - straw) * self.soil
+        return (
+            np.concatenate([fields, natural, cut]),
+            np.concatenate([other, vary, 0.04 * (1 - straw) * self.soil]),
+        )
 
     def _fields(self, day: float) -> tuple[np.ndarray, np.ndarray]:
         """Return the reflectance (field, band) of fields on a day and its change with vigour."""
@@ -193,6 +225,15 @@ def _texture(
     bright = 1 + rough[cover] * fine_grain + hilly[cover] * slopes
     bright += np.where(cover < classes, 0.04 * rows + 0.05 * patches, 0)
     return vigour.astype(np.float32), np.clip(bright, 0.5, 1.8).astype(np.float32)
+
+
+def _checked(events: Sequence[Event] | Event) -> list[Event]:
+    """Return events as a list, or say which there are."""
+    happens = [events] if isinstance(events, str) else list(events)
+    unknown = [e for e in happens if e not in get_args(Event)]
+    if unknown:
+        raise ValueError(f"no events {unknown}; there are {list(get_args(Event))}")
+    return happens
 
 
 def _events(

@@ -15,8 +15,10 @@ from xstf.cubes.nesting import Nesting
 from xstf.cubes.pairs import Pair, Plan
 from xstf.cubes.read import Cube
 from xstf.numerics.belief import believed
+from xstf.numerics.doubt import REACH, Doubt
 from xstf.tiles.clip import Clip
-from xstf.tiles.engines import Runner, to_host
+from xstf.tiles.doubt import Predictor, predictor_of, prepare_doubt, settle_doubt
+from xstf.tiles.engines import Runner, is_cupy, to_device, to_host
 from xstf.tiles.flags import (
     EXTRAPOLATED,
     FUSED_ONE_PAIR,
@@ -72,6 +74,11 @@ class FuseTile(NestedWindows):
     strict
         Whether an attempt is for pixels that all its pairs see; else it fills those that some do
         until another sees them wholly.
+    doubted
+        Whether the standard deviation is made here: the last states, one of each attempt, are
+        `xstf.numerics.doubt.Doubt` then.
+    kernel_halo
+        The method's own halo.
     """
 
     runner: Runner
@@ -83,6 +90,8 @@ class FuseTile(NestedWindows):
     clip: Clip = Clip()
     framed: bool = False
     strict: bool = False
+    doubted: bool = False
+    kernel_halo: int = 0
 
     def __call__(
         self, blocks: list[np.ndarray], rows: slice, cols: slice, states: States
@@ -137,7 +146,9 @@ class FuseTile(NestedWindows):
     ) -> Placed:  # fmt: skip
         """Return the blocks along the lines of the moved grid, one cell beyond the halo."""
         moved = states[0]().shift  # of the scene, the same for all attempts
-        halo = self.runner_halo + self.ratio
+        halo = self.kernel_halo + self.ratio
+        if self.doubted:
+            halo = max(halo, REACH * self.ratio)
         y, x = (
             Lines(n, m, s - b, self.ratio, halo)
             for n, m, s, b in zip(
@@ -145,11 +156,6 @@ class FuseTile(NestedWindows):
             )
         )
         return place(blocks, origin, wanted, (y, x), self.before)
-
-    @property
-    def runner_halo(self) -> int:
-        """The method's own halo."""
-        return self.halo - (reach_of(self.ratio, move=True) if self.framed else 0)
 
     def _run(
         self,
@@ -165,23 +171,30 @@ class FuseTile(NestedWindows):
         images = [*(c for _, c in attempt), coarse.shape[0] - 1]
         fine = fine if pairs == list(range(len(fine))) else fine[pairs]
         coarse = coarse if images == list(range(len(coarse))) else coarse[images]
+        doubt: Doubt | None = None
+        if self.doubted:
+            own = len(states) - len(self.attempts)
+            doubt, states = states[own + n](), states[:own]
         state: Any = states[n]() if states else None
         if self.framed:
             framed, state = state, state.state
             if framed.belief is not None:
                 coarse = believed(fine, coarse, framed.belief, ratio=self.ratio)
                 coarse = coarse.astype(np.float32)
-            fine, coarse, inner = inside(Placed(fine, coarse, inner), self.runner_halo, self.ratio)
-        return self.runner(
+        seen = Placed(fine, coarse, inner)
+        if self.framed:
+            fine, coarse, inner = inside(seen, self.kernel_halo, self.ratio)
+        estimate, std = self.runner(
             fine,
             coarse,
             ratio=self.ratio,
             params=self.params,
             state=state,
             inner=inner,
-            std=self.std,
+            std=self.std if doubt is None else bool(doubt.spread.any()),
             **self.runner.network(origin, self.fine_shape),
         )
+        return estimate, std if doubt is None else _deviation(doubt, seen, std, self.ratio)
 
     def _clipped(
         self, estimate: np.ndarray, fine: np.ndarray, coarse: np.ndarray,
@@ -210,6 +223,14 @@ class FuseTile(NestedWindows):
             repeated = np.repeat(_along(cells, axis, slice(first, stop)), self.ratio, axis=axis)
             cells = _along(repeated, axis, shift(wanted, first * self.ratio))
         return cells
+
+
+def _deviation(doubt: Doubt, seen: Placed, spread: Any, ratio: int) -> Any:
+    """Return the standard deviation of the inner part, where its images are."""
+    fine, coarse = to_host(seen.fine), to_host(seen.coarse)
+    own = None if spread is None else to_host(spread)
+    found = doubt.deviation(fine, coarse, own, ratio=ratio, inner=seen.inner)
+    return to_device(found) if is_cupy(seen.fine) else found
 
 
 def _along(array: np.ndarray, axis: int, part: slice) -> np.ndarray:
@@ -253,11 +274,13 @@ def fuse_job(
     first = len(fine_dates)
     fine_dates = [*fine_dates, *plan.observed]
     coarse_dates = plan.coarse_dates
+    doubted = std and not record.believes and record.net is None
+    own_halo = record.halo(options, nesting.ratio)
     function = FuseTile(
         runner=runner,
         params=options,
         ratio=nesting.ratio,
-        halo=record.halo(options, nesting.ratio)
+        halo=max(own_halo, REACH * nesting.ratio if doubted else 0)
         + (reach_of(nesting.ratio, move=True) if frame else 0),
         before=nesting.before,
         fine_shape=(sharp.grid.height, sharp.grid.width),
@@ -272,6 +295,8 @@ def fuse_job(
         clip=clip,
         framed=frame is not None,
         strict=strict,
+        doubted=doubted,
+        kernel_halo=own_halo,
     )
     sources = (
         Source(sharp.data, tuple(fine_dates)),
@@ -279,6 +304,9 @@ def fuse_job(
     )
     lattice = record.lattice(options, nesting.ratio) if record.lattice else 0
     states = _states(sharp, coarse, nesting, plan, record, options, frame)
+    if doubted:
+        predict = predictor_of(record, runner, options)
+        states = (*states, *_doubts(sharp, coarse, nesting, plan, record, predict, frame))
     lead = (LAYERS if std else 1, sharp.data.shape[1])
     return Job(function, sources, lead, function.fine_shape, states, function.halo, lattice)
 
@@ -338,6 +366,23 @@ def _states(
         settle = partial(settle_framed, record.settle, framing, days, *common)
         found.append(State(settle, sample, prepare, frame.registration))
     return tuple(found)
+
+
+def _doubts(
+    sharp: Cube, coarse: Array, nesting: Nesting, plan: Plan, record: Method,
+    predict: Predictor | None, frame: Frame | None,
+) -> tuple[State, ...]:  # fmt: skip
+    """Return what is known of the errors of the method, a state of each attempt."""
+    cells = choose_cells(
+        sharp.data, coarse, ratio=nesting.ratio, before=nesting.before, images=looked_at(record)
+    )
+    prepare = partial(prepare_doubt, nesting.ratio, runs_of(cells))
+    settle = partial(settle_doubt, predict, nesting.ratio, frame is not None and frame.believe)
+    given = None if frame is None else frame.registration
+    return tuple(
+        State(settle, _samples(cells, sharp.data, coarse, pairs, plan.target), prepare, given)
+        for pairs in plan.attempts
+    )
 
 
 @dataclass(frozen=True)

@@ -30,7 +30,11 @@ fields whose classes change each in their own way:
 - A coarse pixel sees beyond its border. The share of its neighbours in it is found by comparing F
   with C. Unmixing and residual use it; for coarse images that are block means it is found to be 0.
 - Changes of classes are believed as far as F explains the pattern of C (its squared correlation):
-  where two sensors disagree on one and the same date, their contrasts tell little.
+  where two sensors disagree on one and the same date, their contrasts tell little. The noise of the
+  change is regarded before, where the change is believed (`xstf.numerics.belief`). To regard it
+  here as well made no difference: with the gain of the belief for the agreement, the larger of
+  both, or no doubt at all, errors of 13 real cases with one pair were 0.1 % more to 0.1 % less, of
+  10 simulated ones 0.3 to 0.4 % more.
 - The residual is interpolated between coarse centres. The paper weighs it by homogeneity and by a
   thin-plate spline of T less the prediction. That takes a difference in level between the sensors
   for a change (a constant on T is no constant on the result), and its errors were not lower: 1 and
@@ -217,4 +221,5 @@ METHOD = Method(
     pairs=(1, 2),
     prepare=sample_patches,
     settle=_settle,
+    std=True,
 )

@@ -236,4 +236,5 @@ METHOD = Method(
     prepare=sample_patches,
     settle=_settle,
     costly=True,
+    std=True,
 )

@@ -391,4 +391,5 @@ METHOD = Method(
     prepare=sample_patches,
     settle=_settle,
     costly=True,
+    std=True,
 )

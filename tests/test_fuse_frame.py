@@ -87,6 +87,7 @@ def test_tiles_give_what_the_whole_gives_in_a_moved_frame(truth, method, shift):
             fine.chunk(y=47, x=41), coarse.chunk(y=5), method=method, time="2021-05-09", **options
         )
     assert lazy.attrs["stf_registration"] == "found when computed"
+    assert lazy.attrs.get("stf_choice") == ("found when computed" if method == "auto" else None)
     xr.testing.assert_allclose(lazy.compute(scheduler="synchronous"), whole, atol=2e-6)
 
 
@@ -143,6 +144,29 @@ def test_useless_coarse_images_leave_what_is_known_in_time(truth, pairs):
     out = fused(truth, useless, pairs, clip=False)
     in_time = truth[list(pairs)].mean(axis=0)[None]
     assert error(out, truth) < 1.05 * np.sqrt(((in_time - truth[1]) ** 2).mean())
+
+
+@pytest.mark.parametrize("pairs", [(0,), (0, 2)])
+def test_a_target_image_of_another_place_leaves_what_is_known_in_time(truth, pairs):
+    coarse = seen(truth)
+    coarse[1] = coarse[1, :, ::-1, ::-1].copy()
+    out = fused(truth, coarse, pairs, clip=False)
+    in_time = truth[list(pairs)].mean(axis=0)[None]
+    np.testing.assert_allclose(out, in_time, atol=2e-3)
+
+
+def test_pixels_of_one_pair_are_what_that_pair_makes_alone_with_the_other_as_its_witness(truth):
+    coarse, holed = seen(truth), truth.copy()
+    holed[2, :, :60] = np.nan
+    out = fused(holed, coarse, return_quality=True)
+    assert (out.reflectance_n_obs.values[0, :, :60] == 1).all()
+    assert (out.reflectance_n_obs.values[0, :, 60:] == 2).all()
+    delta = fused(holed, coarse, (0,), method=DELTA)
+    rows = {"y": slice(60)}
+    assert error(out.reflectance.isel(rows), truth[:, :, :60]) < error(
+        delta.isel(rows), truth[:, :, :60]
+    )
+    assert out.attrs["stf_choice"].count("trust") == 2
 
 
 @pytest.mark.slow

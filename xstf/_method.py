@@ -422,7 +422,9 @@ class Method:
         Whether a fusion method shrinks coarse changes by their noise itself: it sees them as they
         are, and its ``settle`` takes two more keywords, ``belief`` (`xstf.numerics.belief.Belief`,
         or None where that is not wanted) and ``days``, from the target date to the pairs' dates.
-        The verb does it for other methods.
+        The verb does it for other methods. Its ``prepare`` takes these and ``known``: for one pair
+        of several the fine and coarse images ``(2, band, y, x)`` of that pair and of another one,
+        else None. An attempt of two pairs is for pixels that both see; others are made of one.
     net
         How its network is built and trained; None for a method without.
     lattice

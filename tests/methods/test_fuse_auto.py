@@ -5,8 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from xstf.methods.fuse.auto import _shown
 from xstf.methods.fuse.auto.blend import blended, box_mean, mean_of, shares_of, with_margin
-from xstf.methods.fuse.auto.evidence import SIDE, leave_one_out, middle
+from xstf.methods.fuse.auto.evidence import SIDE, Evidence, look_back, middle, stacked
 
 
 @pytest.mark.parametrize(
@@ -62,24 +63,73 @@ def known():
 
 
 def found(known, estimate):
-    return leave_one_out(*known, {"it": 1.0}, estimate, ratio=4, spill=0.0)
+    return look_back(*known, ("it",), estimate, ratio=4, spill=0.0)
+
+
+ONE = np.ones((1, 2))
 
 
 def test_a_known_change_that_is_told_wholly_has_no_error(known):
     fine = known[0]
     told = found(known, lambda _, before, __: fine[1] + fine[0] - before[0])
-    np.testing.assert_allclose(told.error["it"], 0, atol=1e-6)
-    np.testing.assert_allclose(told.slope, 1, atol=1e-6)
+    np.testing.assert_allclose(told.errors(), 0, atol=1e-6)
+    np.testing.assert_allclose(told.error_of(ONE), 0, atol=1e-6)
+    np.testing.assert_allclose(told.slope_of(ONE), 1, atol=1e-6)
     assert told.cells == 256
+
+
+def test_a_change_that_is_predicted_twice_too_large_has_half_a_slope(known):
+    change = known[0][1] - known[0][0]
+    change -= change.mean(axis=(1, 2), keepdims=True)
+    told = found(known, lambda _, before, __: before[0] + 2 * change)
+    slope, share = told.slope_of(ONE)
+    np.testing.assert_allclose(slope, 0.5, atol=1e-5)
+    np.testing.assert_allclose(share, 0, atol=1e-5)
 
 
 def test_a_known_change_that_is_not_told_has_no_slope(known):
     noise = np.random.default_rng(2).standard_normal(known[0].shape[1:])
-    told = found(known, lambda _, before, __: before[0] + noise)
-    assert (np.abs(told.slope) < 0.1).all()
+    slope, share = found(known, lambda _, before, __: before[0] + noise + 1).slope_of(ONE)
+    assert (np.abs(slope) < 0.1).all()
+    assert (share < 0.01).all()
 
 
 def test_images_that_share_nothing_tell_nothing(known):
     fine = known[0].copy()
     fine[0, :, :, :61] = np.nan
     assert found((fine, known[1]), lambda _, before, __: before[0]) is None
+
+
+def of_parts(errors, cells=1e9):
+    """Return evidence of parts whose errors are independent of the true change, variance 1."""
+    parts = len(errors)
+    products = np.ones((1, parts + 1, parts + 1))
+    products[0, range(parts), range(parts)] += errors
+    return Evidence(tuple("abc"[:parts]), products, np.zeros((1, parts + 1)), cells)
+
+
+def test_stacked_weights_solve_the_least_squares_of_independent_errors():
+    # min w^2 1 + (1 - w)^2 3 + .2 ((w - .5)^2 + (.5 - w)^2): w = (3 + .2) / (4 + .4)
+    weights = stacked(of_parts([1.0, 3.0]), np.array([0.5, 0.5]), np.ones(1))
+    np.testing.assert_allclose(weights[:, 0], [3.2 / 4.4, 1.2 / 4.4], atol=1e-5)
+
+
+def test_little_evidence_leaves_the_prior_weights():
+    prior = np.array([0.2, 0.3, 0.5])
+    for cells, alike in ((1e-6, 1.0), (1e9, 1e-9)):
+        weights = stacked(of_parts([1.0, 2.0, 3.0], cells), prior, np.array([alike]))
+        np.testing.assert_allclose(weights[:, 0], prior, atol=2e-2)
+
+
+def test_both_known_changes_have_the_same_say():
+    one, large = of_parts([1.0, 3.0], 100), of_parts([9.0, 3.0], 300)
+    large = large._replace(products=large.products * 1e4)
+    errors = one.joined([large]).errors()[:, 0]
+    np.testing.assert_allclose(errors[0] / errors[1], (1 + 3) / (3 + 1))
+
+
+@pytest.mark.parametrize(("ratio", "trust"), [(0.5, 1), (0.125, 0.5), (0.02, 0)])
+def test_a_target_image_that_does_not_show_the_scene_is_not_trusted(ratio, trust):
+    explained = np.array([[0.5, 0.7], [ratio * 0.4, ratio * 0.8]])
+    assert _shown(explained) == pytest.approx(trust)
+    assert _shown(np.zeros((2, 2))) == 1

@@ -222,18 +222,24 @@ def prepare_framed(
     params: object, days: tuple[float, ...], samples: Mapping[str, np.ndarray],
     registration: Registration,
 ) -> dict[str, np.ndarray]:  # fmt: skip
-    """Return what the frame and the method pick out of samples of whole images."""
+    """Return what the frame and the method pick out of samples of whole images.
+
+    A pair more than there are days is a witness: its change from the first one is known.
+    """
     fine, coarse = (to_host(samples[name]) for name in ("fine", "coarse"))
     out = {"shift": np.array(registration.shift)}
     fine = moved_sample(fine, runs, registration.shift, ratio)
-    belief = None
+    belief, pairs = None, len(days)
+    known = (fine, coarse[:-1]) if len(fine) > pairs else None
     if framing.believe:
-        belief = find_belief(fine, coarse, ratio=ratio, spill=registration.spill)
+        own = coarse[[*range(pairs), -1]]
+        belief = find_belief(fine[:pairs], own, ratio=ratio, spill=registration.spill)
         out |= {f"belief.{name}": np.asarray(v) for name, v in belief._asdict().items()}
         if not framing.own:
             coarse = believed(fine, coarse, belief, ratio=ratio).astype(np.float32)
     if prepare is not None:
-        more = {"belief": belief, "days": days} if framing.own else {}
+        more = {"belief": belief, "days": days, "known": known} if framing.own else {}
+        fine, coarse = fine[:pairs], coarse[[*range(pairs), -1]]
         picked = prepare(fine, coarse, ratio=ratio, params=params, **more)
         out |= {f"method.{name}": value for name, value in picked.items()}
     return out

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import Any
 
@@ -71,6 +71,9 @@ class FuseTile(NestedWindows):
         What estimates are cut to.
     framed
         Whether the states are `Framed`: the coarse grid is moved, and its change believed, first.
+    strict
+        Whether an attempt is for pixels that all its pairs see; else it fills those that some do
+        until another sees them wholly.
     doubted
         Whether the standard deviation is made here: the last states, one of each attempt, are
         `xstf.numerics.doubt.Doubt` then.
@@ -86,6 +89,7 @@ class FuseTile(NestedWindows):
     std: bool
     clip: Clip = Clip()
     framed: bool = False
+    strict: bool = False
     doubted: bool = False
     kernel_halo: int = 0
 
@@ -115,7 +119,9 @@ class FuseTile(NestedWindows):
             count = sum(
                 ~np.isnan(base[f]) & self._at_fine(cell_clear[c], inner) for f, c in attempt
             ) + np.zeros_like(complete, dtype=np.uint8)
-            todo = ~complete & ((count == len(attempt)) | (np.isnan(out[0]) & (count > 0)))
+            todo = ~complete & (count == len(attempt))
+            if not self.strict:
+                todo |= ~complete & np.isnan(out[0]) & (count > 0)
             box = _bounding_box(todo)
             if box is None:
                 continue
@@ -261,6 +267,9 @@ def fuse_job(
     frame: Frame | None = None,
 ) -> Job:
     """Return one date as a job of the tiles."""
+    strict = frame is not None and record.believes
+    if strict and frame is not None:
+        plan = replace(plan, attempts=(*plan.attempts, *_singles(plan, frame.days)))
     fine_dates = plan.fine_dates
     first = len(fine_dates)
     fine_dates = [*fine_dates, *plan.observed]
@@ -285,6 +294,7 @@ def fuse_job(
         std=std,
         clip=clip,
         framed=frame is not None,
+        strict=strict,
         doubted=doubted,
         kernel_halo=own_halo,
     )
@@ -306,6 +316,27 @@ def looked_at(record: Method) -> tuple[int, int]:
     return record.pairs[1], record.pairs[1] + 1
 
 
+def _singles(plan: Plan, days: np.ndarray) -> list[tuple[Pair, ...]]:
+    """Return attempts of one pair, the nearest first, for pixels that no others see wholly."""
+    pairs = {pair for some in plan.attempts if len(some) > 1 for pair in some}
+    near = sorted(pairs, key=lambda p: (abs(days[p.coarse] - days[plan.target]), p.coarse, p.fine))
+    return [(pair,) for pair in near]
+
+
+def _witness(pairs: tuple[Pair, ...], plan: Plan, days: np.ndarray) -> tuple[Pair, ...]:
+    """Return the pair that one pair alone is compared with: beyond the date, or the nearest."""
+    others = {p for some in plan.attempts for p in some if p.coarse != pairs[0].coarse}
+    if len(pairs) > 1 or not others:
+        return ()
+    own, target = days[pairs[0].coarse], days[plan.target]
+
+    def rank(other: Pair) -> tuple[bool, float, int]:
+        at = days[other.coarse]
+        return bool((at - target) * (own - target) > 0), abs(at - own), other.coarse
+
+    return (min(others, key=rank),)
+
+
 def _states(
     sharp: Cube, coarse: Array, nesting: Nesting, plan: Plan, record: Method, options: object,
     frame: Frame | None,
@@ -316,7 +347,10 @@ def _states(
     cells = choose_cells(
         sharp.data, coarse, ratio=nesting.ratio, before=nesting.before, images=looked_at(record)
     )
-    samples = [_samples(cells, sharp.data, coarse, pairs, plan.target) for pairs in plan.attempts]
+    seen = plan.attempts
+    if frame is not None and record.believes:
+        seen = tuple((*pairs, *_witness(pairs, plan, frame.days)) for pairs in seen)
+    samples = [_samples(cells, sharp.data, coarse, pairs, plan.target) for pairs in seen]
     if frame is None and record.prepare is not None and record.settle is not None:
         prepare = partial(_prepare, record.prepare, nesting.ratio, options)
         settle = partial(record.settle, ratio=nesting.ratio, params=options)

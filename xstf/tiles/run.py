@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
 from types import ModuleType
-from typing import Any, TypeAlias
+from typing import TypeAlias
 
 import numpy as np
 
@@ -68,16 +68,21 @@ def run_tiles(
     return _eager(jobs, tile, progress)
 
 
-def settle_now(jobs: Sequence[Job]) -> tuple[list[Job], list[Any]]:
+def settle_now(jobs: Sequence[Job]) -> tuple[list[Job], list[Once]]:
     """Return eager jobs with their states settled, and the states, of which the verb can tell.
 
-    Lazy jobs come back as they are, without states.
+    Of a job with several states, those are settled that tiles ask for, when they do. Lazy jobs come
+    back as they are, without states.
     """
     if is_lazy(*(s.array for job in jobs for s in job.sources)):
         return list(jobs), []
     shared: dict[int, Once] = {}
     done = [replace(job, states=tuple(_once(s, shared) for s in job.states)) for job in jobs]
-    return done, [_once(state, shared)() for job in done for state in job.states]
+    found = [_once(state, shared) for job in done for state in job.states]
+    for job in done:
+        if len(job.states) == 1:
+            _once(job.states[0], shared)()
+    return done, found
 
 
 def cores() -> int:

@@ -78,6 +78,11 @@ class Once:
         self.lock = threading.Lock()
         self.value: Any = None
 
+    @property
+    def done(self) -> bool:
+        """Whether it is settled."""
+        return self.make is None
+
     @classmethod
     def of(cls, state: State | Once) -> Once:
         """Return a state of an eager run."""

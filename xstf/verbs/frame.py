@@ -42,7 +42,10 @@ def frame_of(
     state = registration_state(cubes.fine.data, coarse, sorted(used), cubes.nesting, move=register)
     believe = change == "believed"
     if is_lazy(cubes.fine.data, coarse):
-        return Frame(state, believe, days), {"stf_registration": "found when computed"}
+        said = {"stf_registration": "found when computed"}
+        if record.believes:
+            said["stf_choice"] = "found when computed"
+        return Frame(state, believe, days), said
     found = Once.of(state)
     return Frame(found, believe, days), {"stf_registration": found().text(register)}
 

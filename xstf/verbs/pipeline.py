@@ -171,7 +171,8 @@ def compute(
     tile
         Side of an eager run's tile in output pixels; networks with a lattice have their own.
     settled
-        Settle every state of an eager run first, for what it tells; else those that tiles ask for.
+        Settle the one state of an eager job first, for what it tells; of several, and by default,
+        those are settled that tiles ask for.
     checks
         What a lazy run settles before any tile.
 
@@ -185,7 +186,7 @@ def compute(
     note(run=run, jobs=jobs, chunks=chunks, tile=tile)
     ready, states = settle_now(jobs) if settled else (list(jobs), [])
     layers = run_tiles(ready, chunks=chunks, tile=tile, progress=run.call.progress, checks=checks)
-    return layers, states
+    return layers, [state() for state in states if state.done]
 
 
 def chunks_of(cube: Cube, side: int, images: int = 0) -> Chunks:

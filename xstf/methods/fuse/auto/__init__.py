@@ -4,39 +4,48 @@
 
 ``x_m`` are the estimates of the parts: `regression_unmixing`, `fastvsdf`, with two pairs `starfm`,
 `estarfm` and `fitfc`, and the trivial *delta*, the fine image plus the interpolated coarse change.
-``l`` is, of two pairs, the fine images interpolated in time; of one the fine image plus the mean
-coarse change. Weights and trust are per band:
+``l`` is, of two pairs, the fine images interpolated in time; of one the fine image plus trust times
+the mean coarse change. Pixels that one pair of several sees alone are made of it alone. Weights and
+trust are per band:
 
 - Prior weights are equal. That of delta falls with the square of the ratio (`DELTA`): where a
   coarse pixel is two or three fine ones wide, interpolation alone resolves most of the change. It
   filters no noise, and has no part where the pair's images agree poorly.
 - With two pairs each fine image is predicted from the other one, of which the truth is known
-  (`evidence`). A part's weight is its prior one times ``E_m ^ -2``, ``E_m`` its error there, drawn
-  to 1 where few coarse pixels tell it. `estarfm` needs both images and keeps its prior weight.
-- With two pairs ``trust = 1 - (1 - s) ^ 2``, ``s`` the slope, from 0 to 1, of the known change on
-  the one that the parts predict: near 1 while they tell most of a change, and 0 where they tell
-  none of it. The estimate is then the interpolation in time.
-- With one pair no change is known. The trust is 1 if the two images of the pair agree (`AGREE`), or
-  if land cover tells something of the change: of coarse pixels that the regression has not seen.
-  Images that are useless do neither; those that are only noisy do the second.
+  (`evidence`). A part's weight is the mean of that of least squares and of its prior one times
+  ``E_m ^ -2``, ``E_m`` its error there, drawn to 1 where few coarse pixels tell it. Both images
+  have the same say. `estarfm` needs both images and keeps its prior weight.
+- With one pair in a scene that has another (a *witness*), the other's fine image is predicted. The
+  weights are those of least squares, and `fitfc` takes part: it alone asks how the contrast
+  changed.
+- Where a change is known, ``trust = 1 - (1 - s) ^ 2``, ``s`` the slope, from 0 to 1, of it, less
+  its mean, on the one that the parts predict, and the less, the less of it they tell: near 1 while
+  they tell most of a change, and 0 where they tell none of it. The estimate is then the
+  interpolation in time. A change that is smaller than the target's tells less.
+- With one pair alone no change is known. The trust is 1 if the two images of the pair agree
+  (`AGREE`), or if land cover tells something of the change: of coarse pixels that the regression
+  has not seen. Images that are useless do neither; those that are only noisy do the second.
+- The target's coarse image itself must show the scene: if the fine images tell much less of it than
+  of those of their own dates (`SHOWN`), it is not trusted.
 
 Every part sees the coarse change as it is believed (`xstf.numerics.belief`).
 
 The standard deviation joins what is known of the error with what the parts disagree on, ``v`` (the
 weighted variance between them, its mean over 9 x 9 pixels)::
 
-    two pairs:  (KNOWN E)^2 + SPREAD_TWO^2 v + c^2      E: error of leaving a date out, by band
-    one pair:   NOISE^2 N + SPREAD_ONE^2 v + c^2       N: variance of the misfit (belief)
+    known change:  (KNOWN E)^2 + SPREAD_TWO^2 v + c^2      E: error on it, by band
+    none:          NOISE^2 N + SPREAD_ONE^2 v + c^2       N: variance of the misfit (belief)
     c = CHANGE (x - F)
 
-Between two dates the error was .4 to .7 of that from one date to the other, on scenes of every
-kind and ratio; with one pair the parts disagree by about a third of the error, so the level is
-known to about a factor 1.3 (1.5 at worst), and high where coarse images are noisy.
+With one pair E is `OUTSIDE` times the error on the known change. Between two dates the error was .4
+to .7 of that from one date to the other, on scenes of every kind and ratio; with one pair the parts
+disagree by about a third of the error, so the level is known to about a factor 1.3 (1.5 at worst),
+and high where coarse images are noisy.
 
 Constants were set on 60 cases together, real and simulated, ratios 2 to 33 (docs/choosing.md has
-what each part is worth). A sharper choice (``E_m ^ -4``) is better on simulated scenes and worse on
-real ones, each by under 1 %. That a blend's change is amplified where ``s`` is over 1 is true of
-the known change (one image predicts it), and not of the target between two images.
+what each part is worth). With two pairs, weights of least squares alone are 5 % better on simulated
+scenes and .3 % worse on real ones. That a blend's change is amplified where ``s`` is over 1 is true
+of the known change (one image predicts it), and not of the target between two images.
 
 Under 8 coarse pixels along a side nothing is learnt from the scene: it is `fsdaf`, with the
 standard deviation of `fitfc`.
@@ -47,7 +56,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -70,7 +79,7 @@ from xstf.methods.fuse.auto.blend import (
     shares_of,
     with_margin,
 )
-from xstf.methods.fuse.auto.evidence import Evidence, leave_one_out, middle
+from xstf.methods.fuse.auto.evidence import EVIDENCE, Evidence, look_back, middle, stacked
 from xstf.numerics.belief import Belief, believed
 from xstf.numerics.patches import sample_patches
 from xstf.numerics.upsample import upsample_numpy
@@ -79,10 +88,13 @@ PARTS: dict[str, Method] = {
     module.METHOD.name: module.METHOD
     for module in (regression_unmixing, fastvsdf, starfm, estarfm, fitfc, fsdaf)
 }
-PRIOR: dict[int, tuple[str, ...]] = {
-    1: ("regression_unmixing", "fastvsdf"),
-    2: ("regression_unmixing", "fastvsdf", "starfm", "estarfm", "fitfc"),
-}
+ALONE = ("regression_unmixing", "fastvsdf")  # with one pair and nothing known
+TOLD_OF = (*ALONE, "fitfc")  # with one pair, and the known change to another one
+FITFC = 0.5  # prior weight of fitfc with one pair: the others are better on most scenes
+# Error of one pair's date over that of one between two pairs, where known changes tell the same of
+# both: the 90 % interval holds .91 of the truth with it, on 40 dates, real and simulated.
+OUTSIDE = 1.8
+BOTH = ("regression_unmixing", "fastvsdf", "starfm", "estarfm", "fitfc")
 # The first alone; the last one's standard deviation.
 SMALL = ("fsdaf", "fitfc")
 DELTA = 4.0  # prior weight of delta at ratio 1, against 1 of all parts together
@@ -90,9 +102,17 @@ DELTA = 4.0  # prior weight of delta at ratio 1, against 1 of all parts together
 # Real pairs have .6 to .9, MODIS composites of NDVI the least; simulated useless ones .1 to .7.
 AGREE = (0.65, 0.8)
 TOLD = 20.0  # share of a change that is told, in coarse pixels, that makes it sure by 1 - 1 / e
+# What the fine images tell of the target's coarse image, over what they tell of those of their own
+# dates: nothing of it trusted, all of it. Real images .45 to 1.1, NDVI from winter to summer .18 at
+# least; images of another place 0 to .15.
+SHOWN = (0.05, 0.2)
+UNSEEN = 0.02
 POWER = 1.0  # of a part's mean squared error
-EVIDENCE = 30.0  # coarse pixels whose evidence counts as much as the prior
 LITTLE = 0.03  # a part of less weight in every band is left out
+
+
+# Weights (part, band) of parts; trust in the blend, and its error, (band,).
+Made: TypeAlias = tuple[np.ndarray, np.ndarray, np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -112,13 +132,13 @@ class State(NamedTuple):
     weights : ndarray (part, band)
         Their sum is 1.
     trust : ndarray (band,)
-        In the blend against the interpolation in time.
+        In the blend against what is taken where coarse images tell nothing.
+    error : ndarray (band,)
+        Of the blend on known changes, with one pair `OUTSIDE` times that; NaN where none is known.
     shares : ndarray (pair,)
-        Of the fine images in that interpolation.
+        Of the fine images in their interpolation in time.
     belief : Belief or None
         In the coarse change; None: it is taken as it is.
-    error : ndarray (band,)
-        Of leaving a date out; NaN with one pair.
     noise : ndarray (band,)
         Of the misfit of a pair, one standard deviation; NaN where it is not known.
     """
@@ -127,9 +147,9 @@ class State(NamedTuple):
     states: tuple[Any, ...]
     weights: np.ndarray
     trust: np.ndarray
+    error: np.ndarray
     shares: np.ndarray
     belief: Belief | None
-    error: np.ndarray
     noise: np.ndarray
 
     def text(self) -> str:
@@ -144,21 +164,29 @@ def _halo(params: Params, ratio: int) -> int:
     return max(part.halo(part.params(), ratio) for part in PARTS.values()) + ratio + AROUND
 
 
-def _blended(pairs: int, days: tuple[float, ...] | None) -> tuple[str, ...]:
-    return SMALL if days is None else PRIOR[pairs]
+def _parts_of(pairs: int, days: tuple[float, ...] | None, *, known: bool) -> tuple[str, ...]:
+    """Return the parts that take part."""
+    if days is None:
+        return SMALL
+    if pairs > 1:
+        return BOTH
+    return TOLD_OF if known else ALONE
 
 
 def _prepare(
     fine: np.ndarray, coarse: np.ndarray, *, ratio: int, params: Params,
     belief: Belief | None = None, days: tuple[float, ...] | None = None,
+    known: tuple[np.ndarray, np.ndarray] | None = None,
 ) -> dict[str, np.ndarray]:  # fmt: skip
     """Pick what the parts want to see, and a known change."""
     seen = coarse
     if belief is not None:
         seen = believed(fine, coarse, belief, ratio=ratio).astype(np.float32)
+    if len(fine) > 1:
+        known = (fine, coarse[:-1])
     out: dict[str, np.ndarray] = {}
     groups: set[str] = set()
-    for name in _blended(len(fine), days):
+    for name in _parts_of(len(fine), days, known=known is not None):
         part = PARTS[name]
         if part.prepare is None:
             continue
@@ -167,8 +195,11 @@ def _prepare(
             groups.add(group)
             picked = part.prepare(fine, seen, ratio=ratio, params=part.params())
             out |= {f"{group}.{key}": value for key, value in picked.items()}
-    if len(fine) > 1 and days is not None:
-        out["known.fine"], out["known.coarse"] = middle(fine, coarse[:-1], ratio)
+    if days is not None:
+        raw = sample_patches(fine, coarse, ratio=ratio, params=None)
+        out |= {f"raw.{key}": value for key, value in raw.items() if "coarse" in key}
+    if known is not None and days is not None:
+        out["known.fine"], out["known.coarse"] = middle(*known, ratio)
     return out
 
 
@@ -181,49 +212,36 @@ def _settle(
     for key, value in samples.items():
         group, own = key.split(".", 1)
         groups.setdefault(group, {})[own] = value
-    pairs = _pairs_of(groups)
-    names = _blended(pairs, days)
+    pairs = len(days) if days is not None else _pairs_of(groups)
+    names = _parts_of(pairs, days, known="known" in groups)
     states = tuple(_settled(name, groups, ratio) for name in names)
     bands = next(v for k, v in samples.items() if "fine" in k).shape[1]
     if days is None:
-        weights = np.zeros((len(names), bands))
-        weights[0] = 1.0
-        none = np.full(bands, np.nan)
+        first = np.zeros((len(names), bands))
+        first[0] = 1.0
+        nothing = np.full(bands, np.nan)
         even = np.full(pairs, 1 / pairs)
-        return State(names, states, weights, np.ones(bands), even, None, none, none)
-    found, prior = None, {n: 1.0 for n in names if n != "estarfm"}
-    prior["delta"] = DELTA / ratio**2 * len(prior)
-    if "known" in groups:
-        known = groups["known"]
-        found = leave_one_out(
-            known["fine"], known["coarse"], prior, _estimate_one, ratio=ratio,
-            spill=0.0 if belief is None else belief.spill,
-        )  # fmt: skip
+        return State(names, states, first, np.ones(bands), nothing, even, None, nothing)
     agree = np.ones(bands)
     if belief is not None:
         agree = np.clip((belief.agreement - AGREE[0]) / (AGREE[1] - AGREE[0]), 0, 1)
-    weights = _weights((*names, "delta"), agree, ratio, found)
-    keep = np.asarray((weights >= LITTLE).any(axis=1))
-    weights = weights[keep] / weights[keep].sum(axis=0)
-    left = tuple(n for n, k in zip((*names, "delta"), keep, strict=True) if k)
-    kept = tuple(s for n, s in zip(names, states, strict=True) if n in left)
-    if found is not None:
-        trust = 1 - (1 - np.clip(found.slope, 0, 1)) ** 2
+    regression = states[names.index("regression_unmixing")]
+    told = np.maximum(agree, 1 - np.exp(-regression.told * regression.cells / TOLD))
+    evidence = _evidence(groups, pairs, ratio, 0.0 if belief is None else belief.spill)
+    names = (*names, "delta")
+    if pairs > 1:
+        made = _of_two(names, evidence, agree, told, _alike(groups, bands), ratio)
     else:
-        regression = states[names.index("regression_unmixing")]
-        trust = np.maximum(agree, 1 - np.exp(-regression.told * regression.cells / TOLD))
+        made = _of_one(names, evidence[0], agree, told, _alike(groups, bands), ratio)
+    raw = [groups["raw"][f"coarse_{n}"] for n in range(len(groups["raw"]))]
+    weights, trust, error = made
+    trust = trust * _shown(regression_unmixing.explained(groups["patches"], raw, regression))
+    made = (weights, trust, error)
     noise = np.full(bands, np.nan) if belief is None else np.sqrt(belief.noise)
-    error = np.full(bands, np.nan)
-    if found is not None:
-        told = {n: w for n, w in zip(left, weights, strict=True) if n in found.error}
-        mass = np.sum(list(told.values()), axis=0)
-        error = np.sqrt(np.sum([w * found.error[n] ** 2 for n, w in told.items()], axis=0) / mass)
-    return State(left, kept, weights, trust, shares_of(days), belief, error, noise)
+    return _kept(State(names, states, *made, shares_of(days), belief, noise))
 
 
 def _pairs_of(groups: Mapping[str, Mapping[str, np.ndarray]]) -> int:
-    if "known" in groups or "estarfm" in groups:
-        return 2
     return len(groups["patches"]["fine_0"])
 
 
@@ -235,20 +253,114 @@ def _settled(name: str, groups: Mapping[str, dict[str, np.ndarray]], ratio: int)
     return part.settle(groups[group], ratio=ratio, params=part.params())
 
 
-def _weights(
-    names: tuple[str, ...], agree: np.ndarray, ratio: int, found: Evidence | None
-) -> np.ndarray:
-    """Return the weight of each part and band, their sum 1; delta comes last."""
+def _evidence(
+    groups: Mapping[str, Mapping[str, np.ndarray]], pairs: int, ratio: int, spill: float
+) -> tuple[Evidence | None, ...]:
+    """Return what is known of predicting from each pair alone."""
+    if "known" not in groups:
+        return (None,) * pairs
+    fine, coarse = groups["known"]["fine"], groups["known"]["coarse"]
+    names = (*(n for n in BOTH if n != "estarfm"), "delta") if pairs > 1 else (*TOLD_OF, "delta")
+    look = partial(look_back, names=names, estimate=_estimate_one, ratio=ratio, spill=spill)
+    return tuple(look(fine[[k, 1 - k]], coarse[[k, 1 - k]]) for k in range(pairs))
+
+
+def _of_one(
+    names: tuple[str, ...], found: Evidence | None, agree: np.ndarray, told: np.ndarray,
+    alike: np.ndarray, ratio: int,
+) -> Made:  # fmt: skip
+    """Return what is made of one pair alone."""
+    first = TOLD_OF if found is not None else ALONE
+    prior = np.array([FITFC if n == "fitfc" else 1.0 for n in names]) * [n in first for n in names]
+    prior[-1] = DELTA / ratio**2 * prior.sum()
+    if found is None:
+        weights = np.repeat(prior[:, None], len(agree), axis=1)
+        weights[-1] *= agree
+        weights /= weights.sum(axis=0)
+        return (weights, told, np.full(len(agree), np.nan))
+    some = [n for n in (*first, "delta") if n in found.names]
+    few = found.of(some)
+    own = stacked(few, np.array([prior[names.index(n)] for n in some]) / prior.sum(), alike)
+    weights = np.zeros((len(names), len(agree)))
+    for n, w in zip(some, own, strict=True):
+        weights[names.index(n)] = w
+    return weights, _trust(few, own, alike, told), OUTSIDE * np.sqrt(few.error_of(own))
+
+
+def _of_two(
+    names: tuple[str, ...], evidence: tuple[Evidence | None, ...], agree: np.ndarray,
+    told: np.ndarray, alike: np.ndarray, ratio: int,
+) -> Made:  # fmt: skip
+    """Return what is made of two pairs."""
+    found = [e for e in evidence if e is not None]
     weights = np.ones((len(names), len(agree)))
     weights[-1] = DELTA / ratio**2 * (len(names) - 1) * agree
-    if found is not None:
-        squares = {n: np.maximum(e, 1e-12) ** 2 for n, e in found.error.items()}
-        usual = np.exp(np.mean([np.log(s) for s in squares.values()], axis=0))
-        drawn = POWER * found.cells / (found.cells + EVIDENCE)
-        for k, name in enumerate(names):
-            if name in squares:
-                weights[k] *= (squares[name] / usual) ** -drawn
-    return np.asarray(weights / weights.sum(axis=0))
+    if not found:
+        return (weights / weights.sum(axis=0), told, np.full(len(agree), np.nan))
+    both = found[0].joined(found[1:])
+    squares = np.maximum(both.errors(), 1e-12)
+    usual = np.exp(np.log(squares).mean(axis=0))
+    drawn = POWER * both.cells / (both.cells + EVIDENCE)
+    prior = np.ones(len(both.names))
+    prior[-1] = DELTA / ratio**2 * (len(prior) - 1)
+    even = np.repeat(prior[:, None] / prior.sum(), len(agree), axis=1)
+    trust = _trust(both, even, alike, told)
+    for name, square in zip(both.names, squares, strict=True):
+        weights[names.index(name)] *= (square / usual) ** -drawn
+    weights /= weights.sum(axis=0)
+    at = [names.index(n) for n in both.names]
+    own = weights[at].sum(axis=0) * stacked(both, prior / prior.sum(), alike)
+    weights[at] = (weights[at] + own) / 2
+    own = weights[at]
+    error = np.sqrt((own * squares).sum(axis=0) / own.sum(axis=0))
+    return (weights, trust, error)
+
+
+def _shown(explained: np.ndarray) -> float:
+    """Return whether the target date's coarse image shows the scene at all, 0 to 1.
+
+    Of what the fine images tell of each coarse image ``(image, band)``, the target's last.
+    """
+    pairs, target = explained[:-1].mean(), explained[-1].mean()
+    if pairs < UNSEEN:  # they tell nothing of those of their own dates either
+        return 1.0
+    return float(np.clip((target / pairs - SHOWN[0]) / (SHOWN[1] - SHOWN[0]), 0, 1))
+
+
+def _trust(
+    found: Evidence, weights: np.ndarray, alike: np.ndarray, prior: np.ndarray
+) -> np.ndarray:
+    """Return how far a blend is trusted, ``(band,)``, by what it tells of known changes.
+
+    What it does not tell is as much of the target's change, which may be larger: the more so, the
+    more the prior trust counts.
+    """
+    slope, told = found.slope_of(weights)
+    sure = 1 - np.exp(-told * found.cells / TOLD)
+    lost = (1 - sure * np.clip(slope, 0, 1)) ** 2
+    return np.asarray(1 - lost * (1 - (1 - alike**2) * prior))
+
+
+def _alike(groups: Mapping[str, Mapping[str, np.ndarray]], bands: int) -> np.ndarray:
+    """Return the variance of the known coarse change over that of the target's, 1 at most."""
+    if "known" not in groups:
+        return np.ones(bands)
+    first, second = groups["known"]["coarse"].astype(np.float64)
+    known = np.nanvar((second - first).reshape(bands, -1), axis=1)
+    raw = groups["raw"].values()
+    change = [(c[-1] - c[:-1]).reshape(*c[:-1].shape[:2], -1) for c in raw]
+    own = np.nanvar(np.concatenate(change, axis=-1).astype(np.float64), axis=-1).mean(axis=0)
+    # Images that do not differ at all: nothing is to be told.
+    return np.asarray(np.where(own > 0, np.minimum(1.0, known / np.where(own > 0, own, 1)), 1.0))
+
+
+def _kept(state: State) -> State:
+    """Return the state without parts of little weight."""
+    keep = np.asarray((state.weights >= LITTLE).any(axis=1))
+    weights = state.weights[keep] / state.weights[keep].sum(axis=0)
+    names = tuple(n for n, k in zip(state.names, keep, strict=True) if k)
+    states = tuple(s for s, k in zip(state.states, keep[:-1], strict=True) if k)
+    return state._replace(names=names, states=states, weights=weights)
 
 
 def _estimate_one(name: str, fine: np.ndarray, coarse: np.ndarray) -> np.ndarray:
@@ -303,11 +415,12 @@ def _kernel(
     ]
     blend, spread = blended(found, state.weights)
     if (state.trust < 1).any():
+        trust = state.trust[:, None, None]
         still = mean_of(fine[:, :, *area], np.maximum(state.shares, 1e-6))
         if state.belief is not None and len(fine) == 1:
-            still = still + state.belief.level[0][:, None, None]
+            still = still + trust * state.belief.level[0][:, None, None]
         still = np.where(np.isfinite(blend), still, np.nan)
-        blend = still + state.trust[:, None, None] * (blend - still)
+        blend = still + trust * (blend - still)
     estimate = blend[:, *own].astype(np.float32)
     if not std:
         return estimate, None

@@ -278,6 +278,44 @@ def _regression(
     return _fit_bands(np.concatenate(rows, axis=1), np.concatenate(folds), len(common), bands)
 
 
+def explained(samples: Samples, coarse: list[np.ndarray], state: State) -> np.ndarray:
+    """Return what the fine images tell of coarse ones, less their local means, each by itself.
+
+    Parameters
+    ----------
+    samples
+        Patches that the state was settled of.
+    coarse
+        ``(image, band, y / ratio, x / ratio)``, for each patch.
+    state
+        The regression of the scene.
+
+    Returns
+    -------
+    ndarray (image, band)
+        Share of the sum of squares that is predicted of pixels that were left out, from 0.
+    """
+    rows, folds = [], []
+    for n, ((fine, changed), images) in enumerate(zip(patches_of(samples), coarse, strict=True)):
+        ratio = fine.shape[-1] // images.shape[-1]
+        places = _places(_completed(fine, changed.astype(np.float64), _upsample), state)
+        none = np.zeros((0, *places.shape[1:]), np.float32)
+        common, _, count = block_features(places, none, ratio)
+        seen = count >= SEEN * ratio**2
+        means = np.where(seen, see(common, state.spill), np.nan)
+        both = np.concatenate([means, images.reshape(-1, *images.shape[-2:])])
+        rows.append(local(both).reshape(len(both), -1))
+        apart = np.full(images.shape[-2:], n % FOLDS)
+        folds.append((fold_of(count.shape) if len(coarse) == 1 else apart).ravel())
+    shape = coarse[0].shape[:2]
+    every, fold = np.concatenate(rows, axis=1), np.concatenate(folds)
+    use = np.isfinite(every).all(axis=0)
+    if use.sum() < FEWEST:
+        return np.zeros(shape)
+    split = len(every) - shape[0] * shape[1]
+    return fit(every[:split, use], every[split:, use], fold[use])[1].reshape(shape)
+
+
 def _fit_bands(
     rows: np.ndarray, fold: np.ndarray, common: int, bands: int
 ) -> tuple[Coefficients, np.ndarray, int]:

@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from xstf.methods.fuse.auto import _shown
-from xstf.methods.fuse.auto.blend import blended, box_mean, mean_of, shares_of, with_margin
-from xstf.methods.fuse.auto.evidence import SIDE, Evidence, look_back, middle, stacked
+from xstf.methods.fuse.auto.blend import blended, box_mean, mean_of, shares_of
+from xstf.methods.fuse.auto.evidence import Evidence, look_back, stacked
 
 
 @pytest.mark.parametrize(
@@ -37,21 +37,8 @@ def test_a_blend_takes_what_is_there():
     )
 
 
-def test_a_margin_ends_at_the_tile():
-    area, own = with_margin((slice(2, 9), slice(0, 5)), (10, 30), 4)
-    assert area == (slice(0, 10), slice(0, 9))
-    assert own == (slice(2, 9), slice(0, 5))
-
-
 def test_the_mean_around_is_cut_at_the_edge():
     np.testing.assert_allclose(box_mean(np.full((1, 20, 12), 3.0)), 3)
-
-
-def test_evidence_is_looked_for_in_the_middle():
-    fine, coarse = np.zeros((2, 1, 800, 160)), np.zeros((2, 1, 50, 10))
-    some, few = middle(fine, coarse, 16)
-    assert few.shape == (2, 1, SIDE // 16, 10)
-    assert some.shape == (2, 1, SIDE // 16 * 16, 160)
 
 
 @pytest.fixture(scope="module")

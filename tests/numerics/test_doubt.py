@@ -19,6 +19,7 @@ from xstf.numerics.doubt import (
     expected,
     middle,
     unchecked,
+    with_margin,
 )
 
 RATIO = 4
@@ -170,3 +171,9 @@ def test_the_middle_is_whole_coarse_pixels():
     some, few = middle(fine, coarse, 16)
     assert few.shape == (2, 1, SIDE // 16, 10)
     assert some.shape == (2, 1, SIDE // 16 * 16, 160)
+
+
+def test_a_margin_ends_at_the_tile():
+    area, own = with_margin((slice(2, 9), slice(0, 5)), (10, 30), 4)
+    assert area == (slice(0, 10), slice(0, 9))
+    assert own == (slice(2, 9), slice(0, 5))

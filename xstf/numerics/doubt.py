@@ -54,7 +54,9 @@ PIXELS = 5  # fine pixels along the side of the window of T
 LEAST = 1e-3  # of H that L + N and T are at least
 ALONE, SPREAD, KNOWN = 1.1, 0.25, 0.75
 STAND_IN = 0.7  # of the squared error of delta: of it methods have .7 on real scenes, but starfm 1
-SIDE = 208  # fine pixels along the side of what a known change is looked at in, at most
+# Fine pixels along the side of what a known change is looked at in, at most: some thousand similar
+# pixels tell an error to a few per cent.
+SIDE = 208
 FEWEST = 16  # coarse pixels without which a known change tells nothing
 
 # Coarse pixels around a fine one that `expected` depends on: the window's, one for interpolation,

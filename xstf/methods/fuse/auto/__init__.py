@@ -77,10 +77,10 @@ from xstf.methods.fuse.auto.blend import (
     deviation,
     mean_of,
     shares_of,
-    with_margin,
 )
-from xstf.methods.fuse.auto.evidence import EVIDENCE, Evidence, look_back, middle, stacked
+from xstf.methods.fuse.auto.evidence import EVIDENCE, Evidence, look_back, stacked
 from xstf.numerics.belief import Belief, believed
+from xstf.numerics.doubt import middle, with_margin
 from xstf.numerics.patches import sample_patches
 from xstf.numerics.upsample import upsample_numpy
 

@@ -31,18 +31,6 @@ def mean_of(images: np.ndarray, shares: np.ndarray) -> np.ndarray:
     return mean
 
 
-def with_margin(
-    inner: tuple[slice, slice], size: tuple[int, ...], margin: int
-) -> tuple[tuple[slice, slice], tuple[slice, slice]]:
-    """Return the wanted part with a margin inside the tile, and where in that it lies."""
-    area = [
-        slice(max(0, s.start - margin), min(n, s.stop + margin))
-        for s, n in zip(inner, size, strict=True)
-    ]
-    own = [slice(s.start - a.start, s.stop - a.start) for s, a in zip(inner, area, strict=True)]
-    return (area[0], area[1]), (own[0], own[1])
-
-
 def blended(found: list[np.ndarray], weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the weighted mean of estimates that are there, and the variance between them."""
     total, square = np.zeros(found[0].shape), np.zeros(found[0].shape)

@@ -20,10 +20,6 @@ from scipy.optimize import nnls
 
 from xstf.numerics.belief import believed, find_belief
 
-# Fine pixels along the side of what is looked at, at most: a known change over some thousand
-# similar pixels tells an error to a few per cent.
-SIDE = 208
-
 # Coarse pixels without which a known change tells nothing.
 FEWEST = 16
 
@@ -102,16 +98,6 @@ class Evidence(NamedTuple):
         told = 2 * both - own
         told = np.where(whole > 0, np.maximum(told, 0) / np.where(whole > 0, whole, 1), 1.0)
         return slope, told
-
-
-def middle(fine: np.ndarray, coarse: np.ndarray, ratio: int) -> tuple[np.ndarray, np.ndarray]:
-    """Return the middle of both stacks, whole coarse pixels, up to `SIDE`."""
-    cuts = []
-    for n in coarse.shape[-2:]:
-        size = min(n, max(8, SIDE // ratio))
-        cuts.append(slice((n - size) // 2, (n - size) // 2 + size))
-    wide = [slice(c.start * ratio, c.stop * ratio) for c in cuts]
-    return fine[..., wide[0], wide[1]].copy(), coarse[..., cuts[0], cuts[1]].copy()
 
 
 def look_back(

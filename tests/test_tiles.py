@@ -424,11 +424,13 @@ def test_dates_are_joined_by_a_rule_as_by_rechunking(dates, chunk, monkeypatch):
 def tasks_a_tile(lazy, source):
     """Return how many tasks of the optimised graph there are for each chunk of a result.
 
-    Those of the cubes themselves, named by `source`, are not counted.
+    Those of the cubes themselves, named by `source`, are not counted, nor what they become where
+    they wait; the tasks that they begin with then are.
     """
     (best,) = dask.optimize(lazy)
     names = [key if isinstance(key, str) else key[0] for key in best.__dask_graph__()]
-    return sum(not name.startswith(source) for name in names) / best.data.npartitions
+    own = [n.startswith(source) or n.startswith("xstf-after") and "-turn" not in n for n in names]
+    return (len(names) - sum(own)) / best.data.npartitions
 
 
 @pytest.mark.parametrize("chunk", [160, 200])
@@ -664,6 +666,35 @@ def test_a_lazy_run_holds_a_part_of_the_scene_only(method, monkeypatch):
         total = fused.mean().compute()
     assert np.isfinite(total)
     assert held.most < 0.4 * made[:1].nbytes
+
+
+@pytest.mark.slow
+def test_few_tiles_wait_at_a_time():
+    """Also with several bands and dates, where dask finds another order."""
+
+    class Waiting(Callback):
+        most = 0
+
+        def _posttask(self, key, result, dsk, state, worker_id):
+            held = sum(str(k[0]).startswith("overlap") for k in state["cache"] if k[1:])
+            Waiting.most = max(Waiting.most, held)
+
+    size, ratio = 1024, 16
+    cells = size // ratio
+    made = da.random.default_rng(0).random((1, 3, size, size), chunks=(1, 3, 128, 128))
+    coarse = da.random.default_rng(1).random((2, 3, cells, cells), chunks=(1, 3, 8, 8))
+    times = np.array(["2020-01-01", "2020-01-09"], "M8[ns]")
+    cubes = [
+        xr.DataArray(
+            a, {"time": times[: len(a)], "y": (np.arange(n) + 0.5) * -s,
+                "x": (np.arange(n) + 0.5) * s}, ("time", "band", "y", "x"),
+        )
+        for a, n, s in ((made, size, 1), (coarse, cells, ratio))
+    ]  # fmt: skip
+    fused = xstf.fuse(cubes[0], cubes[1], method="starfm", window=5)
+    with Waiting(), dask.config.set(scheduler="threads", num_workers=1):
+        fused.sum().compute()
+    assert 0 < Waiting.most < 20  # of 64
 
 
 @pytest.mark.slow

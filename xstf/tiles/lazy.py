@@ -79,9 +79,9 @@ def run_lazily(
 
 
 def _waiting(states: Delayed, source: Source) -> Source:
-    """Return an input whose chunks wait for the states."""
+    """Return an input whose chunks wait for the states, if it is one of large images."""
     array = source.array
-    if not isinstance(array, da.Array) or on_a_cluster(array):
+    if not isinstance(array, da.Array) or source.step > 1 or on_a_cluster(array):
         return source
     if len(array.__dask_graph__()) > MOST_WAITING:
         return source

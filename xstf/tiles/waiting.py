@@ -4,6 +4,9 @@ Those take a while, by few tasks, and a scheduler gives the other workers whatev
 of the inputs, which would all wait in memory. A dependency at the end of the way that a chunk is
 made does not help, since its beginning is ready all the same. So what is done for one chunk alone
 becomes one task, a graph of its own, and that waits. What several chunks share is made as before.
+
+Each of these tasks has a beginning of its own besides, a task that does nothing (`_turn`): dask
+orders tasks by their beginnings, and would make all chunks in a row if they had but one in common.
 """
 
 from __future__ import annotations
@@ -31,12 +34,14 @@ def after(first: Delayed, array: da.Array) -> da.Array:
     alone = _alone(needs, chunks)
     tasks: dict[Any, Any] = {}
     for key, at in chunks.items():
+        turn = (f"{name}-turn", *at)
+        tasks[turn] = (_turn,)
         own = {k: graph[k] for k in alone.get(key, ())}
         given = sorted({n for k in own for n in needs[k] if n not in own}, key=str)
         if key in own:
-            tasks[name, *at] = (_Own(own, key, tuple(given)), first.key, *given)
+            tasks[name, *at] = (_Own(own, key, tuple(given)), turn, first.key, *given)
         else:  # another chunk is made of it
-            tasks[name, *at] = (_second, first.key, key)
+            tasks[name, *at] = (_last, turn, first.key, key)
     whole = dict(first.__dask_graph__()) | graph | tasks
     waiting: da.Array = da.Array(whole, name, small.chunks, meta=array._meta)
     return waiting
@@ -64,9 +69,13 @@ class _Own:
         self.key = key
         self.given = given
 
-    def __call__(self, _: object, *values: Any) -> Any:
+    def __call__(self, _: object, __: object, *values: Any) -> Any:
         return get_sync({**self.graph, **dict(zip(self.given, values, strict=True))}, self.key)
 
 
-def _second(_: object, value: Any) -> Any:
-    return value
+def _last(*values: Any) -> Any:
+    return values[-1]
+
+
+def _turn() -> None:
+    pass

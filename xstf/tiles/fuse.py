@@ -337,6 +337,17 @@ def _witness(pairs: tuple[Pair, ...], plan: Plan, days: np.ndarray) -> tuple[Pai
     return (min(others, key=rank),)
 
 
+def _cells(sharp: Cube, coarse: Array, nesting: Nesting, record: Method) -> Cells:
+    """Return what is seen of whole images: of the frame alone some thousand coarse pixels."""
+    common: Any = {"ratio": nesting.ratio, "before": nesting.before}
+    if record.prepare is not None:
+        return choose_cells(sharp.data, coarse, **common, images=looked_at(record))
+    return choose_cells(
+        sharp.data, coarse, **common,
+        whole=WHOLE_CELLS * nesting.ratio, stretch=STRETCH_CELLS * nesting.ratio,
+    )  # fmt: skip
+
+
 def _states(
     sharp: Cube, coarse: Array, nesting: Nesting, plan: Plan, record: Method, options: object,
     frame: Frame | None,
@@ -344,9 +355,7 @@ def _states(
     """Return the state of each attempt: the method's, in the frame if there is one."""
     if frame is None and record.settle is None:
         return ()
-    cells = choose_cells(
-        sharp.data, coarse, ratio=nesting.ratio, before=nesting.before, images=looked_at(record)
-    )
+    cells = _cells(sharp, coarse, nesting, record)
     seen = plan.attempts
     if frame is not None and record.believes:
         seen = tuple((*pairs, *_witness(pairs, plan, frame.days)) for pairs in seen)
@@ -373,9 +382,7 @@ def _doubts(
     predict: Predictor | None, frame: Frame | None,
 ) -> tuple[State, ...]:  # fmt: skip
     """Return what is known of the errors of the method, a state of each attempt."""
-    cells = choose_cells(
-        sharp.data, coarse, ratio=nesting.ratio, before=nesting.before, images=looked_at(record)
-    )
+    cells = _cells(sharp, coarse, nesting, record)
     prepare = partial(prepare_doubt, nesting.ratio, runs_of(cells))
     settle = partial(settle_doubt, predict, nesting.ratio, frame is not None and frame.believe)
     given = None if frame is None else frame.registration

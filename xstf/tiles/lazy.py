@@ -207,7 +207,7 @@ def _joined(array: da.Array, dates: Sequence[int]) -> da.Array:
         return only
     joined: da.Array = da.map_blocks(
         _in_time, *whole, chunks=((len(dates),), *array.chunks[1:]), dtype=array.dtype,
-        meta=array._meta, token="xstf-dates",
+        meta=meta_from_array(array), token="xstf-dates",
     )  # fmt: skip
     return joined
 

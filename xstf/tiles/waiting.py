@@ -17,6 +17,7 @@ from typing import Any, TypeAlias
 
 import dask.array as da
 import numpy as np
+from dask.array.utils import meta_from_array
 from dask.base import optimize, tokenize
 from dask.delayed import Delayed
 from dask.local import get_sync
@@ -43,7 +44,7 @@ def after(first: Delayed, array: da.Array) -> da.Array:
         else:  # another chunk is made of it
             tasks[name, *at] = (_last, turn, first.key, key)
     whole = dict(first.__dask_graph__()) | graph | tasks
-    waiting: da.Array = da.Array(whole, name, small.chunks, meta=array._meta)
+    waiting: da.Array = da.Array(whole, name, small.chunks, meta=meta_from_array(array))
     return waiting
 
 

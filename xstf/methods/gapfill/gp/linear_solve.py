@@ -75,9 +75,11 @@ def products(work: np.ndarray, size: int, right: int, reach: int, out: np.ndarra
         for i in range(right):
             out[d, i] = 0.0
     for k in range(size):
+        row = work[k, size : size + right]
         for d in range(reach):
-            for i in range(d, right):
-                out[d, i] += work[k, size + i] * work[k, size + i - d]
+            later, total = row[d:], out[d, d:right]
+            for i in range(later.size):
+                total[i] += later[i] * row[i]
 
 
 @part

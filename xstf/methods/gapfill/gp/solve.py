@@ -333,12 +333,13 @@ def fill_mixed(
     values, mean = np.empty((dates, bands)), np.empty(bands)
     prior, vector = np.empty(most), np.empty(most)
     every, hidden = np.empty(most, np.int64), np.empty(most, np.int64)
+    when, row = np.empty(most, np.int64), np.empty((most, width))
     for i in range(most):
         every[i] = i
     for g in range(cells.shape[0]):
-        size = _rows(which[g], sets, spread, cross)
+        size = _rows(which[g], sets, spread, when, row, cross)
         right = _hidden(cells[g], width, wanted, hidden)
-        _start_mixed(which[g], sets, hidden, size, right, cross, work)
+        _start_mixed(when, row, hidden, size, right, cross, work)
         eliminate(work, size, right, size < 0)
         products(work, size, right, width, moments)
         _doubt_mixed(hidden, right, spread, moments, covariance)
@@ -362,19 +363,26 @@ def fill_mixed(
 
 
 @part
-def _rows(which: np.ndarray, sets: Tables, spread: np.ndarray, cross: np.ndarray) -> int:
-    """Write the covariance of the seen rows with all numbers; return how many there are."""
-    width = sets.rows.shape[2]
+def _rows(
+    which: np.ndarray,
+    sets: Tables,
+    spread: np.ndarray,
+    when: np.ndarray,
+    row: np.ndarray,
+    cross: np.ndarray,
+) -> int:
+    """Write the seen rows, their dates and covariance with all numbers; return how many."""
     size = 0
     for t in range(which.size):
         for a in range(sets.size[which[t]]):
+            when[size] = t
             for i in range(spread.shape[0]):
                 cross[size, i] = 0.0
-            for r in range(width):
-                value = sets.rows[which[t], a, r]
+            for r in range(row.shape[1]):
+                row[size, r] = sets.rows[which[t], a, r]
                 for i in range(spread.shape[0]):
-                    cross[size, i] += value * spread[t * width + r, i]
-                cross[size, t * width + r] -= value  # its noise: not in the fit
+                    cross[size, i] += row[size, r] * spread[t * row.shape[1] + r, i]
+                cross[size, t * row.shape[1] + r] -= row[size, r]  # its noise: not in the fit
             size += 1
     return size
 
@@ -396,8 +404,8 @@ def _hidden(cells: np.ndarray, width: int, wanted: bool, hidden: np.ndarray) -> 
 
 @part
 def _start_mixed(
-    which: np.ndarray,
-    sets: Tables,
+    when: np.ndarray,
+    row: np.ndarray,
     hidden: np.ndarray,
     size: int,
     right: int,
@@ -405,16 +413,12 @@ def _start_mixed(
     work: np.ndarray,
 ) -> None:
     """Write the system of the rows that are seen, and beside it what is hidden."""
-    width = sets.rows.shape[2]
+    width = row.shape[1]
     for i in range(size):
-        j = 0
-        for t in range(which.size):
-            for a in range(sets.size[which[t]]):
-                if j >= i:
-                    work[i, j] = 1.0 if i == j else 0.0
-                    for r in range(width):
-                        work[i, j] += cross[i, t * width + r] * sets.rows[which[t], a, r]
-                j += 1
+        for j in range(i, size):
+            work[i, j] = 1.0 if i == j else 0.0
+            for r in range(width):
+                work[i, j] += cross[i, when[j] * width + r] * row[j, r]
         for k in range(right):
             work[i, size + k] = cross[i, hidden[k]]
 

@@ -1,9 +1,11 @@
-"""How kernels are compiled: the median, who may call a part, and no needless specialisations."""
+"""How kernels are compiled: a median, who may call a part, how often, and what is said of it."""
 
 from __future__ import annotations
 
 import ast
 import re
+import subprocess
+import sys
 from collections.abc import Iterator
 from functools import cache
 from pathlib import Path
@@ -11,6 +13,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from xstf.numerics.compiling import MESSAGE, Compiling
 from xstf.numerics.jit import jit, middle
 
 ROOT = Path(__file__).parents[2]
@@ -134,3 +137,49 @@ def test_no_loop_is_compiled_for_a_constant():
                         given = f"{path}: {function.name} gives {ast.unparse(one)} to a loop"
                         assert not is_whole(one), given
                         assert not isinstance(one, ast.Name) or one.id not in vague, given
+
+
+COUNT = """
+import numpy as np, xstf
+from numba.core.dispatcher import Dispatcher
+cube, sar = xstf.testing.holes()
+cube.isel(time=slice(8), x=slice(12), y=slice(12)).stf.gapfill()
+import sys
+found = {
+    f"{one.py_func.__module__}.{one.py_func.__name__}": len(one.signatures)
+    for name, module in list(sys.modules.items()) if name.startswith("xstf.")
+    for one in vars(module).values() if isinstance(one, Dispatcher)
+}
+print({name: count for name, count in found.items() if count})
+"""
+
+
+@pytest.mark.slow
+def test_the_default_compiles_each_loop_once():
+    """For one layout and one type of numbers; loops that others call are counted if not cached."""
+    done = subprocess.run([sys.executable, "-c", COUNT], capture_output=True, text=True, check=True)
+    found = ast.literal_eval(done.stdout)
+    assert "xstf.numerics.seasonal_blocks._run" in found
+    assert max(found.values()) == 1, found
+    assert len(found) <= 75
+
+
+def test_long_compiling_is_told_once(capsys):
+    """numba compiles a loop within another; time between two calls does not count."""
+    clock = iter([0, 1, 2, 2.5, 10, 10.4, 11, 11.2, 13, 14])
+    listener = Compiling(patience=3, clock=lambda: next(clock))
+    listener.on_start(None)  # 0
+    listener.on_start(None)
+    listener.on_end(None)
+    listener.on_end(None)  # 2.5 seconds in all
+    assert capsys.readouterr().err == ""
+    listener.on_start(None)  # 10
+    listener.on_end(None)
+    assert capsys.readouterr().err == ""
+    listener.on_start(None)
+    listener.on_start(None)
+    assert capsys.readouterr().err == MESSAGE + "\n"
+    listener.on_end(None)
+    listener.on_end(None)
+    assert capsys.readouterr().err == ""
+    assert listener.count == 5

@@ -40,7 +40,7 @@ def _warm(arguments: argparse.Namespace) -> Outcome:
     from xstf.methods.lookup import classical_names, read_task
     from xstf.numerics.compiling import counted
 
-    rows = []
+    rows: list[dict[str, Any]] = []
     for task in [read_task(one) for one in arguments.tasks] or every:
         for name in classical_names(task):
             started = time.process_time()

@@ -43,7 +43,7 @@ def part(function: Function) -> Function:
     return _compiled(function, no_cpython_wrapper=True)
 
 
-def _compiled(function: Function, **options: bool) -> Function:
+def _compiled(function: Function, **options: Any) -> Function:
     """Return the function as numba compiles it; none is called as a C function."""
     options |= {"nogil": True, "no_cfunc_wrapper": True}
     try:
@@ -80,10 +80,10 @@ def middle(values: np.ndarray) -> float:
             low = i
         if half < i:
             high = j
-    upper = values[half]
+    upper: float = values[half]
     if values.size % 2 == 1:
         return upper
-    lower = values[0]
+    lower: float = values[0]
     for i in range(1, half):
         lower = max(lower, values[i])
     return (lower + upper) / 2

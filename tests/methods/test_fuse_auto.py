@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from xstf.methods.fuse.auto import _shown
-from xstf.methods.fuse.auto.blend import blended, box_mean, mean_of, shares_of
+from xstf.methods.fuse.auto.blend import blended, box_mean
 from xstf.methods.fuse.auto.evidence import Evidence, look_back, stacked
+from xstf.numerics.in_time import mean_of, shares_of
 
 
 @pytest.mark.parametrize(

@@ -75,12 +75,11 @@ from xstf.methods.fuse.auto.blend import (
     blended,
     box_mean,
     deviation,
-    mean_of,
-    shares_of,
 )
 from xstf.methods.fuse.auto.evidence import EVIDENCE, Evidence, look_back, stacked
 from xstf.numerics.belief import Belief, believed
 from xstf.numerics.doubt import middle, with_margin
+from xstf.numerics.in_time import mean_of, shares_of
 from xstf.numerics.patches import sample_patches
 from xstf.numerics.upsample import upsample_numpy
 

@@ -36,22 +36,35 @@ def box_mean(values: np.ndarray) -> np.ndarray:
     return np.asarray(np.maximum(values / count, 0))
 
 
-def deviation(
-    spread: np.ndarray, change: np.ndarray, error: np.ndarray, noise: np.ndarray
-) -> np.ndarray:
-    """Return the standard deviation.
+def deviation(spread: np.ndarray, change: np.ndarray, error: np.ndarray) -> np.ndarray:
+    """Return the standard deviation where a change is known.
 
     Parameters
     ----------
     spread, change
         ``(band, y, x)``: the variance between the parts, and the estimate less the base image.
-    error, noise
-        ``(band,)``: of leaving a date out, NaN with one pair; of the misfit, one standard
-        deviation, NaN where it is not known.
+    error
+        ``(band,)``, of leaving a date out.
     """
-    known = np.isfinite(error)[:, None, None]
-    error, noise = (np.nan_to_num(v)[:, None, None] for v in (error, noise))
-    two = (KNOWN * error) ** 2 + SPREAD_TWO**2 * spread
-    one = (NOISE * noise) ** 2 + SPREAD_ONE**2 * spread
-    found: np.ndarray = np.sqrt(np.where(known, two, one) + (CHANGE * change) ** 2)
+    known = (KNOWN * error[:, None, None]) ** 2
+    found: np.ndarray = np.sqrt(known + SPREAD_TWO**2 * spread + (CHANGE * change) ** 2)
+    return found
+
+
+def deviation_alone(
+    spread: np.ndarray, change: np.ndarray, noise: np.ndarray, expected: np.ndarray
+) -> np.ndarray:
+    """Return the standard deviation where no change is known: of two variances the mean.
+
+    Parameters
+    ----------
+    spread, change
+        As for `deviation`.
+    noise
+        ``(band,)``, the variance of the misfit of the pair.
+    expected
+        ``(band, y, x)``, the standard deviation that is expected of any method.
+    """
+    told = NOISE**2 * noise[:, None, None] + SPREAD_ONE**2 * spread + (CHANGE * change) ** 2
+    found: np.ndarray = np.sqrt((told + np.square(expected, dtype=np.float64)) / 2)
     return found

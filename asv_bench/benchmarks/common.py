@@ -87,7 +87,8 @@ def holes(dates, bands, side, seed=0):
         down, across, turn = rng.uniform(0.02, 0.1, 2).tolist() + [rng.uniform(0, 6)]
         cloud = np.sin(down * y + turn) + np.cos(across * x - turn) < rng.normal(0, 0.7)
         cube[date, :, cloud] = np.nan
-    return cube.astype(np.float32), times - times[0]
+    # Of broadcast parts: in C order, as cubes are, or copying one would be slow.
+    return np.ascontiguousarray(cube, np.float32), times - times[0]
 
 
 def settled(record, cube, times):

@@ -28,7 +28,7 @@ Ends: TypeAlias = tuple[Any, Any]
 
 
 def ends_of(array: xr.DataArray) -> Ends | None:
-    """Return the least and the greatest number of a cube, NaN aside; None where it is not in memory."""
+    """Return the least and the greatest number of a cube in memory, NaN aside; None for others."""
     if not array.size or array.chunks is not None or not isinstance(array.data, np.ndarray):
         return None
     data = array.values

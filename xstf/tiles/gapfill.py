@@ -333,7 +333,7 @@ def _direct(
     fill: Direct[Any], cube: np.ndarray, out: np.ndarray, part: slice, *, order: np.ndarray,
     times: np.ndarray, params: Any,
 ) -> None:  # fmt: skip
-    """Fill pixels straight into the one layer of the result, whose dates are in the cube's order."""
+    """Fill pixels straight into the result, of one layer and dates in the cube's order."""
     fill(cube, out[0], order, part, times=times, params=params)
 
 

@@ -77,7 +77,7 @@ def _sum_similar(
     wanted: tuple[int, int],
     room: tuple[np.ndarray, np.ndarray, np.ndarray],
 ) -> None:
-    """Take the pairs of rows and shifts: of each shift ``part`` has the first pixel and how many."""
+    """Take the pairs of rows; of each shift ``part`` has the first pixel and how many."""
     height = likeness.shape[1]
     top, bottom = wanted
     far, at, share = room

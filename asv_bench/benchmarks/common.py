@@ -128,11 +128,11 @@ def sharpen(record, spectral, spatial, ratio, state=None):
     )[0]
 
 
-def quickest(work, repeats=REPEATS):
+def quickest(work, repeats=REPEATS, clock=time.perf_counter):
     """Return the fewest seconds that some work took."""
     seconds = []
     for _ in range(repeats):
-        start = time.perf_counter()
+        start = clock()
         work()
-        seconds.append(time.perf_counter() - start)
+        seconds.append(clock() - start)
     return min(seconds)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import dataclasses
 import subprocess
 import sys
 import time
@@ -174,6 +175,31 @@ def box_sum(blocks, rows, cols, states):
 def job(array, states=()):
     source = _tiles.Source(array, (2, 0))
     return _tiles.Job(box_sum, (source,), (2,), (17, 17), states, halo=2)
+
+
+@pytest.mark.parametrize("cores", [1, 2])
+def test_a_job_without_tiles_is_done_in_stretches_once_each(monkeypatch, cores):
+    monkeypatch.setattr(_tiles, "cores", lambda: cores)
+    cube = np.random.default_rng(1).random((2, 1, 150, 173), np.float32)
+    parts = []
+
+    def straight(rows, out, part):
+        parts.append(part)
+        out[0, :, :, part] = 2 * rows[:, :, part]
+
+    source = _tiles.Source(cube, (0, 1))
+    made = _tiles.Job(where_it_is, (source,), (1, 2, 1), (150, 173), direct=straight)
+    found = _tiles.run_tiles([made], chunks=(150, 173), tile=50)
+    np.testing.assert_array_equal(found[0, 0], 2 * cube)
+    parts.sort(key=lambda part: part.start)
+    assert len(parts) > cores
+    assert [p.start for p in parts] == [0, *(p.stop for p in parts[:-1])]
+    parts.clear()
+    strided = np.repeat(cube, 2, axis=3)[..., ::2]
+    source = _tiles.Source(strided, (0, 1))
+    made = dataclasses.replace(made, sources=(source,), lead=(1,))
+    _tiles.run_tiles([made], chunks=(150, 173), tile=50)
+    assert not parts  # it is no plain cube
 
 
 CUBE = np.random.default_rng(0).integers(0, 99, (3, 2, 17, 17)).astype(np.float32)

@@ -180,9 +180,9 @@ def read_cube(
         cube = without_mapping_dim(cube)
     labels = read_labels(cube, what=what, resolution=resolution, unsized=unsized, series=folded)
     load_values(cube, what)
-    # Of float32 that nothing is done to, one look serves both warnings.
-    bare = isinstance(cube, xr.DataArray) and cube.dtype == np.float32 and not is_declared(cube)
-    ends = ends_of(cube) if bare else None
+    ends = None  # of float32 that nothing is done to: one look serves both warnings
+    if isinstance(cube, xr.DataArray) and cube.dtype == np.float32 and not is_declared(cube):
+        ends = ends_of(cube)
     if not what.startswith("sar"):  # radar has borders of its own, see align/radar
         cube = _watch_fills(cube, what, mask, ends)
     if isinstance(cube, xr.Dataset):

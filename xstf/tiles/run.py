@@ -13,6 +13,7 @@ import os
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from types import ModuleType
 from typing import Any, TypeAlias
 
@@ -102,8 +103,7 @@ def _eager(jobs: Sequence[Job], tile: int, progress: bool) -> np.ndarray:
     first = jobs[0]
     module: ModuleType = module_of(first.sources[0].array)
     results: np.ndarray = module.empty((len(jobs), *first.lead, *first.shape), np.float32)
-    if len(jobs) == 1 and _is_direct(first):
-        _straight(first, results[0], progress)
+    if len(jobs) == 1 and _straight(first, results[0], progress):
         return results
     work = [
         (i, rows, cols)
@@ -132,28 +132,29 @@ def _each(one: Callable[[Any], None], work: Sequence[Any], progress: bool) -> No
             pass
 
 
-def _is_direct(job: Job) -> bool:
-    """Return whether a job can be done without tiles."""
+def _directly(job: Job) -> Callable[[np.ndarray, np.ndarray, slice], None] | None:
+    """Return what does a job without tiles; None where there are tiles alone."""
     array = job.sources[0].array
-    return (
-        job.direct is not None and isinstance(array, np.ndarray) and array.dtype == np.float32
-        and array.flags.c_contiguous
-    )  # fmt: skip
+    plain = isinstance(array, np.ndarray) and array.dtype == np.float32 and array.flags.c_contiguous
+    return job.direct if plain else None
 
 
-def _straight(job: Job, out: np.ndarray, progress: bool) -> None:
-    """Write the result of a job straight from its one source, a stretch of pixels at a time."""
+def _straight(job: Job, out: np.ndarray, progress: bool) -> bool:
+    """Write the result of a job straight from its one source, if that can be; return whether.
+
+    A stretch of pixels at a time, so that each core has some.
+    """
+    direct = _directly(job)
+    if direct is None:
+        return False
     pixels = job.shape[0] * job.shape[1]
-    cube = job.sources[0].array.reshape(*job.sources[0].array.shape[:2], pixels)
-    flat = out.reshape(*job.lead, pixels)
+    cube: Any = job.sources[0].array
+    rows, written = cube.reshape(*cube.shape[:2], pixels), out.reshape(*job.lead, pixels)
     fair = -(-pixels // (STRETCHES * cores()))
     side = min(LONGEST, -(-fair // SHORTEST) * SHORTEST)
     work = [slice(at, min(at + side, pixels)) for at in range(0, pixels, side)]
-
-    def one(part: slice) -> None:
-        job.direct(cube, flat, part)
-
-    _each(one, work, progress)
+    _each(partial(direct, rows, written), work, progress)
+    return True
 
 
 def _once(state: State | Once, shared: dict[int, Once]) -> Once:

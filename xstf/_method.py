@@ -75,7 +75,8 @@ class SharpenSamples(NamedTuple):
     srf
         ``(guide_band, band)``: how the spatial bands respond, where the caller knows.
     fwhm
-        Of the spectral cube's point spread function in coarse pixels, where the caller knows.
+        Of the spectral cube's point spread function in coarse pixels, where the caller knows: one
+        for all bands, or ``(band,)``.
     shift
         How far the cubes are apart in fine pixels, ``(down, right)``, where that is settled: the
         verb has moved the spatial one already, and says 0.
@@ -84,7 +85,7 @@ class SharpenSamples(NamedTuple):
     spectral: np.ndarray
     spatial: np.ndarray
     srf: np.ndarray | None = None
-    fwhm: float | None = None
+    fwhm: float | np.ndarray | None = None
     shift: np.ndarray | None = None
 
 

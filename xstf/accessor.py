@@ -289,7 +289,8 @@ class StfAccessor(Generic[C]):
     @overload
     def sharpen_spectral(
         self: StfAccessor[xr.DataArray], spatial: Labelled, *, method: str | Method = ...,
-        srf: xr.DataArray | str | None = ..., psf: float | None = ..., register: bool = ...,
+        srf: xr.DataArray | str | None = ..., psf: float | xr.DataArray | str | None = ...,
+        register: bool = ...,
         mask: xr.DataArray | None = ..., spatial_mask: xr.DataArray | None = ...,
         time_tolerance: LengthLike = ...,
         scale: float | None = ..., spatial_scale: float | None = ..., decoded: bool | None = ...,
@@ -300,7 +301,8 @@ class StfAccessor(Generic[C]):
     @overload
     def sharpen_spectral(
         self: StfAccessor[xr.DataArray], spatial: Labelled, *, method: str | Method = ...,
-        srf: xr.DataArray | str | None = ..., psf: float | None = ..., register: bool = ...,
+        srf: xr.DataArray | str | None = ..., psf: float | xr.DataArray | str | None = ...,
+        register: bool = ...,
         mask: xr.DataArray | None = ..., spatial_mask: xr.DataArray | None = ...,
         time_tolerance: LengthLike = ...,
         scale: float | None = ..., spatial_scale: float | None = ..., decoded: bool | None = ...,
@@ -311,7 +313,8 @@ class StfAccessor(Generic[C]):
     @overload
     def sharpen_spectral(
         self: StfAccessor[xr.Dataset], spatial: Labelled, *, method: str | Method = ...,
-        srf: xr.DataArray | str | None = ..., psf: float | None = ..., register: bool = ...,
+        srf: xr.DataArray | str | None = ..., psf: float | xr.DataArray | str | None = ...,
+        register: bool = ...,
         mask: xr.DataArray | None = ..., spatial_mask: xr.DataArray | None = ...,
         time_tolerance: LengthLike = ...,
         scale: float | None = ..., spatial_scale: float | None = ..., decoded: bool | None = ...,
@@ -322,7 +325,8 @@ class StfAccessor(Generic[C]):
     @overload
     def sharpen_spectral(
         self, spatial: Labelled, *, method: str | Method = ...,
-        srf: xr.DataArray | str | None = ..., psf: float | None = ..., register: bool = ...,
+        srf: xr.DataArray | str | None = ..., psf: float | xr.DataArray | str | None = ...,
+        register: bool = ...,
         mask: xr.DataArray | None = ..., spatial_mask: xr.DataArray | None = ...,
         time_tolerance: LengthLike = ...,
         scale: float | None = ..., spatial_scale: float | None = ..., decoded: bool | None = ...,
@@ -338,7 +342,7 @@ class StfAccessor(Generic[C]):
         *,
         method: str | Method = "auto",
         srf: xr.DataArray | str | None = None,
-        psf: float | None = None,
+        psf: float | xr.DataArray | str | None = None,
         register: bool = True,
         mask: xr.DataArray | None = None,
         spatial_mask: xr.DataArray | None = None,

@@ -8,18 +8,23 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
+from scipy.special import ndtri
 
 from xstf._method import Method, SharpenSamples
 from xstf.cubes.arrays import Array
 from xstf.cubes.nesting import Nesting
-from xstf.numerics.degrade import register
-from xstf.numerics.response import locate, register_halo
+from xstf.numerics.degrade import degrade, register
+from xstf.numerics.response import USUAL_WIDTH, common_pixels, locate, register_halo
+from xstf.numerics.subspace import noise
 from xstf.tiles.engines import Runner, to_host
 from xstf.tiles.flags import FILLED_IN_SPACE, LAYERS, MISSING
 from xstf.tiles.job import Job, Source, States
 from xstf.tiles.samples import choose_cells
 from xstf.tiles.states import State
 from xstf.tiles.windows import NestedWindows, shift
+
+# The chance that noise alone makes some value of a scene without light as low as is still noise.
+RARE = 0.05
 
 
 class SharpenState(NamedTuple):
@@ -31,12 +36,15 @@ class SharpenState(NamedTuple):
         The spectral bands that are not missing everywhere; kernels see these alone.
     shift : ndarray (2,)
         How far the spatial image is moved before kernels see it: down, right, in fine pixels.
+    floor : bool
+        Whether values below 0 are none: where no coarse one is, but by noise.
     method : object
         What the method settled.
     """
 
     bands: np.ndarray
     shift: np.ndarray
+    floor: bool = False
     method: Any = None
 
 
@@ -79,7 +87,7 @@ class SharpenTile(NestedWindows):
                 params=self.params, state=state.method, inner=inner, std=self.std,
                 **self.runner.network(origin, self.fine_shape, bands=bands),
             )  # fmt: skip
-            out[0][bands] = estimate
+            out[0][bands] = np.maximum(estimate, np.float32(0)) if state.floor else estimate
             if std is not None:
                 out[1][bands] = std
         if self.std:
@@ -155,12 +163,28 @@ def _settle(
         part = srf[:, bands]
         total = part.sum(axis=1, keepdims=True)
         srf = part / np.where(total > 0, total, 1)
-    if fwhm is not None:
-        fwhm = float(fwhm)
+    if fwhm is not None and fwhm.ndim:
+        fwhm = fwhm[bands]
+    width = USUAL_WIDTH if fwhm is None else float(np.mean(fwhm))
     if moves:
-        shift = locate(spectral, spatial, ratio=ratio, fwhm=fwhm).shift
+        width, shift = locate(spectral, spatial, ratio=ratio, fwhm=fwhm)
         spatial = register(spatial, shift=shift)
+    floor = _is_floored(spectral, spatial, ratio, width)
     if settle is None:
-        return SharpenState(bands, shift)
+        return SharpenState(bands, shift, floor)
     seen = SharpenSamples(spectral, spatial, srf=srf, fwhm=fwhm, shift=np.zeros(2))
-    return SharpenState(bands, shift, settle(seen, ratio=ratio, params=params))
+    return SharpenState(bands, shift, floor, settle(seen, ratio=ratio, params=params))
+
+
+def _is_floored(spectral: np.ndarray, spatial: np.ndarray, ratio: int, fwhm: float) -> bool:
+    """Return whether no value of the spectral cube is below 0 by more than its noise makes it."""
+    lowest = np.nanmin(spectral, axis=(1, 2))
+    if lowest.min() >= 0:
+        return True
+    low = degrade(spatial, ratio=ratio, fwhm=fwhm)
+    bands, guides = common_pixels(spectral, low)
+    if len(bands) < 2:
+        return False
+    variance = noise(spectral, low, bands - bands.mean(axis=0), guides)
+    rare = -ndtri(RARE / np.isfinite(spectral).sum())
+    return bool((lowest >= -rare * np.sqrt(variance)).all())

@@ -32,7 +32,8 @@ TILE = 256
 @overload
 def sharpen_spectral(
     spectral: xr.DataArray, spatial: Labelled, *, method: str | Method = ...,
-    srf: xr.DataArray | str | None = ..., psf: float | None = ..., register: bool = ...,
+    srf: xr.DataArray | str | None = ..., psf: float | xr.DataArray | str | None = ...,
+    register: bool = ...,
     mask: xr.DataArray | None = ..., spatial_mask: xr.DataArray | None = ...,
     time_tolerance: LengthLike = ...,
     scale: float | None = ..., spatial_scale: float | None = ..., decoded: bool | None = ...,
@@ -43,7 +44,8 @@ def sharpen_spectral(
 @overload
 def sharpen_spectral(
     spectral: xr.DataArray, spatial: Labelled, *, method: str | Method = ...,
-    srf: xr.DataArray | str | None = ..., psf: float | None = ..., register: bool = ...,
+    srf: xr.DataArray | str | None = ..., psf: float | xr.DataArray | str | None = ...,
+    register: bool = ...,
     mask: xr.DataArray | None = ..., spatial_mask: xr.DataArray | None = ...,
     time_tolerance: LengthLike = ...,
     scale: float | None = ..., spatial_scale: float | None = ..., decoded: bool | None = ...,
@@ -54,7 +56,8 @@ def sharpen_spectral(
 @overload
 def sharpen_spectral(
     spectral: xr.Dataset, spatial: Labelled, *, method: str | Method = ...,
-    srf: xr.DataArray | str | None = ..., psf: float | None = ..., register: bool = ...,
+    srf: xr.DataArray | str | None = ..., psf: float | xr.DataArray | str | None = ...,
+    register: bool = ...,
     mask: xr.DataArray | None = ..., spatial_mask: xr.DataArray | None = ...,
     time_tolerance: LengthLike = ...,
     scale: float | None = ..., spatial_scale: float | None = ..., decoded: bool | None = ...,
@@ -65,7 +68,8 @@ def sharpen_spectral(
 @overload
 def sharpen_spectral(
     spectral: Labelled, spatial: Labelled, *, method: str | Method = ...,
-    srf: xr.DataArray | str | None = ..., psf: float | None = ..., register: bool = ...,
+    srf: xr.DataArray | str | None = ..., psf: float | xr.DataArray | str | None = ...,
+    register: bool = ...,
     mask: xr.DataArray | None = ..., spatial_mask: xr.DataArray | None = ...,
     time_tolerance: LengthLike = ...,
     scale: float | None = ..., spatial_scale: float | None = ..., decoded: bool | None = ...,
@@ -80,7 +84,7 @@ def sharpen_spectral(
     *,
     method: str | Method = "auto",
     srf: xr.DataArray | str | None = None,
-    psf: float | None = None,
+    psf: float | xr.DataArray | str | None = None,
     register: bool = True,
     mask: xr.DataArray | None = None,
     spatial_mask: xr.DataArray | None = None,
@@ -110,9 +114,12 @@ def sharpen_spectral(
     srf : DataArray ``(spatial_band, band)`` or str, optional
         How the bands of `spatial` respond to those of `spectral`, with both cubes' labels; or a
         sensor's name (:mod:`xstf.sensors`). Default: estimated from the two cubes.
-    psf : float, optional
-        Full width at half maximum of the point spread function of `spectral`, in its pixels.
-        Default: estimated.
+    psf : float, DataArray ``(band,)`` or str, optional
+        Full width at half maximum of the point spread function of `spectral`, in its pixels: one
+        for all bands, one for each, or those of a sensor by name (:func:`xstf.sensors.blurs`).
+        Default: Sentinel-2's where labels and ratio of both cubes are its (20 m bands beside 10 m
+        ones, ``B05`` beside ``B02``), which ``attrs["stf_psf"]`` says; estimated elsewhere. Of
+        several widths `local_regression` and `s2sharp` use each, other methods the mean.
     register : bool
         Move `spatial` by the shift between the cubes where one is found, up to a pixel of
         `spectral`; the result then lies as `spectral` does. ``attrs["stf_shift"]`` says how far
@@ -147,7 +154,8 @@ def sharpen_spectral(
         either is missing; a band that is missing everywhere stays so. Coordinates along time and
         bands are those of `spectral`, along space those of `spatial`; what described the old grid
         (``transform``, ``res``, ``gsd``) is worked out anew or left out, and so are variables of a
-        Dataset that are no bands, which is said.
+        Dataset that are no bands, which is said. Where no value of `spectral` is below 0, but by
+        its noise, no value of the result is.
 
     Raises
     ------
@@ -225,6 +233,8 @@ def sharpen_spectral(
         run, jobs, chunks=chunks_of(few, TILE, images), tile=TILE, settled=True, checks=checks
     )  # fmt: skip
     attrs = run.attrs | _findings(states)
+    if cubes.sensors.known_by:
+        attrs["stf_psf"] = cubes.sensors.psf_text
     return assemble_on(layers, many, few, attrs, return_quality, FLAG_MEANINGS)
 
 

@@ -289,13 +289,15 @@ class SharpenKernel(Protocol[P_contra, S_contra]):
         missing everywhere in the image.
     spatial
         ``(guide_band, y, x)``, alike.
-    ratio, params, state, inner, std
+    ratio, params, state, inner
         As for :class:`FuseKernel`.
+    std
+        False: sharpening gives no standard deviation, as :func:`xstf.sharpen_spectral` says.
 
     Returns
     -------
     estimate, std
-        ``(band, y, x)`` of `inner`, float32; None for a standard deviation that is not wanted.
+        ``(band, y, x)`` of `inner`, float32, and None.
     """
 
     def __call__(

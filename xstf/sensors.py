@@ -274,10 +274,9 @@ def are_sentinel2(spectral: Sequence[object], spatial: Sequence[object], ratio: 
     known = _SENSORS["sentinel-2a"]
     sizes = []
     for labels in (spectral, spatial):
-        found = [next((b for b in known if _same(label, b)), None) for label in labels]
-        blurs_of = [_S2_BLUR.get(band.name) if band else None for band in found]
-        sizes.append({None if blur is None else blur[0] for blur in blurs_of})
-    if None in sizes[0] | sizes[1] or any(len(own) != 1 for own in sizes):
+        found = [next((b.name for b in known if _same(label, b)), "") for label in labels]
+        sizes.append({_S2_BLUR[name][0] if name in _S2_BLUR else 0 for name in found})
+    if any(len(own) != 1 for own in sizes):
         return False
     (large,), (small,) = sizes
     sure = any(label in _S2_LABELS for label in spectral)

@@ -17,7 +17,6 @@ from xstf.numerics.degrade import degrade, register
 from xstf.numerics.response import USUAL_WIDTH, common_pixels, locate, register_halo
 from xstf.numerics.subspace import noise
 from xstf.tiles.engines import Runner, to_host
-from xstf.tiles.flags import FILLED_IN_SPACE, LAYERS, MISSING
 from xstf.tiles.job import Job, Source, States
 from xstf.tiles.samples import choose_cells
 from xstf.tiles.states import State
@@ -58,18 +57,15 @@ class SharpenTile(NestedWindows):
         The kernel on its engine.
     params
         The method's.
-    std
-        Whether the standard deviation and the flag are wanted.
     """
 
     runner: Runner
     params: Any
-    std: bool
 
     def __call__(
         self, blocks: list[np.ndarray], rows: slice, cols: slice, states: States
     ) -> np.ndarray:
-        """Return ``(layer, band, rows, cols)``: the estimate, and if wanted its std and flag."""
+        """Return ``(1, band, rows, cols)``, the estimate."""
         spatial, spectral = blocks[0][0], blocks[1][0]
         origin, padded = self.pad(spatial[None], rows, cols)
         inner = (shift(rows, origin[0]), shift(cols, origin[1]))
@@ -78,22 +74,16 @@ class SharpenTile(NestedWindows):
         size = (inner[0].stop - inner[0].start, inner[1].stop - inner[1].start)
         out = np.full_like(
             spatial[:1, :1, :1], np.nan,
-            shape=(LAYERS if self.std else 1, len(spectral), *size), dtype=np.float32,
+            shape=(1, len(spectral), *size), dtype=np.float32,
         )  # fmt: skip
         if len(bands):
             moved = self._moved(padded[0], state)
-            estimate, std = self.runner(
+            estimate, _ = self.runner(
                 np.ascontiguousarray(spectral[bands]), moved, ratio=self.ratio,
-                params=self.params, state=state.method, inner=inner, std=self.std,
+                params=self.params, state=state.method, inner=inner, std=False,
                 **self.runner.network(origin, self.fine_shape, bands=bands),
             )  # fmt: skip
             out[0][bands] = np.maximum(estimate, np.float32(0)) if state.floor else estimate
-            if std is not None:
-                out[1][bands] = std
-        if self.std:
-            missing = np.isnan(out[0])
-            out[2] = np.where(missing, MISSING, FILLED_IN_SPACE)
-            out[3] = ~missing  # the one image of spatial
         return out
 
     def _moved(self, spatial: np.ndarray, state: SharpenState) -> np.ndarray:
@@ -109,7 +99,7 @@ class SharpenTile(NestedWindows):
 def sharpen_spectral_job(
     spatial: Array, spectral: Array, at: tuple[int, int], nesting: Nesting,
     runner: Runner, record: Method, options: object, known: dict[str, np.ndarray],
-    register: bool, std: bool,
+    register: bool,
 ) -> Job:  # fmt: skip
     """Return one date as a job of the tiles."""
     function = SharpenTile(
@@ -121,7 +111,6 @@ def sharpen_spectral_job(
         coarse_shape=(spectral.shape[2], spectral.shape[3]),
         runner=runner,
         params=options,
-        std=std,
     )
     sources = (
         Source(spatial, (at[0],)),
@@ -134,7 +123,7 @@ def sharpen_spectral_job(
     )  # fmt: skip
     samples = {"spectral": blurred, "spatial": sharp} | known
     lattice = record.lattice(options, nesting.ratio) if record.lattice else 0
-    lead = (LAYERS if std else 1, spectral.shape[1])
+    lead = (1, spectral.shape[1])
     state = State(settle, samples, _one_date)
     return Job(function, sources, lead, function.fine_shape, (state,), function.halo, lattice)
 

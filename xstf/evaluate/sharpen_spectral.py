@@ -35,8 +35,8 @@ def evaluate_sharpen_spectral(
 ) -> xr.Dataset:
     """Return how well each method sharpens, one scale down or beside a known truth.
 
-    Wald's protocol: both cubes are blurred by a Gaussian and thinned, the methods sharpen the one by
-    the other, and their results are compared with `spectral` itself. The Gaussian is one coarse
+    Wald's protocol: both cubes are blurred by a Gaussian and thinned, the methods sharpen the one
+    by the other, and their results are compared with `spectral` itself. The Gaussian is one coarse
     pixel wide at half its height, or as `psf` says; of Sentinel-2's bands, which are known by their
     labels, as wide as theirs.
 
@@ -61,9 +61,9 @@ def evaluate_sharpen_spectral(
     Dataset
         ``psnr`` (dB, the peak is each band's own largest value), ``rmse, cc, uiqi, ssim`` and
         ``consistency`` ``(method, band)``; ``sam`` (degrees), ``ergas`` (%) and ``q2n`` for two
-        bands or more, and ``seconds`` ``(method)``, wall time with compiled kernels. ``consistency`` is the
-        root mean square of what is left between `spectral` and the sharpened cube, at full
-        resolution, when that is blurred again: about the noise if nothing was lost.
+        bands or more, and ``seconds`` ``(method)``, wall time with compiled kernels.
+        ``consistency`` is the root mean square of what is left between `spectral` and the sharpened
+        cube, at full resolution, when that is blurred again: about the noise if nothing was lost.
 
     Notes
     -----

@@ -3,7 +3,8 @@
 Both cubes are blurred and thinned by the ratio once more (Wald et al. 1997), the candidates sharpen
 the one by the other, and what they give is compared with the spectral cube itself. The candidate of
 the least error does the work: the root mean square error, each band's in units of its own spread,
-times the mean spectral angle, so that a share of either counts alike. They differ in kind:
+times the mean spectral angle, so that a share of either counts alike. Blurring takes most of the
+noise away, which decides between them: it is put back into both cubes first. They differ in kind:
 `hysure` solves for what explains both cubes, `mtf_glp_hs` injects details by global regressions,
 `local_regression` by regressions within a window, which few blurred bands near the sharp ones suit.
 
@@ -25,13 +26,16 @@ import numpy as np
 from xstf._method import Method, SharpenKernel, SharpenSamples, usual_lattice
 from xstf.methods.sharpen_spectral import hysure, local_regression, mtf_glp_hs
 from xstf.numerics.degrade import degrade, degrade_bands
-from xstf.numerics.response import locate
+from xstf.numerics.psf import point_spread
+from xstf.numerics.response import common_pixels, locate
+from xstf.numerics.subspace import noise, unshared_variance
 
 CANDIDATES: dict[str, Method] = {
     module.METHOD.name: module.METHOD for module in (hysure, mtf_glp_hs, local_regression)
 }
 # Pixels a side at the lower scale: fewer hold fewer independent details than a cube has bands.
 LEAST_SIDE = 16
+SEED = 0  # of the noise that is put back
 FEW_BANDS = 16  # multispectral sensors have up to 13 bands, imaging spectrometers from 60 on
 
 
@@ -74,11 +78,15 @@ def _settled(record: Method, samples: SharpenSamples, ratio: int) -> object:
 
 def _best(samples: SharpenSamples, ratio: int, fwhm: float | np.ndarray) -> str:
     """Return the candidate with the least error one scale down."""
+    width = float(np.mean(fwhm))
     truth = _whole(samples.spectral, ratio)
     sharp = _whole(samples.spatial, ratio * ratio)
+    lost = 1 - (point_spread(ratio=ratio, fwhm=width) ** 2).sum() ** 2
+    draw = np.random.default_rng(SEED)
+    ours, theirs = (lost * variance for variance in _noises(samples, ratio, width))
     low = SharpenSamples(
-        spectral=degrade_bands(truth, ratio=ratio, fwhm=fwhm),
-        spatial=degrade(sharp, ratio=ratio, fwhm=float(np.mean(fwhm))),
+        spectral=_noisy(degrade_bands(truth, ratio=ratio, fwhm=fwhm), ours, draw),
+        spatial=_noisy(degrade(sharp, ratio=ratio, fwhm=width), theirs, draw),
         srf=samples.srf,
         fwhm=samples.fwhm,
         shift=np.zeros(2),
@@ -86,6 +94,23 @@ def _best(samples: SharpenSamples, ratio: int, fwhm: float | np.ndarray) -> str:
     truth = truth[:, : low.spatial.shape[1], : low.spatial.shape[2]]
     errors = {name: _error(name, low, truth, ratio) for name in CANDIDATES}
     return min(errors, key=lambda name: errors[name])
+
+
+def _noises(samples: SharpenSamples, ratio: int, fwhm: float) -> tuple[np.ndarray, np.ndarray]:
+    """Return the variance of the noise of each band of both cubes."""
+    low = degrade(samples.spatial, ratio=ratio, fwhm=fwhm)
+    bands, guides = common_pixels(samples.spectral, low)
+    if len(bands) < 2:
+        return np.zeros(len(samples.spectral)), np.zeros(len(low))
+    ours = noise(samples.spectral, low, bands - bands.mean(axis=0), guides)
+    theirs = unshared_variance(samples.spatial)
+    return ours, np.where(np.isfinite(theirs), theirs, 0)
+
+
+def _noisy(images: np.ndarray, variance: np.ndarray, draw: np.random.Generator) -> np.ndarray:
+    """Return images ``(band, y, x)`` with white noise of a variance for each band added."""
+    values = draw.standard_normal(images.shape, np.float32)
+    return images + values * np.sqrt(variance).astype(np.float32)[:, None, None]
 
 
 def _whole(images: np.ndarray, multiple: int) -> np.ndarray:

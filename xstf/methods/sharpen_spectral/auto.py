@@ -39,6 +39,12 @@ SEED = 0  # of the noise that is put back
 FEW_BANDS = 16  # multispectral sensors have up to 13 bands, imaging spectrometers from 60 on
 
 
+# How much more of the error `local_regression` has one scale down, beside the better of the others,
+# where there are few bands: its windows hold more ground there. The geometric mean over 26 cases,
+# simulated ones of 12 seeds and parts of a Sentinel-2 scene; with many bands nothing speaks for it.
+WINDOWED = 1.5
+
+
 @dataclass(frozen=True, kw_only=True)
 class Params:
     """It has none: the cubes choose."""
@@ -93,6 +99,8 @@ def _best(samples: SharpenSamples, ratio: int, fwhm: float | np.ndarray) -> str:
     )
     truth = truth[:, : low.spatial.shape[1], : low.spatial.shape[2]]
     errors = {name: _error(name, low, truth, ratio) for name in CANDIDATES}
+    if len(truth) <= FEW_BANDS:
+        errors["local_regression"] /= WINDOWED
     return min(errors, key=lambda name: errors[name])
 
 

@@ -34,8 +34,9 @@ def fit(
     Parameters
     ----------
     spectra, guides : ndarray (y, x, band), (y, x, guide)
-        float64, 0 where not valid.
+        float64.
     valid : ndarray (y, x), bool
+        Pixels that count.
     near : ndarray (window,)
         Weights along either axis of the window.
     ridge : ndarray (guide,)
@@ -43,6 +44,7 @@ def fit(
     step : int
         Only every so many rows and columns are fitted.
     """
+    spectra, guides = (np.where(valid[..., None], values, 0) for values in (spectra, guides))
     mass = _windowed(valid[..., None].astype(np.float64), near, step)
     share = np.divide(1, mass, out=np.zeros_like(mass), where=mass > 0)
     mean_guide = _windowed(guides, near, step) * share

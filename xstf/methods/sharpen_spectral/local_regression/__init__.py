@@ -20,7 +20,7 @@ What the paper leaves open, or where we differ from it:
 - So is the width of the blur. Bands share a width unless another one is worth it: the 20 m
   bands of Sentinel-2 differ by a quarter, and hundreds of noisy bands of one camera do not.
 - A step puts noise back too: a band has as many as put back detail, by the correlation of what is
-  left between neighbours, up to four. They need no fine image: what a step leaves of a coarse
+  left between neighbours, up to two. They need no fine image: what a step leaves of a coarse
   difference follows from it.
 - ``a`` and ``b`` are interpolated bilinearly, ``e`` by cubic convolution where the paper has
   kriging: the steps back to ``H`` make up for the difference, at no cost of solving for weights.
@@ -70,9 +70,11 @@ FINER = 4
 WORTH = 0.01
 # Coarse pixels that are left out in turn, evenly spaced.
 TRIALS = 1000
-# Side, in coarse pixels, of the part of the scene on which steps are judged; the most of them.
-SIDE = 64
-MOST_STEPS = 4
+# Side, in coarse pixels, of the part of the scene on which steps are judged: from the least on as
+# much as so many fine values of all bands allow.
+LEAST_SIDE, MOST_SIDE, VALUES = 64, 256, 1 << 24
+# The most steps: further ones gain ever less, and each widens the halo by five coarse pixels.
+MOST_STEPS = 2
 # Relative singular values below this are rounding of float32.
 ROUNDING = 1e-6
 # A sharp band that varies less than this, relative to its level, is constant: the rest is rounding
@@ -94,7 +96,7 @@ class Params:
     steps : int, optional
         How often the difference between the spectral cube and the degraded result is put back.
         More are closer to the spectral cube, its noise included. Default: in each band as long as
-        the difference is detail rather than noise, four times at most.
+        the difference is detail rather than noise, twice at most.
     """
 
     window: int | None = None
@@ -204,7 +206,9 @@ def _worthy_steps(
     and by the steps themselves in either case. Halfway between the two, each has half of the
     variance.
     """
-    middle = [slice(max(n - SIDE, 0) // 2, (n + SIDE) // 2) for n in spectral.shape[1:]]
+    able = math.isqrt(VALUES // len(spectral)) // ratio
+    side = min(max(able, LEAST_SIDE), MOST_SIDE)
+    middle = [slice(max(n - side, 0) // 2, (n + side) // 2) for n in spectral.shape[1:]]
     fine = [slice(s.start * ratio, s.stop * ratio) for s in middle]
     part, sharp = spectral[:, *middle], spatial[:, *fine]
     out = _regressed(part, sharp, state, ratio)

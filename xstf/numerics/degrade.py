@@ -57,6 +57,25 @@ def degrade(
     return np.where(mass >= LEAST_MASS, total / np.where(mass > 0, mass, 1), np.float32(np.nan))
 
 
+def degrade_bands(images: np.ndarray, *, ratio: int, fwhm: float | np.ndarray) -> np.ndarray:
+    """Return `degrade` of images ``(band, y, x)``, each under a point spread of its own width.
+
+    Parameters
+    ----------
+    images : ndarray (band, y, x)
+    ratio : int
+    fwhm : float or ndarray (band,)
+        In coarse pixels.
+    """
+    widths = np.broadcast_to(np.asarray(fwhm, np.float64), len(images))
+    shape = len(images), *(n // ratio for n in images.shape[1:])
+    out = np.empty(shape, np.float32)
+    for width in np.unique(widths):
+        own = widths == width
+        out[own] = degrade(images[own], ratio=ratio, fwhm=float(width))
+    return out
+
+
 def upsample(images: np.ndarray, *, ratio: int) -> np.ndarray:
     """Return coarse images at every fine pixel by cubic convolution.
 
@@ -79,6 +98,15 @@ def upsample(images: np.ndarray, *, ratio: int) -> np.ndarray:
     out = apply_tables(fill(images), tables)
     out[~spread(valid, ratio=ratio)] = np.nan
     return out
+
+
+def bilinear(images: np.ndarray, *, ratio: int) -> np.ndarray:
+    """Return coarse images ``(..., y, x)`` at every fine pixel, float32, linear between centres.
+
+    None of them may miss a pixel. Beyond the outermost centres they are held.
+    """
+    tables = [_linear(n, ratio) for n in images.shape[-2:]]
+    return apply_tables(np.asarray(images, np.float32), tables)
 
 
 def register(images: np.ndarray, *, shift: np.ndarray | tuple[float, float]) -> np.ndarray:
@@ -198,6 +226,15 @@ def _cubic(size: int, ratio: int) -> Table:
     far = CUBIC * (((t - 5) * t + 8) * t - 4)
     weight = np.where(t <= 1, near, np.where(t < 2, far, 0.0))
     return mirror_index(index, size), weight.astype(np.float32)
+
+
+def _linear(size: int, ratio: int) -> Table:
+    """Return the table of the linear interpolation along an axis of ``size`` coarse pixels."""
+    position = (np.arange(size * ratio) + 0.5) / ratio - 0.5
+    low = np.floor(position)
+    index = low.astype(np.int64)[:, None] + np.arange(2)
+    high = position - low
+    return np.clip(index, 0, size - 1), np.stack([1 - high, high], axis=1).astype(np.float32)
 
 
 def _sinc(size: int, shift: float) -> Table:

@@ -59,6 +59,7 @@ import numpy as np
 
 from xstf._checks import check_above, check_at_least, check_between, check_one_of
 from xstf._method import GapfillSamples, Method
+from xstf.cubes.limits import LARGEST
 from xstf.methods.gapfill.whittaker.penalised import (
     BLOCK,
     PAD,
@@ -82,7 +83,15 @@ from xstf.methods.gapfill.whittaker.rules import (
     prepare,
     reweigh,
 )
-from xstf.numerics.gaps import hidden_widths, series, settled, spread_of, unroll, variance
+from xstf.numerics.gaps import (
+    by_stretches,
+    hidden_widths,
+    series,
+    settled,
+    spread_of,
+    unroll,
+    variance,
+)
 from xstf.numerics.jit import jit
 
 # Periods that are tried, from this many mean steps (fewer cannot be told from none) to the length.
@@ -300,6 +309,19 @@ def _numba(
     return estimate, v, None
 
 
+def fill(
+    cube: np.ndarray, out: np.ndarray, order: np.ndarray, part: slice, *, times: np.ndarray,
+    params: Params,
+) -> None:  # fmt: skip
+    """Fill pixels straight into the result, as a record's ``direct`` says."""
+    plan = _plan(times, params)
+
+    def estimate(stretch: np.ndarray) -> np.ndarray:
+        return _smooth(stretch, (slice(0, 1), slice(0, stretch.shape[3])), plan, False)[0]
+
+    by_stretches(cube, out, order, part, estimate, LARGEST)
+
+
 def _smooth(
     cube: np.ndarray, inner: tuple[slice, slice], plan: Plan, inverse: bool
 ) -> tuple[np.ndarray, np.ndarray | None]:
@@ -357,6 +379,7 @@ METHOD = Method(
     params=Params,
     halo=lambda params, ratio: 0,
     kernels={"numba": _numba, "numpy": _numpy},
+    direct=fill,
     settle=settle,
     state_for_std=True,
     std=True,

@@ -75,7 +75,8 @@ class SharpenSamples(NamedTuple):
     srf
         ``(guide_band, band)``: how the spatial bands respond, where the caller knows.
     fwhm
-        Of the spectral cube's point spread function in coarse pixels, where the caller knows.
+        Of the spectral cube's point spread function in coarse pixels, where the caller knows: one
+        for all bands, or ``(band,)``.
     shift
         How far the cubes are apart in fine pixels, ``(down, right)``, where that is settled: the
         verb has moved the spatial one already, and says 0.
@@ -84,7 +85,7 @@ class SharpenSamples(NamedTuple):
     spectral: np.ndarray
     spatial: np.ndarray
     srf: np.ndarray | None = None
-    fwhm: float | None = None
+    fwhm: float | np.ndarray | None = None
     shift: np.ndarray | None = None
 
 
@@ -288,11 +289,11 @@ class Direct(Protocol[P_contra]):
         `xstf.cubes.limits.LARGEST`, is missing.
     out
         Of the same form, to be written: the estimates of missing pixels, NaN where there is none,
-        and the observed ones bit for bit. Others than those of `part` are left alone.
+        and the observed ones bit for bit. Others than those of `pixels` are left alone.
     order
         ``(time,)``: where the dates are in both, in order of time.
-    part
-        The pixels that are wanted.
+    pixels
+        Those that are wanted.
     times, params
         As for :class:`GapfillKernel`.
     """
@@ -302,7 +303,7 @@ class Direct(Protocol[P_contra]):
         cube: np.ndarray,
         out: np.ndarray,
         order: np.ndarray,
-        part: slice,
+        pixels: slice,
         *,
         times: np.ndarray,
         params: P_contra,
@@ -320,13 +321,15 @@ class SharpenKernel(Protocol[P_contra, S_contra]):
         missing everywhere in the image.
     spatial
         ``(guide_band, y, x)``, alike.
-    ratio, params, state, inner, std
+    ratio, params, state, inner
         As for :class:`FuseKernel`.
+    std
+        False: sharpening gives no standard deviation, as :func:`xstf.sharpen_spectral` says.
 
     Returns
     -------
     estimate, std
-        ``(band, y, x)`` of `inner`, float32; None for a standard deviation that is not wanted.
+        ``(band, y, x)`` of `inner`, float32, and None.
     """
 
     def __call__(

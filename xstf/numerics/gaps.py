@@ -7,7 +7,7 @@ from typing import NamedTuple, TypeVar
 
 import numpy as np
 
-from xstf.numerics.jit import jit
+from xstf.numerics.jit import jit, part
 from xstf.numerics.normal import COVER, Z90
 
 S = TypeVar("S")
@@ -119,7 +119,7 @@ def variance(line: np.ndarray, distance: np.ndarray) -> np.ndarray:
     return total
 
 
-@jit
+@part
 def room(dates: int) -> Sweep:
     """Return the arrays of a sweep."""
     return Sweep(
@@ -130,7 +130,7 @@ def room(dates: int) -> Sweep:
     )
 
 
-@jit
+@part
 def look_back(
     cube: np.ndarray, place: tuple[int, int, int], size: int, steps: np.ndarray, sweep: Sweep
 ) -> None:
@@ -168,14 +168,14 @@ def steps_of(times: np.ndarray) -> np.ndarray:
 
 
 def by_stretches(
-    cube: np.ndarray, out: np.ndarray, order: np.ndarray, part: slice,
+    cube: np.ndarray, out: np.ndarray, order: np.ndarray, pixels: slice,
     estimate: Callable[[np.ndarray], np.ndarray], largest: float,
 ) -> None:  # fmt: skip
     """Fill pixels straight into the result, as a record's ``direct`` does, with a method's kernel.
 
     Parameters
     ----------
-    cube, out, order, part
+    cube, out, order, pixels
         As for `xstf._method.Direct`.
     estimate
         Returns the estimate of a cube ``(time, band, 1, pixel)``, float32, NaN where missing.
@@ -183,8 +183,8 @@ def by_stretches(
         Values that are not below it are missing.
     """
     dates, bands, _ = cube.shape
-    for x in range(part.start, part.stop, STRETCH):
-        stretch = np.empty((dates, bands, 1, min(STRETCH, part.stop - x)), np.float32)
+    for x in range(pixels.start, pixels.stop, STRETCH):
+        stretch = np.empty((dates, bands, 1, min(STRETCH, pixels.stop - x)), np.float32)
         _take(cube, order, x, np.float32(largest), stretch)
         _put(stretch, estimate(stretch), order, x, out)
 

@@ -253,13 +253,14 @@ def _weighted(image: np.ndarray, weights: np.ndarray) -> np.ndarray:
 
 def _along(image: np.ndarray, weights: np.ndarray, axis: int) -> np.ndarray:
     """Return weighted sums of neighbours along an axis, with nothing beyond the edge."""
-    reach = len(weights) // 2
-    pad = [(0, 0)] * image.ndim
-    pad[axis] = (reach, reach)
-    padded, places = np.pad(image, pad), np.arange(image.shape[axis])
+    reach, size = len(weights) // 2, image.shape[axis]
     total = np.zeros(image.shape)
+    into, taken = (np.moveaxis(a, axis, -1) for a in (total, image))
     for k, weight in enumerate(weights):
-        total += weight * np.take(padded, places + k, axis=axis)
+        by = k - reach
+        left, right = max(0, -by), min(size, size - by)
+        if left < right:
+            into[..., left:right] += weight * taken[..., left + by : right + by]
     return total
 
 

@@ -13,7 +13,7 @@ import numpy as np
 from xstf._method import Method
 from xstf.cubes.limits import LARGEST
 from xstf.numerics.gaps import BLOCK, Sweep, by_stretches, look_back, room, steps_of, unroll
-from xstf.numerics.jit import jit
+from xstf.numerics.jit import jit, part
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,7 +63,7 @@ def _numba(
 
 
 def fill(
-    cube: np.ndarray, out: np.ndarray, order: np.ndarray, part: slice, *, times: np.ndarray,
+    cube: np.ndarray, out: np.ndarray, order: np.ndarray, pixels: slice, *, times: np.ndarray,
     params: Params,
 ) -> None:  # fmt: skip
     """Fill pixels straight into the result, as a record's ``direct`` says."""
@@ -74,7 +74,7 @@ def fill(
         _choose(stretch, (0, 0), steps, found)
         return found
 
-    by_stretches(cube, out, order, part, estimate, LARGEST)
+    by_stretches(cube, out, order, pixels, estimate, LARGEST)
 
 
 @jit
@@ -94,7 +94,7 @@ def _choose(
                     _nearer(sweep, t, steps[t], size, estimate[t, b, y, x : x + size])
 
 
-@jit
+@part
 def _nearer(sweep: Sweep, t: int, step: np.float32, size: int, estimate: np.ndarray) -> None:
     """Write one date; the value ahead moves on to the date before."""
     held, since, value, until = sweep.held[t], sweep.since[t], sweep.value, sweep.until

@@ -53,6 +53,7 @@ smoothing. Statistical Modelling 15(1), 91-111. doi:10.1177/1471082X14549288.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
 
 import numpy as np
@@ -155,7 +156,13 @@ class State:
 
 
 def _plan(times: np.ndarray, params: Params) -> Plan:
-    """Return the plan."""
+    """Return the plan; it takes milliseconds, and is the same for all tiles of a call."""
+    return _plan_of(tuple(times.tolist()), params)
+
+
+@lru_cache(maxsize=8)
+def _plan_of(dates: tuple[float, ...], params: Params) -> Plan:
+    times = np.array(dates)
     clock = clock_of(times)
     step = (times[-1] - times[0]) / max(len(times) - 1, 1) or 1.0
     length = max(clock[-1], 1.0)

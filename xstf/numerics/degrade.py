@@ -173,12 +173,18 @@ def block_means(fine: np.ndarray, ratio: int) -> np.ndarray:
     -------
     ndarray (..., y / ratio, x / ratio)
     """
-    *lead, height, width = fine.shape
-    blocks = fine.reshape(*lead, height // ratio, ratio, width // ratio, ratio)
-    valid = ~np.isnan(blocks)
-    count = valid.sum(axis=(-3, -1))
-    total = np.where(valid, blocks, 0).sum(axis=(-3, -1), dtype=np.float64)
+    valid = ~np.isnan(fine)
+    total = _block_sums(np.where(valid, fine, 0), ratio, np.float64)
+    count = _block_sums(valid, ratio, np.int64)
     return np.asarray(np.where(count > 0, total / np.maximum(count, 1), np.nan))
+
+
+def _block_sums(values: np.ndarray, ratio: int, kind: type[np.generic]) -> np.ndarray:
+    """Return the sums of blocks; rows first: several times as fast as both axes at once."""
+    *lead, height, width = values.shape
+    rows = values.reshape(*lead, height // ratio, ratio, width).sum(axis=-2, dtype=kind)
+    sums: np.ndarray = rows.reshape(*rows.shape[:-1], width // ratio, ratio).sum(axis=-1)
+    return sums
 
 
 def round_trip(size: int, *, ratio: int, fwhm: float) -> np.ndarray:

@@ -19,7 +19,7 @@ from xstf.tiles.chunks import check_fits, result_chunks
 from xstf.tiles.engines import Runner, make_runner, pick_engine
 from xstf.tiles.run import Job, State, is_lazy, run_tiles, settle_now
 from xstf.verbs.checkpoint import NetworkCubes, lattice_tile, resolve_weights
-from xstf.verbs.watching import note
+from xstf.verbs.watching import in_notebook, note
 
 # Of a lazy result along y and x, as dask writes them.
 Chunks: TypeAlias = tuple[int | tuple[int, ...], int | tuple[int, ...]]
@@ -77,6 +77,10 @@ def choose(
     progress: bool,
 ) -> Call:
     """Return the method of a call with its parameters checked; raise naming what there is."""
+    if progress or in_notebook():
+        from xstf.numerics.compiling import tell_of_compiling  # numba takes a while to load
+
+        tell_of_compiling()
     record = get_method(task, method)
     options = make_params(record, params, verb)
     if quality and not record.std:

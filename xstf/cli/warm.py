@@ -71,6 +71,9 @@ def _run(task: Task, name: str) -> None:
         cube, sar = xstf.testing.holes()
         guide = sar if record.guided else None
         xstf.gapfill(cube, guide, screen=True, **call)
+        if record.direct is not None:  # of a plain cube, without a standard deviation
+            plain = cube.copy(data=cube.values.astype("float32", order="C"))
+            xstf.gapfill(plain, method=name)
         # Bands that are missing apart from each other have loops of their own.
         apart = cube.where((cube.band != cube.band[0]) | (cube.x != cube.x[3]))
         xstf.gapfill(apart, guide, **call, **_APART.get(name, {}))

@@ -159,26 +159,26 @@ def _numba(
     std: bool,
 ) -> tuple[np.ndarray, np.ndarray | None, None]:
     """Sweep over the dates forth and back, for a block of pixels at once."""
-    own = np.ascontiguousarray(cube[:, :, *inner])
-    rows = own.reshape(*own.shape[:2], -1)
+    wanted = np.ascontiguousarray(cube[:, :, *inner])
+    rows = wanted.reshape(*wanted.shape[:2], -1)
     estimate = np.empty_like(rows)
     fill(
         rows, estimate, np.arange(len(rows)), slice(0, rows.shape[2]), times=times, params=params
     )  # fmt: skip
     if not std:
-        return estimate.reshape(own.shape), None, None
+        return estimate.reshape(wanted.shape), None, None
     spread = np.empty_like(rows)
     lines = settled(state).lines.astype(np.float32)
     _deviate(rows, estimate, steps_of(times), lines, spread)
-    return estimate.reshape(own.shape), spread.reshape(own.shape), None
+    return estimate.reshape(wanted.shape), spread.reshape(wanted.shape), None
 
 
 def fill(
-    cube: np.ndarray, out: np.ndarray, order: np.ndarray, part: slice, *, times: np.ndarray,
+    cube: np.ndarray, out: np.ndarray, order: np.ndarray, pixels: slice, *, times: np.ndarray,
     params: Params,
 ) -> None:  # fmt: skip
     """Fill pixels straight into the result, as a record's ``direct`` says."""
-    _interpolate(cube, out, order, steps_of(times), part.start, part.stop)
+    _interpolate(cube, out, order, steps_of(times), pixels.start, pixels.stop)
 
 
 @jit

@@ -693,3 +693,17 @@ def test_values_that_a_store_cannot_hold_are_refused(holes, capsys):
     words = ["gapfill", "cube.nc", "-o", "out.zarr", "--method", "linear", "--chunks", "16"]
     assert main([*words, "--dtype", "int16", "--store-scale", "1e-6"]) == 1
     assert "int16 with --store-scale 1e-06 cannot hold" in capsys.readouterr().err
+
+
+def test_warm_runs_each_method_and_counts_what_it_compiles(capsys, monkeypatch):
+    from xstf.methods.gapfill import nearest
+
+    monkeypatch.setattr("xstf.methods.lookup.classical_names", lambda task: ["nearest"])
+    assert main(["warm", "gapfill", "--json"]) == 0
+    said = capsys.readouterr()
+    assert len(nearest._choose.signatures) == 1
+    (row,) = json.loads(said.out)["methods"]
+    assert (row["task"], row["method"]) == ("gapfill", "nearest")
+    assert f"gapfill nearest: {row['loops']} loops compiled" in said.err
+    assert main(["warm", "gapfill"]) == 0
+    assert capsys.readouterr().out == "methods: 1, loops compiled: 0\n"

@@ -64,8 +64,10 @@ def hidden_dates(samples: np.ndarray, times: np.ndarray, rounds: int) -> list[np
             near = np.array([near[beside].any() for beside in _one_day(times)]) & ~lost
             near[[0, -1]] = False
             beside = np.convolve(near, [1, 1, 1], "same") > 0
-            share = ((span > 0) | near).mean()
-            if near.any() and not span[beside].any() and (share <= MOST_DATES or number == 0):
+            hidden = (span > 0) | near
+            few = hidden.mean() <= MOST_DATES or number == 0
+            # Something must stay to fill from.
+            if near.any() and not span[beside].any() and few and not (hidden | lost).all():
                 span[near] = number + 1
         out.append(span)
     return out

@@ -155,7 +155,7 @@ def skill_by_date(partly: Trial, whole: Trial, clear: np.ndarray) -> Skill:
     """
     scales, shares = _without_the_least(partly, scales_by_date(partly, len(clear)))
     factor = np.full(len(clear), factor_of(partly, scales[:, partly.dates]))
-    if whole.dates.size:
+    if np.isfinite(whole.errors).any():
         lost, lost_shares = _without_the_least(whole, scales_of_spans(whole))
         scales = np.where(clear, scales, lost)
         shares = np.where(clear, shares, lost_shares)

@@ -82,7 +82,7 @@ from xstf.methods.gapfill.whittaker.rules import (
     prepare,
     reweigh,
 )
-from xstf.numerics.gaps import hidden_widths, series, settled, spread_of, unroll, variance
+from xstf.numerics.gaps import hidden_widths, series, settled, spread_of, told, unroll, variance
 from xstf.numerics.jit import jit
 
 # Periods that are tried, from this many mean steps (fewer cannot be told from none) to the length.
@@ -180,7 +180,8 @@ def settle(samples: GapfillSamples, *, times: np.ndarray, params: Params) -> Sta
         estimate, v = _smooth(shown, inner, _plan(times, params), True)
         found.append(np.array([v, np.where(hidden, estimate - values, np.nan)]))
     pairs = np.concatenate(found, axis=1)  # (v and error, time of all widths, band, 1, pixel)
-    return State(np.array([spread_of(*pairs[:, :, b]) for b in range(values.shape[1])]))
+    bands = range(values.shape[1])
+    return State(np.array([told(spread_of(*pairs[:, :, b]), values[:, b]) for b in bands]))
 
 
 def _hidden(times: np.ndarray, width: float, pixels: int) -> np.ndarray:

@@ -95,10 +95,8 @@ def settle(samples: GapfillSamples, *, times: np.ndarray, params: Params) -> Sta
         return replace(state, similar=mnspi.with_dates(state.similar, samples.asked))
     cube = samples.cube
     season = season_state(cube, times, harmonics=params.harmonics, residual=False)
-    pixels = np.moveaxis(pixels_of(cube), 0, 2)[:, :, None].astype(np.float32)
-    residual = pixels - _season(pixels, times, season)[0]
     options = _similar(params)
-    similar = mnspi.learn(np.moveaxis(residual[:, :, 0], 2, 0).astype(np.float64), options)
+    similar = mnspi.learn(_residuals(cube, times, season), options)
     if len(times) > 1:
         truth = cube[::EVERY_WINDOW]
         hidden = hide(truth, params.reach)
@@ -107,6 +105,25 @@ def settle(samples: GapfillSamples, *, times: np.ndarray, params: Params) -> Sta
         factor = mnspi.calibrate(shown - course, truth - course, hidden, times, options, similar)
         similar = replace(similar, factor=factor)
     return State(season, similar)
+
+
+def settle_again(
+    before: State, samples: GapfillSamples, *, times: np.ndarray, params: Params
+) -> State:
+    """Return the state without what is missing of `samples` and was there for ``before``.
+
+    The classes' residuals are those of what is left; the season and the calibration are kept.
+    """
+    residual = _residuals(samples.cube, times, before.season)
+    similar = mnspi.learn(residual, _similar(params))
+    return replace(before, similar=replace(similar, factor=before.similar.factor))
+
+
+def _residuals(cube: np.ndarray, times: np.ndarray, season: SceneSeason) -> np.ndarray:
+    """Return what the season leaves at sampled pixels, ``(pixel, time, band)``."""
+    pixels = np.moveaxis(pixels_of(cube), 0, 2)[:, :, None].astype(np.float32)
+    residual = pixels - _season(pixels, times, season)[0]
+    return np.moveaxis(residual[:, :, 0], 2, 0).astype(np.float64)
 
 
 def _similar(params: Params) -> mnspi.Params:

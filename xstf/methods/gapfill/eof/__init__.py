@@ -157,7 +157,7 @@ def settle(samples: GapfillSamples, *, times: np.ndarray, params: Params) -> Sta
     seen = np.isfinite(values).any(axis=(1, 2))
     values, middle = values[seen], middle[seen]
     if len(values) < FEWEST:  # no modes from so few pixels: the mean alone, kriged in time
-        rank, gain = 0, np.ones(values.shape[2])
+        gain = np.ones(values.shape[2])
         model = modes.start(values, times)
     else:
         hidden = _hide(values, middle, times, ~asked)
@@ -167,6 +167,34 @@ def settle(samples: GapfillSamples, *, times: np.ndarray, params: Params) -> Sta
             values, times, model, rounds=params.rounds, tolerance=params.tolerance
         )
         gain = _calibrate(values, hidden, held)
+    return _in_units(model, centre, scale, gain)
+
+
+def settle_again(
+    before: State, samples: GapfillSamples, *, times: np.ndarray, params: Params
+) -> State:
+    """Return the state without what is missing of `samples` and was there for ``before``.
+
+    The modes are refined from those before on what is left, their number and calibration kept.
+    """
+    values, _ = _pick(samples.cube)
+    centre, scale = _standards(values)
+    unit = np.where(scale > 0, scale, 1)
+    values = (values - centre) / unit
+    values[np.abs(values) > FAR] = np.nan
+    values = values[np.isfinite(values).any(axis=(1, 2))]
+    if not before.rank or len(values) < FEWEST:
+        return settle(samples, times=times, params=params)
+    mean = np.nan_to_num((before.mean - centre) / unit)
+    rows = np.concatenate([mean[..., None], before.modes / unit[:, None]], axis=2)
+    noise = before.noise / unit[:, None] / unit
+    model = modes.Model(rows, noise, np.zeros(mean.shape))
+    model, _ = modes.refine(values, times, model, rounds=SEARCH_ROUNDS, tolerance=params.tolerance)
+    return _in_units(model, centre, scale, before.gain)
+
+
+def _in_units(model: modes.Model, centre: np.ndarray, scale: np.ndarray, gain: np.ndarray) -> State:
+    """Return a model of standardised values as a state."""
     mean = centre + scale * model.rows[..., 0]
     return State(
         mean=mean,
@@ -174,7 +202,7 @@ def settle(samples: GapfillSamples, *, times: np.ndarray, params: Params) -> Sta
         noise=scale[:, None] * scale * modes.variance(model),
         gain=gain,
         rest=np.where(np.isnan(mean), np.nan, scale**2 * (1 - gain) * model.unsure),
-        rank=rank,
+        rank=model.rows.shape[2] - 1,
     )
 
 

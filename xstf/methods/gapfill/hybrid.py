@@ -46,7 +46,13 @@ import numpy as np
 from xstf._checks import check_at_least
 from xstf._method import GapfillSamples, Method
 from xstf.methods.gapfill import mnspi
-from xstf.numerics.seasonal import SceneSeason, season_state, seasonal, terms_of
+from xstf.numerics.seasonal import (
+    SceneSeason,
+    season_state,
+    seasonal,
+    terms_of,
+    without_residual,
+)
 from xstf.numerics.similar_pixels import hide, pixels_of
 
 # Of the sample's windows, every third one is hidden and filled: each costs as much as a tile.
@@ -94,7 +100,10 @@ def settle(samples: GapfillSamples, *, times: np.ndarray, params: Params) -> Sta
         state = settle(seen, times=days, params=params)
         return replace(state, similar=mnspi.with_dates(state.similar, samples.asked))
     cube = samples.cube
-    season = season_state(cube, times, harmonics=params.harmonics, residual=False)
+    shared = samples.season
+    if shared is None or shared.harmonics != params.harmonics or not shared.signal:
+        shared = season_state(cube, times, harmonics=params.harmonics)
+    season = without_residual(shared)
     options = _similar(params)
     similar = mnspi.learn(_residuals(cube, times, season), options)
     if len(times) > 1:

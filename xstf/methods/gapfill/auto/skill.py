@@ -9,8 +9,10 @@ import numpy as np
 
 from xstf.numerics.normal import COVER, Z90
 
-# Neighbouring pixels err as one: so many count as one.
-BLOB = 25.0
+# Lags at which it is measured how far pixels err together, in pixels; a correlation below the least
+# is not told from none.
+LAGS = (1, 2, 4, 8, 16)
+LEAST_ALIKE = 0.1
 # What all other dates together weigh in a date's scale, in such counts.
 DRAWN = 10.0
 # Hidden spans of dates that a method's own account of itself weighs as much as: there are few.
@@ -38,11 +40,14 @@ class Trial:
         where it gave none.
     dates
         (cell,): the position of the cell's date.
+    alike
+        How many pixels around one err with it, itself among them: so many count as one.
     """
 
     errors: np.ndarray
     spreads: np.ndarray
     dates: np.ndarray
+    alike: float = 1.0
 
 
 class Skill(NamedTuple):
@@ -76,6 +81,57 @@ def join(trials: list[Trial], methods: int) -> Trial:
     )
 
 
+def pixels_alike(errors: np.ndarray, spreads: np.ndarray, there: np.ndarray) -> float:
+    """Return how many pixels err as one: the area over which squared errors are correlated.
+
+    Parameters
+    ----------
+    errors, spreads : ndarray (method, cell)
+    there : ndarray (window, time, band, y, x), bool
+        Where the cells are.
+    """
+    counts = np.zeros((2, len(LAGS)))
+    image = np.full(there.shape, np.nan, np.float32)
+    for (score, good), _ in zip(_scores(Trial(errors, spreads, np.empty(0))), errors, strict=True):
+        if not good.any():
+            continue
+        values = np.full(good.shape, np.nan, np.float32)
+        values[good] = np.sqrt(score)
+        image[there] = values
+        counts += _correlated(_about_their_dates(image))
+    area = 1.0
+    for i, lag in enumerate(LAGS):
+        share = counts[0, i] / counts[1, i] if counts[1, i] > 0 else 0.0
+        if share < LEAST_ALIKE:
+            break
+        # The ring of distances that this lag is the nearest to, on a scale of ratios.
+        area += float(np.pi * (2 * lag**2 - (lag**2 / 2 if i else 0.5)) * share)
+    return area
+
+
+def _about_their_dates(image: np.ndarray) -> np.ndarray:
+    """Return values less the mean of their date and band, over all deviations' size, 0 for NaN."""
+    seen = np.isfinite(image)
+    count = np.maximum(seen.sum(axis=(0, 3, 4), keepdims=True), 1)
+    mean = np.where(seen, image, 0).sum(axis=(0, 3, 4), keepdims=True) / count
+    off = np.where(seen, image - mean, 0)
+    size = np.sqrt((off**2).sum(dtype=np.float64) / max(seen.sum(), 1))
+    return np.asarray(np.where(seen, off / max(size, 1e-30), np.nan))
+
+
+def _correlated(values: np.ndarray) -> np.ndarray:
+    """Return sums of products at each lag along y and x, and how many: ``(2, lag)``."""
+    out = np.zeros((2, len(LAGS)))
+    seen = np.isfinite(values)
+    flat = np.where(seen, values, 0)
+    for i, lag in enumerate(LAGS):
+        for axis in (-2, -1):
+            value, there = (np.moveaxis(a, axis, 0) for a in (flat, seen))
+            out[0, i] += (value[lag:] * value[:-lag]).sum(dtype=np.float64)
+            out[1, i] += (there[lag:] & there[:-lag]).sum()
+    return out
+
+
 def scales_by_date(trial: Trial, dates: int) -> np.ndarray:
     """Return by how much each method's spreads fall short of its errors, (method, time).
 
@@ -84,8 +140,8 @@ def scales_by_date(trial: Trial, dates: int) -> np.ndarray:
     out = np.ones((len(trial.errors), dates))
     for m, (score, good) in enumerate(_scores(trial)):
         if good.any():
-            total = np.bincount(trial.dates[good], score, dates) / BLOB
-            count = np.bincount(trial.dates[good], minlength=dates) / BLOB
+            total = np.bincount(trial.dates[good], score, dates) / trial.alike
+            count = np.bincount(trial.dates[good], minlength=dates) / trial.alike
             out[m] = np.sqrt((DRAWN * score.mean() + total) / (DRAWN + count))
     return np.maximum(out, LEAST_SCALE)
 
@@ -133,12 +189,76 @@ def mix(trial: Trial, scales: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def factor_of(trial: Trial, scales: np.ndarray) -> float:
-    """Return the factor that makes the blend's 90 % interval hold 90 % of the hidden cells."""
+    """Return the factor that makes the blend's 90 % interval hold 90 % of the hidden cells.
+
+    Dates, or spans of dates, are weighed alike, whatever number of cells they have; as few of them
+    leave the factor unsure, it is widened by ``(1 + 2 / number) ** (1 / 2)``.
+    """
     error, spread = mix(trial, scales)
     good = np.isfinite(error) & (spread > 0)
     if not good.any():
         return 1.0
-    return float(np.quantile(np.abs(error[good]) / spread[good], COVER) / Z90)
+    _, window, cells = np.unique(trial.dates[good], return_inverse=True, return_counts=True)
+    # A window of fewer cells than err together is less than one.
+    weight = np.minimum(cells / trial.alike, 1) / cells
+    ratio = np.abs(error[good]) / spread[good]
+    order = np.argsort(ratio, kind="stable")
+    total = np.cumsum(weight[window][order])
+    at = min(int(np.searchsorted(total, COVER * total[-1])), len(order) - 1)
+    number = max(total[-1], 1.0)
+    return float(ratio[order][at] / Z90 * np.sqrt(1 + 2 / number))
+
+
+def drawn_together(trial: Trial, scales: np.ndarray) -> np.ndarray:
+    """Return what the methods' scales are to be multiplied by, (method,), for what is not known.
+
+    Methods are told apart by their errors, which scatter from window to window (a date, or a span
+    of dates): of the difference that their mean errors have, the part that such scatter makes by
+    itself is no evidence (James & Stein 1961). So the logarithms of their usual spreads are drawn
+    to their mean by that share, and so their weights to equal ones.
+    """
+    found = np.isfinite(trial.errors).any(axis=1) & np.isfinite(scales).any(axis=1)
+    out = np.ones(len(scales))
+    if found.sum() < 2:
+        return out
+    logs = _log_errors(trial, scales, found)
+    usual = np.log([_usual(trial, scales, m) for m in np.flatnonzero(found)])
+    share = 0.0
+    if logs.shape[1] > 1:
+        mean = logs.mean(axis=1)
+        scatter = ((logs - mean[:, None]) ** 2).sum() / (logs.shape[1] - 1) / logs.shape[1]
+        share = max(0.0, 1 - scatter / max((mean**2).sum(), 1e-30))
+    out[found] = np.exp((share - 1) * (usual - usual.mean()))
+    return out
+
+
+def _log_errors(trial: Trial, scales: np.ndarray, found: np.ndarray) -> np.ndarray:
+    """Return logarithms of root mean square errors, about the methods' mean, (method, window).
+
+    Errors count in units of what the methods expect at their cell, each at most `MOST` in variance.
+    """
+    errors, spreads = trial.errors[found].astype(np.float64), trial.spreads[found]
+    u = spreads * _at(scales, trial.dates)[found]
+    good = np.isfinite(errors).all(axis=0) & np.isfinite(u).all(axis=0) & (u > 0).all(axis=0)
+    if not good.any():
+        return np.zeros((int(found.sum()), 0))
+    unit = np.exp(np.log(u[:, good]).mean(axis=0))
+    score = np.minimum((errors[:, good] / unit) ** 2, MOST)
+    _, window = np.unique(trial.dates[good], return_inverse=True)
+    sums = np.stack([np.bincount(window, row) / np.bincount(window) for row in score])
+    logs = 0.5 * np.log(np.maximum(sums, 1e-12))
+    return np.asarray(logs - logs.mean(axis=0))
+
+
+def _usual(trial: Trial, scales: np.ndarray, method: int) -> float:
+    """Return a method's usual spread, scaled."""
+    scale = scales[method]
+    return float(_typical(trial.spreads[method]) * np.sqrt(np.mean(scale[np.isfinite(scale)] ** 2)))
+
+
+def _at(scales: np.ndarray, dates: np.ndarray) -> np.ndarray:
+    """Return the scales at cells, of each date or one for all."""
+    return scales if scales.shape[1] == 1 else scales[:, dates]
 
 
 def skill_by_date(partly: Trial, whole: Trial, clear: np.ndarray) -> Skill:
@@ -156,7 +276,9 @@ def skill_by_date(partly: Trial, whole: Trial, clear: np.ndarray) -> Skill:
     scales, shares = _without_the_least(partly, scales_by_date(partly, len(clear)))
     factor = np.full(len(clear), factor_of(partly, scales[:, partly.dates]))
     if np.isfinite(whole.errors).any():
-        lost, lost_shares = _without_the_least(whole, scales_of_spans(whole))
+        lost = scales_of_spans(whole)
+        lost = lost * drawn_together(whole, lost)[:, None]
+        lost, lost_shares = _without_the_least(whole, lost)
         scales = np.where(clear, scales, lost)
         shares = np.where(clear, shares, lost_shares)
         factor = np.where(clear, factor, factor_of(whole, lost))

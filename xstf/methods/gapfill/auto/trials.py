@@ -21,7 +21,7 @@ from xstf.methods.gapfill.auto.candidates import (
     settled_again,
 )
 from xstf.methods.gapfill.auto.holdout import hidden_gaps, missing_pixels, without
-from xstf.methods.gapfill.auto.skill import Trial, join
+from xstf.methods.gapfill.auto.skill import Trial, join, pixels_alike
 from xstf.numerics.seasonal import SceneSeason, season_again
 from xstf.numerics.window_mean import window_mean
 
@@ -112,7 +112,8 @@ def _errors(
     for i, name in enumerate(states if there.any() else ()):
         estimate, std = fill_windows(name, holed, times, states[name], options[name])
         errors[i], spreads[i] = estimate[there] - cube[there], std[there]
-    return Trial(errors, spreads, np.nonzero(there)[1])
+    alike = pixels_alike(errors, spreads, there) if there.any() else 1.0
+    return Trial(errors, spreads, np.nonzero(there)[1], alike)
 
 
 def fill_windows(

@@ -88,6 +88,22 @@ def _lengths(lost: np.ndarray, times: np.ndarray) -> list[float]:
     return sorted(found)
 
 
+def days_to_nearest(samples: np.ndarray, times: np.ndarray) -> np.ndarray:
+    """Return the days from each date to the nearest one that is clear, (window, time, y, x).
+
+    Negative before a pixel's first and after its last clear date; NaN where it has none.
+    """
+    seen = ~missing_pixels(samples)
+    days = times[:, None, None]
+    since = days - np.maximum.accumulate(np.where(seen, days, -np.inf), axis=1)
+    ahead = np.where(seen, days, np.inf)[:, ::-1]
+    until = np.minimum.accumulate(ahead, axis=1)[:, ::-1] - days
+    nearest = np.minimum(since, until)
+    beyond = np.isinf(since) | np.isinf(until)
+    nearest[np.isinf(nearest)] = np.nan
+    return np.where(beyond, -nearest, nearest).astype(np.float32)
+
+
 def missing_pixels(samples: np.ndarray) -> np.ndarray:
     """Return where a pixel misses a band that its window has at all (window, time, y, x)."""
     gone = np.isnan(samples)

@@ -21,6 +21,9 @@ TRUST = 3.0
 # where most of its errors are larger than it says, as of a method that took copies for evidence.
 MOST = 25.0
 MEDIAN_SCORE = 0.455  # of the square of a standard normal number
+# Classes of equal size of the days from lost cells to observations, and what a cell counts for at
+# most that is of a class that trials have few of.
+DISTANCES, HEAVIEST = 10, 10.0
 # A method that would have less than this part of an equal share in a date is left out of it.
 LEAST = 0.5
 # Of the precision's square root: see `auto`.
@@ -42,12 +45,15 @@ class Trial:
         (cell,): the position of the cell's date.
     alike
         How many pixels around one err with it, itself among them: so many count as one.
+    weights
+        (cell,): what a cell counts for among those of its date; None for all the same.
     """
 
     errors: np.ndarray
     spreads: np.ndarray
     dates: np.ndarray
     alike: float = 1.0
+    weights: np.ndarray | None = None
 
 
 class Skill(NamedTuple):
@@ -79,6 +85,40 @@ def join(trials: list[Trial], methods: int) -> Trial:
         np.concatenate([t.spreads for t in trials], axis=1),
         np.concatenate([t.dates for t in trials]),
     )
+
+
+def matched(near: np.ndarray, real: np.ndarray) -> np.ndarray | None:
+    """Return weights by which hidden cells are as far from observations as the lost ones are.
+
+    To hide dates makes longer gaps than the scene has, since lost dates are beside them.
+
+    Parameters
+    ----------
+    near : ndarray (cell,)
+        Of hidden cells, of `days_to_nearest`.
+    real : ndarray
+        Of lost cells, of any shape.
+
+    Returns
+    -------
+    ``(cell,)``, of mean 1, at most `HEAVIEST`; None where nothing is known of either.
+    """
+    real = real[np.isfinite(real)]
+    weights = np.zeros(near.shape)
+    for beyond in (False, True):
+        own, cells = np.abs(real[(real < 0) == beyond]), (near < 0) == beyond
+        cells &= np.isfinite(near)
+        if not own.size or not cells.any():
+            continue
+        edges = np.unique(np.quantile(own, np.linspace(0, 1, DISTANCES + 1)))[1:-1]
+        kind = np.searchsorted(edges, np.abs(near[cells]))
+        wanted = np.bincount(np.searchsorted(edges, own), minlength=len(edges) + 1)
+        there = np.bincount(kind, minlength=len(edges) + 1)
+        weights[cells] = (wanted / np.maximum(there, 1))[kind]
+    if not weights.any():
+        return None
+    weights = np.minimum(weights / weights.mean(), HEAVIEST)
+    return np.asarray(weights / weights.mean())
 
 
 def pixels_alike(errors: np.ndarray, spreads: np.ndarray, there: np.ndarray) -> float:
@@ -157,10 +197,23 @@ def scales_of_spans(trial: Trial) -> np.ndarray:
         if np.isfinite(trial.errors[m]).any():
             out[m] = 1
         if good.any():
-            _, span = np.unique(trial.dates[good], return_inverse=True)
-            mean = np.minimum(np.bincount(span, score) / np.bincount(span), MOST)
-            out[m] = np.sqrt((TRUST + mean.sum()) / (TRUST + len(mean)))
+            mean, weight = _by_window(trial, good, score)
+            mean = np.minimum(mean, MOST)
+            out[m] = np.sqrt((TRUST + weight @ mean) / (TRUST + weight.sum()))
     return out
+
+
+def _by_window(trial: Trial, good: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the mean of good cells' values by date or span, and what these count for: 1 at most.
+
+    One whose cells are of little weight, or fewer than err together, is less than one.
+    """
+    _, window, cells = np.unique(trial.dates[good], return_inverse=True, return_counts=True)
+    own = np.ones(len(window)) if trial.weights is None else trial.weights[good]
+    total = np.bincount(window, own)
+    mean = np.bincount(window, own * values) / np.maximum(total, 1e-30)
+    size = np.minimum(cells / trial.alike, 1) * total / cells
+    return mean, np.asarray(size / max(size.max(), 1.0))
 
 
 def _scores(trial: Trial) -> list[tuple[np.ndarray, np.ndarray]]:
@@ -198,14 +251,15 @@ def factor_of(trial: Trial, scales: np.ndarray) -> float:
     good = np.isfinite(error) & (spread > 0)
     if not good.any():
         return 1.0
-    _, window, cells = np.unique(trial.dates[good], return_inverse=True, return_counts=True)
-    # A window of fewer cells than err together is less than one.
-    weight = np.minimum(cells / trial.alike, 1) / cells
+    _, window = np.unique(trial.dates[good], return_inverse=True)
+    own = np.ones(len(window)) if trial.weights is None else trial.weights[good]
+    _, size = _by_window(trial, good, own)
+    weight = own * (size / np.maximum(np.bincount(window, own), 1e-30))[window]
     ratio = np.abs(error[good]) / spread[good]
     order = np.argsort(ratio, kind="stable")
-    total = np.cumsum(weight[window][order])
+    total = np.cumsum(weight[order])
     at = min(int(np.searchsorted(total, COVER * total[-1])), len(order) - 1)
-    number = max(total[-1], 1.0)
+    number = max(float(size.sum()), 1.0)
     return float(ratio[order][at] / Z90 * np.sqrt(1 + 2 / number))
 
 
@@ -221,44 +275,41 @@ def drawn_together(trial: Trial, scales: np.ndarray) -> np.ndarray:
     out = np.ones(len(scales))
     if found.sum() < 2:
         return out
-    logs = _log_errors(trial, scales, found)
+    logs, size = _log_errors(trial, scales, found)
     usual = np.log([_usual(trial, scales, m) for m in np.flatnonzero(found)])
-    share = 0.0
-    if logs.shape[1] > 1:
-        mean = logs.mean(axis=1)
-        scatter = ((logs - mean[:, None]) ** 2).sum() / (logs.shape[1] - 1) / logs.shape[1]
+    share, number = 0.0, size.sum() ** 2 / max((size**2).sum(), 1e-30)
+    if number > 1.5:
+        mean = logs @ size / size.sum()
+        scatter = ((logs - mean[:, None]) ** 2 @ size).sum() / size.sum() / (number - 1)
         share = max(0.0, 1 - scatter / max((mean**2).sum(), 1e-30))
     out[found] = np.exp((share - 1) * (usual - usual.mean()))
     return out
 
 
-def _log_errors(trial: Trial, scales: np.ndarray, found: np.ndarray) -> np.ndarray:
+def _log_errors(
+    trial: Trial, scales: np.ndarray, found: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
     """Return logarithms of root mean square errors, about the methods' mean, (method, window).
 
-    Errors count in units of what the methods expect at their cell, each at most `MOST` in variance.
+    With what each window counts for. Errors count in units of what the methods expect at their
+    cell, each at most `MOST` in variance.
     """
     errors, spreads = trial.errors[found].astype(np.float64), trial.spreads[found]
-    u = spreads * _at(scales, trial.dates)[found]
+    u = spreads * (scales if scales.shape[1] == 1 else scales[:, trial.dates])[found]
     good = np.isfinite(errors).all(axis=0) & np.isfinite(u).all(axis=0) & (u > 0).all(axis=0)
     if not good.any():
-        return np.zeros((int(found.sum()), 0))
+        return np.zeros((int(found.sum()), 0)), np.zeros(0)
     unit = np.exp(np.log(u[:, good]).mean(axis=0))
     score = np.minimum((errors[:, good] / unit) ** 2, MOST)
-    _, window = np.unique(trial.dates[good], return_inverse=True)
-    sums = np.stack([np.bincount(window, row) / np.bincount(window) for row in score])
-    logs = 0.5 * np.log(np.maximum(sums, 1e-12))
-    return np.asarray(logs - logs.mean(axis=0))
+    means, sizes = zip(*(_by_window(trial, good, row) for row in score), strict=True)
+    logs = 0.5 * np.log(np.maximum(np.stack(means), 1e-12))
+    return np.asarray(logs - logs.mean(axis=0)), sizes[0]
 
 
 def _usual(trial: Trial, scales: np.ndarray, method: int) -> float:
     """Return a method's usual spread, scaled."""
     scale = scales[method]
     return float(_typical(trial.spreads[method]) * np.sqrt(np.mean(scale[np.isfinite(scale)] ** 2)))
-
-
-def _at(scales: np.ndarray, dates: np.ndarray) -> np.ndarray:
-    """Return the scales at cells, of each date or one for all."""
-    return scales if scales.shape[1] == 1 else scales[:, dates]
 
 
 def skill_by_date(partly: Trial, whole: Trial, clear: np.ndarray) -> Skill:

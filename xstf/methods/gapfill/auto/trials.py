@@ -20,8 +20,13 @@ from xstf.methods.gapfill.auto.candidates import (
     run,
     settled_again,
 )
-from xstf.methods.gapfill.auto.holdout import hidden_gaps, missing_pixels, without
-from xstf.methods.gapfill.auto.skill import Trial, join, pixels_alike
+from xstf.methods.gapfill.auto.holdout import (
+    days_to_nearest,
+    hidden_gaps,
+    missing_pixels,
+    without,
+)
+from xstf.methods.gapfill.auto.skill import Trial, join, matched, pixels_alike
 from xstf.numerics.seasonal import SceneSeason, season_again
 from xstf.numerics.window_mean import window_mean
 
@@ -58,20 +63,30 @@ def trials(
         {n: own_params(n, params) for n in states},
     )  # fmt: skip
     clear = ~missing_pixels(cube)
+    lost = ~clear.any(axis=(0, 2, 3))
+    real = days_to_nearest(cube, times)[:, lost]
     wholes: list[Trial] = []
+    near: list[np.ndarray] = []
     for span in spans:
         gone = (span > 0)[None, :, None, None] & clear
         blind = samples._replace(cube=without(cube, gone))
-        found = _hidden_dates(blind, cube, gone, times, states, params)
+        found, days = _hidden_dates(blind, cube, gone, times, states, params)
         wholes.append(replace(found, dates=span[found.dates] + len(times) * len(wholes)))
-    return partly, join(wholes, len(states))
+        near.append(days)
+    whole = join(wholes, len(states))
+    if near:
+        whole = replace(whole, weights=matched(np.concatenate(near), real))
+    return partly, whole
 
 
 def _hidden_dates(
     blind: GapfillSamples, cube: np.ndarray, hidden: np.ndarray, times: np.ndarray,
     states: Mapping[str, object], params: Params,
-) -> Trial:  # fmt: skip
-    """Return what the candidates in time make of whole dates, at some pixels."""
+) -> tuple[Trial, np.ndarray]:  # fmt: skip
+    """Return what the candidates in time make of whole dates, at some pixels.
+
+    With the days from each cell to the nearest clear date, of `days_to_nearest`.
+    """
     again: dict[str, object] = {}
     for name in (n for n in states if n in IN_TIME):
         again[name] = settled_again(name, states[name], blind, times, params)
@@ -98,7 +113,9 @@ def _hidden_dates(
     for i, name in enumerate(rows):
         errors[names.index(name)] = found.errors[i]
         spreads[names.index(name)] = found.spreads[i]
-    return Trial(errors, spreads, found.dates)
+    near = np.broadcast_to(days_to_nearest(few.cube, times)[:, :, None], few.cube.shape)
+    there = np.broadcast_to(hidden[every][:, :, None], few.cube.shape) & np.isfinite(cube[every])
+    return Trial(errors, spreads, found.dates), near[there]
 
 
 def _errors(

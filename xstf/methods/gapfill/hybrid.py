@@ -116,18 +116,6 @@ def settle(samples: GapfillSamples, *, times: np.ndarray, params: Params) -> Sta
     return State(season, similar)
 
 
-def settle_again(
-    before: State, samples: GapfillSamples, *, times: np.ndarray, params: Params
-) -> State:
-    """Return the state without what is missing of `samples` and was there for ``before``.
-
-    The classes' residuals are those of what is left; the season and the calibration are kept.
-    """
-    residual = _residuals(samples.cube, times, before.season)
-    similar = mnspi.learn(residual, _similar(params))
-    return replace(before, similar=replace(similar, factor=before.similar.factor))
-
-
 def _residuals(cube: np.ndarray, times: np.ndarray, season: SceneSeason) -> np.ndarray:
     """Return what the season leaves at sampled pixels, ``(pixel, time, band)``."""
     pixels = np.moveaxis(pixels_of(cube), 0, 2)[:, :, None].astype(np.float32)

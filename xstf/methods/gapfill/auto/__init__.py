@@ -18,11 +18,18 @@ which asks for a sharper choice. From -2 to -4 the error on simulated scenes cha
 standard deviation is ``[sum_m w (c s)^2]^(1/2)``, times the factor that makes its 90 % interval
 hold 90 % of the hidden pixels.
 
-Candidates differ in what they lean on: `regression` on the date's clear pixels everywhere, `hybrid`
-and `mnspi` on like ones nearby, `eof` on what is common to dates and pixels, `harmonic` on the
-season, `linear` on the nearest dates, `gp` on the season and, where there is a guide, on what sees
-through clouds. One that would count for little on a date has no part in it. No constant is tuned to
-a scene: what differs between scenes is measured on the scene.
+Candidates differ in what they lean on: `regression` on the date's clear pixels everywhere, `mnspi`
+on like ones nearby, `eof` on what is common to dates and pixels, `harmonic` on the season, `linear`
+on the nearest dates, `gp` on the season and, where there is a guide, on what sees through clouds.
+One that would count for little on a date has no part in it. `hybrid` was one of them: without it
+the error was lower on nine of twelve real cases of partly clear dates (by up to 2.5 %, and at most
+0.6 % higher on the others) and by 1 % in the mean of eight simulated series. Without `mnspi` it is
+lower under simulated haze, whose truth is free of it, and 2 % higher in the mean of six real cases.
+
+What is not known counts, too (`auto.skill`): pixels that err together are as many as the errors'
+correlation in space says; whole dates are hidden in longer gaps than the real ones, so hidden cells
+count by how far lost ones are from observations; where the methods' order changes from one hidden
+span to the next, weights are drawn to equal ones.
 """
 
 from __future__ import annotations

@@ -10,17 +10,16 @@ import numpy as np
 
 from xstf._checks import check_flags
 from xstf._method import Engine, GapfillKernel, GapfillSamples, Method
-from xstf.methods.gapfill import eof, gp, harmonic, hybrid, linear, mnspi, regression
+from xstf.methods.gapfill import eof, gp, harmonic, linear, mnspi, regression
 from xstf.methods.gapfill.auto.blend import Result
 
 CANDIDATES: dict[str, Method] = {
-    module.METHOD.name: module.METHOD
-    for module in (regression, eof, hybrid, mnspi, harmonic, gp, linear)
+    module.METHOD.name: module.METHOD for module in (regression, eof, mnspi, harmonic, gp, linear)
 }
 # How those settle anew whose state has something of every pixel and date: from the state of all
 # that is clear, so that what is pooled over the scene (a rank, a calibration) is not sought again.
 AGAIN: dict[str, Callable[..., object]] = {
-    module.METHOD.name: module.settle_again for module in (regression, eof, hybrid, mnspi)
+    module.METHOD.name: module.settle_again for module in (regression, eof, mnspi)
 }
 # Those that need nothing of the date itself; the others fall back on one of them.
 IN_TIME = ("harmonic", "gp", "eof", "linear")

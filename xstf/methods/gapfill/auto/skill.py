@@ -189,18 +189,21 @@ def scales_by_date(trial: Trial, dates: int) -> np.ndarray:
 def scales_of_spans(trial: Trial) -> np.ndarray:
     """Return the same of whole hidden spans of dates, (method, 1), infinite for untried methods.
 
-    A span is one observation, since its pixels err together; a method's own account of its
-    errors, the scale 1, weighs as much as `TRUST` of them.
+    A scaled spread is, in the middle, the root mean square error. A span is one observation, since
+    its pixels err together; a method's own account of its errors weighs as much as `TRUST` of them.
     """
     out = np.full((len(trial.errors), 1), np.inf)
-    for m, (score, good) in enumerate(_scores(trial)):
-        if np.isfinite(trial.errors[m]).any():
-            out[m] = 1
-        if good.any():
-            mean, weight = _by_window(trial, good, score)
-            mean = np.minimum(mean, MOST)
-            out[m] = np.sqrt((TRUST + weight @ mean) / (TRUST + weight.sum()))
-    return out
+    for m, (error, spread) in enumerate(zip(trial.errors, trial.spreads, strict=True)):
+        good = np.isfinite(error) & np.isfinite(spread) & (spread > 0)
+        if not good.any():
+            continue
+        own = spread[good].astype(np.float64) ** 2
+        square = np.minimum(error[good].astype(np.float64) ** 2, MOST * own)
+        found, weight = _by_window(trial, good, square)
+        expected, _ = _by_window(trial, good, own)
+        total = TRUST * expected.mean() + weight @ found
+        out[m] = np.sqrt(total / (TRUST + weight.sum())) / _typical(spread)
+    return np.maximum(out, LEAST_SCALE)
 
 
 def _by_window(trial: Trial, good: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -44,7 +44,7 @@ NOISES = NOISE * 2.0 ** np.arange(-4, 4)
 # Standard deviation of the logarithm of both: a factor of three either way is no surprise.
 SURPRISE = np.log(3.0)
 # Pixels that the scene's numbers are learnt from.
-SAMPLE = 2048
+SAMPLE = 1024
 # Variances of a pixel's departure, relative to that of its residual, until the scene says better:
 # level, first harmonic (those after it fall with the square of their order), trend in a year.
 # Larger ones (25, 10, 1) overshot in three-month gaps of a real monthly series.

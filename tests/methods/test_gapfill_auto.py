@@ -12,7 +12,9 @@ from xstf.methods.gapfill.auto.skill import (
     Trial,
     drawn_together,
     factor_of,
+    guarded,
     pixels_alike,
+    scales_by_date,
     scales_of_spans,
 )
 from xstf.numerics.normal import Z90
@@ -137,3 +139,31 @@ def test_modes_settled_again_have_next_to_nothing_of_what_is_hidden():
     assert again.rank == state.rank
     np.testing.assert_allclose(again.mean[12:14], anew.mean[12:14], atol=0.02)
     assert np.abs(state.mean[12:14] - anew.mean[12:14]).min() > 0.1
+
+
+# --- the guide ----------------------------------------------------------------------------------
+
+
+def test_a_guide_is_left_out_where_hidden_cells_are_filled_better_without():
+    rng = np.random.default_rng(0)
+    dates = np.repeat(np.arange(5), 100)
+    errors = rng.normal(0, [[1.0], [2.0], [1.5]], (3, 500))
+    with_guide, used = guarded(trial(errors, dates), 0, 1)
+    assert used
+    assert np.isnan(with_guide.errors[1]).all()
+    without, used = guarded(trial(errors, dates), 1, 0)
+    assert not used
+    assert np.isnan(without.errors[1]).all()
+    assert np.isfinite(without.errors[[0, 2]]).all()
+    scales = scales_by_date(without, 5)
+    assert np.isinf(scales[1]).all()
+    assert np.isfinite(scales[[0, 2]]).all()
+    # Most cells of one date do not outvote the other dates.
+    errors[0, :100], errors[1, :100] = 4.0, 0.5
+    errors[0, 100:], errors[1, 100:] = 0.5, 4.0
+    assert guarded(trial(errors, dates), 0, 1)[1]
+
+
+def test_without_evidence_the_guide_is_used():
+    nothing = Trial(np.empty((2, 0), np.float32), np.empty((2, 0), np.float32), np.empty(0, int))
+    assert guarded(nothing, 0, 1)[1]

@@ -42,7 +42,9 @@ import numpy as np
 from xstf._method import GapfillSamples, Method
 from xstf.methods.gapfill.auto.blend import Blend, blend_numpy
 from xstf.methods.gapfill.auto.candidates import (
+    ALONE,
     CANDIDATES,
+    GUIDED,
     IN_TIME,
     Params,
     own_params,
@@ -50,7 +52,7 @@ from xstf.methods.gapfill.auto.candidates import (
     settled,
 )
 from xstf.methods.gapfill.auto.holdout import hidden_dates, missing_pixels
-from xstf.methods.gapfill.auto.skill import skill_by_date
+from xstf.methods.gapfill.auto.skill import guarded, skill_by_date
 from xstf.methods.gapfill.auto.trials import trials
 from xstf.numerics.seasonal import season_state
 
@@ -88,12 +90,15 @@ class State:
         Whether the guide has any value.
     choice
         By date: the methods and their shares, as text.
+    guide_use
+        For which gaps the Gaussian process looks at the guide, as text; empty without a guide.
     """
 
     candidates: Mapping[str, Candidate]
     factor: np.ndarray
     guided: bool
     choice: tuple[str, ...]
+    guide_use: str = ""
 
 
 def settle(samples: GapfillSamples, *, times: np.ndarray, params: Params) -> State:
@@ -108,6 +113,7 @@ def settle(samples: GapfillSamples, *, times: np.ndarray, params: Params) -> Sta
         n
         for n in CANDIDATES
         if CANDIDATES[n].fewest <= len(days) and (params.space or n in IN_TIME)
+        if n != ALONE or guide is not None
     ]
     states = {n: settled(n, samples, times, params) for n in names}
     # Dates that are only asked for can neither be hidden nor show anything.
@@ -115,6 +121,11 @@ def settle(samples: GapfillSamples, *, times: np.ndarray, params: Params) -> Sta
     if samples.asked is not None:
         shown = {n: settled(n, seen, days, params) for n in names}
     partly, whole = trials(seen, days, shown, hidden_dates(seen.cube, days, WHOLE_ROUNDS), params)
+    told = ""
+    if ALONE in names:
+        pair = names.index(GUIDED), names.index(ALONE)
+        (partly, on_part), (whole, on_whole) = (guarded(t, *pair) for t in (partly, whole))
+        told = _of_guide(on_part, on_whole)
     if samples.asked is not None:
         partly = replace(partly, dates=np.flatnonzero(~samples.asked)[partly.dates])
     clear = np.asarray((~missing_pixels(cube)).any(axis=(0, 2, 3)))
@@ -127,8 +138,16 @@ def settle(samples: GapfillSamples, *, times: np.ndarray, params: Params) -> Sta
         },
         factor=skill.factor,
         guided=guide is not None,
+        guide_use=told,
         choice=tuple(_choice(names, share) for share in skill.shares.T),
     )
+
+
+def _of_guide(on_part: bool, on_whole: bool) -> str:
+    """Return in words for which gaps the Gaussian process looks at the guide."""
+    kinds = {"partly clear dates": on_part, "lost dates": on_whole}
+    parts = [f"{kind}: {'used' if used else 'left out'}" for kind, used in kinds.items()]
+    return f"gp, by hidden pixels: {'; '.join(parts)}"
 
 
 def _choice(names: list[str], shares: np.ndarray) -> str:

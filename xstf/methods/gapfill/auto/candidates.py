@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, cast
 
 import numpy as np
@@ -16,13 +16,17 @@ from xstf.methods.gapfill.auto.blend import Result
 CANDIDATES: dict[str, Method] = {
     module.METHOD.name: module.METHOD for module in (regression, eof, mnspi, harmonic, gp, linear)
 }
+# The Gaussian process without the guide, where there is one: radar that helps over a long winter
+# can mislead in a summer. On which kind of gap it has a part is decided by hidden pixels.
+GUIDED, ALONE = gp.METHOD.name, "gp-alone"
+CANDIDATES[ALONE] = replace(gp.METHOD, name=ALONE, guided=False)
 # How those settle anew whose state has something of every pixel and date: from the state of all
 # that is clear, so that what is pooled over the scene (a rank, a calibration) is not sought again.
 AGAIN: dict[str, Callable[..., object]] = {
     module.METHOD.name: module.settle_again for module in (regression, eof, mnspi)
 }
 # Those that need nothing of the date itself; the others fall back on one of them.
-IN_TIME = ("harmonic", "gp", "eof", "linear")
+IN_TIME = ("harmonic", GUIDED, ALONE, "eof", "linear")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
@@ -172,12 +172,37 @@ def _correlated(values: np.ndarray) -> np.ndarray:
     return out
 
 
+def guarded(trial: Trial, guided: int, alone: int) -> tuple[Trial, bool]:
+    """Return the trial without the worse of a method with its guide and without, and if it is used.
+
+    The mean square of the errors decides, windows (dates, or spans of dates) weighed alike. Without
+    evidence the guide is used.
+    """
+    errors = trial.errors.copy()
+    spreads = np.stack([trial.spreads[guided], trial.spreads[alone]])
+    both = np.isfinite(errors[[guided, alone]]).all(axis=0) & (spreads > 0).all(axis=0)
+    used = True
+    if both.any():
+        # One cell counts for as much as the surer of the two would expect, at most.
+        most = MOST * spreads[:, both].astype(np.float64).min(axis=0) ** 2
+        squares = (errors[i, both].astype(np.float64) ** 2 for i in (guided, alone))
+        means, weights = zip(
+            *(_by_window(trial, both, np.minimum(s, most)) for s in squares), strict=True
+        )
+        used = bool(weights[0] @ means[0] <= weights[1] @ means[1])
+    errors[alone if used else guided] = np.nan
+    return replace(trial, errors=errors), used
+
+
 def scales_by_date(trial: Trial, dates: int) -> np.ndarray:
     """Return by how much each method's spreads fall short of its errors, (method, time).
 
     The scale of a date is drawn to that of all dates, the more the fewer pixels were hidden on it.
+    Methods that were not tried, of those that were, have an infinite one.
     """
     out = np.ones((len(trial.errors), dates))
+    if np.isfinite(trial.errors).any():
+        out[~np.isfinite(trial.errors).any(axis=1)] = np.inf
     for m, (score, good) in enumerate(_scores(trial)):
         if good.any():
             total = np.bincount(trial.dates[good], score, dates) / trial.alike

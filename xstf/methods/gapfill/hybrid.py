@@ -120,7 +120,7 @@ def _residuals(cube: np.ndarray, times: np.ndarray, season: SceneSeason) -> np.n
     """Return what the season leaves at sampled pixels, ``(pixel, time, band)``."""
     pixels = np.moveaxis(pixels_of(cube), 0, 2)[:, :, None].astype(np.float32)
     residual = pixels - _season(pixels, times, season)[0]
-    return np.moveaxis(residual[:, :, 0], 2, 0).astype(np.float64)
+    return np.asarray(np.moveaxis(residual[:, :, 0], 2, 0), np.float64)
 
 
 def _similar(params: Params) -> mnspi.Params:

@@ -101,7 +101,8 @@ def days_to_nearest(samples: np.ndarray, times: np.ndarray) -> np.ndarray:
     nearest = np.minimum(since, until)
     beyond = np.isinf(since) | np.isinf(until)
     nearest[np.isinf(nearest)] = np.nan
-    return np.where(beyond, -nearest, nearest).astype(np.float32)
+    signed: np.ndarray = np.where(beyond, -nearest, nearest).astype(np.float32)
+    return signed
 
 
 def missing_pixels(samples: np.ndarray) -> np.ndarray:

@@ -228,7 +228,7 @@ def scales_of_spans(trial: Trial) -> np.ndarray:
         expected, _ = _by_window(trial, good, own)
         total = TRUST * expected.mean() + weight @ found
         out[m] = np.sqrt(total / (TRUST + weight.sum())) / _typical(spread)
-    return np.maximum(out, LEAST_SCALE)
+    return np.asarray(np.maximum(out, LEAST_SCALE))
 
 
 def _by_window(trial: Trial, good: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -304,7 +304,7 @@ def drawn_together(trial: Trial, scales: np.ndarray) -> np.ndarray:
     if found.sum() < 2:
         return out
     logs, size = _log_errors(trial, scales, found)
-    usual = np.log([_usual(trial, scales, m) for m in np.flatnonzero(found)])
+    usual = np.log([_usual(trial, scales, int(m)) for m in np.flatnonzero(found)])
     share, number = 0.0, size.sum() ** 2 / max((size**2).sum(), 1e-30)
     if number > 1.5:
         mean = logs @ size / size.sum()

@@ -137,8 +137,8 @@ def fill_windows(
     name: str, samples: GapfillSamples, times: np.ndarray, state: object, options: object
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return a candidate's estimates and spreads of a sample."""
-    guided = samples.guide is not None and CANDIDATES[name].guided
-    guides = samples.guide if guided else [None] * len(samples.cube)
+    own = samples.guide if CANDIDATES[name].guided else None
+    guides = [None] * len(samples.cube) if own is None else list(own)
     filled = [
         run(name, None, cube, guide, times, state, options)
         for cube, guide in zip(samples.cube, guides, strict=True)

@@ -187,7 +187,8 @@ def settle_again(
         return settle(samples, times=times, params=params)
     mean = np.nan_to_num((before.mean - centre) / unit)
     rows = np.concatenate([mean[..., None], before.modes / unit[:, None]], axis=2)
-    noise = before.noise / unit[:, None] / unit
+    # A band that is constant has none left in its own units.
+    noise = before.noise / unit[:, None] / unit + modes.LEAST_NOISE * np.eye(len(unit))
     model = modes.Model(rows, noise, np.zeros(mean.shape))
     model, _ = modes.refine(values, times, model, rounds=SEARCH_ROUNDS, tolerance=params.tolerance)
     return _in_units(model, centre, scale, before.gain)

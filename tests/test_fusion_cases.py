@@ -97,6 +97,30 @@ def test_the_default_is_not_behind_the_best_trivial_way(cases, kind, ratio, pair
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("pairs", [1, 2])
+@pytest.mark.parametrize("ratio", [2, 16])
+def test_haze_over_the_target_is_noticed(cases, ratio, pairs):
+    found = cases.measured(["hazy target"], [ratio], (1, 3), ["auto"], [pairs])
+    assert cases.mean(cases.beside_best(found["hazy target", ratio, pairs])) < 0.95
+
+
+def test_haze_is_taken_off_for_every_method_and_said(cases):
+    fine, coarse, truth = cases.case("hazy target", 16, 1)
+    plain = cases.case("phenology", 16, 1)[1]
+    made = cases.fused(fine, coarse, truth, "starfm")
+    assert made.attrs["stf_haze"].startswith("opacity up to 0.")
+    raw = cases.fused(fine, coarse, truth, "starfm", change="raw")
+    assert "stf_haze" not in raw.attrs
+    assert cases.rmse(made, truth) < 0.9 * cases.rmse(raw, truth)
+    assert cases.fused(fine, plain, truth, "starfm").attrs["stf_haze"] == "none found"
+    lazy = cases.fused(fine.chunk(x=48, y=64), coarse.chunk(x=3, y=4), truth, "starfm")
+    np.testing.assert_array_equal(lazy, made)
+    index = {"band": ["red", "ndvi"]}  # what haze does not brighten
+    named = cases.fused(fine.assign_coords(index), coarse.assign_coords(index), truth, "starfm")
+    assert "stf_haze" not in named.attrs
+
+
+@pytest.mark.slow
 @pytest.mark.parametrize("share", [0.1, 0.3, 0.6])
 def test_the_default_is_not_behind_fine_plus_change_under_clouds(cases, share):
     """Gaps of other dates in both fine images: where any of them is clear, in the mean of seeds."""

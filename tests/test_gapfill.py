@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any
 
 import dask.array as da
@@ -123,6 +124,53 @@ def test_unsorted_dates_come_back_in_their_order():
     filled = shuffled.stf.gapfill(method="linear", return_quality=False)
     xr.testing.assert_equal(filled.time, shuffled.time)
     np.testing.assert_array_equal(filled.values, CUBE.stf.gapfill(method="linear").values[order])
+
+
+STRAIGHT = [n for n in classical_names("gapfill") if xstf.get_method("gapfill", n).direct]
+
+
+def test_some_methods_write_straight_into_the_result():
+    assert "linear" in STRAIGHT
+
+
+@pytest.mark.parametrize("dates", [5, 6])
+@pytest.mark.parametrize("method", STRAIGHT)
+def test_straight_into_the_result_is_what_tiles_give_bit_for_bit(method, dates):
+    """With dates out of order, infinite and absurd values, -0.0, and pixels that are never seen."""
+    cube = testing.holes()[0].isel(time=[3, 0, 5, 1, 4, 2][6 - dates :]).astype(np.float32)
+    values = cube.transpose("time", ...).values.copy()
+    values[1, ..., 3], values[2, ..., 4], values[0, ..., 5] = np.inf, -3e18, -0.0
+    values[..., 7, 7] = np.nan
+    cube = cube.transpose("time", ...).copy(data=values)
+    record = xstf.get_method("gapfill", method)
+    tiled = dataclasses.replace(record, direct=None)
+    with pytest.warns(UserWarning, match="values that are infinite or beyond 1e"):
+        straight, by_tiles = (xstf.gapfill(cube, method=m) for m in (record, tiled))
+    assert straight.values.tobytes() == by_tiles.values.tobytes()
+    seen = np.abs(values) < 1e18
+    assert straight.values[seen].tobytes() == values[seen].tobytes()
+    assert np.isnan(straight.values[..., 7, 7]).all()
+
+
+@pytest.mark.parametrize("method", STRAIGHT)
+def test_only_a_plain_call_is_written_straight(method):
+    """All else goes by tiles: what is asked for besides, other dates, other engines."""
+    cube = testing.holes()[0].transpose("time", ...)
+    cube = cube.copy(data=cube.values.astype(np.float32, order="C"))
+    record = xstf.get_method("gapfill", method)
+
+    def refused(*_, **__):
+        raise AssertionError("written straight")
+
+    broken = dataclasses.replace(record, direct=refused)
+    with pytest.raises(AssertionError, match="written straight"):
+        xstf.gapfill(cube, method=broken)
+    for options in (
+        {"return_quality": True}, {"edge": "nan"}, {"max_gap": 30}, {"screen": True},
+        {"engine": "numpy"}, {"time": cube.time[1:3].values}, {"mask": None, "freq": "20D"},
+    ):  # fmt: skip
+        xstf.gapfill(cube, method=broken, **options)
+    xstf.gapfill(cube.copy(data=np.asfortranarray(cube.values)), method=broken)
 
 
 def test_values_beyond_0_and_1_are_kept():

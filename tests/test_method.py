@@ -193,6 +193,10 @@ def test_an_unknown_sensor_or_band_of_it_names_the_nearest():
         xstf.sensors.table("S2A")
     with pytest.raises(ValueError, match=r"no band 'ned'; it has .*; did you mean 'red'\?"):
         xstf.sensors.responses("landsat-8", ["ned"], np.array([655.0]))
+    with pytest.raises(ValueError, match=r"blur of landsat-8 is not known.*\['sentinel-2a', 'sen"):
+        xstf.sensors.blurs("landsat-8", ["red"])
+    with pytest.raises(ValueError, match=r"blur of sentinel-2a's \['B10'\] is not known"):
+        xstf.sensors.blurs("sentinel-2a", ["B10", "B11"])
     with pytest.raises(TypeError, match=r"sensor must be a name, one of \['sentinel-2a'.*, not 2"):
         xstf.sensors.table(2)
 

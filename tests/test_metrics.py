@@ -116,6 +116,54 @@ def test_uiqi_is_the_plain_formula_in_blocks(estimate, truth, window):
     np.testing.assert_allclose(found, total / pixels)
 
 
+def times(p, q):
+    """Return Hamilton's product of quaternions (4, n)."""
+    a, b, c, d = p
+    e, f, g, h = q
+    return np.array([
+        a * e - b * f - c * g - d * h, a * f + b * e + c * h - d * g,
+        a * g - b * h + c * e + d * f, a * h + b * g - c * f + d * e,
+    ])  # fmt: skip
+
+
+def test_q2n_of_four_bands_is_the_formula_with_quaternions():
+    rng = np.random.default_rng(5)
+    t = rng.random((4, 20, 12)).cumsum(axis=1)
+    e = t + rng.normal(0, 0.5, t.shape)
+    total = 0.0
+    for row in (0, 16):
+        et, tt = (v[:, row : row + 16].reshape(4, -1) for v in (e, t))
+        mean, spread = tt.mean(axis=1, keepdims=True), tt.std(axis=1, ddof=1, keepdims=True)
+        et, tt = ((v - mean) / spread + 1 for v in (et, tt))
+        star = np.array([1, -1, -1, -1])[:, None]
+        me, mt = et.mean(axis=1, keepdims=True), tt.mean(axis=1, keepdims=True)
+        cov = (times(tt, star * et) - times(mt, star * me)).mean(axis=1)
+        le, lt = (np.sqrt((m**2).sum()) for m in (me, mt))
+        quality = 2 * le * lt / (le**2 + lt**2)
+        quality *= 2 * np.sqrt((cov**2).sum()) / (et.var(axis=1).sum() + tt.var(axis=1).sum())
+        total += quality * et.shape[1]
+    e, t = (xr.DataArray(v, dims=("band", "y", "x")) for v in (e, t))
+    np.testing.assert_allclose(metrics.q2n(e, t, window=16), total / 240, rtol=1e-12)
+
+
+def test_q2n_of_two_bands_is_the_formula_with_complex_numbers(estimate, truth):
+    e, t = (v[0, :2, :32, :32] for v in (estimate, truth))
+    units = [((v - t.mean(("y", "x"))) / t.std(("y", "x"), ddof=1) + 1).values for v in (e, t)]
+    ze, zt = (u[0] + 1j * u[1] for u in units)
+    cov = (zt * ze.conj()).mean() - zt.mean() * ze.mean().conj()
+    level = 2 * abs(ze.mean()) * abs(zt.mean()) / (abs(ze.mean()) ** 2 + abs(zt.mean()) ** 2)
+    expected = level * 2 * abs(cov) / (ze.var() + zt.var())
+    np.testing.assert_allclose(metrics.q2n(e, t), expected, rtol=1e-12)
+
+
+def test_q2n_falls_with_one_wrong_band_and_does_not_see_units(estimate, truth):
+    whole = metrics.q2n(estimate, truth)
+    np.testing.assert_allclose(metrics.q2n(estimate * 1e4, truth * 1e4), whole, rtol=1e-9)
+    wrong = estimate.copy()
+    wrong[:, 2] = estimate[:, 2].mean()
+    assert metrics.q2n(wrong, truth) < whole - 0.05
+
+
 def test_ssim_psnr_and_rmse_are_scikit_images(estimate, truth):
     ski = pytest.importorskip("skimage.metrics", reason="compares with scikit-image")
     keep = ("time", "band")
@@ -156,7 +204,7 @@ def test_psnr_takes_the_largest_value_of_each_band_for_the_peak(estimate, truth)
 @pytest.mark.parametrize(
     ("name", "best"),
     [(name, 0) for name in ("rmse", "mae", "bias", "sam", "ergas")]
-    + [(name, 1) for name in ("cc", "ssim", "uiqi")],
+    + [(name, 1) for name in ("cc", "q2n", "ssim", "uiqi")],
 )
 def test_a_perfect_estimate_has_the_best_value(truth, name, best):
     np.testing.assert_allclose(call(name, truth, truth), best, atol=1e-12)
@@ -418,6 +466,9 @@ def test_what_is_no_number_is_refused(estimate, truth, dtype):
         ("ssim", {"data_range": 0}, "data_range must be above 0"),
         ("uiqi", {"per": "y"}, "per cannot keep"),
         ("uiqi", {"window": 1}, "window must be 2"),
+        ("q2n", {"per": "band"}, "cannot keep 'band'"),
+        ("q2n", {"per": "y"}, "per cannot keep"),
+        ("q2n", {"window": 1}, "window must be 2"),
     ],
 )
 def test_wrong_options_are_refused(estimate, truth, name, options, match):

@@ -220,9 +220,114 @@ def test_a_response_that_does_not_fit_is_refused():
 def test_a_point_spread_may_be_given():
     np.testing.assert_array_equal(sharpen(psf=1.0), sharpen(psf=1))
     assert (sharpen(psf=0.6) != sharpen(psf=1.4)).any()
-    for wrong in (0, -1, 30, True, "wide"):
+    for wrong in (0, -1, 30, True, [1.0]):
         with pytest.raises(ValueError, match="psf must be its width"):
             sharpen(psf=wrong)
+    with pytest.raises(ValueError, match="no sensor 'wide'"):
+        sharpen(psf="wide")
+
+
+def test_point_spreads_may_be_given_by_band():
+    widths = xr.DataArray(np.full(20, 0.6), {"band": SPECTRAL.band}, ("band",))
+    np.testing.assert_array_equal(sharpen(psf=widths), sharpen(psf=0.6))
+    gone = SPECTRAL.where(SPECTRAL.band != SPECTRAL.band[3])
+    np.testing.assert_array_equal(sharpen(gone, psf=widths), sharpen(gone, psf=0.6))
+    few = {"spectral": SPECTRAL.isel(band=[4, 12]), "method": "local_regression"}
+    each = sharpen(
+        psf=widths[:2].copy(data=[0.6, 1.4]).assign_coords(band=few["spectral"].band), **few
+    )
+    for band, width in enumerate((0.6, 1.4)):
+        alone = sharpen(few["spectral"][[band]], psf=width, method="local_regression")
+        other = sharpen(few["spectral"][[band]], psf=1.0, method="local_regression")
+        assert float(abs(each[[band]] - alone).mean()) < 0.3 * float(
+            abs(each[[band]] - other).mean()
+        )
+    with pytest.raises(ValueError, match=r"psf has shape \(19,\)"):
+        sharpen(psf=widths[1:])
+    with pytest.raises(ValueError, match="they must agree"):
+        sharpen(psf=widths.assign_coords(band=range(20)))
+    with pytest.raises(ValueError, match="above 0 and up to 4"):
+        sharpen(psf=widths - 0.6)
+
+
+def as_sentinel2(ratio: int) -> tuple[xr.DataArray, xr.DataArray]:
+    """Return three bands and two sharp ones, called as Sentinel-2's."""
+    scene = scenes.hyperspectral(size=48, bands=40, ratio=ratio)
+    many = scene.spectral.isel(band=[6, 16, 36]).drop_vars("wavelength")
+    few = scene.spatial.isel(band=[2, 3]).drop_vars("wavelength")
+    return (
+        many.assign_coords(band=["B05", "B8A", "B12"]), few.assign_coords(band=["B04", "B08"])
+    )  # fmt: skip
+
+
+def test_sentinel_2_is_known_by_its_labels_and_its_blur_taken():
+    many, few = as_sentinel2(ratio=2)
+    got = sharpen(many, few, method="local_regression")
+    said = "1.04, 1.12, 1.29 pixels of spectral, by band: Sentinel-2, by its band labels"
+    assert got.attrs["stf_psf"] == said
+    widths = xr.DataArray(sensors.blurs("sentinel-2a", many.band.values), dims="band")
+    given = sharpen(many, few, method="local_regression", psf=widths)
+    np.testing.assert_array_equal(got, given)
+    assert "stf_psf" not in given.attrs
+    named = sharpen(many, few, method="local_regression", psf="sentinel-2b")
+    np.testing.assert_array_equal(got, named)
+    assert named.attrs["stf_psf"].endswith("by band: sentinel-2b")
+
+
+def test_what_only_has_labels_like_sentinel_2_is_not_taken_for_it():
+    assert sensors.are_sentinel2(["B5", "B8A"], ["B2", "B8"], 2)
+    assert sensors.are_sentinel2(["B01", "B09"], ["B02"], 6)
+    assert sensors.are_sentinel2(["rededge1", "swir16"], ["red", "nir"], 2)
+    for many, few, ratio in (
+        (["B05", "B06", "B07"], ["B02", "B08"], 3),  # HLS from Landsat beside Sentinel-2
+        (["B5", "B6", "B7"], ["B8"], 2),  # Landsat beside its panchromatic band
+        ([5, 6, 7], ["B02"], 2),  # numbers
+        (["B05", "B01"], ["B02"], 2),  # two sizes on one grid
+        (["B05", "B10"], ["B02"], 2),  # a band without a known blur
+        (["B05", "B8A"], ["B02", "pan"], 2),
+        (["B02", "B03"], ["B04"], 1),
+    ):
+        assert not sensors.are_sentinel2(many, few, ratio)
+
+
+def test_a_blur_of_a_sensor_goes_with_the_scores():
+    many, few = as_sentinel2(ratio=2)
+    options: dict[str, Any] = {"methods": ["local_regression"]}
+    scores = many.stf.evaluate_sharpen_spectral(few, **options)
+    widths = xr.DataArray(sensors.blurs("sentinel-2a", many.band.values), dims="band")
+    given = many.stf.evaluate_sharpen_spectral(few, psf=widths, **options)
+    np.testing.assert_allclose(scores.rmse, given.rmse)
+    other = many.stf.evaluate_sharpen_spectral(few, psf=1.0, **options)
+    assert (abs(other.rmse - scores.rmse) > 1e-5).any()
+
+
+# --- values that cannot be ----------------------------------------------------------------------
+
+
+def dark_scene(level: float) -> tuple[xr.DataArray, xr.DataArray]:
+    """Return bright stripes on black, plus a level, which sharpening undershoots, with noise."""
+    draw = np.random.default_rng(3)
+    fine = np.zeros((48, 48))
+    fine[:, ::7] = fine[10:14] = 0.4
+    images = np.stack([fine * s for s in (1.0, 0.6, 0.3, 0.8)])
+    images += 0.05 * draw.random(images.shape) * (fine > 0)
+    truth = SPATIAL[:4].copy(data=(images + level).astype("f4"))
+    coarse = simulate.degrade(truth, 4) + 1e-4 * draw.standard_normal((4, 12, 12))
+    return coarse.astype("f4"), truth[[0]].copy(
+        data=truth[[0]] ** 1.2 if level == 0 else truth[[0]]
+    )
+
+
+def test_nothing_falls_below_zero_where_nothing_was_seen_there():
+    spectral, spatial = dark_scene(0.0)
+    got = sharpen(spectral, spatial)
+    assert float(spectral.min()) < 0  # by noise
+    assert float(got.min()) == 0
+    assert float((got == 0).mean()) > 0.01
+    lazy = sharpen(spectral.chunk(y=6), spatial.chunk(y=20))
+    np.testing.assert_allclose(lazy.compute(), got, atol=1e-6)
+    below = sharpen(*dark_scene(-0.5))
+    assert float(below.min()) < -0.5
 
 
 # --- grids -------------------------------------------------------------------------------------
@@ -410,7 +515,7 @@ def test_wrong_options_are_refused():
         sharpen(method="gas")
     with pytest.raises(TypeError, match="no parameter"):
         sharpen(windw=3)
-    with pytest.raises(ValueError, match="gives no standard deviation"):
+    with pytest.raises(ValueError, match="gives no standard deviation: how much detail"):
         sharpen(return_quality=True)
     with pytest.raises(ValueError, match="time_tolerance"):
         sharpen(dated(SPECTRAL, DAYS, GAINS), dated(SPATIAL, DAYS, GAINS), time_tolerance="soon")
@@ -430,6 +535,9 @@ def test_evaluation_by_a_truth_is_that_of_the_metrics():
         np.testing.assert_allclose(scores[name].sel({"method": FAST}).mean(), value, rtol=1e-4)
     ergas = xstf.metrics.ergas(SHARP, TRUTH, ratio=4)
     np.testing.assert_allclose(scores.ergas.sel({"method": FAST}), ergas, rtol=1e-4)
+    np.testing.assert_allclose(
+        scores.q2n.sel({"method": FAST}), xstf.metrics.q2n(SHARP, TRUTH), rtol=1e-4
+    )
     assert (scores.consistency.mean("band") < 0.004).all()
     assert (scores.seconds > 0).all()
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import dataclasses
 import subprocess
 import sys
 import time
@@ -174,6 +175,31 @@ def box_sum(blocks, rows, cols, states):
 def job(array, states=()):
     source = _tiles.Source(array, (2, 0))
     return _tiles.Job(box_sum, (source,), (2,), (17, 17), states, halo=2)
+
+
+@pytest.mark.parametrize("cores", [1, 2])
+def test_a_job_without_tiles_is_done_in_stretches_once_each(monkeypatch, cores):
+    monkeypatch.setattr(_tiles, "cores", lambda: cores)
+    cube = np.random.default_rng(1).random((2, 1, 150, 173), np.float32)
+    parts = []
+
+    def straight(rows, out, part):
+        parts.append(part)
+        out[0, :, :, part] = 2 * rows[:, :, part]
+
+    source = _tiles.Source(cube, (0, 1))
+    made = _tiles.Job(where_it_is, (source,), (1, 2, 1), (150, 173), direct=straight)
+    found = _tiles.run_tiles([made], chunks=(150, 173), tile=50)
+    np.testing.assert_array_equal(found[0, 0], 2 * cube)
+    parts.sort(key=lambda part: part.start)
+    assert len(parts) > cores
+    assert [p.start for p in parts] == [0, *(p.stop for p in parts[:-1])]
+    parts.clear()
+    strided = np.repeat(cube, 2, axis=3)[..., ::2]
+    source = _tiles.Source(strided, (0, 1))
+    made = dataclasses.replace(made, sources=(source,), lead=(1,))
+    _tiles.run_tiles([made], chunks=(150, 173), tile=50)
+    assert not parts  # it is no plain cube
 
 
 CUBE = np.random.default_rng(0).integers(0, 99, (3, 2, 17, 17)).astype(np.float32)
@@ -360,8 +386,8 @@ def test_results_do_not_depend_on_chunks_bit_for_bit(task, method):
     """Nor on whether there are any; every classical method, deviation and flag too."""
     quality = get_method(task, method).std
     if task == "fuse":
-        cube = image((2, 2, 150, 130), 1, (0, 16))
-        coarse = image((3, 2, 19, 17), 8, (0, 8, 16))
+        cube = image((2, 2, 150, 80), 1, (0, 16))
+        coarse = image((3, 2, 19, 10), 8, (0, 8, 16))
 
         def run(fine):
             return xstf.fuse(fine, coarse, method=method, return_quality=quality)
@@ -371,7 +397,8 @@ def test_results_do_not_depend_on_chunks_bit_for_bit(task, method):
         def run(cube):
             return xstf.gapfill(cube, method=method, return_quality=quality)
     elif task == "sharpen_spectral":
-        cube, spectral = image((3, 330, 300), 1), image((6, 110, 100), 3)
+        # Of methods with a lattice of 256 pixels two of its tiles, the second of them short.
+        cube, spectral = image((3, 330, 90), 1), image((6, 110, 30), 3)
 
         def run(spatial):
             return xstf.sharpen_spectral(spectral, spatial, method=method, return_quality=quality)

@@ -75,7 +75,8 @@ class SharpenSamples(NamedTuple):
     srf
         ``(guide_band, band)``: how the spatial bands respond, where the caller knows.
     fwhm
-        Of the spectral cube's point spread function in coarse pixels, where the caller knows.
+        Of the spectral cube's point spread function in coarse pixels, where the caller knows: one
+        for all bands, or ``(band,)``.
     shift
         How far the cubes are apart in fine pixels, ``(down, right)``, where that is settled: the
         verb has moved the spatial one already, and says 0.
@@ -84,7 +85,7 @@ class SharpenSamples(NamedTuple):
     spectral: np.ndarray
     spatial: np.ndarray
     srf: np.ndarray | None = None
-    fwhm: float | None = None
+    fwhm: float | np.ndarray | None = None
     shift: np.ndarray | None = None
 
 
@@ -278,6 +279,38 @@ class GapfillKernel(Protocol[P_contra, S_contra]):
         """Run on one tile."""
 
 
+class Direct(Protocol[P_contra]):
+    """Fills pixels of a cube straight into the result: one pass over memory instead of several.
+
+    Parameters
+    ----------
+    cube
+        ``(time, band, pixel)``, float32, C order, as it came: what is not finite, or beyond
+        `xstf.cubes.limits.LARGEST`, is missing.
+    out
+        Of the same form, to be written: the estimates of missing pixels, NaN where there is none,
+        and the observed ones bit for bit. Others than those of `part` are left alone.
+    order
+        ``(time,)``: where the dates are in both, in order of time.
+    part
+        The pixels that are wanted.
+    times, params
+        As for :class:`GapfillKernel`.
+    """
+
+    def __call__(
+        self,
+        cube: np.ndarray,
+        out: np.ndarray,
+        order: np.ndarray,
+        part: slice,
+        *,
+        times: np.ndarray,
+        params: P_contra,
+    ) -> None:
+        """Run on some of the pixels."""
+
+
 class SharpenKernel(Protocol[P_contra, S_contra]):
     """One date of a sharpened cube.
 
@@ -288,13 +321,15 @@ class SharpenKernel(Protocol[P_contra, S_contra]):
         missing everywhere in the image.
     spatial
         ``(guide_band, y, x)``, alike.
-    ratio, params, state, inner, std
+    ratio, params, state, inner
         As for :class:`FuseKernel`.
+    std
+        False: sharpening gives no standard deviation, as :func:`xstf.sharpen_spectral` says.
 
     Returns
     -------
     estimate, std
-        ``(band, y, x)`` of `inner`, float32; None for a standard deviation that is not wanted.
+        ``(band, y, x)`` of `inner`, float32, and None.
     """
 
     def __call__(
@@ -401,6 +436,9 @@ class Method:
     state_for_std
         Whether the state serves the standard deviation alone; it is settled only when one is wanted
         then, and ``state`` is None otherwise.
+    direct
+        What its gapfill ``"numba"`` kernel gives at halo 0 and without a state, straight from a
+        cube in memory into the result: see :class:`Direct`. None: by its kernel alone.
     smooth
         Whether a gapfill kernel's estimate at observed pixels is its own smooth of them.
     guided
@@ -458,6 +496,7 @@ class Method:
     std: bool = False
     believes: bool = False
     state_for_std: bool = False
+    direct: Direct[Any] | None = None
     smooth: bool = False
     guided: bool = False
     alone: Callable[[Any], Any] | None = None

@@ -289,46 +289,35 @@ class StfAccessor(Generic[C]):
     @overload
     def sharpen_spectral(
         self: StfAccessor[xr.DataArray], spatial: Labelled, *, method: str | Method = ...,
-        srf: xr.DataArray | str | None = ..., psf: float | None = ..., register: bool = ...,
+        srf: xr.DataArray | str | None = ..., psf: float | xr.DataArray | str | None = ...,
+        register: bool = ...,
         mask: xr.DataArray | None = ..., spatial_mask: xr.DataArray | None = ...,
         time_tolerance: LengthLike = ...,
         scale: float | None = ..., spatial_scale: float | None = ..., decoded: bool | None = ...,
         valid_range: tuple[float, float] | None = ...,
-        engine: str | None = ..., device: str | None = ...,
-        return_quality: Literal[False] = ..., progress: bool = ..., **params: object,
+        engine: str | None = ..., device: str | None = ..., progress: bool = ..., **params: object,
     ) -> xr.DataArray: ...
     @overload
     def sharpen_spectral(
-        self: StfAccessor[xr.DataArray], spatial: Labelled, *, method: str | Method = ...,
-        srf: xr.DataArray | str | None = ..., psf: float | None = ..., register: bool = ...,
-        mask: xr.DataArray | None = ..., spatial_mask: xr.DataArray | None = ...,
-        time_tolerance: LengthLike = ...,
-        scale: float | None = ..., spatial_scale: float | None = ..., decoded: bool | None = ...,
-        valid_range: tuple[float, float] | None = ...,
-        engine: str | None = ..., device: str | None = ...,
-        return_quality: Literal[True], progress: bool = ..., **params: object,
-    ) -> xr.Dataset: ...
-    @overload
-    def sharpen_spectral(
         self: StfAccessor[xr.Dataset], spatial: Labelled, *, method: str | Method = ...,
-        srf: xr.DataArray | str | None = ..., psf: float | None = ..., register: bool = ...,
+        srf: xr.DataArray | str | None = ..., psf: float | xr.DataArray | str | None = ...,
+        register: bool = ...,
         mask: xr.DataArray | None = ..., spatial_mask: xr.DataArray | None = ...,
         time_tolerance: LengthLike = ...,
         scale: float | None = ..., spatial_scale: float | None = ..., decoded: bool | None = ...,
         valid_range: tuple[float, float] | None = ...,
-        engine: str | None = ..., device: str | None = ...,
-        return_quality: bool = ..., progress: bool = ..., **params: object,
+        engine: str | None = ..., device: str | None = ..., progress: bool = ..., **params: object,
     ) -> xr.Dataset: ...
     @overload
     def sharpen_spectral(
         self, spatial: Labelled, *, method: str | Method = ...,
-        srf: xr.DataArray | str | None = ..., psf: float | None = ..., register: bool = ...,
+        srf: xr.DataArray | str | None = ..., psf: float | xr.DataArray | str | None = ...,
+        register: bool = ...,
         mask: xr.DataArray | None = ..., spatial_mask: xr.DataArray | None = ...,
         time_tolerance: LengthLike = ...,
         scale: float | None = ..., spatial_scale: float | None = ..., decoded: bool | None = ...,
         valid_range: tuple[float, float] | None = ...,
-        engine: str | None = ..., device: str | None = ...,
-        return_quality: bool = ..., progress: bool = ..., **params: object,
+        engine: str | None = ..., device: str | None = ..., progress: bool = ..., **params: object,
     ) -> Labelled: ...
     # fmt: on
     @_documented_by("sharpen_spectral")
@@ -338,7 +327,7 @@ class StfAccessor(Generic[C]):
         *,
         method: str | Method = "auto",
         srf: xr.DataArray | str | None = None,
-        psf: float | None = None,
+        psf: float | xr.DataArray | str | None = None,
         register: bool = True,
         mask: xr.DataArray | None = None,
         spatial_mask: xr.DataArray | None = None,
@@ -349,7 +338,6 @@ class StfAccessor(Generic[C]):
         valid_range: tuple[float, float] | None = None,
         engine: str | None = None,
         device: str | None = None,
-        return_quality: bool = False,
         progress: bool = False,
         **params: object,
     ) -> Labelled:
@@ -360,8 +348,7 @@ class StfAccessor(Generic[C]):
             self._cube, spatial, method=method, srf=srf, psf=psf, register=register,
             mask=mask, spatial_mask=spatial_mask, time_tolerance=time_tolerance, scale=scale,
             spatial_scale=spatial_scale, decoded=decoded, valid_range=valid_range,
-            engine=engine,
-            device=device, return_quality=return_quality, progress=progress, **params,
+            engine=engine, device=device, progress=progress, **params,
         )  # fmt: skip
 
     @_documented_by("plan")

@@ -4,13 +4,17 @@ A small table of what the operators publish, in nm. Where a whole response curve
 `xstf.sharpen_spectral` takes ``srf=`` as a DataArray. Here each band is a Gaussian whose full width
 at half maximum is the band's width.
 
+Of Sentinel-2 there is the width of each band's blur too.
+
 Sources: ESA, Sentinel-2 Spectral Response Functions (S2-SRF, COPE-GSEG-EOPG-TN-15-0007); USGS,
 Landsat band designations; NASA, MODIS specifications; NASA, EO-1 ALI user guide; Maxar, WorldView-2
-data sheet; China Centre for Resources Satellite Data and Application, GF-6 and ZY1-02D.
+data sheet; China Centre for Resources Satellite Data and Application, GF-6 and ZY1-02D. Blur:
+ESA, Sentinel-2 L1C Data Quality Report (S2-PDGS-MPC-DQR).
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
@@ -18,9 +22,9 @@ import numpy as np
 import xarray as xr
 
 from xstf.cubes.words import meant, unknown
-from xstf.numerics.psf import sigma_of
+from xstf.numerics.psf import FWHM_OF_SIGMA, sigma_of
 
-__all__ = ["Band", "names", "responses", "table"]
+__all__ = ["Band", "blurs", "names", "responses", "table"]
 
 # A band that no wavelength comes near, in standard deviations, responds to nothing.
 _NEAR = 3.0
@@ -55,6 +59,16 @@ _S2_COMMON = {
     "B06": "rededge2", "B07": "rededge3", "B08": "nir", "B8A": "nir08", "B09": "nir09",
     "B10": "cirrus", "B11": "swir16", "B12": "swir22",
 }  # fmt: skip
+
+
+# Pixels, metres, and the modulation transfer at their Nyquist frequency; B10 is not told.
+_S2_BLUR = {
+    "B01": (60, 0.32), "B02": (10, 0.26), "B03": (10, 0.28), "B04": (10, 0.24), "B05": (20, 0.38),
+    "B06": (20, 0.34), "B07": (20, 0.34), "B08": (10, 0.26), "B8A": (20, 0.33), "B09": (60, 0.26),
+    "B11": (20, 0.22), "B12": (20, 0.23),
+}  # fmt: skip
+# Labels by which Sentinel-2 is known: no other sensor's bands are called so on such grids.
+_S2_LABELS = {f"B0{n}" for n in range(1, 10)} | {"B8A", "B12", "rededge1", "rededge2", "rededge3"}
 
 
 def _msi(*pairs: tuple[float, float]) -> tuple[Band, ...]:
@@ -129,6 +143,8 @@ _SENSORS: Mapping[str, tuple[Band, ...]] = {
     ),
 }  # fmt: skip
 
+_S2 = (_SENSORS["sentinel-2a"], _SENSORS["sentinel-2b"])
+
 
 def names() -> list[str]:
     """Return the names of the sensors.
@@ -194,16 +210,9 @@ def responses(sensor: str, bands: Sequence[object], wavelengths: np.ndarray) -> 
     >>> sensors.responses("landsat-8", ["red"], np.array([560.0, 650.0, 660.0])).round(2)
     array([[0.  , 0.51, 0.49]])
     """
-    known = _bands(sensor)
     rows = []
     for label in bands:
-        band = next((b for b in known if _same(label, b)), None)
-        if band is None:
-            named = [name for b in known for name in (b.name, b.common)]
-            raise ValueError(
-                f"{sensor} has no band {label!r}; it has {[b.name for b in known]} or "
-                f"{[b.common for b in known]}{meant(label, named)}"
-            )
+        band = _find(sensor, label)
         apart = (np.asarray(wavelengths, np.float64) - band.centre) / sigma_of(band.width)
         if not (np.abs(apart) <= _NEAR).any():
             raise ValueError(
@@ -215,6 +224,65 @@ def responses(sensor: str, bands: Sequence[object], wavelengths: np.ndarray) -> 
     return np.array(rows)
 
 
+def blurs(sensor: str, bands: Sequence[object]) -> np.ndarray:
+    """Return the full width at half maximum of bands' point spread, in pixels of their own.
+
+    A Gaussian that has the modulation transfer which the operator tells.
+
+    Parameters
+    ----------
+    sensor : str
+        One of `names`: so far Sentinel-2's.
+    bands : sequence
+        Labels, as of `responses`.
+
+    Returns
+    -------
+    ndarray (len(bands),)
+
+    Raises
+    ------
+    ValueError
+        An unknown sensor or band, or one whose blur the table does not have.
+
+    Examples
+    --------
+    >>> from xstf import sensors
+    >>> sensors.blurs("sentinel-2a", ["B05", "B11"]).round(2)
+    array([1.04, 1.3 ])
+    """
+    known = _bands(sensor)
+    if known not in _S2:
+        able = [name for name, table in _SENSORS.items() if table in _S2]
+        raise ValueError(
+            f"the blur of {sensor} is not known here, only that of {able}; give its width in pixels"
+        )
+    found = [_find(sensor, label) for label in bands]
+    without = [band.name for band in found if band.name not in _S2_BLUR]
+    if without:
+        raise ValueError(f"the blur of {sensor}'s {without} is not known; leave these bands out")
+    transfer = np.array([_S2_BLUR[band.name][1] for band in found])
+    return np.asarray(FWHM_OF_SIGMA * np.sqrt(-2 * np.log(transfer)) / math.pi)
+
+
+def are_sentinel2(spectral: Sequence[object], spatial: Sequence[object], ratio: int) -> bool:
+    """Return whether labels and ratio of two cubes say that they are Sentinel-2's bands.
+
+    All labels are its bands', some of the spectral ones no other sensor's, and the pixels of each
+    cube, of one size, are so many times as large as the other's.
+    """
+    known = _SENSORS["sentinel-2a"]
+    sizes = []
+    for labels in (spectral, spatial):
+        found = [next((b.name for b in known if _same(label, b)), "") for label in labels]
+        sizes.append({_S2_BLUR[name][0] if name in _S2_BLUR else 0 for name in found})
+    if any(len(own) != 1 for own in sizes):
+        return False
+    (large,), (small,) = sizes
+    sure = any(label in _S2_LABELS for label in spectral)
+    return sure and large == ratio * small and ratio > 1
+
+
 def _bands(sensor: str) -> tuple[Band, ...]:
     if not isinstance(sensor, str):
         raise TypeError(f"sensor must be a name, one of {names()}, not {sensor!r}")
@@ -222,6 +290,19 @@ def _bands(sensor: str) -> tuple[Band, ...]:
     if key not in _SENSORS:
         raise ValueError(unknown("sensor", sensor, names()))
     return _SENSORS[key]
+
+
+def _find(sensor: str, label: object) -> Band:
+    """Return a sensor's band of a label; raise naming those that it has."""
+    known = _bands(sensor)
+    band = next((b for b in known if _same(label, b)), None)
+    if band is None:
+        named = [name for b in known for name in (b.name, b.common)]
+        raise ValueError(
+            f"{sensor} has no band {label!r}; it has {[b.name for b in known]} or "
+            f"{[b.common for b in known]}{meant(label, named)}"
+        )
+    return band
 
 
 def _same(label: object, band: Band) -> bool:

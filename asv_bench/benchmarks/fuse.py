@@ -12,8 +12,8 @@ from xstf.numerics.registration import find_registration, moved
 
 from . import common
 
-SIZE = 160 if common.SMALL else 800
-WHOLE = 160 if common.SMALL else 2000
+SIZE = 128 if common.SMALL else 800
+WHOLE = 128 if common.SMALL else 2000
 
 
 class Kernels:
@@ -81,7 +81,7 @@ class Candidates:
         fine, coarse = common.plain(*common.cubes(SIZE))
         common.run_kernel(record, fine, coarse, 16, window=51)
         seconds = []
-        for _ in range(3):
+        for _ in range(common.REPEATS):
             start = time.process_time()
             common.run_kernel(record, fine, coarse, 16, window=51)
             seconds.append(time.process_time() - start)
@@ -111,7 +111,7 @@ class Series:
         state = record.settle(record.prepare(fine, coarse, **call), **call, **dates)
         inner = (slice(0, side), slice(0, side))
         seconds = []
-        for _ in range(3):
+        for _ in range(common.REPEATS):
             start = time.process_time()
             record.kernels["numba"](
                 fine, coarse, **call, **dates, targets=targets, state=state, inner=inner, std=False
@@ -160,13 +160,19 @@ class Scaling:
         record = xstf.get_method("fuse", "starfm")
         arrays = common.plain(fine, coarse)
         common.run_kernel(record, *arrays, 16)
-        kernel = min(self._wall(lambda: common.run_kernel(record, *arrays, 16)) for _ in range(3))
+        kernel = min(
+            self._wall(lambda: common.run_kernel(record, *arrays, 16))
+            for _ in range(common.REPEATS)
+        )
         return self._seconds(fine, coarse, 1) / kernel
 
     def _seconds(self, fine, coarse, threads):
         common.on_threads(threads)
         xstf.fuse(fine[:, :, :64, :64], coarse, method="starfm")
-        return min(self._wall(lambda: xstf.fuse(fine, coarse, method="starfm")) for _ in range(3))
+        return min(
+            self._wall(lambda: xstf.fuse(fine, coarse, method="starfm"))
+            for _ in range(common.REPEATS)
+        )
 
     @staticmethod
     def _wall(work):

@@ -88,7 +88,7 @@ class Overhead:
 
     def track_verb_over_bare(self):
         ratios = []
-        for _ in range(3):
+        for _ in range(common.REPEATS):
             verb = self._seconds(self._verb)
             ratios.append(verb / self._seconds(self._bare))
         return statistics.median(ratios)

@@ -6,8 +6,9 @@ import numpy as np
 import pytest
 
 from xstf.methods.fuse.auto import _shown
-from xstf.methods.fuse.auto.blend import blended, box_mean, mean_of, shares_of
+from xstf.methods.fuse.auto.blend import blended, box_mean, deviation, deviation_alone
 from xstf.methods.fuse.auto.evidence import Evidence, look_back, stacked
+from xstf.numerics.in_time import mean_of, shares_of
 
 
 @pytest.mark.parametrize(
@@ -120,3 +121,14 @@ def test_a_target_image_that_does_not_show_the_scene_is_not_trusted(ratio, trust
     explained = np.array([[0.5, 0.7], [ratio * 0.4, ratio * 0.8]])
     assert _shown(explained) == pytest.approx(trust)
     assert _shown(np.zeros((2, 2))) == 1
+
+
+# ---------------------------------------------------------------- the standard deviation
+
+
+def test_the_deviation_joins_what_is_known():
+    spread, change = np.full((1, 2, 2), 0.04), np.full((1, 2, 2), 0.8)
+    known = deviation(spread, change, np.array([0.6]))
+    np.testing.assert_allclose(known, np.sqrt(0.3**2 + 1.44 * 0.04 + 0.2**2))
+    alone = deviation_alone(spread, change, np.array([0.01]), np.full((1, 2, 2), 0.5))
+    np.testing.assert_allclose(alone, np.sqrt((2.25 * 0.01 + 9 * 0.04 + 0.2**2 + 0.25) / 2))

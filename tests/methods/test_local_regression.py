@@ -8,7 +8,7 @@ import pytest
 from xstf._method import SharpenSamples
 from xstf.methods.sharpen_spectral import local_regression as method
 from xstf.methods.sharpen_spectral.local_regression.residual import correlation, correlations
-from xstf.numerics.degrade import degrade, upsample
+from xstf.numerics.degrade import degrade, degrade_bands, upsample
 from xstf.numerics.local_fit import fit
 
 RATIO = 2
@@ -102,6 +102,27 @@ def test_given_width_is_taken():
     assert (state.width == 1.3).all()
 
 
+def test_each_band_may_have_a_width_of_its_own():
+    _, spatial, truth = _scene(side=32)
+    widths = np.array([0.8, 1.0, 1.4])
+    spectral = degrade_bands(truth, ratio=RATIO, fwhm=widths)
+    _, state = _settled(spectral, spatial, fwhm=widths)
+    np.testing.assert_array_equal(state.width, widths)
+    known = _sharpened(spectral, spatial, fwhm=widths)
+    assert _rmse(known, truth) < 0.5 * _rmse(_sharpened(spectral, spatial, fwhm=1.0), truth)
+
+
+def test_steps_on_the_coarse_grid_are_those_of_the_fine_image():
+    spectral, spatial, _ = _scene()
+    spectral = spectral + np.random.default_rng(8).normal(0, 0.01, spectral.shape).astype("f4")
+    out = _sharpened(spectral, spatial, method.Params(steps=0), fwhm=1.0)
+    for _ in range(3):
+        rest = spectral - degrade(out, ratio=RATIO, fwhm=1.0)
+        out = out + upsample(rest, ratio=RATIO)
+    got = _sharpened(spectral, spatial, method.Params(steps=3), fwhm=1.0)
+    np.testing.assert_allclose(got, out, atol=1e-6)
+
+
 def test_steps_bring_the_degraded_result_closer_to_the_spectral_cube():
     spectral, spatial, _ = _scene()
     spectral = spectral + np.random.default_rng(3).normal(0, 0.01, spectral.shape).astype("f4")
@@ -117,12 +138,13 @@ def test_expected_correlations_are_those_of_drawn_noise_and_detail(ratio, fwhm):
     draw = np.random.default_rng(4)
     coarse = draw.standard_normal((2, 120, 120)).astype(np.float32)
     fine = draw.standard_normal((2, 120 * ratio, 120 * ratio)).astype(np.float32)
-    expected = correlations(ratio=ratio, fwhm=fwhm)
-    for images, value in zip(
-        (coarse, degrade(fine, ratio=ratio, fwhm=fwhm)), expected, strict=True
-    ):
-        rest = images - degrade(upsample(images, ratio=ratio), ratio=ratio, fwhm=fwhm)
-        np.testing.assert_allclose(correlation(rest), value, atol=0.03)
+    rests = [coarse, degrade(fine, ratio=ratio, fwhm=fwhm)]
+    for steps in range(3):
+        expected = correlations(ratio=ratio, fwhm=fwhm, steps=steps)
+        for k, value in enumerate(expected):
+            back = degrade(upsample(rests[k], ratio=ratio), ratio=ratio, fwhm=fwhm)
+            rests[k] = rests[k] - back
+            np.testing.assert_allclose(correlation(rests[k]), value, atol=0.03)
 
 
 def test_only_bands_without_much_noise_are_put_back():
@@ -133,9 +155,9 @@ def test_only_bands_without_much_noise_are_put_back():
     spectral = spectral + degrade(own, ratio=RATIO, fwhm=1.0)
     spectral[2:] += 0.03 * draw.standard_normal(spectral[2:].shape).astype(np.float32)
     _, state = _settled(spectral, spatial, fwhm=1.0)
-    assert list(state.steps) == [1, 1, 0, 0]
+    assert list(state.steps) == [method.MOST_STEPS] * 2 + [0, 0]
     whole = _sharpened(spectral, spatial, fwhm=1.0)
-    for steps, bands in ((1, slice(0, 2)), (0, slice(2, 4))):
+    for steps, bands in ((method.MOST_STEPS, slice(0, 2)), (0, slice(2, 4))):
         out = _sharpened(spectral, spatial, method.Params(steps=steps), fwhm=1.0)
         np.testing.assert_array_equal(whole[bands], out[bands])
 

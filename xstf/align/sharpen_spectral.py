@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import NamedTuple
 
@@ -15,6 +16,9 @@ from xstf.cubes.nesting import Nesting, nesting_of, require_one_side
 from xstf.cubes.pairs import LengthLike, match_dates, read_timedelta
 from xstf.cubes.read import Cube, frame_text, read_cube
 
+# Pixels: a point spread wider than this is no pixel's.
+WIDEST = 4.0
+
 
 class Sensors(NamedTuple):
     """What the caller says of the sensors.
@@ -24,15 +28,28 @@ class Sensors(NamedTuple):
     srf
         ``(guide_band, band)``: how the spatial bands respond, or None.
     fwhm
-        Of the spectral cube's point spread function in its pixels, or None.
+        Of the spectral cube's point spread function in its pixels, one width or ``(band,)``; None
+        to estimate it.
+    known_by
+        What the width is known by, in words; "" where it is given in pixels or not known.
     """
 
     srf: np.ndarray | None = None
-    fwhm: float | None = None
+    fwhm: float | np.ndarray | None = None
+    known_by: str = ""
 
     def samples(self) -> dict[str, np.ndarray]:
         """Return what is known, by name, as arrays."""
-        return {name: np.asarray(v) for name, v in self._asdict().items() if v is not None}
+        known = {"srf": self.srf, "fwhm": self.fwhm}
+        return {name: np.asarray(v) for name, v in known.items() if v is not None}
+
+    @property
+    def psf_text(self) -> str:
+        """The width of the point spread where a sensor's is taken, in words; else ""."""
+        if not self.known_by:
+            return ""
+        widths = ", ".join(f"{w:.2f}" for w in np.atleast_1d(np.asarray(self.fwhm)))
+        return f"{widths} pixels of spectral, by band: {self.known_by}"
 
 
 @dataclass(frozen=True)
@@ -80,7 +97,7 @@ def align_sharpen_spectral(
     spatial: xr.DataArray | xr.Dataset,
     *,
     srf: xr.DataArray | str | None = None,
-    psf: float | None = None,
+    psf: float | xr.DataArray | str | None = None,
     mask: xr.DataArray | None = None,
     spatial_mask: xr.DataArray | None = None,
     time_tolerance: LengthLike = "1D",
@@ -96,7 +113,7 @@ def align_sharpen_spectral(
         spatial=few,
         nesting=nesting,
         images=_match_images(many, few, time_tolerance),
-        sensors=_read_sensors(srf, psf, few, many),
+        sensors=_read_sensors(srf, psf, few, many, nesting.ratio),
     )
 
 
@@ -123,21 +140,65 @@ def _match_images(spectral: Cube, spatial: Cube, tolerance: LengthLike) -> list[
 
 
 def _read_sensors(
-    srf: xr.DataArray | str | None, psf: float | None, spatial: Cube, spectral: Cube
+    srf: xr.DataArray | str | None,
+    psf: float | xr.DataArray | str | None,
+    spatial: Cube,
+    spectral: Cube,
+    ratio: int,
 ) -> Sensors:
-    """Return what the caller says of the sensors; raise where it does not fit the cubes."""
-    if psf is not None and (
-        isinstance(psf, bool) or not isinstance(psf, int | float) or not 0 < psf <= 4
-    ):
-        raise ValueError(
-            f"psf must be its width at half maximum in pixels of spectral, such as 1.0, not {psf!r}"
-        )
-    fwhm = None if psf is None else float(psf)
+    """Return what is known of the sensors; raise where it does not fit the cubes."""
+    fwhm, known_by = read_psf(psf, spatial, spectral, ratio)
     if srf is None:
-        return Sensors(None, fwhm)
+        return Sensors(None, fwhm, known_by)
     if isinstance(srf, str):
-        return Sensors(_srf_by_name(srf, spatial, spectral), fwhm)
-    return Sensors(_srf_given(srf, spatial, spectral), fwhm)
+        return Sensors(_srf_by_name(srf, spatial, spectral), fwhm, known_by)
+    return Sensors(_srf_given(srf, spatial, spectral), fwhm, known_by)
+
+
+def read_psf(
+    psf: float | xr.DataArray | str | None, spatial: Cube, spectral: Cube, ratio: int
+) -> tuple[float | np.ndarray | None, str]:
+    """Return the width of the point spread as `Sensors` has it, and what it is known by."""
+    if psf is None:
+        if not sensor_tables.are_sentinel2(spectral.bands, spatial.bands, ratio):
+            return None, ""
+        return sensor_tables.blurs("sentinel-2a", spectral.bands), "Sentinel-2, by its band labels"
+    if isinstance(psf, str):
+        return sensor_tables.blurs(psf, spectral.bands), psf
+    if isinstance(psf, xr.DataArray):
+        return _psf_given(psf, spectral), ""
+    if isinstance(psf, bool) or not isinstance(psf, int | float) or not 0 < psf <= WIDEST:
+        raise ValueError(
+            "psf must be its width at half maximum in pixels of spectral, such as 1.0, one for "
+            f"each band in a DataArray, or a sensor's name, not {psf!r}"
+        )
+    return float(psf), ""
+
+
+def _psf_given(psf: xr.DataArray, spectral: Cube) -> np.ndarray:
+    count = len(spectral.bands)
+    if psf.shape != (count,):
+        raise ValueError(
+            f"psf has shape {psf.shape}; it must have one width for each of spectral's {count} "
+            "bands"
+        )
+    _check_labels(psf, "psf", psf.dims[0], spectral)
+    widths = psf.values.astype(np.float64)
+    if not ((widths > 0) & (widths <= WIDEST)).all():
+        raise ValueError(
+            f"psf must be widths in pixels of spectral above 0 and up to {WIDEST:g}, not "
+            f"{widths.tolist()[:6]}"
+        )
+    return widths
+
+
+def _check_labels(values: xr.DataArray, name: str, dim: Hashable, cube: Cube) -> None:
+    """Raise if labels along a dim are not the bands of a cube."""
+    if dim in values.coords and values[dim].values.tolist() != list(cube.bands):
+        raise ValueError(
+            f"{name}'s {dim!r} is {values[dim].values.tolist()[:4]}…, {cube.what}'s bands are "
+            f"{list(cube.bands)[:4]}…; they must agree"
+        )
 
 
 def _srf_by_name(sensor: str, spatial: Cube, spectral: Cube) -> np.ndarray:
@@ -160,11 +221,7 @@ def _srf_given(srf: xr.DataArray, spatial: Cube, spectral: Cube) -> np.ndarray:
             f"need {shape}"
         )
     for dim, cube in zip(srf.dims, (spatial, spectral), strict=True):
-        if dim in srf.coords and srf[dim].values.tolist() != list(cube.bands):
-            raise ValueError(
-                f"srf's {dim!r} is {srf[dim].values.tolist()[:4]}…, {cube.what}'s bands are "
-                f"{list(cube.bands)[:4]}…; they must agree"
-            )
+        _check_labels(srf, "srf", dim, cube)
     values = srf.values.astype(np.float64)
     total = values.sum(axis=1, keepdims=True)
     if not np.isfinite(values).all() or (values < 0).any() or not (total > 0).all():

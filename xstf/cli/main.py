@@ -11,7 +11,7 @@ from collections.abc import Mapping, Sequence
 from functools import partial
 
 import xstf
-from xstf.cli import demo, evaluate, methods, plan, train, verbs, verify
+from xstf.cli import demo, evaluate, methods, plan, train, verbs, verify, warm
 from xstf.cli.parser import Parser
 from xstf.cli.telling import Outcome, plain, report
 from xstf.cli.words import in_options, options_of
@@ -28,6 +28,7 @@ _COMMANDS = (
     plan.add_plan,
     verify.add_verify,
     train.add_train,
+    warm.add_warm,
 )
 
 

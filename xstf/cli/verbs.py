@@ -226,7 +226,6 @@ def add_sharpen_spectral(commands: Commands) -> None:
     )  # fmt: skip
     add_two(parser, "spectral", "spatial")
     add_results(parser)
-    add_quality(parser)
     add_method(parser, "sharpen_spectral")
     add_sensors(parser)
     add_subset(parser, of="the spectral input", dates="dates of the spectral input")
@@ -243,10 +242,18 @@ def add_sensors(parser: argparse.ArgumentParser) -> None:
         help="of the spatial input, such as landsat-8: how its bands respond (default: estimated)",
     )  # fmt: skip
     group.add_argument(
-        "--psf", type=float, metavar="WIDTH",
-        help="full width at half maximum of the spectral input's blur, in its pixels (default: "
-        "estimated)",
+        "--psf", type=_width_or_sensor, metavar="WIDTH",
+        help="full width at half maximum of the spectral input's blur, in its pixels, or a sensor "
+        "such as sentinel-2a (default: Sentinel-2's for its bands, else estimated)",
     )  # fmt: skip
+
+
+def _width_or_sensor(text: str) -> float | str:
+    """Return a width, or a sensor's name as it is."""
+    try:
+        return float(text)
+    except ValueError:
+        return text
 
 
 def inputs_of_sharpen(arguments: argparse.Namespace) -> list[Input]:
@@ -270,7 +277,7 @@ def _sharpen_spectral(arguments: argparse.Namespace) -> Outcome:
         spectral = cubes.at_dates(spectral, arguments.time, "spectral")
         spatial = cubes.in_box(cubes.without(spatial, other.variable), arguments.bbox, "spatial")
         options = {
-            "srf": arguments.srf, "psf": arguments.psf, "return_quality": arguments.quality,
+            "srf": arguments.srf, "psf": arguments.psf,
             "mask": way.finish(masked.mask), "spatial_mask": way.finish(other.mask),
             **cubes.read_values(arguments, "spatial"),
         }  # fmt: skip

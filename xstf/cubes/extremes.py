@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import warnings
+from typing import Any, TypeAlias
 
 import numpy as np
 import xarray as xr
@@ -22,18 +23,34 @@ _SHARE, _BLOCK_SHARE = 0.01, 0.05
 _APART = 1.0
 
 
-def warn_of_extremes(array: xr.DataArray, what: str, *masks: xr.DataArray | None) -> bool:
+# The least and the greatest number of an array.
+Ends: TypeAlias = tuple[Any, Any]
+
+
+def ends_of(array: xr.DataArray) -> Ends | None:
+    """Return the least and the greatest number of a cube in memory, NaN aside; None for others."""
+    if not array.size or array.chunks is not None or not isinstance(array.data, np.ndarray):
+        return None
+    data = array.values
+    return np.fmin.reduce(data, axis=None), np.fmax.reduce(data, axis=None)
+
+
+def warn_of_extremes(
+    array: xr.DataArray, what: str, *masks: xr.DataArray | None, ends: Ends | None = None
+) -> bool:
     """Warn of a cube's own least or greatest value if it is a usual fill and many pixels have it.
 
-    Nothing lazy is computed: only what is in memory is looked at. Returns whether there was any.
+    Nothing lazy is computed: only what is in memory is looked at; `ends` are those of the cube, if
+    they are known. Returns whether there was any.
     """
-    if _is_declared(array):
+    if is_declared(array):
         return False
-    if not array.size or array.chunks is not None or not isinstance(array.data, np.ndarray):
+    ends = ends_of(array) if ends is None else ends
+    if ends is None:
         return False
     data = array.values
     found = False
-    for value in _extremes(data):
+    for value in _extremes(data, ends):
         share = _share(array, data == value, masks)
         if share >= _SHARE:
             found = True
@@ -50,7 +67,7 @@ def watch_lazy(array: xr.DataArray, what: str) -> xr.DataArray:
 
     A block sees itself alone, so that it takes more pixels of it than of a whole cube.
     """
-    if array.chunks is None or array.dtype.kind not in "iu" or _is_declared(array):
+    if array.chunks is None or array.dtype.kind not in "iu" or is_declared(array):
         return array
     lazy = array.data
     return array.copy(data=lazy.map_blocks(_watched, what, dtype=lazy.dtype, meta=lazy._meta))
@@ -58,7 +75,8 @@ def watch_lazy(array: xr.DataArray, what: str) -> xr.DataArray:
 
 def _watched(block: np.ndarray, what: str) -> np.ndarray:
     if isinstance(block, np.ndarray) and block.size:
-        for value in _extremes(block):
+        ends = np.fmin.reduce(block, axis=None), np.fmax.reduce(block, axis=None)
+        for value in _extremes(block, ends):
             if (block == value).mean() >= _BLOCK_SHARE:
                 warnings.warn(
                     f"many pixels of {what} are {value}, the {_end(block, value)} of their chunk "
@@ -68,7 +86,7 @@ def _watched(block: np.ndarray, what: str) -> np.ndarray:
     return block
 
 
-def _is_declared(array: xr.DataArray) -> bool:
+def is_declared(array: xr.DataArray) -> bool:
     """Return whether it is said what is missing; "none" has been thought of, too."""
     return is_undecoded(array) or any(key in array.attrs for key in (*NODATA, *RANGE, *FLAGS))
 
@@ -80,15 +98,14 @@ def _remedy(value: int) -> str:
     )
 
 
-def _extremes(data: np.ndarray) -> list[int]:
+def _extremes(data: np.ndarray, ends: Ends) -> list[int]:
     """Return which of the least and the greatest value are usual fills, or round and far apart."""
     fills = set(_FILLS)
     if data.dtype.kind in "iu":
         info = np.iinfo(data.dtype)
         fills |= {*_FILLS_OF_INTEGERS, info.min, info.max}
     found = []
-    for end, reduce in enumerate((np.fmin.reduce, np.fmax.reduce)):
-        value = reduce(data, axis=None)
+    for end, value in enumerate(ends):
         if not np.abs(value) < LARGEST or value != int(value):
             continue
         usual = int(value) in fills and (end == 0 or data.dtype.kind in "iu")

@@ -29,7 +29,7 @@ from xstf.cubes.common_attrs import with_own_attrs
 from xstf.cubes.crs import grid_mapping_name, lost_in_encoding, without_mapping_dim
 from xstf.cubes.decode import decode
 from xstf.cubes.dims import NAMES, band_dim, find_dim
-from xstf.cubes.extremes import warn_of_extremes, watch_lazy
+from xstf.cubes.extremes import Ends, ends_of, is_declared, warn_of_extremes, watch_lazy
 from xstf.cubes.grid import Grid
 from xstf.cubes.limits import LARGEST
 from xstf.cubes.loading import load_values
@@ -180,13 +180,16 @@ def read_cube(
         cube = without_mapping_dim(cube)
     labels = read_labels(cube, what=what, resolution=resolution, unsized=unsized, series=folded)
     load_values(cube, what)
+    ends = None  # of float32 that nothing is done to: one look serves both warnings
+    if isinstance(cube, xr.DataArray) and cube.dtype == np.float32 and not is_declared(cube):
+        ends = ends_of(cube)
     if not what.startswith("sar"):  # radar has borders of its own, see align/radar
-        cube = _watch_fills(cube, what, mask)
+        cube = _watch_fills(cube, what, mask, ends)
     if isinstance(cube, xr.Dataset):
         array = _stack_bands(cube, what)
     else:
         array = decode(cube, band=labels.dims[1], what=what)
-    _warn_of_absurd(array, what)
+    _warn_of_absurd(array, what, ends)
     warn_of_baselines(cube, array, labels.dims[0], what)
     place = labels.place
     told = cube if folded is None else folded.original
@@ -237,10 +240,12 @@ def merge_looks(cube: Cube, usable: Callable[[Any], Any] | None = None) -> Cube:
     )
 
 
-def _watch_fills(cube: Labelled, what: str, mask: xr.DataArray | None) -> Labelled:
+def _watch_fills(
+    cube: Labelled, what: str, mask: xr.DataArray | None, ends: Ends | None
+) -> Labelled:
     """Warn of fills that nothing names, of lazy cubes when they are computed; return the cube."""
     if isinstance(cube, xr.DataArray):
-        warn_of_extremes(cube, what, mask)
+        warn_of_extremes(cube, what, mask, ends=ends)
         return cube if mask is not None else watch_lazy(cube, what)
     found = {}
     for name in band_variables(cube):
@@ -460,9 +465,13 @@ def _to_dates(name: Hashable, values: np.ndarray) -> str:
 # --- values -----------------------------------------------------------------------------------
 
 
-def _warn_of_absurd(array: xr.DataArray, what: str) -> None:
-    """Warn of values that are no measurements; tiles take them as missing, lazy or not."""
-    if isinstance(array.data, np.ndarray):
+def _warn_of_absurd(array: xr.DataArray, what: str, ends: Ends | None) -> None:
+    """Warn of values that are no measurements; tiles take them as missing, lazy or not.
+
+    `ends` are the array's, if they are known.
+    """
+    ends = ends_of(array) if ends is None else ends
+    if ends is not None and (ends[0] <= -LARGEST or ends[1] >= LARGEST):
         count = int((np.abs(array.data) >= LARGEST).sum())
         if count:
             warnings.warn(

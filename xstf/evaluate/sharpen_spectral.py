@@ -12,13 +12,13 @@ import xarray as xr
 
 from xstf import metrics
 from xstf.align.regrid import regrid_images
-from xstf.align.sharpen_spectral import wavelengths
+from xstf.align.sharpen_spectral import read_psf, wavelengths
 from xstf.cubes.arrays import Array
 from xstf.cubes.nesting import nesting_of
 from xstf.cubes.read import Cube, read_cube
 from xstf.cubes.values import take_values
 from xstf.methods.lookup import Tried, trials
-from xstf.numerics.degrade import degrade
+from xstf.numerics.degrade import degrade_bands
 from xstf.verbs.sharpen_spectral import sharpen_spectral
 
 _PER_BAND = ("psnr", "rmse", "cc", "uiqi", "ssim")
@@ -35,9 +35,10 @@ def evaluate_sharpen_spectral(
 ) -> xr.Dataset:
     """Return how well each method sharpens, one scale down or beside a known truth.
 
-    Wald's protocol: both cubes are blurred by a Gaussian one coarse pixel wide at half its height
-    and thinned, the methods sharpen the one by the other, and their results are compared with
-    `spectral` itself.
+    Wald's protocol: both cubes are blurred by a Gaussian and thinned, the methods sharpen the one
+    by the other, and their results are compared with `spectral` itself. The Gaussian is one coarse
+    pixel wide at half its height, or as `psf` says; of Sentinel-2's bands, which are known by their
+    labels, as wide as theirs.
 
     Parameters
     ----------
@@ -52,16 +53,17 @@ def evaluate_sharpen_spectral(
         How many times as large the pixels of `spectral` are made. Default: as many times as they
         are larger than those of `spatial`.
     **options
-        Passed on to :func:`xstf.sharpen_spectral`; with `psf`, that wide is the blur too.
+        Passed on to :func:`xstf.sharpen_spectral`; with `psf`, that wide is the blur too, that of
+        `spatial` as wide as the mean over bands.
 
     Returns
     -------
     Dataset
         ``psnr`` (dB, the peak is each band's own largest value), ``rmse, cc, uiqi, ssim`` and
-        ``consistency`` ``(method, band)``; ``sam`` (degrees) and ``ergas`` (%) for two bands or
-        more, and ``seconds`` ``(method)``, wall time with compiled kernels. ``consistency`` is the
-        root mean square of what is left between `spectral` and the sharpened cube, at full
-        resolution, when that is blurred again: about the noise if nothing was lost.
+        ``consistency`` ``(method, band)``; ``sam`` (degrees), ``ergas`` (%) and ``q2n`` for two
+        bands or more, and ``seconds`` ``(method)``, wall time with compiled kernels.
+        ``consistency`` is the root mean square of what is left between `spectral` and the sharpened
+        cube, at full resolution, when that is blurred again: about the noise if nothing was lost.
 
     Notes
     -----
@@ -89,16 +91,19 @@ def evaluate_sharpen_spectral(
         (truth, "truth", "scale"),
     )  # fmt: skip
     masks = (options.pop("mask", None), options.pop("spatial_mask", None))
-    case = _case(
-        read_cube(spectral, what="spectral", mask=masks[0]),
-        read_cube(spatial, what="spatial", mask=masks[1]),
-        None if truth is None else read_cube(truth, what="truth"),
-    )
-    width = float(options.get("psf") or 1.0)
+    many = read_cube(spectral, what="spectral", mask=masks[0])
+    few = read_cube(spatial, what="spatial", mask=masks[1])
+    case = _case(many, few, None if truth is None else read_cube(truth, what="truth"))
+    known, by = read_psf(options.get("psf"), few, many, case.ratio)
+    if by:
+        # Cubes on another lower scale have the labels of the sensor, but no longer its ratio.
+        options["psf"] = xr.DataArray(known, {"band": list(many.bands)}, ("band",))
+    width = 1.0 if known is None else known
     lower = _whole_number(case.ratio if ratio is None else ratio)
     low = (case.spectral, case.spatial)
     if truth is None:
-        low = (_blurred(case.spectral, lower, width), _blurred(case.spatial, case.ratio, width))
+        sharp = _blurred(case.spatial, case.ratio, float(np.mean(width)))
+        low = (_blurred(case.spectral, lower, width), sharp)
     reference = case.spectral if case.truth is None else case.truth
     scores = []
     for trial in tried:
@@ -178,11 +183,11 @@ def _labelled(cube: Cube, data: Array, place: tuple[np.ndarray, np.ndarray]) -> 
     return xr.DataArray(data, coords, ("time", "band", "y", "x"))
 
 
-def _blurred(cube: xr.DataArray, ratio: int, width: float) -> xr.DataArray:
-    """Return a cube under a Gaussian on pixels so many times as large, those that it fills."""
+def _blurred(cube: xr.DataArray, ratio: int, width: float | np.ndarray) -> xr.DataArray:
+    """Return a cube under Gaussians on pixels so many times as large, those that it fills."""
     whole = cube.isel({d: slice(0, cube.sizes[d] // ratio * ratio) for d in ("y", "x")}).compute()
     place = {d: whole[d].coarsen({d: ratio}).mean() for d in ("y", "x")}
-    images = degrade(whole.values, ratio=ratio, fwhm=width)
+    images = degrade_bands(whole.values, ratio=ratio, fwhm=width)
     return xr.DataArray(images, {**whole.drop_vars(["y", "x"]).coords, **place}, whole.dims)
 
 
@@ -198,4 +203,5 @@ def _scores(estimate: xr.DataArray, reference: xr.DataArray, ratio: int) -> dict
         seen = (estimate.isel(band=there), reference.isel(band=there))
         found["sam"] = metrics.sam(*seen)
         found["ergas"] = metrics.ergas(*seen, ratio=ratio)
+        found["q2n"] = metrics.q2n(*seen)
     return found

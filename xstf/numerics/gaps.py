@@ -6,7 +6,7 @@ from typing import NamedTuple, TypeVar
 
 import numpy as np
 
-from xstf.numerics.jit import jit
+from xstf.numerics.jit import part
 from xstf.numerics.normal import COVER, Z90
 
 S = TypeVar("S")
@@ -137,7 +137,7 @@ def variance(line: np.ndarray, distance: np.ndarray) -> np.ndarray:
     return total
 
 
-@jit
+@part
 def room(dates: int) -> Sweep:
     """Return the arrays of a sweep."""
     return Sweep(
@@ -148,7 +148,7 @@ def room(dates: int) -> Sweep:
     )
 
 
-@jit
+@part
 def look_back(
     cube: np.ndarray, place: tuple[int, int, int], size: int, steps: np.ndarray, sweep: Sweep
 ) -> None:

@@ -2,23 +2,23 @@
 
 A linear fit needs no second fit for its left-out error: it is the residual over one less the
 pixel's leverage.
+
+Plain numpy: windows are sums along one axis after the other, and all pixels' small systems are
+factored together. A compiled loop took four seconds at its first call and saved nothing later.
 """
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
-
-from xstf.numerics.jit import jit
 
 # Leverage above which a left-out error is rounding.
 LEVERAGE = 0.99
 # A pivot below this share (squared) of its variance is rounding.
 ROUNDING = 1e-6
+# Values whose moments are held at a time: they stay in the processor's cache.
+TOGETHER = 1 << 18
 
 
-@jit
 def fit(
     spectra: np.ndarray,
     guides: np.ndarray,
@@ -30,110 +30,94 @@ def fit(
     """Return slopes (y, x, guide, band), constant and left-out error (y, x, band), every ``step``.
 
     Slopes and constant are 0 where the window is empty; the error is NaN where there is none.
+
+    Parameters
+    ----------
+    spectra, guides : ndarray (y, x, band), (y, x, guide)
+        float64.
+    valid : ndarray (y, x), bool
+        Pixels that count.
+    near : ndarray (window,)
+        Weights along either axis of the window.
+    ridge : ndarray (guide,)
+        What is added to the guides' variances.
+    step : int
+        Only every so many rows and columns are fitted.
     """
-    height, width, bands = spectra.shape
-    count = guides.shape[2]
-    rows, cols = (height + step - 1) // step, (width + step - 1) // step
-    slopes = np.zeros((rows, cols, count, bands))
-    level = np.zeros((rows, cols, bands))
-    left = np.full((rows, cols, bands), np.nan)
-    reach = len(near) // 2
-    gram = np.empty((count, count))
-    mean_guide, mean = np.empty(count), np.empty(bands)
-    lever = np.empty((count, 1))
-    for row in range(rows):
-        for col in range(cols):
-            y, x = row * step, col * step
-            cross = slopes[row, col]
-            gram[:], mean_guide[:], mean[:] = 0, 0, 0
-            mass = 0.0
-            for v in range(max(y - reach, 0), min(y + reach + 1, height)):
-                for u in range(max(x - reach, 0), min(x + reach + 1, width)):
-                    if valid[v, u]:
-                        weight = near[v - y + reach] * near[u - x + reach]
-                        mass += weight
-                        _add(weight, guides[v, u], spectra[v, u], gram, cross, mean_guide, mean)
-            if mass == 0:
-                continue
-            gram /= mass
-            cross /= mass
-            mean_guide /= mass
-            mean /= mass
-            for i in range(count):
-                for j in range(i + 1):
-                    gram[i, j] -= mean_guide[i] * mean_guide[j]
-                gram[i, i] += ridge[i]
-                cross[i] -= mean_guide[i] * mean
-                lever[i, 0] = guides[y, x, i] - mean_guide[i]
-            _factor(gram)
-            _solve(gram, cross)
-            level[row, col] = mean
-            for i in range(count):
-                level[row, col] -= cross[i] * mean_guide[i]
-            if valid[y, x]:
-                left[row, col] = spectra[y, x] - level[row, col]
-                for i in range(count):
-                    left[row, col] -= cross[i] * guides[y, x, i]
-                _solve(gram, lever)
-                own = 1.0
-                for i in range(count):
-                    own += lever[i, 0] * (guides[y, x, i] - mean_guide[i])
-                left[row, col] /= max(1 - own / mass, 1 - LEVERAGE)
+    spectra, guides = (np.where(valid[..., None], values, 0) for values in (spectra, guides))
+    mass = _windowed(valid[..., None].astype(np.float64), near, step)
+    share = np.divide(1, mass, out=np.zeros_like(mass), where=mass > 0)
+    mean_guide = _windowed(guides, near, step) * share
+    products = guides[..., :, None] * guides[..., None, :]
+    gram = _windowed(products.reshape(*guides.shape[:2], -1), near, step) * share
+    gram = gram.reshape(*mean_guide.shape, -1)
+    gram -= mean_guide[..., :, None] * mean_guide[..., None, :]
+    gram += np.diag(ridge)
+    inverse = _inverse(gram)
+    own = (slice(None, None, step), slice(None, None, step))
+    here = np.where(valid[own][..., None], guides[own] - mean_guide, 0)
+    lever = np.einsum("yxi,yxij,yxj->yx", here, inverse, here)
+    lost = np.maximum(1 - (1 + lever[..., None]) * share, 1 - LEVERAGE)
+    count, bands = guides.shape[2], spectra.shape[2]
+    slopes = np.empty((*mass.shape[:2], count, bands))
+    level = np.empty((*mass.shape[:2], bands))
+    left = np.full_like(level, np.nan)
+    some = max(1, TOGETHER // (valid.size * count))
+    for start in range(0, bands, some):
+        part = slice(start, start + some)
+        y = spectra[..., part]
+        mean = _windowed(y, near, step) * share
+        cross = (guides[..., :, None] * y[..., None, :]).reshape(*valid.shape, -1)
+        cross = (_windowed(cross, near, step) * share).reshape(*mean_guide.shape, -1)
+        cross -= mean_guide[..., :, None] * mean[..., None, :]
+        slope = inverse @ cross
+        slopes[..., part] = slope
+        level[..., part] = mean - (mean_guide[..., None, :] @ slope)[..., 0, :]
+        rest = y[own] - mean - (here[..., None, :] @ slope)[..., 0, :]
+        np.divide(rest, lost, out=left[..., part], where=valid[own][..., None])
     return slopes, level, left
 
 
-@jit
-def _add(
-    weight: float,
-    guide: np.ndarray,
-    spectrum: np.ndarray,
-    gram: np.ndarray,
-    cross: np.ndarray,
-    mean_guide: np.ndarray,
-    mean: np.ndarray,
-) -> None:
-    """Add one pixel to the moments of a window."""
-    for b in range(len(spectrum)):
-        mean[b] += weight * spectrum[b]
-    for i in range(len(guide)):
-        part = weight * guide[i]
-        mean_guide[i] += part
-        for j in range(i + 1):
-            gram[i, j] += part * guide[j]
-        for b in range(len(spectrum)):
-            cross[i, b] += part * spectrum[b]
+def _windowed(images: np.ndarray, near: np.ndarray, step: int) -> np.ndarray:
+    """Return weighted sums over a window, ``(y / step, x / step, n)``, nothing beyond the edge."""
+    for axis in (0, 1):
+        images = _along(images, near, step, axis)
+    return images
 
 
-@jit
-def _factor(gram: np.ndarray) -> None:
-    """Overwrite the lower triangle by its Cholesky factor; 0 for guides that say nothing new."""
-    for j in range(len(gram)):
-        floor = ROUNDING * ROUNDING * gram[j, j]
-        for k in range(j):
-            gram[j, j] -= gram[j, k] ** 2
-        pivot = math.sqrt(gram[j, j]) if gram[j, j] > floor else 0.0
-        gram[j, j] = pivot
-        for i in range(j + 1, len(gram)):
-            for k in range(j):
-                gram[i, j] -= gram[i, k] * gram[j, k]
-            gram[i, j] = gram[i, j] / pivot if pivot > 0 else 0.0
+def _along(images: np.ndarray, near: np.ndarray, step: int, axis: int) -> np.ndarray:
+    """Return weighted sums along one axis, at every ``step``-th pixel of it."""
+    size, reach = images.shape[axis], len(near) // 2
+    shape = list(images.shape)
+    shape[axis] = -(-size // step)
+    out = np.zeros(shape)
+    for offset, weight in enumerate(near, -reach):
+        # The first and last of the pixels kept whose neighbour at this offset is inside.
+        first, last = -(min(offset, 0) // step), (size - 1 - max(offset, 0)) // step
+        if first > last:
+            continue
+        at = slice(first * step + offset, last * step + offset + 1, step)
+        if axis == 0:
+            out[first : last + 1] += weight * images[at]
+        else:
+            out[:, first : last + 1] += weight * images[:, at]
+    return out
 
 
-@jit
-def _solve(lower: np.ndarray, values: np.ndarray) -> None:
-    """Overwrite ``values (guide, n)`` by the solutions, with 0 for guides without a pivot."""
-    count, size = values.shape
-    for i in range(count):
-        scale = 1 / lower[i, i] if lower[i, i] > 0 else 0.0
-        for k in range(i):
-            for b in range(size):
-                values[i, b] -= lower[i, k] * values[k, b]
-        for b in range(size):
-            values[i, b] *= scale
-    for i in range(count - 1, -1, -1):
-        scale = 1 / lower[i, i] if lower[i, i] > 0 else 0.0
-        for k in range(i + 1, count):
-            for b in range(size):
-                values[i, b] -= lower[k, i] * values[k, b]
-        for b in range(size):
-            values[i, b] *= scale
+def _inverse(gram: np.ndarray) -> np.ndarray:
+    """Return the inverses of matrices (y, x, n, n), with 0 for guides that say nothing new."""
+    count = gram.shape[-1]
+    # By Cholesky, all pixels at once; `root` is the inverse of the lower factor.
+    lower, root = np.zeros_like(gram), np.zeros_like(gram)
+    for j in range(count):
+        done = lower[..., j, :j]
+        pivot = gram[..., j, j] - (done**2).sum(axis=-1)
+        there = pivot > ROUNDING**2 * gram[..., j, j]
+        unit = np.zeros_like(pivot)
+        np.divide(1, np.sqrt(np.where(there, pivot, 1)), out=unit, where=there)
+        lower[..., j, j] = np.where(there, np.sqrt(np.where(there, pivot, 1)), 0)
+        below = gram[..., j + 1 :, j] - (lower[..., j + 1 :, :j] @ done[..., None])[..., 0]
+        lower[..., j + 1 :, j] = below * unit[..., None]
+        root[..., j, j] = unit
+        root[..., j, :j] = -(done[..., None, :] @ root[..., :j, :j])[..., 0, :] * unit[..., None]
+    return np.asarray(np.swapaxes(root, -1, -2) @ root)

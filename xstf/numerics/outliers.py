@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from xstf.numerics.jit import jit
+from xstf.numerics.jit import jit, part
 from xstf.numerics.seasonal import SceneSeason, seasonal
 
 # Reach of the vote, in pixels: what a tile needs around itself.
@@ -133,22 +133,22 @@ def _score(
                     when[n] = i
                     n += 1
             for k in range(n):
-                lasting[when[k], y, x] = _run(residual, size, k, n) >= RUN
+                lasting[when[k], y, x] = _run(residual, size[:n], k) >= RUN
 
 
 @jit
-def _run(residual: np.ndarray, size: np.ndarray, k: int, n: int) -> int:
+def _run(residual: np.ndarray, size: np.ndarray, k: int) -> int:
     """Return how many dates in a row, the k-th among them, have moved as it has; `RUN` suffice."""
     before = 0
     while before < RUN and k - before > 0 and _like(residual, size, k, k - before - 1):
         before += 1
     after = 0
-    while after < RUN and k + after + 1 < n and _like(residual, size, k, k + after + 1):
+    while after < RUN and k + after + 1 < size.size and _like(residual, size, k, k + after + 1):
         after += 1
     return 1 + before + after
 
 
-@jit
+@part
 def _like(residual: np.ndarray, size: np.ndarray, k: int, j: int) -> bool:
     """Return whether the j-th date has moved as the k-th has."""
     # Written as two nested loops with a break in `_run`, reassoc with nsz was compiled wrongly

@@ -93,7 +93,7 @@ def respond(
     *,
     ratio: int,
     srf: np.ndarray | None = None,
-    fwhm: float | None = None,
+    fwhm: float | np.ndarray | None = None,
     shift: np.ndarray | None = None,
 ) -> Response:
     """Return the response of the spatial sensor: what is given, and estimates of the rest.
@@ -105,20 +105,20 @@ def respond(
     ratio : int
         Fine pixels in a coarse one, along a side.
     srf : ndarray (guide_band, band), optional
-    fwhm : float, optional
-        In coarse pixels.
+    fwhm : float or ndarray (band,), optional
+        In coarse pixels; of several widths their mean is taken.
     shift : ndarray (2,), optional
         Fine pixels.
     """
-    fwhm, shift = locate(spectral, spatial, ratio=ratio, fwhm=fwhm, shift=shift)
+    width, shift = locate(spectral, spatial, ratio=ratio, fwhm=fwhm, shift=shift)
     spatial = register(spatial, shift=shift)
     if srf is None:
-        srf, offset = estimate_srf(spectral, spatial, ratio=ratio, fwhm=fwhm)
+        srf, offset = estimate_srf(spectral, spatial, ratio=ratio, fwhm=width)
     else:
         srf = np.asarray(srf, np.float64)
-        bands, guides = common_pixels(spectral, degrade(spatial, ratio=ratio, fwhm=fwhm))
+        bands, guides = common_pixels(spectral, degrade(spatial, ratio=ratio, fwhm=width))
         offset = (guides - bands @ srf.T).mean(axis=0) if len(bands) else np.zeros(len(srf))
-    return Response(srf, offset, fwhm, shift)
+    return Response(srf, offset, width, shift)
 
 
 def locate(
@@ -126,11 +126,11 @@ def locate(
     spatial: np.ndarray,
     *,
     ratio: int,
-    fwhm: float | None = None,
+    fwhm: float | np.ndarray | None = None,
     shift: np.ndarray | None = None,
 ) -> Position:
     """Return width and shift, given or estimated; parameters as of `respond`."""
-    width = estimate_fwhm(spectral, spatial, ratio=ratio) if fwhm is None else float(fwhm)
+    width = common_width(spectral, spatial, ratio=ratio, fwhm=fwhm)
     if shift is not None:
         return Position(width, np.asarray(shift, np.float64))
     shift = estimate_shift(spectral, spatial, ratio=ratio, fwhm=width)
@@ -140,6 +140,15 @@ def locate(
         width = estimate_fwhm(spectral, moved, ratio=ratio)
         shift = estimate_shift(spectral, spatial, ratio=ratio, fwhm=width)
     return Position(width, shift)
+
+
+def common_width(
+    spectral: np.ndarray, spatial: np.ndarray, *, ratio: int, fwhm: float | np.ndarray | None
+) -> float:
+    """Return one width of the point spread for all bands: the mean of those given, or estimated."""
+    if fwhm is None:
+        return estimate_fwhm(spectral, spatial, ratio=ratio)
+    return float(np.mean(fwhm))
 
 
 def register_halo(ratio: int) -> int:

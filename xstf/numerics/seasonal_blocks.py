@@ -9,9 +9,18 @@ from typing import NamedTuple
 
 import numpy as np
 
-from xstf.numerics.jit import jit
+from xstf.numerics.jit import jit, middle, part
 from xstf.numerics.normal import BISQUARE, MAD
-from xstf.numerics.seasonal_loops import WIDTH, LeaveOneOut, Model, Solution, fit, workspace
+from xstf.numerics.seasonal_loops import (
+    WIDTH,
+    Block,
+    Model,
+    Work,
+    backward,
+    forward,
+    predict,
+    solve,
+)
 
 # What the scene's spread counts for at a pixel, in observations.
 PRIOR = 5.0
@@ -43,23 +52,20 @@ class Predictions(NamedTuple):
     spread: np.ndarray
 
 
-class Block(NamedTuple):
-    """Pixels side by side: their data and their fit."""
+class Robust(NamedTuple):
+    """How outliers are weighed."""
 
-    values: np.ndarray  # (time, band, pixel), less the scene's season, 0 where missing
-    seen: np.ndarray  # (time, band, pixel), 1 or 0
-    trust: np.ndarray  # (time, pixel)
-    pull: np.ndarray  # (pixel,)
-    loo: np.ndarray  # (time, band, pixel), prediction from the other dates
-    variance: np.ndarray  # (time, band, pixel), of it
-    lever: np.ndarray  # (time, band, pixel), of the trend
-    coefs: np.ndarray  # (term, band, pixel)
-    factors: np.ndarray  # (term, term, band, pixel), Cholesky's
-    likelihood: np.ndarray  # (2, band, pixel)
-    size: np.ndarray  # (band, pixel) of the residual, relative to the scene's
+    passes: int
+    side: float  # 0 none, -1 those below the prediction, 1 those above it, 2 both
 
 
-@jit
+class Spread(NamedTuple):
+    """What the scene knows of a new observation, ``(band,)``."""
+
+    width: np.ndarray  # of the residual
+    drift: np.ndarray  # of the season's trend
+
+
 def fill_rows(
     cube: np.ndarray,
     model: Model,
@@ -70,54 +76,36 @@ def fill_rows(
     out: Predictions,
 ) -> None:
     """Fill the three results of `seasonal`, block by block."""
-    dates, bands, height, size = cube.shape
-    block = _block(dates, bands, len(model.precision))
-    for y in range(height):
-        for x in range(0, size, WIDTH):
-            _load(cube, model.season, y, x, block)
-            block.trust[:] = 1
-            block.pull[:] = 1
-            _robust(model, passes, side, block)
-            _store(cube, model, width, drift, y, x, block, out)
+    nothing = Fits(
+        *(np.empty((0,) * axes) for axes in (3, 4, 3, 3)),
+        np.empty((0, 0), np.int64),
+        Trust(np.empty((0, 0)), np.empty(0)),
+    )
+    _run(cube, model, Robust(passes, side), nothing, Spread(width, drift), out)
 
 
-@jit
 def study_pixels(cube: np.ndarray, model: Model, passes: int, side: float, fits: Fits) -> None:
     """Fit the pixels of one row and give back what the scene's numbers are learnt from.
 
     ``fits.trust`` is where to start, and becomes what the passes make of it.
     """
-    dates, bands, _, size = cube.shape
-    block = _block(dates, bands, len(model.precision))
-    weights, pull, score = fits.trust.weights, fits.trust.pull, fits.score
-    for x in range(0, size, WIDTH):
-        n = min(WIDTH, size - x)
-        _load(cube, model.season, 0, x, block)
-        block.trust[:] = 1
-        block.pull[:] = 1
-        block.trust[:, :n] = weights[:, x : x + n]
-        block.pull[:n] = pull[x : x + n]
-        _robust(model, passes, side, block)
-        fits.beta[:, :, x : x + n] = block.coefs[:, :, :n]
-        fits.factor[:, :, :, x : x + n] = block.factors[:, :, :, :n]
-        fits.likelihood[:, :, x : x + n] = block.likelihood[:, :, :n]
-        for b in range(bands):
-            fits.likelihood[1, b, x : x + n] /= model.sigma[b] ** 2
-        weights[:, x : x + n] = block.trust[:, :n]
-        pull[x : x + n] = block.pull[:n]
-        for i in range(dates):
-            for b in range(bands):
-                for j in range(n):
-                    if block.seen[i, b, j] > 0:
-                        error = block.values[i, b, j] - block.loo[i, b, j]
-                        total = np.sqrt(block.variance[i, b, j] + model.noise) * model.sigma[b]
-                        score[i, b, x + j] = error / total
+    nothing = Predictions(*(np.empty((0, 0, 0, 0), np.float32) for _ in Predictions._fields))
+    spread = Spread(np.empty(0), np.empty(0))
+    _run(cube, model, Robust(passes, side), fits, spread, nothing)
 
 
 @jit
-def _block(dates: int, bands: int, count: int) -> Block:
-    """Return the arrays of a block."""
-    return Block(
+def _run(
+    cube: np.ndarray, model: Model, robust: Robust, fits: Fits, scene: Spread, out: Predictions
+) -> None:
+    """Fit all pixels, block by block; keep the fits or the predictions, whichever have room.
+
+    Bands that are missing in the same places are fitted together, else each by itself. One loop
+    serves both tasks: what it calls is compiled anew in each caller.
+    """
+    dates, bands, height, size = cube.shape
+    count = model.terms.shape[1]
+    block = Block(
         np.empty((dates, bands, WIDTH)),
         np.empty((dates, bands, WIDTH)),
         np.empty((dates, WIDTH)),
@@ -126,83 +114,95 @@ def _block(dates: int, bands: int, count: int) -> Block:
         np.empty((dates, bands, WIDTH)),
         np.empty((dates, bands, WIDTH)),
         np.empty((count, bands, WIDTH)),
-        np.empty((count, count, bands, WIDTH)),
+        np.empty((bands, count, count, WIDTH)),
         np.empty((2, bands, WIDTH)),
         np.empty((bands, WIDTH)),
     )
+    work = Work(
+        np.empty((dates, WIDTH)),
+        np.empty((dates, count + bands, 2, WIDTH)),
+        np.empty((dates, 3, WIDTH)),
+        np.empty((dates, count + bands + 1, WIDTH)),
+        np.empty((count + bands, 2, WIDTH)),
+        np.empty((3, WIDTH)),
+        np.empty((4, WIDTH)),
+        np.empty((count + bands, WIDTH)),
+    )
+    for y in range(height):
+        for x in range(0, size, WIDTH):
+            alike = _load(cube, model.season, y, x, fits.trust, block)
+            group = bands if alike else 1
+            for again in range(robust.passes + 1):
+                for first in range(0, bands, group):
+                    backward(block, first, group, model, work)
+                    forward(block, first, group, model, work)
+                    solve(block, first, group, model)
+                    predict(block, first, group, model, work)
+                if again < robust.passes:
+                    _reweigh(block, model, robust.side)
+            if out.smooth.size > 0:
+                _sizes(block, model)
+                _store(cube, model, scene, y, x, block, out)
+            else:
+                _keep(x, alike, model, block, fits)
 
 
-@jit
-def _load(cube: np.ndarray, season: np.ndarray, y: int, x: int, block: Block) -> None:
-    """Take a block's observations, less the scene's season; beyond the row there are none."""
-    values, seen = block.values, block.seen
-    n = min(WIDTH, cube.shape[3] - x)
-    values[:] = 0
-    seen[:] = 0
-    for i in range(cube.shape[0]):
-        for b in range(cube.shape[1]):
-            for j in range(n):
-                value = cube[i, b, y, x + j]
-                if np.isfinite(value):
-                    values[i, b, j] = value - season[i, b]
-                    seen[i, b, j] = 1
+@part
+def _load(cube: np.ndarray, season: np.ndarray, y: int, x: int, trust: Trust, block: Block) -> bool:
+    """Take a block's observations, less the scene's season; beyond the row there are none.
 
-
-@jit
-def _alike(seen: np.ndarray) -> bool:
-    """Return whether all bands are missing in the same places."""
-    for i in range(seen.shape[0]):
-        for b in range(1, seen.shape[1]):
-            for x in range(WIDTH):
-                if seen[i, b, x] != seen[i, 0, x]:
-                    return False
-    return True
-
-
-@jit
-def _robust(model: Model, passes: int, side: float, block: Block) -> None:
-    """Fit a block, and again with the weights that its residuals ask for.
-
-    Bands that are missing in the same places are fitted together, else each by itself.
+    Returns whether all bands are missing in the same places.
     """
-    dates, bands = block.values.shape[:2]
-    count = model.terms.shape[1]
-    group = bands if _alike(block.seen) else 1
-    part = np.empty((dates, group, WIDTH))
-    weights = np.empty((dates, WIDTH))
-    work = workspace(dates, count, group)
-    solution = Solution(
-        np.empty((count, count, WIDTH)),
-        np.empty((count, group, WIDTH)),
-        np.empty((1 + group, WIDTH)),
-    )
-    found = LeaveOneOut(
-        np.empty((dates, group, WIDTH)), np.empty((dates, WIDTH)), np.empty((dates, WIDTH))
-    )
-    for p in range(passes + 1):
-        for first in range(0, bands, group):
-            part[:] = block.values[:, first : first + group]
-            weights[:] = block.trust * block.seen[:, first]
-            fit(part, weights, block.pull, model, work, solution, found)
-            for b in range(group):
-                block.loo[:, first + b] = found.mean[:, b]
-                block.variance[:, first + b] = found.variance
-                block.lever[:, first + b] = found.lever
-                block.coefs[:, first + b] = solution.beta[:, b]
-                block.factors[:, :, first + b] = solution.factor
-                block.likelihood[0, first + b] = solution.likelihood[0]
-                block.likelihood[1, first + b] = solution.likelihood[1 + b]
-        if p < passes:
-            _reweigh(block, model, side)
-    _sizes(block, model)
+    values, seen = block.values, block.seen
+    dates, bands, _, size = cube.shape
+    alike = True
+    for i in range(dates):
+        for j in range(WIDTH):
+            there = x + j < size
+            block.trust[i, j] = trust.weights[i, x + j] if there and trust.pull.size > 0 else 1.0
+            for b in range(bands):
+                value = cube[i, b, y, x + j] if there else np.float32(np.nan)
+                some = np.isfinite(value)
+                values[i, b, j] = value - season[i, b] if some else 0.0
+                seen[i, b, j] = 1.0 if some else 0.0
+                alike = alike and seen[i, b, j] == seen[i, 0, j]
+    for j in range(WIDTH):
+        block.pull[j] = trust.pull[x + j] if x + j < trust.pull.size else 1.0
+    return alike
 
 
-@jit
+@part
+def _keep(x: int, alike: bool, model: Model, block: Block, fits: Fits) -> None:
+    """Write a block's fits."""
+    coefs, factors, likelihood = block.coefs, block.factors, block.likelihood
+    weights, pull = fits.trust
+    dates, bands, size = fits.score.shape
+    count = coefs.shape[0]
+    for j in range(min(WIDTH, size - x)):
+        pull[x + j] = block.pull[j]
+        for i in range(dates):
+            weights[i, x + j] = block.trust[i, j]
+        for b in range(bands):
+            own = 0 if alike else b
+            fits.likelihood[0, b, x + j] = likelihood[0, own, j]
+            fits.likelihood[1, b, x + j] = likelihood[1, b, j] / model.sigma[b] ** 2
+            for k in range(count):
+                fits.beta[k, b, x + j] = coefs[k, b, j]
+                for m in range(k + 1):
+                    fits.factor[k, m, b, x + j] = factors[own, k, m, j]
+            for i in range(dates):
+                if block.seen[i, b, j] > 0:
+                    error = block.values[i, b, j] - block.loo[i, b, j]
+                    total = np.sqrt(block.variance[i, b, j] + model.noise) * model.sigma[b]
+                    fits.score[i, b, x + j] = error / total
+
+
+@part
 def _reweigh(block: Block, model: Model, side: float) -> None:
     """Weigh each observation by its leave-one-out residual, joint over the bands."""
     values, seen, loo, variance = block.values, block.seen, block.loo, block.variance
     trust, pull, sigma, noise = block.trust, block.pull, model.sigma, model.noise
-    dates, bands = values.shape[:2]
+    dates, bands, _ = values.shape
     score, sign, sizes = np.empty(dates), np.empty(dates), np.empty(dates)
     for x in range(WIDTH):
         n = 0
@@ -221,7 +221,7 @@ def _reweigh(block: Block, model: Model, side: float) -> None:
                 n += 1
         if n == 0:
             continue
-        centre = MAD * np.median(sizes[:n])
+        centre = MAD * middle(sizes[:n])
         scale = np.sqrt((n * centre**2 + PRIOR) / (n + PRIOR))
         total, mass = PRIOR, PRIOR
         for i in range(dates):
@@ -235,48 +235,40 @@ def _reweigh(block: Block, model: Model, side: float) -> None:
         pull[x] = total / mass
 
 
-@jit
+@part
 def _sizes(block: Block, model: Model) -> None:
     """Find how large the residuals of each band are, relative to what the scene's would be."""
     values, seen, loo, variance = block.values, block.seen, block.loo, block.variance
-    trust, sigma, noise = block.trust, model.sigma, model.noise
-    dates, bands = values.shape[:2]
-    total, mass = np.empty(WIDTH), np.empty(WIDTH)
+    trust, size, sigma, noise = block.trust, block.size, model.sigma, model.noise
+    dates, bands, _ = values.shape
     for b in range(bands):
-        total[:] = PRIOR
-        mass[:] = PRIOR
-        for i in range(dates):
-            for x in range(WIDTH):
+        for x in range(WIDTH):
+            total, mass = PRIOR, PRIOR
+            for i in range(dates):
                 weight = trust[i, x] * seen[i, b, x]
                 error = (values[i, b, x] - loo[i, b, x]) / sigma[b]
-                total[x] += weight * error * error / (variance[i, b, x] + noise)
-                mass[x] += weight
-        for x in range(WIDTH):
-            block.size[b, x] = np.sqrt(total[x] / mass[x])
+                total += weight * error * error / (variance[i, b, x] + noise)
+                mass += weight
+            size[b, x] = np.sqrt(total / mass)
 
 
-@jit
+@part
 def _store(
-    cube: np.ndarray,
-    model: Model,
-    width: np.ndarray,
-    drift: np.ndarray,
-    y: int,
-    x: int,
-    block: Block,
-    out: Predictions,
+    cube: np.ndarray, model: Model, scene: Spread, y: int, x: int, block: Block, out: Predictions
 ) -> None:
     """Write a block's results: the trend held at either end, constant pixels as they are."""
     values, seen, trust, loo = block.values, block.seen, block.trust, block.loo
     variance, lever, coefs, size = block.variance, block.lever, block.coefs, block.size
     terms, season, noise = model.terms, model.season, model.noise
     smooth, without, spread = out.smooth, out.without, out.spread
-    dates, bands = values.shape[:2]
+    width, drift = scene.width, scene.drift
+    dates, bands, _ = values.shape
     last_term = terms.shape[1] - 1
+    nothing = np.float32(np.nan)
     for b in range(bands):
         for j in range(min(WIDTH, cube.shape[3] - x)):
             n, used, first, second, final, before = 0, 0, 0, 0, 0, 0
-            low, high = np.inf, -np.inf
+            low, high = np.float32(np.inf), np.float32(-np.inf)
             for i in range(dates):
                 if seen[i, b, j] > 0:
                     n += 1
@@ -289,13 +281,9 @@ def _store(
                             second = i
                         used += 1
                         before, final = final, i
-            if n == 0:
-                smooth[:, b, y, x + j] = np.nan
-                without[:, b, y, x + j] = np.nan
-                spread[:, b, y, x + j] = np.nan
-                continue
             if used < 2:
                 second, before = first, final
+            constant = n > 1 and low == high
             for i in range(dates):
                 v = variance[i, b, j]
                 error = values[i, b, j] - loo[i, b, j]
@@ -312,9 +300,9 @@ def _store(
                 alone = shift * (drift[b] + slope - lever[i, b, j] * error)
                 value = season[i, b] + loo[i, b, j]
                 gain = weight * v / (weight * v + noise)
-                smooth[i, b, y, x + j] = value + (gain * error if weight > 0 else alone)
-                without[i, b, y, x + j] = value + alone
-                spread[i, b, y, x + j] = width[b] * size[b, j] * np.sqrt(v + noise)
-            if n > 1 and low == high:
-                smooth[:, b, y, x + j] = low
-                without[:, b, y, x + j] = low
+                fit = np.float32(value + (gain * error if weight > 0 else alone))
+                rest = np.float32(value + alone)
+                doubt = np.float32(width[b] * size[b, j] * np.sqrt(v + noise))
+                smooth[i, b, y, x + j] = nothing if n == 0 else (low if constant else fit)
+                without[i, b, y, x + j] = nothing if n == 0 else (low if constant else rest)
+                spread[i, b, y, x + j] = nothing if n == 0 else doubt

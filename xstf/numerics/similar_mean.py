@@ -42,16 +42,13 @@ def smooth(
     valid = ~np.isnan(change)
     # One row of weights serves all bands unless they miss different pixels.
     alike = valid[:1] if (valid == valid[:1]).all() else valid
-    smoothed: np.ndarray = _smooth(
-        scaled,
-        np.where(valid, change, np.float32(0)).astype(np.float32),
-        alike.astype(np.float32),
-        window // 2,
-        1.0 / similarity**2,
-        (inner[0].start, inner[0].stop),
-        (inner[1].start, inner[1].stop),
-    )
-    return smoothed
+    (top, bottom), (left, right) = ((part.start, part.stop) for part in inner)
+    out = np.full((len(change), bottom - top, right - left), np.nan, np.float32)
+    sharp = np.float32(1.0 / similarity**2 / max(1, len(scaled)))
+    room = np.empty((len(change) + len(alike) + 1, change.shape[2]), np.float32)
+    change = np.where(valid, change, np.float32(0)).astype(np.float32)
+    _smooth(scaled, change, alike.astype(np.float32), window // 2, sharp, (top, left), room, out)
+    return out
 
 
 def _offsets(half: int) -> list[tuple[int, int]]:
@@ -95,34 +92,37 @@ def _smooth(
     change: np.ndarray,
     valid: np.ndarray,
     half: int,
-    sharpness: float,
-    rows: tuple[int, int],
-    cols: tuple[int, int],
-) -> np.ndarray:
-    """Return the weighted mean change of similar pixels of ``rows`` and ``cols``."""
+    sharp: np.float32,
+    corner: tuple[int, int],
+    room: np.ndarray,
+    out: np.ndarray,
+) -> None:
+    """Write the weighted mean change of similar pixels from ``corner`` on.
+
+    ``room`` has a row for each band, for each of ``valid`` and for weights.
+    """
     bands, height, width = change.shape
-    dims = len(scaled)
-    sharp = np.float32(sharpness / max(1, dims))
-    out = np.full((bands, rows[1] - rows[0], cols[1] - cols[0]), np.float32(np.nan))
-    total = np.empty((bands, width), np.float32)
-    mass = np.empty((len(valid), width), np.float32)
-    line = np.empty(width, np.float32)
+    dims, masks = scaled.shape[0], valid.shape[0]
+    left, right = corner[1], corner[1] + out.shape[2]
+    total, mass, line = room[:bands], room[bands : bands + masks], room[bands + masks]
     reach = half // STEP * STEP
-    for y in range(rows[0], rows[1]):
-        total[:] = 0
-        mass[:] = 0
+    for y in range(corner[0], corner[0] + out.shape[1]):
+        for r in range(bands + masks):
+            for x in range(width):
+                room[r, x] = 0
         for oy in range(-reach, reach + 1, STEP):
             if y + oy < 0 or y + oy >= height:
                 continue
             for ox in range(-reach, reach + 1, STEP):
                 near = np.float32(1.0 / (1.0 + np.sqrt(oy * oy + ox * ox) / half))
-                lo = max(cols[0], -ox)
-                hi = min(cols[1], width - ox)
+                lo = left if left > -ox else -ox
+                hi = right if right < width - ox else width - ox
                 n = hi - lo
                 if n <= 0:
                     continue
                 weight = line[:n]
-                weight[:] = 0
+                for i in range(n):
+                    weight[i] = 0
                 for d in range(dims):
                     here = scaled[d, y, lo:hi]
                     there = scaled[d, y + oy, lo + ox : hi + ox]
@@ -133,7 +133,7 @@ def _smooth(
                     closeness = np.float32(1) - weight[i] * sharp
                     closeness = closeness if closeness > 0 else np.float32(0)
                     weight[i] = closeness * closeness * near
-                for b in range(len(valid)):
+                for b in range(masks):
                     seen = valid[b, y + oy, lo + ox : hi + ox]
                     kept = mass[b, lo:hi]
                     for i in range(n):
@@ -144,8 +144,7 @@ def _smooth(
                     for i in range(n):
                         kept[i] += weight[i] * there[i]
         for b in range(bands):
-            k = min(b, len(valid) - 1)
-            for x in range(cols[0], cols[1]):
+            k = b if b < masks else masks - 1
+            for x in range(left, right):
                 if valid[k, y, x] > 0 and mass[k, x] > 0:
-                    out[b, y - rows[0], x - cols[0]] = total[b, x] / mass[k, x]
-    return out
+                    out[b, y - corner[0], x - left] = total[b, x] / mass[k, x]

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from xstf.numerics.jit import jit
+from xstf.numerics.jit import jit, part
 from xstf.numerics.normal import COVER, IQR, Z90
 
 # Every pixel up to this distance is looked at; there are then rings of RING places, each wider by
@@ -186,7 +186,8 @@ def weigh(
     room for ``similar`` numbers.
     """
     kept = (min(similar, count) - 1) // 2 + 1
-    least[:kept] = np.inf
+    for i in range(kept):
+        least[i] = np.inf
     for i in range(count):
         value = unlike[i]
         if value < least[kept - 1]:
@@ -206,12 +207,12 @@ def weigh(
     return squares
 
 
-@jit
+@part
 def look_around(clear: np.ndarray, y: int, x: int, offsets: np.ndarray, places: np.ndarray) -> int:
     """Write row, column and number of the pattern's places that are clear; return how many."""
     height, width = clear.shape
     count = 0
-    for k in range(len(offsets)):
+    for k in range(offsets.shape[0]):
         v, u = y + offsets[k, 0], x + offsets[k, 1]
         if 0 <= v < height and 0 <= u < width and clear[v, u]:
             places[count, 0], places[count, 1], places[count, 2] = v, u, k

@@ -26,7 +26,7 @@ import numpy as np
 from xstf.numerics.degrade import degrade
 from xstf.numerics.fourier import share
 from xstf.numerics.psf import point_spread
-from xstf.numerics.response import common_pixels, estimate_fwhm
+from xstf.numerics.response import common_pixels, common_width
 
 # Pixels per band in a regression of bands on each other, at least.
 PIXELS_PER_BAND = 3
@@ -105,7 +105,7 @@ def learn(
     rank: int,
     noise_model: Noise,
     srf: np.ndarray | None = None,
-    fwhm: float | None = None,
+    fwhm: float | np.ndarray | None = None,
 ) -> Subspace | None:
     """Return the subspace of a pair of cubes, None if they say nothing of each other.
 
@@ -120,10 +120,10 @@ def learn(
     noise_model : Noise
     srf : ndarray (guide_band, band), optional
         Estimated by default, as is the next.
-    fwhm : float, optional
-        In coarse pixels.
+    fwhm : float or ndarray (band,), optional
+        In coarse pixels; of several widths their mean is taken.
     """
-    fwhm = estimate_fwhm(spectral, spatial, ratio=ratio) if fwhm is None else float(fwhm)
+    fwhm = common_width(spectral, spatial, ratio=ratio, fwhm=fwhm)
     low = degrade(spatial, ratio=ratio, fwhm=fwhm)
     bands, guides = common_pixels(spectral, low)
     count = len(bands)

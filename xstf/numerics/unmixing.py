@@ -253,17 +253,17 @@ def _weighted(image: np.ndarray, weights: np.ndarray) -> np.ndarray:
 
 def _along(image: np.ndarray, weights: np.ndarray, axis: int) -> np.ndarray:
     """Return weighted sums of neighbours along an axis, with nothing beyond the edge."""
-    reach = len(weights) // 2
-    pad = [(0, 0)] * image.ndim
-    pad[axis] = (reach, reach)
-    padded, places = np.pad(image, pad), np.arange(image.shape[axis])
+    reach, size = len(weights) // 2, image.shape[axis]
     total = np.zeros(image.shape)
+    into, taken = (np.moveaxis(a, axis, -1) for a in (total, image))
     for k, weight in enumerate(weights):
-        total += weight * np.take(padded, places + k, axis=axis)
+        by = k - reach
+        left, right = max(0, -by), min(size, size - by)
+        if left < right:
+            into[..., left:right] += weight * taken[..., left + by : right + by]
     return total
 
 
-@jit
 def predict(
     fine: np.ndarray,
     ratio: int,
@@ -273,13 +273,30 @@ def predict(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return ``step @ shares + slope @ deviations``, its block means and the pixels in them."""
     bands, height, width = fine.shape
+    blocks = (height // ratio, width // ratio)
+    out = np.full((len(step), height, width), np.nan, np.float32)
+    total, count = np.zeros((len(step), *blocks)), np.zeros(blocks)
+    deviation, share = np.zeros(bands), np.empty(step.shape[1])
+    _predict(fine, ratio, classes, (step, slope), (deviation, share), (out, total, count))
+    return out, total, count
+
+
+@jit
+def _predict(
+    fine: np.ndarray,
+    ratio: int,
+    classes: Classes,
+    by: tuple[np.ndarray, np.ndarray],
+    room: tuple[np.ndarray, np.ndarray],
+    found: tuple[np.ndarray, np.ndarray, np.ndarray],
+) -> None:
+    """Write what `predict` returns; ``room`` is for the bands and classes of a pixel."""
+    bands, height, width = fine.shape
     mean, scale, centres, spread = classes
+    step, slope = by
+    deviation, share = room
+    out, total, count = found
     outs, size = step.shape
-    out = np.full((outs, height, width), np.float32(np.nan))
-    total = np.zeros((outs, height // ratio, width // ratio))
-    count = np.zeros((height // ratio, width // ratio))
-    deviation = np.zeros(bands)
-    share = np.empty(size)
     for y in range(height):
         for x in range(width):
             lives = 0
@@ -321,4 +338,3 @@ def predict(
                     total[o, y, x] /= count[y, x]
                 else:
                     total[o, y, x] = np.nan
-    return out, total, count

@@ -55,7 +55,6 @@ def _neighbours(size: int, ratio: int) -> tuple[list[np.ndarray], list[np.ndarra
     )
 
 
-@jit
 def upsample(coarse: np.ndarray, ratio: int) -> np.ndarray:
     """Return coarse ``(image, band, y / ratio, x / ratio)`` at fine pixels, as `upsample_numpy`."""
     images, bands, height, width = coarse.shape
@@ -64,20 +63,28 @@ def upsample(coarse: np.ndarray, ratio: int) -> np.ndarray:
     place = (np.arange(ratio) + 0.5) / ratio - 0.5
     before = np.maximum(-place, 0.0).astype(np.float32)
     after = np.maximum(place, 0.0).astype(np.float32)
-    own = np.float32(1) - before - after
-    line = np.empty(width, np.float32)
-    mass = np.empty(width, np.float32)
+    weights = np.stack([before, np.float32(1) - before - after, after])
+    _upsample(np.ascontiguousarray(coarse), weights, np.empty((2, width), np.float32), out)
+    return out
+
+
+@jit
+def _upsample(coarse: np.ndarray, weights: np.ndarray, room: np.ndarray, out: np.ndarray) -> None:
+    images, bands, height, _ = coarse.shape
+    ratio = weights.shape[1]
+    before, own, after = weights[0], weights[1], weights[2]
+    line, mass = room[0], room[1]
     for i in range(images):
         for b in range(bands):
+            image = coarse[i, b]
             for y in range(height * ratio):
                 cell, part = y // ratio, y % ratio
+                above = image[cell - 1 if cell > 0 else 0]
+                below = image[cell + 1 if cell < height - 1 else cell]
                 _blend_rows(
-                    coarse[i, b, max(cell - 1, 0)], coarse[i, b, cell],
-                    coarse[i, b, min(cell + 1, height - 1)],
-                    before[part], own[part], after[part], line, mass,
+                    above, image[cell], below, before[part], own[part], after[part], line, mass
                 )  # fmt: skip
-                _spread_row(coarse[i, b, cell], line, mass, before, own, after, out[i, b, y])
-    return out
+                _spread_row(image[cell], line, mass, before, own, after, out[i, b, y])
 
 
 @jit
@@ -93,7 +100,7 @@ def _blend_rows(
 ) -> None:
     """Write weighted sums of three coarse rows, and the weights of what is not missing."""
     zero = np.float32(0)
-    for x in range(len(here)):
+    for x in range(here.shape[0]):
         a, h, b = above[x], here[x], below[x]
         wa = zero if np.isnan(a) else w_above
         wh = zero if np.isnan(h) else w_here
@@ -117,13 +124,14 @@ def _spread_row(
     out: np.ndarray,
 ) -> None:
     """Write one fine row from a blended coarse one."""
-    width, ratio = len(here), len(own)
+    width, ratio = here.shape[0], own.shape[0]
     for x in range(width):
         part = out[x * ratio : (x + 1) * ratio]
         if np.isnan(here[x]):
-            part[:] = np.nan
+            for s in range(ratio):
+                part[s] = np.nan
             continue
-        x0, x1 = max(x - 1, 0), min(x + 1, width - 1)
+        x0, x1 = x - 1 if x > 0 else 0, x + 1 if x < width - 1 else x
         v0, v, v1 = line[x0], line[x], line[x1]
         m0, m, m1 = mass[x0], mass[x], mass[x1]
         for s in range(ratio):

@@ -1,6 +1,7 @@
 """The frame of a fusion: where the coarse pixels truly lie, and how far their change is believed.
 
-Both are found once for the scene, from samples (`registration_of`, `prepare_framed`), and applied
+Before the change is looked at, haze is taken off the target's coarse image (`xstf.numerics.veil`).
+All are found once for the scene, from samples (`registration_of`, `prepare_framed`), and applied
 tile by tile (`Frame.moved`, `xstf.numerics.belief.believed`). A shift moves the coarse grid by
 whole fine pixels: a tile's blocks are cut anew along the moved grid's lines. At the edge, which the
 moved grid lays bare, the outermost coarse pixel stands for what lies up to the shift beyond it.
@@ -14,7 +15,9 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from xstf.numerics.belief import Belief, believed, find_belief
+from xstf.numerics.in_time import shares_of
 from xstf.numerics.registration import REACH, Registration, find_registration
+from xstf.numerics.veil import Veil, find_veil, unveiled
 from xstf.tiles.engines import to_host
 from xstf.tiles.samples import Cells
 
@@ -39,10 +42,13 @@ class Framing(NamedTuple):
         Whether the change is shrunk by its noise.
     own
         Whether the method does that itself (`Method.believes`).
+    clear
+        Whether haze over the target date is looked for.
     """
 
     believe: bool = False
     own: bool = False
+    clear: bool = False
 
 
 class Framed(NamedTuple):
@@ -56,11 +62,14 @@ class Framed(NamedTuple):
         None: the change is taken as it is, or the method itself believes it.
     state
         The method's.
+    veil
+        Haze over the target date; None: not looked for.
     """
 
     shift: tuple[int, int]
     belief: Belief | None
     state: Any
+    veil: Veil | None = None
 
 
 def reach_of(ratio: int, *, move: bool) -> int:
@@ -230,6 +239,11 @@ def prepare_framed(
     out = {"shift": np.array(registration.shift)}
     fine = moved_sample(fine, runs, registration.shift, ratio)
     belief, pairs = None, len(days)
+    if framing.clear:
+        images = [*range(pairs), -1]
+        veil = find_veil(coarse[images], shares_of(days))
+        out |= {f"veil.{name}": np.asarray(v) for name, v in veil._asdict().items()}
+        coarse = np.concatenate([coarse[:-1], unveiled(coarse[images], veil)[-1:]])
     known = (fine, coarse[:-1]) if len(fine) > pairs else None
     if framing.believe:
         own = coarse[[*range(pairs), -1]]
@@ -250,7 +264,7 @@ def settle_framed(
     params: object, samples: dict[str, np.ndarray],
 ) -> Framed:  # fmt: skip
     """Return the frame with the state of the method in it."""
-    groups: dict[str, dict[str, Any]] = {"belief": {}, "method": {}}
+    groups: dict[str, dict[str, Any]] = {"belief": {}, "method": {}, "veil": {}}
     for name, value in samples.items():
         if "." in name:
             group, own = name.split(".", 1)
@@ -259,9 +273,14 @@ def settle_framed(
     if framing.believe:
         belief = Belief(**groups["belief"])
         belief = belief._replace(spill=float(belief.spill))
+    veil = None
+    if framing.clear:
+        found = groups["veil"]
+        strength, most = float(found["strength"]), float(found["most"])
+        veil = Veil(strength, found["level"], found["shares"], most)
     shift = (int(samples["shift"][0]), int(samples["shift"][1]))
     if settle is None:
-        return Framed(shift, belief, None)
+        return Framed(shift, belief, None, veil)
     more = {"belief": belief, "days": days} if framing.own else {}
     state = settle(groups["method"], ratio=ratio, params=params, **more)
-    return Framed(shift, None if framing.own else belief, state)
+    return Framed(shift, None if framing.own else belief, state, veil)

@@ -16,6 +16,7 @@ from xstf.cubes.pairs import Pair, Plan
 from xstf.cubes.read import Cube
 from xstf.numerics.belief import believed
 from xstf.numerics.doubt import REACH, Doubt
+from xstf.numerics.veil import unveiled
 from xstf.tiles.clip import Clip
 from xstf.tiles.doubt import Predictor, predictor_of, prepare_doubt, settle_doubt
 from xstf.tiles.engines import Runner, is_cupy, to_device, to_host
@@ -178,6 +179,8 @@ class FuseTile(NestedWindows):
         state: Any = states[n]() if states else None
         if self.framed:
             framed, state = state, state.state
+            if framed.veil is not None:
+                coarse = unveiled(coarse, framed.veil)
             if framed.belief is not None:
                 coarse = believed(fine, coarse, framed.belief, ratio=self.ratio)
                 coarse = coarse.astype(np.float32)
@@ -366,7 +369,7 @@ def _states(
         return tuple(State(settle, sample, prepare) for sample in samples)
     if frame is None:
         return ()
-    framing = Framing(frame.believe, record.believes)
+    framing = Framing(frame.believe, record.believes, frame.clear)
     common = (nesting.ratio, options)
     found = []
     for sample, pairs in zip(samples, plan.attempts, strict=True):
@@ -404,11 +407,14 @@ class Frame:
         Whether the coarse change is shrunk by its noise.
     days
         ``(date,)`` of the coarse array, days.
+    clear
+        Whether haze over the target date is looked for.
     """
 
     registration: State | Once | Known
     believe: bool
     days: np.ndarray
+    clear: bool = False
 
 
 def registration_state(

@@ -10,7 +10,7 @@ from typing import Any, Literal, TypeAlias
 import dask.array as da
 import numpy as np
 
-from xstf._method import GapfillSamples, Method
+from xstf._method import Direct, GapfillSamples, Method
 from xstf.cubes.arrays import Array
 from xstf.cubes.read import Cube
 from xstf.numerics.outliers import find_outliers
@@ -112,6 +112,20 @@ class GapfillTile:
     def image_times(self) -> np.ndarray:
         """Days of the dates that have an image."""
         return self.times if self.images is None else self.times[self.images]
+
+    def is_plain(self, order: np.ndarray) -> bool:
+        """Return whether its tiles are the numba kernel's estimates at missing pixels of the cube.
+
+        That is, nothing is left out before, nothing more is asked for, and the result's dates are
+        the cube's; ``order`` says where these are in it.
+        """
+        back = np.arange(len(self.times)) if self.back is None else self.back
+        return (
+            self.runner.engine == "numba" and self.images is None and self.edge == "fill"
+            and self.max_gap is None and not (self.halo or self.guides or self.screens)
+            and not (self.certain or self.smooth or self.std)
+            and np.array_equal(back, np.argsort(order))
+        )  # fmt: skip
 
     def around(self, rows: slice, cols: slice) -> tuple[slice, slice]:
         """Return a tile with its halo, within the scene."""
@@ -305,7 +319,22 @@ def gapfill_job(
     lattice = record.lattice(options, 1) if record.lattice else 0
     count = len(function.times if function.back is None else function.back)
     lead = (LAYERS if function.std else 1, count, cube.data.shape[1])
-    return Job(function, tuple(sources), lead, function.shape, states, function.halo, lattice)
+    direct = None
+    if record.direct is not None and not states and function.is_plain(order):
+        direct = partial(
+            _direct, record.direct, order=order, times=function.times, params=options
+        )  # fmt: skip
+    return Job(
+        function, tuple(sources), lead, function.shape, states, function.halo, lattice, direct
+    )  # fmt: skip
+
+
+def _direct(
+    fill: Direct[Any], cube: np.ndarray, out: np.ndarray, part: slice, *, order: np.ndarray,
+    times: np.ndarray, params: Any,
+) -> None:  # fmt: skip
+    """Fill pixels straight into the result, of one layer and dates in the cube's order."""
+    fill(cube, out[0], order, part, times=times, params=params)
 
 
 def _nth(guide: int) -> str:

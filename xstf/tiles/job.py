@@ -75,6 +75,10 @@ class Job:
     lattice
         Side of the method's own tiles, 0 for none: then the function is called for each part of a
         tile between the lines of this lattice, whatever the tile.
+    direct
+        ``direct(array, out, part)`` writes some of the pixels of the result ``(*lead, pixel)``, the
+        same as tiles would, of the one source ``(date, band, pixel)``; eager runs take it where the
+        source is a plain cube of float32 in C order. None: there are tiles alone.
     """
 
     function: TileFunction
@@ -84,6 +88,7 @@ class Job:
     states: tuple[State | Once, ...] = ()
     halo: int = 0
     lattice: int = 0
+    direct: Callable[[np.ndarray, np.ndarray, slice], None] | None = None
 
     @cached_property
     def axes(self) -> tuple[Axis, Axis]:

@@ -10,11 +10,12 @@ from __future__ import annotations
 
 import itertools
 import os
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
+from functools import partial
 from types import ModuleType
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import numpy as np
 
@@ -32,6 +33,9 @@ __all__ = [
 ]  # fmt: skip
 
 Chunks: TypeAlias = int | Sequence[int]
+# Pixels of a stretch that is done at once without tiles: whole in the first, which is long enough
+# for memory to be read at its speed; and how many stretches each core has.
+SHORTEST, LONGEST, STRETCHES = 4096, 1 << 18, 4
 
 
 def run_tiles(
@@ -99,6 +103,8 @@ def _eager(jobs: Sequence[Job], tile: int, progress: bool) -> np.ndarray:
     first = jobs[0]
     module: ModuleType = module_of(first.sources[0].array)
     results: np.ndarray = module.empty((len(jobs), *first.lead, *first.shape), np.float32)
+    if len(jobs) == 1 and _straight(first, results[0], progress):
+        return results
     work = [
         (i, rows, cols)
         for i, job in enumerate(jobs)
@@ -110,15 +116,45 @@ def _eager(jobs: Sequence[Job], tile: int, progress: bool) -> np.ndarray:
         blocks = [_cut(jobs[i], source, rows, cols) for source in jobs[i].sources]
         results[i][..., rows, cols] = jobs[i].make(blocks, rows, cols, states[i])
 
+    _each(one, work, progress)
+    return results
+
+
+def _each(one: Callable[[Any], None], work: Sequence[Any], progress: bool) -> None:
+    """Do each piece of some work, on every core."""
     workers = min(cores(), len(work))
     if workers == 1:  # on this thread, where a library may use every core for itself
         for _ in shown(map(one, work), len(work), progress):
             pass
-        return results
+        return
     with ThreadPoolExecutor(workers) as pool:
         for _ in shown(pool.map(one, work), len(work), progress):
             pass
-    return results
+
+
+def _directly(job: Job) -> Callable[[np.ndarray, np.ndarray, slice], None] | None:
+    """Return what does a job without tiles; None where there are tiles alone."""
+    array = job.sources[0].array
+    plain = isinstance(array, np.ndarray) and array.dtype == np.float32 and array.flags.c_contiguous
+    return job.direct if plain else None
+
+
+def _straight(job: Job, out: np.ndarray, progress: bool) -> bool:
+    """Write the result of a job straight from its one source, if that can be; return whether.
+
+    A stretch of pixels at a time, so that each core has some.
+    """
+    direct = _directly(job)
+    if direct is None:
+        return False
+    pixels = job.shape[0] * job.shape[1]
+    cube: Any = job.sources[0].array
+    rows, written = cube.reshape(*cube.shape[:2], pixels), out.reshape(*job.lead, pixels)
+    fair = -(-pixels // (STRETCHES * cores()))
+    side = min(LONGEST, -(-fair // SHORTEST) * SHORTEST)
+    work = [slice(at, min(at + side, pixels)) for at in range(0, pixels, side)]
+    _each(partial(direct, rows, written), work, progress)
+    return True
 
 
 def _once(state: State | Once, shared: dict[int, Once]) -> Once:

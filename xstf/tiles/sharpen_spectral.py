@@ -8,18 +8,22 @@ from functools import partial
 from typing import Any, NamedTuple
 
 import numpy as np
+from scipy.special import ndtri
 
 from xstf._method import Method, SharpenSamples
 from xstf.cubes.arrays import Array
 from xstf.cubes.nesting import Nesting
-from xstf.numerics.degrade import register
-from xstf.numerics.response import locate, register_halo
+from xstf.numerics.degrade import degrade, register
+from xstf.numerics.response import USUAL_WIDTH, common_pixels, locate, register_halo
+from xstf.numerics.subspace import noise
 from xstf.tiles.engines import Runner, to_host
-from xstf.tiles.flags import FILLED_IN_SPACE, LAYERS, MISSING
 from xstf.tiles.job import Job, Source, States
 from xstf.tiles.samples import choose_cells
 from xstf.tiles.states import State
 from xstf.tiles.windows import NestedWindows, shift
+
+# The chance that noise alone makes some value of a scene without light as low as is still noise.
+RARE = 0.05
 
 
 class SharpenState(NamedTuple):
@@ -31,12 +35,15 @@ class SharpenState(NamedTuple):
         The spectral bands that are not missing everywhere; kernels see these alone.
     shift : ndarray (2,)
         How far the spatial image is moved before kernels see it: down, right, in fine pixels.
+    floor : bool
+        Whether values below 0 are none: where no coarse one is, but by noise.
     method : object
         What the method settled.
     """
 
     bands: np.ndarray
     shift: np.ndarray
+    floor: bool = False
     method: Any = None
 
 
@@ -50,18 +57,15 @@ class SharpenTile(NestedWindows):
         The kernel on its engine.
     params
         The method's.
-    std
-        Whether the standard deviation and the flag are wanted.
     """
 
     runner: Runner
     params: Any
-    std: bool
 
     def __call__(
         self, blocks: list[np.ndarray], rows: slice, cols: slice, states: States
     ) -> np.ndarray:
-        """Return ``(layer, band, rows, cols)``: the estimate, and if wanted its std and flag."""
+        """Return ``(1, band, rows, cols)``, the estimate."""
         spatial, spectral = blocks[0][0], blocks[1][0]
         origin, padded = self.pad(spatial[None], rows, cols)
         inner = (shift(rows, origin[0]), shift(cols, origin[1]))
@@ -70,22 +74,16 @@ class SharpenTile(NestedWindows):
         size = (inner[0].stop - inner[0].start, inner[1].stop - inner[1].start)
         out = np.full_like(
             spatial[:1, :1, :1], np.nan,
-            shape=(LAYERS if self.std else 1, len(spectral), *size), dtype=np.float32,
+            shape=(1, len(spectral), *size), dtype=np.float32,
         )  # fmt: skip
         if len(bands):
             moved = self._moved(padded[0], state)
-            estimate, std = self.runner(
+            estimate, _ = self.runner(
                 np.ascontiguousarray(spectral[bands]), moved, ratio=self.ratio,
-                params=self.params, state=state.method, inner=inner, std=self.std,
+                params=self.params, state=state.method, inner=inner, std=False,
                 **self.runner.network(origin, self.fine_shape, bands=bands),
             )  # fmt: skip
-            out[0][bands] = estimate
-            if std is not None:
-                out[1][bands] = std
-        if self.std:
-            missing = np.isnan(out[0])
-            out[2] = np.where(missing, MISSING, FILLED_IN_SPACE)
-            out[3] = ~missing  # the one image of spatial
+            out[0][bands] = np.maximum(estimate, np.float32(0)) if state.floor else estimate
         return out
 
     def _moved(self, spatial: np.ndarray, state: SharpenState) -> np.ndarray:
@@ -101,7 +99,7 @@ class SharpenTile(NestedWindows):
 def sharpen_spectral_job(
     spatial: Array, spectral: Array, at: tuple[int, int], nesting: Nesting,
     runner: Runner, record: Method, options: object, known: dict[str, np.ndarray],
-    register: bool, std: bool,
+    register: bool,
 ) -> Job:  # fmt: skip
     """Return one date as a job of the tiles."""
     function = SharpenTile(
@@ -113,7 +111,6 @@ def sharpen_spectral_job(
         coarse_shape=(spectral.shape[2], spectral.shape[3]),
         runner=runner,
         params=options,
-        std=std,
     )
     sources = (
         Source(spatial, (at[0],)),
@@ -126,7 +123,7 @@ def sharpen_spectral_job(
     )  # fmt: skip
     samples = {"spectral": blurred, "spatial": sharp} | known
     lattice = record.lattice(options, nesting.ratio) if record.lattice else 0
-    lead = (LAYERS if std else 1, spectral.shape[1])
+    lead = (1, spectral.shape[1])
     state = State(settle, samples, _one_date)
     return Job(function, sources, lead, function.fine_shape, (state,), function.halo, lattice)
 
@@ -155,12 +152,28 @@ def _settle(
         part = srf[:, bands]
         total = part.sum(axis=1, keepdims=True)
         srf = part / np.where(total > 0, total, 1)
-    if fwhm is not None:
-        fwhm = float(fwhm)
+    if fwhm is not None and fwhm.ndim:
+        fwhm = fwhm[bands]
+    width = USUAL_WIDTH if fwhm is None else float(np.mean(fwhm))
     if moves:
-        shift = locate(spectral, spatial, ratio=ratio, fwhm=fwhm).shift
+        width, shift = locate(spectral, spatial, ratio=ratio, fwhm=fwhm)
         spatial = register(spatial, shift=shift)
+    floor = _is_floored(spectral, spatial, ratio, width)
     if settle is None:
-        return SharpenState(bands, shift)
+        return SharpenState(bands, shift, floor)
     seen = SharpenSamples(spectral, spatial, srf=srf, fwhm=fwhm, shift=np.zeros(2))
-    return SharpenState(bands, shift, settle(seen, ratio=ratio, params=params))
+    return SharpenState(bands, shift, floor, settle(seen, ratio=ratio, params=params))
+
+
+def _is_floored(spectral: np.ndarray, spatial: np.ndarray, ratio: int, fwhm: float) -> bool:
+    """Return whether no value of the spectral cube is below 0 by more than its noise makes it."""
+    lowest = np.nanmin(spectral, axis=(1, 2))
+    if lowest.min() >= 0:
+        return True
+    low = degrade(spatial, ratio=ratio, fwhm=fwhm)
+    bands, guides = common_pixels(spectral, low)
+    if len(bands) < 2:
+        return False
+    variance = noise(spectral, low, bands - bands.mean(axis=0), guides)
+    rare = -ndtri(RARE / np.isfinite(spectral).sum())
+    return bool((lowest >= -rare * np.sqrt(variance)).all())

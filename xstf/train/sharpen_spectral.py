@@ -47,7 +47,7 @@ class SharpenOptions:
     """How `fit` reads two cubes to sharpen; fields as :func:`xstf.sharpen_spectral` takes them."""
 
     spatial_mask: xr.DataArray | None = None
-    psf: float | None = None
+    psf: float | xr.DataArray | str | None = None
     register: bool = True
     time_tolerance: LengthLike = "1D"
 
@@ -165,7 +165,9 @@ def _read(cubes: SharpenCubes, moves: bool) -> list[Image]:
     return images
 
 
-def _as_seen(host: dict[str, np.ndarray], fwhm: float | None, ratio: int, moves: bool) -> Image:
+def _as_seen(
+    host: dict[str, np.ndarray], fwhm: float | np.ndarray | None, ratio: int, moves: bool
+) -> Image:
     """Return a date with its spatial cube as the spectral sensor sees it."""
     bands = np.isfinite(host["spectral"]).any(axis=(1, 2))
     if not bands.any():

@@ -17,6 +17,10 @@ from xstf.tiles.fuse import Frame, registration_state
 from xstf.tiles.run import is_lazy
 from xstf.tiles.states import Once
 
+# In the labels of bands that are no reflectance: vegetation, water, snow and burn indices, leaf
+# area, temperatures.
+INDICES = ("vi", "ndwi", "ndmi", "ndsi", "nbr", "ndbi", "lai", "fapar", "lst", "temp", "albedo")
+
 
 def frame_of(
     cubes: FuseCubes, coarse: Array, place: dict[int, int], plans: Sequence[Plan], record: Method,
@@ -41,17 +45,26 @@ def frame_of(
         days[at] = (cubes.coarse.when.moments[date] - np.datetime64(0, "D")) / DAY
     state = registration_state(cubes.fine.data, coarse, sorted(used), cubes.nesting, move=register)
     believe = change == "believed"
+    clear = believe and _may_be_hazy(cubes)
     if is_lazy(cubes.fine.data, coarse):
         said = {"stf_registration": "found when computed"}
         if record.believes:
             said["stf_choice"] = "found when computed"
-        return Frame(state, believe, days), said
+        return Frame(state, believe, days, clear), said
     found = Once.of(state)
-    return Frame(found, believe, days), {"stf_registration": found().text(register)}
+    return Frame(found, believe, days, clear), {"stf_registration": found().text(register)}
+
+
+def _may_be_hazy(cubes: FuseCubes) -> bool:
+    """Return whether bands are such that haze brightens them all: several, and none an index."""
+    words = [str(band).lower() for band in cubes.fine.bands]
+    return len(words) > 1 and not any(index in word for word in words for index in INDICES)
 
 
 def choices(states: Sequence[object]) -> dict[str, str]:
     """Return what attributes say of the choices of a method that makes some, date by date."""
     own = [getattr(s, "state", None) for s in states]
     found = [text() for state in own if (text := getattr(state, "text", None)) is not None]
-    return {"stf_choice": "; ".join(dict.fromkeys(found))} if found else {}
+    said = {"stf_choice": "; ".join(dict.fromkeys(found))} if found else {}
+    veils = [veil.text() for s in states if (veil := getattr(s, "veil", None)) is not None]
+    return said | ({"stf_haze": "; ".join(dict.fromkeys(veils))} if veils else {})

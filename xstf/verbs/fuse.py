@@ -202,6 +202,9 @@ def fuse(
     change : {"believed", "raw"}
         Whether the change between coarse images is shrunk by the noise that they show beside those
         of `fine`, before the method sees it (see :mod:`xstf.numerics.belief`); or taken as it is.
+        Haze over the target date's coarse image, of two bands of reflectance or more, is taken off
+        it first where it is found (see :mod:`xstf.numerics.veil`, ``attrs["stf_haze"]`` of numpy
+        cubes).
     engine : {"numba", "cupy", "numpy"}, optional
         Default: the GPU's for cubes that live there, else the method's first.
     device : str, optional
@@ -365,7 +368,7 @@ def fuse(
         jobs = beside_pairs(run, jobs, plans, cubes, coarse_images, place, known, frame, bounds)
     layers, states = compute(
         run, jobs, chunks=chunks_of(cubes.fine, 2 * TILE), tile=_tile(cubes.fine, len(jobs)),
-        checks=ahead, settled=frame is not None and call.record.believes,
+        checks=ahead, settled=frame is not None,
     )  # fmt: skip
     said_of_frame |= choices(states)
     times = cubes.coarse_times[[plan.target for plan in plans]]

@@ -9,7 +9,7 @@ import numbers
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, TypeAlias, get_args, get_type_hints
 
 from xstf._method import Method, Task
 from xstf._version import __version__
@@ -19,7 +19,7 @@ from xstf.tiles.chunks import check_fits, result_chunks
 from xstf.tiles.engines import Runner, make_runner, pick_engine
 from xstf.tiles.run import Job, State, is_lazy, run_tiles, settle_now
 from xstf.verbs.checkpoint import NetworkCubes, lattice_tile, resolve_weights
-from xstf.verbs.watching import note
+from xstf.verbs.watching import in_notebook, note
 
 # Of a lazy result along y and x, as dask writes them.
 Chunks: TypeAlias = tuple[int | tuple[int, ...], int | tuple[int, ...]]
@@ -77,6 +77,10 @@ def choose(
     progress: bool,
 ) -> Call:
     """Return the method of a call with its parameters checked; raise naming what there is."""
+    if progress or in_notebook():
+        from xstf.numerics.compiling import tell_of_compiling  # numba takes a while to load
+
+        tell_of_compiling()
     record = get_method(task, method)
     options = make_params(record, params, verb)
     if quality and not record.std:
@@ -232,11 +236,17 @@ def _arguments(verb: Callable[..., object]) -> list[str]:
 
 def _check_kind(record: Method, name: str, value: object, default: object) -> None:
     """Refuse a value of another kind than the default's; the record checks what it means."""
+    wanted = type(default)
+    if default is None:  # found by the method: the type is that of the field
+        options = get_args(get_type_hints(record.params)[name])
+        wanted = next(kind for kind in options if kind is not type(None))
+        if value is None:
+            return
     kinds: dict[type, type] = {int: numbers.Integral, float: numbers.Real}
-    kind = kinds.get(type(default), type(default))
-    if not isinstance(value, kind) or isinstance(value, bool) != isinstance(default, bool):
+    kind = kinds.get(wanted, wanted)
+    if not isinstance(value, kind) or isinstance(value, bool) != (wanted is bool):
         raise TypeError(
-            f"{record.name}: {name} must be {type(default).__name__}, as its default {default!r}, "
+            f"{record.name}: {name} must be {wanted.__name__}, as its default {default!r}, "
             f"not {value!r}"
         )
 

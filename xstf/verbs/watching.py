@@ -1,7 +1,8 @@
-"""What a verb finds on its way, told to whoever watches it: a dry run."""
+"""What a verb finds on its way, told to whoever watches it: a dry run; whether a notebook does."""
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
@@ -26,3 +27,9 @@ def watched() -> Iterator[dict[str, Any]]:
         yield seen
     finally:
         _SEEN.reset(token)
+
+
+def in_notebook() -> bool:
+    """Return whether this process runs the cells of a notebook."""
+    found = sys.modules.get("IPython")
+    return found is not None and type(found.get_ipython()).__name__ == "ZMQInteractiveShell"

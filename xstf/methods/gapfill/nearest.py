@@ -12,7 +12,7 @@ import numpy as np
 
 from xstf._method import Method
 from xstf.numerics.gaps import BLOCK, Sweep, look_back, room, steps_of, unroll
-from xstf.numerics.jit import jit
+from xstf.numerics.jit import jit, part
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,7 +78,7 @@ def _choose(
                     _nearer(sweep, t, steps[t], size, estimate[t, b, y, x : x + size])
 
 
-@jit
+@part
 def _nearer(sweep: Sweep, t: int, step: np.float32, size: int, estimate: np.ndarray) -> None:
     """Write one date; the value ahead moves on to the date before."""
     held, since, value, until = sweep.held[t], sweep.since[t], sweep.value, sweep.until

@@ -162,10 +162,7 @@ def _halo(params: Params, ratio: int) -> int:
 def _settle(samples: SharpenSamples, *, ratio: int, params: Params) -> State:
     """Return position, blur, subspace, and the strengths with the least left-out error."""
     spectral, given = samples.spectral, samples.fwhm
-    _, shift = locate(
-        spectral, samples.spatial, ratio=ratio, shift=samples.shift,
-        fwhm=None if given is None else float(np.mean(given)),
-    )  # fmt: skip
+    _, shift = locate(spectral, samples.spatial, ratio=ratio, fwhm=given, shift=samples.shift)
     spatial = aligned(samples.spatial, shift)
     if given is None:
         width = blur_widths(spectral, spatial, ratio=ratio)

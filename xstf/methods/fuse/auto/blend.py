@@ -10,27 +10,6 @@ KNOWN, SPREAD_TWO, SPREAD_ONE, NOISE, CHANGE = 0.5, 1.2, 3.0, 1.5, 0.25
 AROUND = 4  # pixels to each side over which the parts' variance is averaged
 
 
-def shares_of(days: tuple[float, ...]) -> np.ndarray:
-    """Return the shares of fine images in their interpolation in time; days from the target."""
-    if len(days) == 1:
-        return np.ones(1)
-    first, second = days
-    if first * second >= 0:  # both on one side, or one on the day: the nearest
-        near = abs(first) <= abs(second)
-        return np.array([1.0, 0.0] if near else [0.0, 1.0])
-    share = abs(second) / (abs(first) + abs(second))
-    return np.array([share, 1 - share])
-
-
-def mean_of(images: np.ndarray, shares: np.ndarray) -> np.ndarray:
-    """Return the weighted mean of images ``(image, ...)``, of those that are not missing."""
-    seen = np.isfinite(images)
-    mass = (seen * shares.reshape(-1, *[1] * (images.ndim - 1))).sum(axis=0)
-    total = np.where(seen, images, 0) * shares.reshape(-1, *[1] * (images.ndim - 1))
-    mean: np.ndarray = np.where(mass > 0, total.sum(axis=0) / np.where(mass > 0, mass, 1), np.nan)
-    return mean
-
-
 def blended(found: list[np.ndarray], weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the weighted mean of estimates that are there, and the variance between them."""
     total, square = np.zeros(found[0].shape), np.zeros(found[0].shape)
@@ -57,22 +36,35 @@ def box_mean(values: np.ndarray) -> np.ndarray:
     return np.asarray(np.maximum(values / count, 0))
 
 
-def deviation(
-    spread: np.ndarray, change: np.ndarray, error: np.ndarray, noise: np.ndarray
-) -> np.ndarray:
-    """Return the standard deviation.
+def deviation(spread: np.ndarray, change: np.ndarray, error: np.ndarray) -> np.ndarray:
+    """Return the standard deviation where a change is known.
 
     Parameters
     ----------
     spread, change
         ``(band, y, x)``: the variance between the parts, and the estimate less the base image.
-    error, noise
-        ``(band,)``: of leaving a date out, NaN with one pair; of the misfit, one standard
-        deviation, NaN where it is not known.
+    error
+        ``(band,)``, of leaving a date out.
     """
-    known = np.isfinite(error)[:, None, None]
-    error, noise = (np.nan_to_num(v)[:, None, None] for v in (error, noise))
-    two = (KNOWN * error) ** 2 + SPREAD_TWO**2 * spread
-    one = (NOISE * noise) ** 2 + SPREAD_ONE**2 * spread
-    found: np.ndarray = np.sqrt(np.where(known, two, one) + (CHANGE * change) ** 2)
+    known = (KNOWN * error[:, None, None]) ** 2
+    found: np.ndarray = np.sqrt(known + SPREAD_TWO**2 * spread + (CHANGE * change) ** 2)
+    return found
+
+
+def deviation_alone(
+    spread: np.ndarray, change: np.ndarray, noise: np.ndarray, expected: np.ndarray
+) -> np.ndarray:
+    """Return the standard deviation where no change is known: of two variances the mean.
+
+    Parameters
+    ----------
+    spread, change
+        As for `deviation`.
+    noise
+        ``(band,)``, the variance of the misfit of the pair.
+    expected
+        ``(band, y, x)``, the standard deviation that is expected of any method.
+    """
+    told = NOISE**2 * noise[:, None, None] + SPREAD_ONE**2 * spread + (CHANGE * change) ** 2
+    found: np.ndarray = np.sqrt((told + np.square(expected, dtype=np.float64)) / 2)
     return found

@@ -21,7 +21,6 @@ FEW = 3
 NOBODY = np.uint64(0x0101010101010101)  # eight pixels in a word, all of them far
 
 
-@jit
 def sum_similar(
     likeness: np.ndarray,
     votes: np.ndarray,
@@ -49,41 +48,69 @@ def sum_similar(
     bounds : (top, bottom, left, right)
         The pixels whose sums are wanted; those outside get sums that are not complete.
     """
-    height, width = likeness.shape[1:]
+    width = likeness.shape[2]
     top, bottom, left, right = bounds
-    far = np.empty((width // 8 + 1) * 8, np.uint8)  # whole words, for _few
-    at = np.empty(2 * width + 16, np.int64)
-    share = np.empty(width, np.float32)
+    down, across = np.arange(reach + 1)[:, None], np.arange(-reach, reach + 1)
+    start = np.maximum(np.maximum(-across, 0), left - np.maximum(across, 0))
+    stop = np.minimum(np.minimum(width, width - across), right + np.maximum(-across, 0))
+    factor = (1 / (1 + np.sqrt(down**2 + across**2) / reach)).astype(np.float32)
+    close = (down <= near) & (abs(across) <= near) & ((down + across) % 2 == 0)
+    room = (
+        np.empty((width // 8 + 1) * 8, np.uint8),  # whole words, for _few
+        np.empty(2 * width + 16, np.int64),
+        np.empty(width, np.float32),
+    )
+    _sum_similar(
+        likeness, (votes, vote_sums), (terms, term_sums), (start, stop - start), factor,
+        close.astype(np.uint8), (top, bottom), room,
+    )  # fmt: skip
+
+
+@jit
+def _sum_similar(
+    likeness: np.ndarray,
+    votes: tuple[np.ndarray, np.ndarray],
+    terms: tuple[np.ndarray, np.ndarray],
+    part: tuple[np.ndarray, np.ndarray],
+    factors: np.ndarray,
+    close: np.ndarray,
+    wanted: tuple[int, int],
+    room: tuple[np.ndarray, np.ndarray, np.ndarray],
+) -> None:
+    """Take the pairs of rows; of each shift ``part`` has the first pixel and how many."""
+    height = likeness.shape[1]
+    top, bottom = wanted
+    far, at, share = room
     one = np.float32(1)
+    reach = close.shape[0] - 1
     for y in range(height):
         for y2 in range(y, min(height, y + reach + 1)):
             if not (top <= y < bottom or top <= y2 < bottom):
                 continue
-            for dx in range(-reach if y2 > y else 1, reach + 1):
-                x = max(0, -dx, left - max(dx, 0))
-                size = min(width, width - dx, right + max(-dx, 0)) - x
+            for k in range(0 if y2 > y else reach + 1, 2 * reach + 1):
+                x, size = part[0][k], part[1][k]
                 if size <= 0:
                     continue
-                x2 = x + dx
+                x2 = x + k - reach
                 _compare(likeness, far[:size], y, x, y2, x2)
-                factor = np.float32(1 / (1 + np.sqrt((y2 - y) ** 2 + dx**2) / reach))
-                close = y2 - y <= near and abs(dx) <= near and (y2 - y + dx) % 2 == 0
+                factor, both = factors[y2 - y, k], close[y2 - y, k] > 0
                 count = _few(far, at, size)
                 if count >= 0:
-                    _add_few(votes, vote_sums, at[:count], factor, y, x, y2, x2)
-                    if close:
-                        _add_few(terms, term_sums, at[:count], one, y, x, y2, x2)
+                    _add_few(votes[0], votes[1], at[:count], factor, y, x, y2, x2)
+                    if both:
+                        _add_few(terms[0], terms[1], at[:count], one, y, x, y2, x2)
                 else:
-                    _add_row(votes, vote_sums, far, share[:size], factor, y, x, y2, x2)
-                    if close:
-                        _add_row(terms, term_sums, far, share[:size], one, y, x, y2, x2)
+                    _add_row(votes[0], votes[1], far, share[:size], factor, y, x, y2, x2)
+                    if both:
+                        _add_row(terms[0], terms[1], far, share[:size], one, y, x, y2, x2)
 
 
 @jit
 def _compare(likeness: np.ndarray, far: np.ndarray, y: int, x: int, y2: int, x2: int) -> None:
     """Say of each pixel of a row whether its partner in the other row is not similar."""
-    count, size = likeness.shape[0], len(far)
-    far[:] = 0
+    count, size = likeness.shape[0], far.shape[0]
+    for i in range(size):
+        far[i] = 0
     f = 0
     # Six at a time: a sixth of the loops, and of the loads and stores of far. The compiler does not
     # make that of a loop over them.
@@ -105,7 +132,7 @@ def _compare(likeness: np.ndarray, far: np.ndarray, y: int, x: int, y2: int, x2:
             )
         f += 6
     while f < count:
-        g = min(f + 1, count - 1)
+        g = f + 1 if f + 1 < count else f
         a, b = likeness[f, y, x : x + size], likeness[f, y2, x2 : x2 + size]
         c, d = likeness[g, y, x : x + size], likeness[g, y2, x2 : x2 + size]
         for i in range(size):
@@ -133,8 +160,9 @@ def _few(far: np.ndarray, at: np.ndarray, size: int) -> int:
     """List the similar pixels of a row if they are few; return how many, -1 if not few."""
     words = far.view(np.uint64)
     length = (size + 7) // 8
-    far[size : 8 * length] = 1
-    listed = at[len(at) // 2 :]
+    for i in range(size, 8 * length):
+        far[i] = 1
+    listed = at[at.shape[0] // 2 :]
     used = 0
     for word in range(length):
         listed[used] = word
@@ -142,8 +170,9 @@ def _few(far: np.ndarray, at: np.ndarray, size: int) -> int:
     if used * FEW > length:
         return -1
     count = 0
-    for word in listed[:used]:
-        for i in range(8 * word, 8 * word + 8):
+    for k in range(used):
+        first = 8 * listed[k]
+        for i in range(first, first + 8):
             at[count] = i
             count += 1 - int(far[i])
     return count
@@ -164,10 +193,12 @@ def _add_few(
 
     One after the other, as whole rows do: each sum then has one order, however few are listed.
     """
-    for i in at:
+    for k in range(at.shape[0]):
+        i = at[k]
         for v in range(values.shape[0]):
             sums[v, y, x + i] += factor * values[v, y2, x2 + i]
-    for i in at:
+    for k in range(at.shape[0]):
+        i = at[k]
         for v in range(values.shape[0]):
             sums[v, y2, x2 + i] += factor * values[v, y, x + i]
 
@@ -185,7 +216,7 @@ def _add_row(
     x2: int,
 ) -> None:
     """Add to each pixel of a row its partner's values, and back, by whole rows."""
-    size = len(share)
+    size = share.shape[0]
     for i in range(size):
         share[i] = np.float32(0) if far[i] else factor
     for v in range(values.shape[0]):

@@ -77,12 +77,13 @@ def smooth(
     valid = ~np.isnan(change + share[:1])
     # One blurred weight serves all bands unless they miss different pixels.
     alike = valid[:1] if (valid == valid[:1]).all() else valid
-    mean = _smooth(
-        np.nan_to_num(share).astype(np.float32),
-        np.where(valid, change, np.float32(0)).astype(np.float32),
-        alike.astype(np.float32),
-        _weights(sigma).astype(np.float32),
-    )
+    share = np.nan_to_num(share).astype(np.float32)
+    change = np.where(valid, change, np.float32(0)).astype(np.float32)
+    planes = np.concatenate([change, alike.astype(np.float32)])
+    column = np.zeros(change.shape[2] + 2 * wide, np.float32)
+    mean, row = np.zeros_like(change), np.empty((len(planes), change.shape[2]), np.float32)
+    weights = _weights(sigma).astype(np.float32)
+    _smooth(share, planes, weights, np.empty_like(planes), column, row, mean)
     mean[~valid] = np.nan
     rows, cols = (
         slice(i.start - o.start, i.stop - o.start) for i, o in zip(inner, outer, strict=True)
@@ -92,45 +93,50 @@ def smooth(
 
 @jit
 def _smooth(
-    share: np.ndarray, change: np.ndarray, valid: np.ndarray, weights: np.ndarray
-) -> np.ndarray:
-    """Return the sum over classes of share times mean change."""
-    bands, height, width = change.shape
-    planes = bands + len(valid)
-    wide = len(weights) // 2
-    out = np.zeros((bands, height, width), np.float32)
-    weighed = np.empty((planes, height, width), np.float32)
-    column = np.zeros(width + 2 * wide, np.float32)
-    row = np.empty((planes, width), np.float32)
-    for c in range(len(share)):
-        for p in range(planes):
+    share: np.ndarray, planes: np.ndarray, weights: np.ndarray, weighed: np.ndarray,
+    column: np.ndarray, row: np.ndarray, out: np.ndarray,
+) -> None:  # fmt: skip
+    """Add the sum over classes of share times mean change to ``out``.
+
+    ``planes`` are the changes of the bands and, after them, what is valid; ``weighed``, ``column``
+    and ``row`` are room, of which the ends of the column are 0.
+    """
+    count, height, width = planes.shape
+    bands = out.shape[0]
+    size = weights.shape[0]
+    wide = size // 2
+    middle = column[wide : wide + width]
+    for c in range(share.shape[0]):
+        for p in range(count):
             for y in range(height):
-                source = change[p, y] if p < bands else valid[p - bands, y]
-                _multiply(share[c, y], source, weighed[p, y])
+                _multiply(share[c, y], planes[p, y], weighed[p, y])
         for y in range(height):
-            for p in range(planes):
-                middle = column[wide : wide + width]
-                middle[:] = 0
-                for k in range(max(0, wide - y), min(len(weights), height - y + wide)):
+            first = wide - y if wide > y else 0
+            last = height - y + wide
+            last = last if last < size else size
+            for p in range(count):
+                total = row[p]
+                for x in range(width):
+                    middle[x] = 0
+                    total[x] = 0
+                for k in range(first, last):
                     _add(weights[k], weighed[p, y + k - wide], middle)
-                row[p] = 0
-                for k in range(len(weights)):
-                    _add(weights[k], column[k : k + width], row[p])
+                for k in range(size):
+                    _add(weights[k], column[k : k + width], total)
             for b in range(bands):
-                mass = row[bands + min(b, len(valid) - 1)]
+                mass = row[bands + b if bands + b < count else count - 1]
                 for x in range(width):
                     if mass[x] > 0:
                         out[b, y, x] += share[c, y, x] * (row[b, x] / mass[x])
-    return out
 
 
 @jit
 def _multiply(one: np.ndarray, other: np.ndarray, out: np.ndarray) -> None:
-    for x in range(len(out)):
+    for x in range(out.shape[0]):
         out[x] = one[x] * other[x]
 
 
 @jit
 def _add(weight: float, values: np.ndarray, total: np.ndarray) -> None:
-    for x in range(len(total)):
+    for x in range(total.shape[0]):
         total[x] += weight * values[x]

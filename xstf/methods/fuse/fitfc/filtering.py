@@ -35,33 +35,42 @@ def average_numpy(
     return total, mass
 
 
-@jit
 def average(
     spectra: np.ndarray, values: np.ndarray, near: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the same as `average_numpy`, four offsets and a block of pixels at a time."""
+    side, columns = near.shape
+    height, width = spectra.shape[1] - side + 1, spectra.shape[2] - columns + 1
+    total = np.zeros((len(values), height, width), np.float32)
+    mass = np.zeros((height, width), np.float32)
+    _average(spectra, values, near, np.empty(4 * BLOCK, np.float32), total, mass)
+    return total, mass
+
+
+@jit
+def _average(
+    spectra: np.ndarray, values: np.ndarray, near: np.ndarray, weight: np.ndarray,
+    total: np.ndarray, mass: np.ndarray,
+) -> None:  # fmt: skip
     bands = spectra.shape[0]
     side, columns = near.shape
     reach = side // 2
-    height, width = spectra.shape[1] - side + 1, spectra.shape[2] - columns + 1
-    total = np.zeros((values.shape[0], height, width), np.float32)
-    mass = np.zeros((height, width), np.float32)
-    weight = np.empty(4 * BLOCK, np.float32)
+    height, width = mass.shape
     for y in range(height):
         for x in range(0, width, BLOCK):
-            n = min(BLOCK, width - x)
+            n = BLOCK if x + BLOCK < width else width - x
             m = mass[y, x : x + n]
             for dy in range(side):
                 for dx in range(0, columns, 4):
                     here = slice(x + dx, x + dx + n + 3)
-                    weight[:] = 0
+                    for i in range(4 * BLOCK):
+                        weight[i] = 0
                     for b in range(bands):
                         own = spectra[b, y + reach, x + reach : x + reach + n]
                         _add_squares(own, spectra[b, y + dy, here], weight, n)
                     _weigh(weight, near[dy, dx : dx + 4], m, n)
                     for b in range(values.shape[0]):
                         _add_values(values[b, y + dy, here], weight, total[b, y, x : x + n], n)
-    return total, mass
 
 
 # The three loops below are vectorised only while each touches few arrays: beyond that the compiler

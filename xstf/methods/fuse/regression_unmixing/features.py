@@ -72,7 +72,11 @@ class Predicted(NamedTuple):
 
 def predict(z: np.ndarray, around: np.ndarray, of: Coefficients, ratio: int) -> Predicted:
     """Return the same by compiled loops."""
-    return Predicted(*_predict(z, around, of.common, of.own, ratio))
+    blocks = (z.shape[1] // ratio, z.shape[2] // ratio)
+    out = np.full((len(of.common), *z.shape[1:]), np.nan, np.float32)
+    total, count = np.zeros((len(out), *blocks)), np.zeros(blocks)
+    _predict(z, around, of.common, of.own, ratio, np.empty(of.common.shape[1]), out, total, count)
+    return Predicted(out, total, count)
 
 
 def block_features(z: np.ndarray, around: np.ndarray, ratio: int) -> tuple[np.ndarray, ...]:
@@ -81,23 +85,27 @@ def block_features(z: np.ndarray, around: np.ndarray, ratio: int) -> tuple[np.nd
     Shapes ``(feature, Y, X)``, ``(band, i, Y, X)`` and ``(Y, X)``; the second has no band if
     `around` has none.
     """
-    found: tuple[np.ndarray, ...] = _block_features(z, around, ratio)
-    return found
+    size, blocks = len(z), (z.shape[1] // ratio, z.shape[2] // ratio)
+    common = np.zeros((*blocks, size + size * (size + 1) // 2))
+    own = np.zeros((*blocks, len(around), size))
+    count = np.zeros(blocks)
+    _block_features(z, around, ratio, np.empty((2, size)), common, own, count)
+    return common.transpose(2, 0, 1), own.transpose(2, 3, 0, 1), count
+
+
+# What is written to is made outside of compiled loops, and whole arrays are never assigned in them:
+# that takes numba longer to compile than the loops.
 
 
 @jit
 def _block_features(
-    z: np.ndarray, around: np.ndarray, ratio: int
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    z: np.ndarray, around: np.ndarray, ratio: int, room: np.ndarray, common: np.ndarray,
+    own: np.ndarray, count: np.ndarray,
+) -> None:  # fmt: skip
     """Sum pixel by pixel; a row of blocks at a time stays in the cache."""
-    size, height, width = z.shape
-    bands = len(around)
-    rows, cols = height // ratio, width // ratio
-    common = np.zeros((rows, cols, size + size * (size + 1) // 2))
-    own = np.zeros((rows, cols, bands, size))
-    count = np.zeros((rows, cols))
-    place = np.empty(size)
-    cut = np.empty(size)
+    size, bands = z.shape[0], around.shape[0]
+    rows, cols = count.shape
+    place, cut = room[0], room[1]
     for y in range(rows * ratio):
         for x in range(cols * ratio):
             valid = True
@@ -121,48 +129,48 @@ def _block_features(
     for y in range(rows):
         for x in range(cols):
             share = 1.0 / count[y, x] if count[y, x] > 0 else np.nan
-            common[y, x] *= share
-            own[y, x] *= share
-    return common.transpose(2, 0, 1), own.transpose(2, 3, 0, 1), count
+            for k in range(common.shape[2]):
+                common[y, x, k] *= share
+            for b in range(bands):
+                for i in range(size):
+                    own[y, x, b, i] *= share
 
 
 @jit
 def _predict(
-    z: np.ndarray, around: np.ndarray, common: np.ndarray, own: np.ndarray, ratio: int
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return the change, its block means and the pixels in them."""
+    z: np.ndarray, around: np.ndarray, common: np.ndarray, own: np.ndarray, ratio: int,
+    found: np.ndarray, out: np.ndarray, total: np.ndarray, count: np.ndarray,
+) -> None:  # fmt: skip
+    """Write the change, its block means and the pixels in them; the first features are the bands.
+
+    ``found`` is room for the features of a pixel.
+    """
     size, height, width = z.shape
-    bands = len(common)
+    bands = common.shape[0]
     leans = own.shape[1] > 0
-    out = np.full((bands, height, width), np.float32(np.nan))
-    total = np.zeros((bands, height // ratio, width // ratio))
-    count = np.zeros((height // ratio, width // ratio))
-    place = np.empty(size)
-    found = np.empty(len(common[0]))
     for y in range(height):
         for x in range(width):
             valid = True
             for i in range(size):
-                place[i] = z[i, y, x]
-                valid = valid and not np.isnan(place[i])
+                found[i] = z[i, y, x]
+                valid = valid and not np.isnan(found[i])
             if not valid:
                 continue
             k = size
             for i in range(size):
-                found[i] = place[i]
-                left = min(max(place[i], -CUT), CUT)
+                left = min(max(found[i], -CUT), CUT)
                 for j in range(i, size):
-                    found[k] = left * min(max(place[j], -CUT), CUT)
+                    found[k] = left * min(max(found[j], -CUT), CUT)
                     k += 1
             count[y // ratio, x // ratio] += 1.0
             for b in range(bands):
                 value = 0.0
-                for f in range(len(found)):
+                for f in range(found.shape[0]):
                     value += common[b, f] * found[f]
                 if leans:
                     lean = 0.0
                     for i in range(size):
-                        lean += own[b, i] * place[i]
+                        lean += own[b, i] * found[i]
                     value += LEAN * around[b, y, x] * lean
                 out[b, y, x] = value
                 total[b, y // ratio, x // ratio] += value
@@ -170,4 +178,3 @@ def _predict(
         for x in range(width // ratio):
             for b in range(bands):
                 total[b, y, x] = total[b, y, x] / count[y, x] if count[y, x] > 0 else np.nan
-    return out, total, count

@@ -68,6 +68,8 @@ REACH = 4
 NOISE_CHANGE = 0.01
 # M is taken this many coarse pixels to each side.
 NEAR = 1
+# Candidates a pass, and pixels that rows of sums are whole in: two vectors.
+TOGETHER, WHOLE = 3, 16
 # Values that `prepare` may draw, in all.
 SAMPLE = 2_000_000
 
@@ -312,20 +314,16 @@ def _numba(
     """Offset by offset over whole rows, so that the processor works on many pixels at once."""
     planes = _planes(fine, coarse, ratio, state, upsample)
     corner = (inner[0].start, inner[1].start)
-    shape = (len(fine), fine.shape[1], inner[0].stop - corner[0], inner[1].stop - corner[1])
-    value, share, variance = (np.zeros(shape, np.float32) for _ in range(3))
-    distances = _distances(params)
-    for at in np.ndindex(*shape[:2]):
-        _gather(
-            Planes(*(plane[at] for plane in planes)),
-            distances,
-            state.steepness[at],
-            corner,
-            std,
-            value[at],
-            share[at],
-            variance[at],
-        )
+    rows, cols = (part.stop - part.start for part in inner)
+    wide = -(-cols // WHOLE) * WHOLE
+    near = _distances(params)
+    near = np.pad(near, ((0, 0), (0, -len(near) % TOGETHER)))
+    sums = np.zeros((3, *fine.shape[:2], rows, wide), np.float32)
+    for at in np.ndindex(*fine.shape[:2]):
+        padded = Planes(*(_padded(p[at], corner[1], wide, params.window // 2) for p in planes))
+        value, share, variance = sums[:, *at]
+        _gather(padded, near, state.steepness[at], corner[0], std, value, share, variance)
+    value, share, variance = sums[..., :cols]
     total = share.sum(axis=0)
     seen = total > 0
     share = share / np.where(seen, total, 1)
@@ -362,65 +360,115 @@ def _cupy(
     return estimate, spread if std else None
 
 
+def _padded(plane: np.ndarray, left: int, wide: int, half: int) -> np.ndarray:
+    """Return a plane from so far left of a column that a window fits, zero beyond its edges.
+
+    All rows of the sums are then whole vectors, whatever the offset.
+    """
+    height, width = plane.shape
+    out = np.zeros((height, wide + 2 * half + TOGETHER - 1), np.float32)
+    start, stop = max(0, left - half), min(width, left - half + out.shape[1])
+    out[:, start - left + half : stop - left + half] = plane[:, start:stop]
+    return out
+
+
 @jit
 def _gather(
     planes: Planes,
-    distances: np.ndarray,
+    near: np.ndarray,
     steepness: np.ndarray,  # one number
-    corner: tuple[int, int],
+    top: int,
     std: bool,
     value: np.ndarray,
     share: np.ndarray,
     variance: np.ndarray,
 ) -> None:
-    """Write E, r v and variance of a pair and band; ``corner`` is where the wanted part begins."""
+    """Write E, r v and variance of a pair and band; the wanted part begins at the row ``top``."""
     fine, change, steady, weight, reliable, _ = planes
-    height, width = fine.shape
-    rows, cols = value.shape
-    half = distances.shape[0] // 2
-    weights = np.empty(cols, np.float32)
-    zero, one = np.float32(0), np.float32(1)
+    height = fine.shape[0]
+    rows, wide = value.shape
+    half = near.shape[0] // 2
+    weights = np.empty(wide, np.float32)
     for y in range(rows):
-        at = corner[0] + y
-        weights[:] = 0
+        at = top + y
+        centre, middle = fine[at, half : half + wide], change[at, half : half + wide]
+        for x in range(wide):
+            weights[x] = 0
         for dy in range(max(-half, -at), min(half, height - 1 - at) + 1):
-            for dx in range(-half, half + 1):
-                # Written out and free of branches, this loop is vectorised; keep it so.
-                near = distances[dy + half, dx + half]
-                low = max(0, -dx - corner[1])
-                high = max(low, min(cols, width - dx - corner[1]))
-                there = slice(corner[1] + low + dx, corner[1] + high + dx)
-                centre = fine[at, corner[1] + low : corner[1] + high]
-                others = fine[at + dy, there]
-                changes = change[at + dy, there]
-                steadies = steady[at + dy, there]
-                heavies = weight[at + dy, there]
-                sums = value[y, low:high]
-                totals = weights[low:high]
-                shares = share[y, low:high]
-                for x in range(high - low):
-                    unlike = abs(others[x] - centre[x]) * steepness
-                    alike = near * max(one - unlike, zero)
-                    heavy = alike * heavies[x]
-                    totals[x] += heavy
-                    sums[x] += heavy * changes[x]
-                    shares[x] += alike * steadies[x]
+            for dx in range(0, near.shape[1], TOGETHER):
+                around = slice(dx, dx + wide + TOGETHER - 1)
+                others, heavies = fine[at + dy, around], weight[at + dy, around]
+                changes = change[at + dy, around]
+                closeness = near[dy + half, dx], near[dy + half, dx + 1], near[dy + half, dx + 2]
+                _add(
+                    centre, others, heavies, changes, steady[at + dy, around], closeness,
+                    steepness, value[y], weights, share[y],
+                )  # fmt: skip
                 if std:
-                    middle = change[at, corner[1] + low : corner[1] + high]
-                    squares = variance[y, low:high]
-                    for x in range(high - low):
-                        unlike = abs(others[x] - centre[x]) * steepness
-                        alike = near * max(one - unlike, zero)
-                        squares[x] += alike * heavies[x] * (changes[x] - middle[x]) ** 2
-        for x in range(cols):
-            trust = reliable[at, corner[1] + x]
+                    _spread(
+                        centre, middle, others, heavies, changes, closeness, steepness, variance[y]
+                    )  # fmt: skip
+        for x in range(wide):
+            trust = reliable[at, half + x]
             share[y, x] *= trust
             # An unusable centre still has sums, over the zeros that stand for missing pixels.
             if trust > 0:
-                value[y, x] = fine[at, corner[1] + x] + value[y, x] / weights[x]
+                value[y, x] = centre[x] + value[y, x] / weights[x]
                 variance[y, x] /= weights[x]
             else:
                 value[y, x] = variance[y, x] = 0
+
+
+# Three candidates a pass, since what the processor cannot do faster is load and store: a candidate
+# alone loads eight numbers and stores three, of three it is five and one.
+
+
+@jit
+def _add(
+    centre: np.ndarray, others: np.ndarray, heavies: np.ndarray, changes: np.ndarray,
+    steadies: np.ndarray, near: tuple[float, float, float], steepness: np.ndarray,
+    sums: np.ndarray, totals: np.ndarray, shares: np.ndarray,
+) -> None:  # fmt: skip
+    """Add three candidates to the sums of each pixel of a row."""
+    zero, one = np.float32(0), np.float32(1)
+    a, b, c = near
+    # Written out and free of branches, this loop is vectorised; keep it so.
+    for x in range(centre.shape[0]):
+        here, total, summed, shared = centre[x], totals[x], sums[x], shares[x]
+        alike = a * max(one - abs(others[x] - here) * steepness, zero)
+        heavy = alike * heavies[x]
+        total += heavy
+        summed += heavy * changes[x]
+        shared += alike * steadies[x]
+        alike = b * max(one - abs(others[x + 1] - here) * steepness, zero)
+        heavy = alike * heavies[x + 1]
+        total += heavy
+        summed += heavy * changes[x + 1]
+        shared += alike * steadies[x + 1]
+        alike = c * max(one - abs(others[x + 2] - here) * steepness, zero)
+        heavy = alike * heavies[x + 2]
+        totals[x] = total + heavy
+        sums[x] = summed + heavy * changes[x + 2]
+        shares[x] = shared + alike * steadies[x + 2]
+
+
+@jit
+def _spread(
+    centre: np.ndarray, middle: np.ndarray, others: np.ndarray, heavies: np.ndarray,
+    changes: np.ndarray, near: tuple[float, float, float], steepness: np.ndarray,
+    squares: np.ndarray,
+) -> None:  # fmt: skip
+    """Add the squares by which the changes of three candidates differ from each pixel's own."""
+    zero, one = np.float32(0), np.float32(1)
+    a, b, c = near
+    for x in range(centre.shape[0]):
+        here, own, total = centre[x], middle[x], squares[x]
+        alike = a * max(one - abs(others[x] - here) * steepness, zero)
+        total += alike * heavies[x] * (changes[x] - own) ** 2
+        alike = b * max(one - abs(others[x + 1] - here) * steepness, zero)
+        total += alike * heavies[x + 1] * (changes[x + 1] - own) ** 2
+        alike = c * max(one - abs(others[x + 2] - here) * steepness, zero)
+        squares[x] = total + alike * heavies[x + 2] * (changes[x + 2] - own) ** 2
 
 
 METHOD = Method(

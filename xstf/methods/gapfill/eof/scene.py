@@ -29,10 +29,7 @@ def whitened(
     mean: np.ndarray, modes: np.ndarray, noise: np.ndarray, gain: np.ndarray, rest: np.ndarray
 ) -> Scene:
     """Return the scene with its dates whitened by the root of their noise; ``gain (band,)``."""
-    mean, modes, noise, gain, rest = (
-        np.ascontiguousarray(part)
-        for part in (mean, modes, noise, np.broadcast_to(gain, mean.shape), rest)
-    )
+    gain = np.broadcast_to(gain, mean.shape)
     usable = np.isfinite(mean) & (np.diagonal(noise, axis1=1, axis2=2) > 0)
     inverse = np.zeros(noise.shape)
     for date, own in enumerate(usable):
@@ -42,5 +39,7 @@ def whitened(
     white = inverse @ np.where(usable[..., None], modes, 0)
     low = np.tril_indices(modes.shape[2])
     by_date = np.sum(white[..., low[0]] * white[..., low[1]], axis=1)
-    tall = np.ascontiguousarray(modes.reshape(mean.size, modes.shape[2]).T)
-    return Scene(mean, modes, noise, gain, rest, usable, inverse, white, by_date, tall)
+    tall = modes.reshape(mean.size, modes.shape[2]).T
+    parts = mean, modes, noise, gain, rest, usable, inverse, white, by_date, tall
+    # Of one layout, or the loops are compiled for each that comes.
+    return Scene(*map(np.ascontiguousarray, parts))

@@ -13,12 +13,14 @@ import numpy as np
 from xstf.methods.gapfill.eof.modes import FREEDOM, PASSES
 from xstf.methods.gapfill.eof.partial import Partial, add, complete, distance, within
 from xstf.methods.gapfill.eof.scene import Scene
-from xstf.numerics.jit import jit
+from xstf.numerics.jit import jit, part
 
 # Pixels of a row that are worked on together.
 BLOCK = 64
 # Equal observations that make a pixel constant.
 FEWEST = 3
+# How many of a date's usable bands a pixel has; a date without usable bands has none.
+NONE, SOME, ALL = 0, 1, 2
 
 
 class Block(NamedTuple):
@@ -27,10 +29,11 @@ class Block(NamedTuple):
     away: np.ndarray  # (time, band, pixel): residuals from the mean
     left: np.ndarray  # (time, band, pixel): whitened, of dates that are seen in full
     there: np.ndarray  # (pixel, time, band): what is seen
-    full: np.ndarray  # (pixel, time): dates of which all usable bands are seen
+    seen: np.ndarray  # (pixel, time): NONE, SOME or ALL of the usable bands
     weight: np.ndarray  # (time, pixel): Student's
     pull: np.ndarray  # (mode, pixel): the scores, once solved
     root: np.ndarray  # (pixel, mode, mode): Cholesky's, of the scores' precision
+    rows: np.ndarray  # (2, pixel): room
 
 
 @jit
@@ -42,188 +45,182 @@ def fill(cube: np.ndarray, scene: Scene, estimate: np.ndarray, spread: np.ndarra
         np.empty((dates, bands, BLOCK)),
         np.empty((dates, bands, BLOCK)),
         np.empty((BLOCK, dates, bands), np.bool_),
-        np.empty((BLOCK, dates), np.bool_),
+        np.empty((BLOCK, dates), np.int8),
         np.empty((dates, BLOCK)),
         np.empty((rank, BLOCK)),
         np.empty((BLOCK, rank, rank)),
+        np.empty((2, BLOCK)),
     )
-    there, full, weight, pull, root = block[2:]
+    away, _, there, seen, weight, pull, root, _ = block
     partial = Partial(np.empty((bands, bands)), np.empty((bands, rank)), np.empty(bands))
     for y in range(height):
         for x in range(0, width, BLOCK):
             count = min(BLOCK, width - x)
             _read(cube, y, x, count, scene, block)
-            weight[:] = 1.0
-            for reweighed in range(PASSES + 1):
-                _project(scene.white, block.left, weight, count, pull)
+            for again in range(PASSES + 1):
+                _project(scene.white, count, block)
                 for i in range(count):
-                    _factor(full[i], weight, i, scene.by_date, root[i])
+                    _factor(i, scene.by_date, block)
                     for t in range(dates):
-                        if not full[i, t] and there[i, t].any():
-                            n = within(scene, t, there[i, t], block.away, i, partial)
-                            add(partial, n, weight[t, i], root[i], pull, i)
-                    _cholesky(root[i])
-                    _solve(root[i], pull, i)
-                if reweighed == PASSES:
-                    break
-                _reweigh(scene.usable, scene.white, block.left, pull, count, weight)
-                for i in range(count):
-                    for t in range(dates):
-                        if not full[i, t] and there[i, t].any():
-                            n = within(scene, t, there[i, t], block.away, i, partial)
-                            far = distance(partial, n, pull, i)
-                            weight[t, i] = (FREEDOM + n) / (FREEDOM + far)
-            _write(scene.mean, scene.modes, pull, y, x, count, estimate)
+                        if seen[i, t] == SOME:
+                            n = within(scene, t, there, away, i, partial)
+                            add(partial, n, weight[t, i], root, pull, i)
+                    _solve(i, block)
+                if again < PASSES:
+                    _reweigh(scene, count, block)
+                    for i in range(count):
+                        for t in range(dates):
+                            if seen[i, t] == SOME:
+                                n = within(scene, t, there, away, i, partial)
+                                far = distance(partial, n, pull, i)
+                                weight[t, i] = (FREEDOM + n) / (FREEDOM + far)
+            _write(scene.mean, scene.modes, y, x, count, block, estimate)
             for i in range(count):
-                if spread.size:
-                    _doubt(scene, root[i], spread[:, :, y, x + i])
+                if spread.size > 0:
+                    _doubt(scene, i, y, x, root, spread)
                 for t in range(dates):
-                    if not full[i, t] and there[i, t].any():
-                        n = within(scene, t, there[i, t], block.away, i, partial)
+                    if seen[i, t] == SOME:
+                        n = within(scene, t, there, away, i, partial)
                         complete(
-                            scene, t, there[i, t], partial, n, root[i], pull[:, i], y, x + i,
-                            estimate, spread,
-                        )  # fmt: skip
+                            scene, t, there, partial, n, root, pull, i, y, x + i, estimate, spread
+                        )
             _blank(cube, scene.mean, y, x, count, estimate, spread)
             _constants(cube, y, x, count, estimate)
 
 
-@jit
+@part
 def _read(cube: np.ndarray, y: int, x: int, count: int, scene: Scene, block: Block) -> None:
     """Read residuals from the mean, raw and, at dates that are seen in full, whitened."""
     mean, usable, inverse = scene.mean, scene.usable, scene.inverse
-    away, left, there, full = block.away, block.left, block.there, block.full
+    away, left, there, seen = block.away, block.left, block.there, block.seen
     dates, bands = mean.shape
     for t in range(dates):
-        full[:count, t] = usable[t].any()
+        wanted = 0
         for b in range(bands):
-            row = cube[t, b, y, x : x + count]
+            wanted += usable[t, b]
+        for i in range(count):
+            number = 0
+            for b in range(bands):
+                value = np.float64(cube[t, b, y, x + i]) - mean[t, b]
+                here = usable[t, b] and value == value
+                there[i, t, b] = here
+                away[t, b, i] = value if here else 0.0
+                number += here
+            seen[i, t] = NONE if number == 0 else (ALL if number == wanted else SOME)
+            block.weight[t, i] = 1.0
+        for b in range(bands):
             for i in range(count):
-                value = np.float64(row[i]) - mean[t, b]
-                seen = usable[t, b] and value == value
-                there[i, t, b] = seen
-                away[t, b, i] = value if seen else 0.0
-                full[i, t] &= seen or not usable[t, b]
-        for b in range(bands):
-            left[t, b, :count] = 0
+                left[t, b, i] = 0.0
             for c in range(b + 1):
                 factor = inverse[t, b, c]
                 for i in range(count):
                     left[t, b, i] += factor * away[t, c, i]
             for i in range(count):
-                if not full[i, t]:
+                if seen[i, t] != ALL:
                     left[t, b, i] = 0.0
 
 
-@jit
-def _project(
-    white: np.ndarray, left: np.ndarray, weight: np.ndarray, count: int, pull: np.ndarray
-) -> None:
+@part
+def _project(white: np.ndarray, count: int, block: Block) -> None:
+    """Write the pull of the dates that are seen in full on the scores."""
+    left, weight, pull, rows = block.left, block.weight, block.pull, block.rows
     dates, bands, rank = white.shape
-    pull[:, :count] = 0
-    value = np.empty(count)
+    for j in range(rank):
+        for i in range(count):
+            pull[j, i] = 0.0
     for t in range(dates):
         for b in range(bands):
             for i in range(count):
-                value[i] = weight[t, i] * left[t, b, i]
+                rows[0, i] = weight[t, i] * left[t, b, i]
             for j in range(rank):
                 mode = white[t, b, j]
                 for i in range(count):
-                    pull[j, i] += mode * value[i]
+                    pull[j, i] += mode * rows[0, i]
 
 
-@jit
-def _reweigh(
-    usable: np.ndarray,
-    white: np.ndarray,
-    left: np.ndarray,
-    scores: np.ndarray,
-    count: int,
-    weight: np.ndarray,
-) -> None:
+@part
+def _reweigh(scene: Scene, count: int, block: Block) -> None:
     """Write the Student weights of the dates that are seen in full."""
+    usable, white = scene.usable, scene.white
+    left, scores, rows = block.left, block.pull, block.rows
     dates, bands, rank = white.shape
-    total, value = np.empty(count), np.empty(count)
     for t in range(dates):
-        total[:] = 0
+        for i in range(count):
+            rows[1, i] = 0.0
         size = FREEDOM
         for b in range(bands):
             size += usable[t, b]
-            value[:] = left[t, b, :count]
+            for i in range(count):
+                rows[0, i] = left[t, b, i]
             for j in range(rank):
                 mode = white[t, b, j]
                 for i in range(count):
-                    value[i] -= mode * scores[j, i]
+                    rows[0, i] -= mode * scores[j, i]
             for i in range(count):
-                total[i] += value[i] * value[i]
+                rows[1, i] += rows[0, i] * rows[0, i]
         for i in range(count):
-            weight[t, i] = size / (FREEDOM + total[i])
+            block.weight[t, i] = size / (FREEDOM + rows[1, i])
 
 
-@jit
-def _factor(
-    full: np.ndarray, weight: np.ndarray, i: int, by_date: np.ndarray, root: np.ndarray
-) -> None:
+@part
+def _factor(i: int, by_date: np.ndarray, block: Block) -> None:
     """Put the scores' precision, of dates that are seen in full, into root's lower triangle."""
+    seen, weight, root = block.seen, block.weight, block.root
     total = np.zeros(by_date.shape[1])
     for t in range(by_date.shape[0]):
-        if full[t]:
+        if seen[i, t] == ALL:
             factor = weight[t, i]
             for k in range(total.size):
                 total[k] += factor * by_date[t, k]
     at = 0
-    for row in range(root.shape[0]):
+    for row in range(root.shape[1]):
         for column in range(row + 1):
-            root[row, column] = total[at] + (1.0 if row == column else 0.0)
+            root[i, row, column] = total[at] + (1.0 if row == column else 0.0)
             at += 1
 
 
-@jit
-def _cholesky(root: np.ndarray) -> None:
-    """Turn the lower triangle into its root, in place."""
-    for i in range(root.shape[0]):
-        for j in range(i + 1):
-            value = root[i, j]
-            for k in range(j):
-                value -= root[i, k] * root[j, k]
-            root[i, j] = np.sqrt(value) if i == j else value / root[j, j]
+@part
+def _solve(i: int, block: Block) -> None:
+    """Turn a pixel's precision into its root and the pull into the scores, in place."""
+    root, pull = block.root, block.pull
+    rank = root.shape[1]
+    for j in range(rank):
+        for k in range(j + 1):
+            value = root[i, j, k]
+            for m in range(k):
+                value -= root[i, j, m] * root[i, k, m]
+            root[i, j, k] = np.sqrt(value) if j == k else value / root[i, k, k]
+        value = pull[j, i]
+        for k in range(j):
+            value -= root[i, j, k] * pull[k, i]
+        pull[j, i] = value / root[i, j, j]
+    for j in range(rank - 1, -1, -1):
+        value = pull[j, i]
+        for k in range(j + 1, rank):
+            value -= root[i, k, j] * pull[k, i]
+        pull[j, i] = value / root[i, j, j]
 
 
-@jit
-def _solve(root: np.ndarray, pull: np.ndarray, x: int) -> None:
-    """Turn a column of pull into the scores, in place."""
-    rank = root.shape[0]
-    for i in range(rank):
-        value = pull[i, x]
-        for k in range(i):
-            value -= root[i, k] * pull[k, x]
-        pull[i, x] = value / root[i, i]
-    for i in range(rank - 1, -1, -1):
-        value = pull[i, x]
-        for k in range(i + 1, rank):
-            value -= root[k, i] * pull[k, x]
-        pull[i, x] = value / root[i, i]
-
-
-@jit
-def _doubt(scene: Scene, root: np.ndarray, spread: np.ndarray) -> None:
-    """Write the standard deviation of a new observation at all dates and bands of a pixel."""
+@part
+def _doubt(scene: Scene, i: int, y: int, x: int, root: np.ndarray, spread: np.ndarray) -> None:
+    """Write the standard deviation of a new observation of pixel ``i`` at all dates and bands."""
     tall, noise, gain, rest = scene.tall, scene.noise, scene.gain, scene.rest
-    dates, bands = noise.shape[:2]
-    rank = len(root)
+    dates, bands, _ = noise.shape
+    rank = root.shape[1]
     inverse = np.zeros((rank, rank))  # of root, by rows
     for column in range(rank):
-        for i in range(column, rank):
-            value = 1.0 if i == column else 0.0
-            for k in range(column, i):
-                value -= root[i, k] * inverse[k, column]
-            inverse[i, column] = value / root[i, i]
+        for j in range(column, rank):
+            value = 1.0 if j == column else 0.0
+            for k in range(column, j):
+                value -= root[i, j, k] * inverse[k, column]
+            inverse[j, column] = value / root[i, j, j]
     size = dates * bands
     total, row = np.zeros(size), np.empty(size)
-    for i in range(rank):
-        row[:] = 0
-        for k in range(i + 1):
-            factor = inverse[i, k]
+    for j in range(rank):
+        for d in range(size):
+            row[d] = 0.0
+        for k in range(j + 1):
+            factor = inverse[j, k]
             for d in range(size):
                 row[d] += factor * tall[k, d]
         for d in range(size):
@@ -231,34 +228,35 @@ def _doubt(scene: Scene, root: np.ndarray, spread: np.ndarray) -> None:
     for t in range(dates):
         for b in range(bands):
             doubt = noise[t, b, b] + total[t * bands + b]
-            spread[t, b] = np.sqrt(gain[t, b] * doubt + rest[t, b])
+            spread[t, b, y, x + i] = np.sqrt(gain[t, b] * doubt + rest[t, b])
 
 
-@jit
+@part
 def _write(
     mean: np.ndarray,
     modes: np.ndarray,
-    scores: np.ndarray,
     y: int,
     x: int,
     count: int,
+    block: Block,
     estimate: np.ndarray,
 ) -> None:
+    """Write the fit by the scores."""
+    scores, rows = block.pull, block.rows
     dates, bands, rank = modes.shape
-    fit = np.empty(count)
     for t in range(dates):
         for b in range(bands):
-            fit[:] = mean[t, b]
+            for i in range(count):
+                rows[0, i] = mean[t, b]
             for j in range(rank):
                 mode = modes[t, b, j]
                 for i in range(count):
-                    fit[i] += mode * scores[j, i]
-            row = estimate[t, b, y, x : x + count]
+                    rows[0, i] += mode * scores[j, i]
             for i in range(count):
-                row[i] = fit[i]
+                estimate[t, b, y, x + i] = rows[0, i]
 
 
-@jit
+@part
 def _blank(
     cube: np.ndarray,
     mean: np.ndarray,
@@ -270,6 +268,7 @@ def _blank(
 ) -> None:
     """Take back pixels without any observation."""
     dates, bands = mean.shape
+    nothing = np.float32(np.nan)
     for i in range(x, x + count):
         some = False
         for t in range(dates):
@@ -277,12 +276,14 @@ def _blank(
                 value = cube[t, b, y, i] - mean[t, b]
                 some |= value == value
         if not some:
-            estimate[:, :, y, i] = np.nan
-            if spread.size:
-                spread[:, :, y, i] = np.nan
+            for t in range(dates):
+                for b in range(bands):
+                    estimate[t, b, y, i] = nothing
+                    if spread.size > 0:
+                        spread[t, b, y, i] = nothing
 
 
-@jit
+@part
 def _constants(cube: np.ndarray, y: int, left: int, count: int, estimate: np.ndarray) -> None:
     """Give pixels that are constant in a band that constant."""
     dates, bands = cube.shape[:2]

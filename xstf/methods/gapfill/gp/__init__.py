@@ -232,7 +232,7 @@ def _solve_alike(
     """Write ``chosen``, which see ``pixels (cell, pixel)`` and of the guide's cells ``source``."""
     dates, bands = view.cube.shape[:2]
     base, width = shared.base, shared.base.shape[1]
-    spread, pull = given(shared, dates * width, source)
+    spread, pull = map(np.ascontiguousarray, given(shared, dates * width, source))
     guide = Given(np.flatnonzero(source), pull)
     order, starts, cells = group(pixels)
     cells = cells.reshape(-1, dates, bands)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from xstf.numerics.jit import jit
+from xstf.numerics.jit import jit, part
 
 # Rows eliminated at a time, and written out below: with less, memory is the limit.
 BLOCK = 8
@@ -38,7 +38,7 @@ def eliminate(work: np.ndarray, size: int, right: int, identity: bool) -> None:
                 _subtract(work, first, i, end)
 
 
-@jit
+@part
 def _subtract(work: np.ndarray, k: int, i: int, end: int) -> None:
     """Take eight rows from row ``i``, from its diagonal on."""
     a, b, c, d = work[k, i], work[k + 1, i], work[k + 2, i], work[k + 3, i]
@@ -68,10 +68,12 @@ def substitute(work: np.ndarray, size: int, vector: np.ndarray) -> None:
         vector[k] = (vector[k] - total) / work[k, k]
 
 
-@jit
+@part
 def products(work: np.ndarray, size: int, right: int, reach: int, out: np.ndarray) -> None:
     """Put the sums over rows of ``X[:, i] X[:, i - d]``, ``d < reach``, into ``out[d, i]``."""
-    out[:reach, :right] = 0.0
+    for d in range(reach):
+        for i in range(right):
+            out[d, i] = 0.0
     for k in range(size):
         row = work[k, size : size + right]
         for d in range(reach):
@@ -80,7 +82,7 @@ def products(work: np.ndarray, size: int, right: int, reach: int, out: np.ndarra
                 total[i] += later[i] * row[i]
 
 
-@jit
+@part
 def combine(matrix: np.ndarray, index: np.ndarray, weight: np.ndarray, out: np.ndarray) -> None:
     """Add the rows of a matrix at ``index``, times ``weight``, to ``out``."""
     for n in range(index.size):

@@ -12,7 +12,7 @@ import numpy as np
 
 from xstf.methods.gapfill.gp.basis import Tables
 from xstf.methods.gapfill.gp.linear_solve import combine, eliminate, products, substitute
-from xstf.numerics.jit import jit
+from xstf.numerics.jit import jit, part
 
 
 class Series(NamedTuple):
@@ -79,14 +79,19 @@ def fill_whole(
     index, size = np.empty((parts, most), np.int64), np.empty(parts, np.int64)
     values, mean = np.empty((dates, bands)), np.empty(bands)
     numbers, prior = np.empty((parts, most)), np.zeros(parts * most)
-    for g in range(len(cells)):
-        covariance[:] = 0.0
+    for g in range(cells.shape[0]):
+        for t in range(dates):
+            for r in range(width):
+                for s in range(width):
+                    covariance[t, r, s] = 0.0
         for p in range(parts):
             size[p] = _start(there[g, p], spreads[p], precisions, p, wanted, index[p], work[p])
+            own = size[p] if size[p] >= 0 else ~size[p]
+            hidden = own if size[p] < 0 else most - own
+            eliminate(work[p], own, hidden if wanted else 0, size[p] < 0)
             if wanted:
-                _doubt(
-                    there[g, p], spreads[p], size[p], systems.reach, work[p], moments, p, covariance
-                )
+                products(work[p], own, hidden, systems.reach, moments)
+                _doubt(there[g, p], spreads[p], size[p], systems.reach, moments, p, covariance)
         if wanted:
             _deviate(covariance, cells[g], base, weight, deviation)
         for n in range(groups.starts[g], groups.starts[g + 1]):
@@ -105,24 +110,24 @@ def fill_whole(
             _write(prior, mean, base, weight, deviation, y, x, out)
 
 
-@jit
+@part
 def _start(
     there: np.ndarray,
     spread: np.ndarray,
     precisions: np.ndarray,
-    part: int,
+    system: int,
     wanted: bool,
     index: np.ndarray,
     work: np.ndarray,
 ) -> int:
-    """Eliminate the shorter system; return its size, all bits turned if by the precision."""
+    """Write the shorter system; return its size, all bits turned if by the precision."""
     most = there.size
     seen = 0
     for i in range(most):
         seen += there[i]
     hidden = most - seen
     by_spread = seen * seen * (seen / 6 + (hidden / 2 if wanted else 0.0))
-    by_precision = hidden**3 / (3.0 if wanted else 6.0)
+    by_precision = hidden * hidden * hidden / (3.0 if wanted else 6.0)
     precise = len(precisions) > 0 and by_precision < by_spread
     first, last = 0, most  # the unknown of the system from the left, the others from the right
     for i in range(most):
@@ -134,7 +139,7 @@ def _start(
         if there[i] == precise:
             last -= 1
             index[last] = i
-    matrix = precisions[part] if precise else spread
+    matrix = precisions[system] if precise else spread
     right = hidden if wanted else 0
     for i in range(size):
         row = matrix[index[i]]
@@ -144,33 +149,27 @@ def _start(
             work[i, size + j] = 0.0 if precise else row[index[size + j]]
         if precise and wanted:
             work[i, size + i] = 1.0
-    eliminate(work, size, right, precise)
     return ~size if precise else size
 
 
-@jit
+@part
 def _doubt(
     there: np.ndarray,
     spread: np.ndarray,
     size: int,
     reach: int,
-    work: np.ndarray,
     moments: np.ndarray,
-    part: int,
+    system: int,
     covariance: np.ndarray,
 ) -> None:
     """Put the covariance of hidden numbers without noise into ``covariance (time, r, s)``."""
     width = covariance.shape[1]
     parts = covariance.shape[0] * width // there.size
-    hidden = 0
-    for i in range(there.size):
-        hidden += not there[i]
-    products(work, size if size >= 0 else ~size, hidden, reach, moments)
     k = 0
     for i in range(there.size):
         if there[i]:
             continue
-        t, r = (i, part) if parts > 1 else (i // width, i % width)
+        t, r = (i, system) if parts > 1 else (i // width, i % width)
         for d in range(min(reach, r + 1)):
             value = moments[d, k]
             if size >= 0:
@@ -182,7 +181,7 @@ def _doubt(
         k += 1
 
 
-@jit
+@part
 def _deviate(
     covariance: np.ndarray,
     cells: np.ndarray,
@@ -201,7 +200,7 @@ def _deviate(
             out[t, b] = np.nan if cells[t, b] else np.sqrt(max(total, 0.0)) / weight[b]
 
 
-@jit
+@part
 def _gather(
     cube: np.ndarray,
     seen: np.ndarray,
@@ -227,18 +226,19 @@ def _gather(
             values[t, b] = (values[t, b] - mean[b]) * weight[b] if seen[t, b] else 0.0
 
 
-@jit
+@part
 def _expect(guide: np.ndarray, given: Given, y: int, x: int, prior: np.ndarray) -> None:
     """Write what the guide makes expect, ``(number,)``."""
     pull = given.pull
-    prior[:] = 0.0
+    for c in range(prior.size):
+        prior[c] = 0.0
     for k in range(pull.shape[0]):
-        row, value = pull[k], guide[given.source[k], y, x]
+        value = guide[given.source[k], y, x]
         for c in range(prior.size):
-            prior[c] += value * row[c]
+            prior[c] += value * pull[k, c]
 
 
-@jit
+@part
 def _project(
     values: np.ndarray,
     base: np.ndarray,
@@ -258,7 +258,7 @@ def _project(
             numbers[p, i] = total if there[p, i] else 0.0
 
 
-@jit
+@part
 def _complete(
     numbers: np.ndarray,
     matrix: np.ndarray,
@@ -287,7 +287,7 @@ def _complete(
         numbers[i] = numbers[i] - total[i] if size < 0 else total[i]
 
 
-@jit
+@part
 def _write(
     numbers: np.ndarray,
     mean: np.ndarray,
@@ -331,11 +331,18 @@ def fill_mixed(
     moments, covariance = np.empty((width, most)), np.zeros((dates, width, width))
     deviation = np.empty((dates, bands), np.float32)
     values, mean = np.empty((dates, bands)), np.empty(bands)
-    prior, vector, every = np.empty(most), np.empty(most), np.arange(most)
-    for g in range(len(cells)):
-        size = _start_mixed(
-            cells[g], which[g], sets, spread, wanted, cross, work, moments, covariance
-        )
+    prior, vector = np.empty(most), np.empty(most)
+    every, hidden = np.empty(most, np.int64), np.empty(most, np.int64)
+    when, row = np.empty(most, np.int64), np.empty((most, width))
+    for i in range(most):
+        every[i] = i
+    for g in range(cells.shape[0]):
+        size = _rows(which[g], sets, spread, when, row, cross)
+        right = _hidden(cells[g], width, wanted, hidden)
+        _start_mixed(when, row, hidden, size, right, cross, work)
+        eliminate(work, size, right, size < 0)
+        products(work, size, right, width, moments)
+        _doubt_mixed(hidden, right, spread, moments, covariance)
         _deviate(covariance, cells[g], base, weight, deviation)
         for n in range(groups.starts[g], groups.starts[g + 1]):
             y, x = groups.order[n] // cube.shape[3], groups.order[n] % cube.shape[3]
@@ -355,37 +362,36 @@ def fill_mixed(
             _write(prior, mean, base, weight, deviation, y, x, out)
 
 
-@jit
-def _start_mixed(
-    cells: np.ndarray,
+@part
+def _rows(
     which: np.ndarray,
     sets: Tables,
     spread: np.ndarray,
-    wanted: bool,
+    when: np.ndarray,
+    row: np.ndarray,
     cross: np.ndarray,
-    work: np.ndarray,
-    moments: np.ndarray,
-    covariance: np.ndarray,
 ) -> int:
-    """Eliminate the system of the rows that are seen; write the covariance at hidden dates."""
-    count, rows = sets.size, sets.rows
-    dates, width = covariance.shape[:2]
-    when, row = np.empty(len(spread), np.int64), np.empty((len(spread), width))
+    """Write the seen rows, their dates and covariance with all numbers; return how many."""
     size = 0
-    for t in range(dates):
-        for a in range(count[which[t]]):
+    for t in range(which.size):
+        for a in range(sets.size[which[t]]):
             when[size] = t
-            for i in range(len(spread)):
+            for i in range(spread.shape[0]):
                 cross[size, i] = 0.0
-            for r in range(width):
-                row[size, r] = rows[which[t], a, r]
-                for i in range(len(spread)):
-                    cross[size, i] += row[size, r] * spread[t * width + r, i]
-                cross[size, t * width + r] -= row[size, r]  # its noise: not in the fit
+            for r in range(row.shape[1]):
+                row[size, r] = sets.rows[which[t], a, r]
+                for i in range(spread.shape[0]):
+                    cross[size, i] += row[size, r] * spread[t * row.shape[1] + r, i]
+                cross[size, t * row.shape[1] + r] -= row[size, r]  # its noise: not in the fit
             size += 1
-    hidden = np.empty(dates * width, np.int64)
+    return size
+
+
+@part
+def _hidden(cells: np.ndarray, width: int, wanted: bool, hidden: np.ndarray) -> int:
+    """List the numbers of dates that lack a band, if wanted; return how many there are."""
     right = 0
-    for t in range(dates if wanted else 0):
+    for t in range(cells.shape[0] if wanted else 0):
         seen = 0
         for b in range(cells.shape[1]):
             seen += cells[t, b]
@@ -393,19 +399,39 @@ def _start_mixed(
             for r in range(width):
                 hidden[right] = t * width + r
                 right += 1
+    return right
+
+
+@part
+def _start_mixed(
+    when: np.ndarray,
+    row: np.ndarray,
+    hidden: np.ndarray,
+    size: int,
+    right: int,
+    cross: np.ndarray,
+    work: np.ndarray,
+) -> None:
+    """Write the system of the rows that are seen, and beside it what is hidden."""
+    width = row.shape[1]
     for i in range(size):
         for j in range(i, size):
             work[i, j] = 1.0 if i == j else 0.0
             for r in range(width):
                 work[i, j] += cross[i, when[j] * width + r] * row[j, r]
-        for j in range(right):
-            work[i, size + j] = cross[i, hidden[j]]
-    eliminate(work, size, right, False)
-    products(work, size, right, width, moments)
+        for k in range(right):
+            work[i, size + k] = cross[i, hidden[k]]
+
+
+@part
+def _doubt_mixed(
+    hidden: np.ndarray, right: int, spread: np.ndarray, moments: np.ndarray, covariance: np.ndarray
+) -> None:
+    """Put the covariance of hidden numbers without noise into ``covariance (time, r, s)``."""
+    width = covariance.shape[1]
     for k in range(right):
         t, r = hidden[k] // width, hidden[k] % width
         for d in range(r + 1):
             value = spread[hidden[k], hidden[k] - d] - moments[d, k] - (1.0 if d == 0 else 0.0)
             covariance[t, r, r - d] = value
             covariance[t, r - d, r] = value
-    return size

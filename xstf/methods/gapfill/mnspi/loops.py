@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from xstf.methods.gapfill.mnspi.references import find_clear, find_references
-from xstf.numerics.jit import jit
+from xstf.numerics.jit import jit, part
 from xstf.numerics.similar_pixels import ROUNDING, look_around, weigh
 
 # What made an estimate: nothing, its own dates, pixels of the date, few of them.
@@ -54,108 +54,106 @@ def fill_pixels(
 ) -> None:
     """Write estimate, spread and kind of the wanted pixels; ``values`` has its bands last."""
     bands, means, unit, similar = scene.bands, scene.means, scene.unit, around.similar
-    room = len(around.offsets) + means.shape[1]
+    dates, height, width = wanted.shape
+    count, room = bands.size, around.distances.size + means.shape[1]
     places = np.empty((room, 3), np.int64)
-    donors = np.empty((3, len(bands), room))
+    donors = np.empty((3, count, room))
     distance, unlike, weights = np.empty(room), np.empty(room), np.empty(room)
-    least, found = np.empty(similar), np.empty((2, len(bands)))
-    for t, row, col in np.ndindex(wanted.shape):
-        if not wanted[t, row, col]:
-            continue
-        y, x = corner[0] + row, corner[1] + col
-        count = look_around(clear[t], y, x, around.offsets, places)
-        before, after, count = find_references(clear, t, y, x, times, similar, places, count)
-        ever = before >= 0 or after >= 0
-        if not ever:
-            before, after, ever = _stand_in(clear, means, t, y, x)
-            count = 0 if ever else count
-        _copy(values, t, before, after, places, count, donors)
-        for i in range(count):
-            distance[i] = around.distances[places[i, 2]]
-        total = count
-        if before >= 0 or after >= 0:
-            total = _join(means, t, before, after, donors, count)
-            distance[count:total] = around.outside
-        if total > 0:
-            _compare(donors, values, before, after, y, x, unit, total, unlike)
-            squares = weigh(unlike, distance, total, similar, least, weights)
-            _mix(donors, values, before, after, y, x, unit, total, weights, squares, found)
-            few = count < similar
-            out.kind[t, row, col] = FROM_FEW if few else IN_SPACE
-            for b in range(len(bands)):
-                found[1, b] *= scene.factor[1 if few else 0, b]
-        else:
-            before, after = find_clear(clear, np.ones(len(clear), np.bool_), t, y, x)
-            if before < 0 and after < 0:
-                continue
-            _bridge(values, times, t, before, after, y, x, scene.lines, found)
-            out.kind[t, row, col] = IN_TIME
-        for b in range(len(bands)):
-            out.estimate[t, bands[b], row, col] = found[0, b]
-            out.spread[t, bands[b], row, col] = found[1, b]
+    least, found = np.empty(similar), np.empty((2, count))
+    usable, refs = np.empty(dates, np.bool_), np.empty(3, np.int64)
+    for t in range(dates):
+        refs[0] = t
+        for row in range(height):
+            for col in range(width):
+                if not wanted[t, row, col]:
+                    continue
+                y, x = corner[0] + row, corner[1] + col
+                near = look_around(clear[t], y, x, around.offsets, places)
+                near = find_references(clear, t, y, x, times, similar, places, near, refs[1:])
+                if refs[1] < 0 and refs[2] < 0:
+                    ever = _class_dates(clear, means, t, y, x, usable)
+                    near = 0 if ever else near
+                    refs[1], refs[2] = find_clear(clear, usable, t, y, x)
+                _copy(values, refs, places, near, donors)
+                for i in range(near):
+                    distance[i] = around.distances[places[i, 2]]
+                total = near
+                if refs[1] >= 0 or refs[2] >= 0:
+                    total = _join(means, refs, donors, near)
+                for i in range(near, total):
+                    distance[i] = around.outside
+                if total > 0:
+                    _compare(donors, values, refs, y, x, unit, total, unlike)
+                    squares = weigh(unlike, distance, total, similar, least, weights)
+                    _mix(donors, values, refs, y, x, unit, total, weights, squares, found)
+                    few = near < similar
+                    out.kind[t, row, col] = FROM_FEW if few else IN_SPACE
+                    for b in range(count):
+                        found[1, b] *= scene.factor[1 if few else 0, b]
+                else:
+                    for s in range(dates):
+                        usable[s] = True
+                    refs[1], refs[2] = find_clear(clear, usable, t, y, x)
+                    if refs[1] < 0 and refs[2] < 0:
+                        continue
+                    _bridge(values, times, refs, y, x, scene.lines, found)
+                    out.kind[t, row, col] = IN_TIME
+                for b in range(count):
+                    out.estimate[t, bands[b], row, col] = found[0, b]
+                    out.spread[t, bands[b], row, col] = found[1, b]
 
 
-@jit
-def _stand_in(
-    clear: np.ndarray, means: np.ndarray, t: int, y: int, x: int
-) -> tuple[int, int, bool]:
-    """Return references for the classes alone, -1 for none, and if the pixel is ever clear."""
-    there = np.zeros(len(clear), np.bool_)
+@part
+def _class_dates(
+    clear: np.ndarray, means: np.ndarray, t: int, y: int, x: int, usable: np.ndarray
+) -> bool:
+    """Write at which dates a class has a mean as at ``t``; return if the pixel is ever clear."""
     ever = False
-    for s in range(len(clear)):
+    for s in range(clear.shape[0]):
+        usable[s] = False
         ever = ever or clear[s, y, x]
         for k in range(means.shape[1]):
             # A class has a mean in all bands or in none.
             if means.shape[2] > 0 and np.isfinite(means[t, k, 0] + means[s, k, 0]):
-                there[s] = True
-    before, after = find_clear(clear, there, t, y, x)
-    return before, after, ever
+                usable[s] = True
+    return ever
 
 
-@jit
+@part
 def _copy(
-    values: np.ndarray,
-    t: int,
-    before: int,
-    after: int,
-    places: np.ndarray,
-    count: int,
-    donors: np.ndarray,
+    values: np.ndarray, refs: np.ndarray, places: np.ndarray, count: int, donors: np.ndarray
 ) -> None:
     """Write the donors' values at the date and the references, 0 for one that is not there."""
-    for k, date in enumerate((t, before, after)):
-        for b in range(values.shape[3]):
-            donors[k, b, :count] = 0.0
-        if date >= 0:
-            for i in range(count):
-                pixel = values[date, places[i, 0], places[i, 1]]
-                for b in range(values.shape[3]):
-                    donors[k, b, i] = pixel[b]
+    for k in range(3):
+        for i in range(count):
+            for b in range(values.shape[3]):
+                there = refs[k] >= 0
+                donors[k, b, i] = (
+                    values[refs[k], places[i, 0], places[i, 1], b] if there else np.float32(0)
+                )
 
 
-@jit
-def _join(
-    means: np.ndarray, t: int, before: int, after: int, donors: np.ndarray, count: int
-) -> int:
+@part
+def _join(means: np.ndarray, refs: np.ndarray, donors: np.ndarray, count: int) -> int:
     """Append the classes with a mean at the date and the references; return how many."""
     for c in range(means.shape[1]):
         there = True
-        for date in (t, before, after):
-            there = there and (date < 0 or np.isfinite(means[date, c, 0]))
+        for k in range(3):
+            there = there and (refs[k] < 0 or np.isfinite(means[refs[k], c, 0]))
         if there:
-            for k, date in enumerate((t, before, after)):
+            for k in range(3):
                 for b in range(means.shape[2]):
-                    donors[k, b, count] = means[date, c, b] if date >= 0 else 0.0
+                    value = means[refs[k], c, b] if refs[k] >= 0 else np.float32(0)
+                    donors[k, b, count] = value
             count += 1
     return count
 
 
-@jit
+@part
 def _compare(
     donors: np.ndarray,
     values: np.ndarray,
-    before: int,
-    after: int,
+    refs: np.ndarray,
     y: int,
     x: int,
     unit: np.ndarray,
@@ -163,24 +161,24 @@ def _compare(
     unlike: np.ndarray,
 ) -> None:
     """Write R, the mean square of the differences at the references; 0 without any."""
-    unlike[:count] = 0.0
-    terms = ((before >= 0) + (after >= 0)) * len(unit)
-    for k, date in enumerate((before, after)):
-        if date >= 0:
-            for b in range(len(unit)):
-                own, there = np.float64(values[date, y, x, b]), donors[k + 1, b]
+    for i in range(count):
+        unlike[i] = 0.0
+    terms = ((refs[1] >= 0) + (refs[2] >= 0)) * unit.size
+    for k in range(1, 3):
+        if refs[k] >= 0:
+            for b in range(unit.size):
+                own = np.float64(values[refs[k], y, x, b])
                 scale = 1 / (unit[b] ** 2 * terms)
                 for i in range(count):
-                    off = there[i] - own
+                    off = donors[k, b, i] - own
                     unlike[i] += off * off * scale
 
 
-@jit
+@part
 def _mix(
     donors: np.ndarray,
     values: np.ndarray,
-    before: int,
-    after: int,
+    refs: np.ndarray,
     y: int,
     x: int,
     unit: np.ndarray,
@@ -190,7 +188,8 @@ def _mix(
     found: np.ndarray,
 ) -> None:
     """Write estimate and spread of all bands."""
-    for b in range(len(unit)):
+    before, after = refs[1], refs[2]
+    for b in range(unit.size):
         floor = (ROUNDING * unit[b]) ** 2
         now, early, late = donors[0, b], donors[1, b], donors[2, b]
         mean, was, comes = 0.0, 0.0, 0.0
@@ -228,23 +227,22 @@ def _mix(
         found[1, b] = np.sqrt(variance * (1 + squares))
 
 
-@jit
+@part
 def _bridge(
     values: np.ndarray,
     times: np.ndarray,
-    t: int,
-    before: int,
-    after: int,
+    refs: np.ndarray,
     y: int,
     x: int,
     lines: np.ndarray,
     found: np.ndarray,
 ) -> None:
     """Write the linear interpolation in time, held at the ends, and its spread."""
+    t, before, after = refs[0], refs[1], refs[2]
     since = times[t] - times[before] if before >= 0 else np.inf
     until = times[after] - times[t] if after >= 0 else np.inf
     distance = 1 / (1 / since + 1 / until)
-    for b in range(len(lines)):
+    for b in range(lines.shape[0]):
         if before < 0:
             found[0, b] = values[after, y, x, b]
         elif after < 0:

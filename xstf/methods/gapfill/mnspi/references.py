@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from xstf.numerics.jit import jit
+from xstf.numerics.jit import part
 
 # Dates that are tried as a reference to each side; on real masks more find nothing better.
 CANDIDATES = 5
@@ -81,7 +81,7 @@ def nearest_clear(own: np.ndarray, usable: np.ndarray, t: int) -> list[int]:
     return sorted(int(side[usable[side]][0]) for side in _sides(own, t) if usable[side].any())
 
 
-@jit
+@part
 def find_references(
     clear: np.ndarray,
     t: int,
@@ -91,35 +91,35 @@ def find_references(
     similar: int,
     places: np.ndarray,
     count: int,
-) -> tuple[int, int, int]:
-    """Return both references, -1 for none, and how many donors remain.
+    best: np.ndarray,
+) -> int:
+    """Write both references to ``best (2,)``, -1 for none; return how many donors remain.
 
     ``places`` are the donors' rows and columns ``(donor, 2)``, of which it drops those that are not
     clear at the references, and their numbers in the pattern, the third column.
     """
-    before, many_before = _search(clear, t, y, x, -1, similar, places, count)
-    after, many_after = _search(clear, t, y, x, 1, similar, places, count)
-    lead = min(many_before, similar) - min(many_after, similar)
+    before, after = 0, 0
+    for side in range(2):
+        best[side], many = _search(clear, t, y, x, 2 * side - 1, similar, places, count)
+        before, after = after, many
+    if before == 0 and after == 0:
+        best[0], best[1] = -1, -1
+        return count
+    lead = min(before, similar) - min(after, similar)
     forward = lead < 0
-    if lead == 0 and many_before > 0:
-        forward = times[after] - times[t] < times[t] - times[before]
-    if many_before == 0 and many_after == 0:
-        return -1, -1, count
-    count = _drop(clear, after if forward else before, places, count)
-    if forward:
-        before, many = _search(clear, t, y, x, -1, similar, places, count)
-    else:
-        after, many = _search(clear, t, y, x, 1, similar, places, count)
+    if lead == 0 and before > 0:
+        forward = times[best[1]] - times[t] < times[t] - times[best[0]]
+    ahead = 1 if forward else 0
+    count = _drop(clear, best[ahead], places, count)
+    other = 1 - ahead
+    best[other], many = _search(clear, t, y, x, 2 * other - 1, similar, places, count)
     if many >= max(min(similar, count), 1):
-        count = _drop(clear, before if forward else after, places, count)
-    elif forward:
-        before = -1
-    else:
-        after = -1
-    return before, after, count
+        return _drop(clear, best[other], places, count)
+    best[other] = -1
+    return count
 
 
-@jit
+@part
 def _search(
     clear: np.ndarray,
     t: int,
@@ -133,7 +133,7 @@ def _search(
     """Return a side's best date and how many donors it has."""
     best, most, tried = -1, 0, 0
     date = t + step
-    while 0 <= date < len(clear) and tried < CANDIDATES:
+    while 0 <= date < clear.shape[0] and tried < CANDIDATES:
         if clear[date, y, x]:
             tried += 1
             many = 0
@@ -147,7 +147,7 @@ def _search(
     return best, most
 
 
-@jit
+@part
 def _drop(clear: np.ndarray, date: int, places: np.ndarray, count: int) -> int:
     """Keep the donors that are clear at a date, in order; return how many."""
     kept = 0
@@ -159,13 +159,13 @@ def _drop(clear: np.ndarray, date: int, places: np.ndarray, count: int) -> int:
     return kept
 
 
-@jit
+@part
 def find_clear(clear: np.ndarray, usable: np.ndarray, t: int, y: int, x: int) -> tuple[int, int]:
     """Return the nearest usable dates at which the pixel is clear, -1 for none."""
     before = t - 1
     while before >= 0 and not (clear[before, y, x] and usable[before]):
         before -= 1
     after = t + 1
-    while after < len(clear) and not (clear[after, y, x] and usable[after]):
+    while after < clear.shape[0] and not (clear[after, y, x] and usable[after]):
         after += 1
-    return before, after if after < len(clear) else -1
+    return before, after if after < clear.shape[0] else -1

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from xstf.methods.gapfill.regression.predictors import Models
-from xstf.numerics.jit import jit
+from xstf.numerics.jit import jit, part
 
 # Rings around a pixel are searched until there are so many clear pixels: near ones screen those
 # behind them; 16 and 40 cost more and gave the same error.
@@ -58,7 +58,7 @@ def rings(reach: int) -> np.ndarray:
 # counting references each time, made filling 1.4 times as slow.
 
 
-@jit
+@part
 def fits(
     pattern: np.ndarray,
     guided: bool,
@@ -79,7 +79,7 @@ def fits(
     return True
 
 
-@jit
+@part
 def predict(
     cube: np.ndarray,
     guide: np.ndarray,
@@ -110,7 +110,7 @@ def predict(
                 out[b] += coef[pattern.shape[0] * bands + v, b] * value
 
 
-@jit
+@part
 def weigh(
     offsets: np.ndarray, count: int, table: np.ndarray, matrix: np.ndarray, weights: np.ndarray
 ) -> float:
@@ -148,7 +148,7 @@ def weigh(
     return explained
 
 
-@jit
+@part
 def choose(
     first: int,
     last: int,
@@ -170,7 +170,7 @@ def choose(
     return -1
 
 
-@jit
+@part
 def gather(
     view: View,
     pattern: np.ndarray,

@@ -66,11 +66,14 @@ from xstf.methods.gapfill.whittaker.penalised import (
     Work,
     bands_of,
     clock_of,
+    factor,
+    invert,
     load,
     roughness,
     solve,
     store,
     store_inverse,
+    weigh,
     workspace,
 )
 from xstf.methods.gapfill.whittaker.rules import (
@@ -79,7 +82,6 @@ from xstf.methods.gapfill.whittaker.rules import (
     ROUNDING,
     Plan,
     choose,
-    prepare,
     reweigh,
 )
 from xstf.numerics.gaps import hidden_widths, series, settled, spread_of, told, unroll, variance
@@ -309,7 +311,8 @@ def _smooth(
     shape = (*cube.shape[:2], *size)
     estimate = np.empty(shape, np.float32)
     v = np.empty(shape if inverse else (0, 0, 0, 0), np.float32)
-    _fill(rows, corner, plan, *workspace(len(cube)), estimate, v)
+    fill = _fill if plan.passes == 0 and plan.rule == 0 else _fill_chosen
+    fill(rows, corner, plan, *workspace(len(cube)), estimate, v)
     wanted = (*cube.shape[:2], *(part.stop - part.start for part in inner))
     return estimate.reshape(wanted), v.reshape(wanted) if inverse else None
 
@@ -324,28 +327,56 @@ def _fill(
     estimate: np.ndarray,
     v: np.ndarray,
 ) -> None:
-    """Write the fill, and v if there is room for it."""
+    """Write the fill, and v if there is room for it, of the one period and plain weights."""
     _, bands, height, width = estimate.shape
-    plain = plan.passes == 0 and plan.rule == 0
-    unit = np.full(BLOCK, plan.unit[0])
+    unit = np.empty(BLOCK)
+    for i in range(BLOCK):
+        unit[i] = plan.unit[0]
     for y in range(height):
         for x in range(0, width, BLOCK):
             size = min(BLOCK, width - x)
             for b in range(bands):
-                place = (b, corner[0] + y, corner[1] + x)
-                changed = load(cube, place, size, plan.clock, work, ends)
-                if plain:
-                    # Bands mostly miss the same dates: their matrices are the same then.
-                    if changed:
-                        prepare(work.seen, plan, 0, v.size > 0, work, ends)
-                    solve(work, plan.penalty[0])
+                # Bands mostly miss the same dates: their matrices are the same then.
+                if load(cube, (b, corner[0] + y, corner[1] + x), size, plan.clock, work, ends):
+                    weigh(work.seen, plan.unit[0], work, ends)
+                    factor(work, plan.penalty[0])
+                    if v.size > 0:
+                        invert(work, plan.penalty[0])
+                solve(work, plan.penalty[0])
+                store(work, (b, y, x), size, ends, estimate)
+                if v.size > 0:
+                    store_inverse(work, (b, y, x), size, unit, ends, v)
+
+
+@jit
+def _fill_chosen(
+    cube: np.ndarray,
+    corner: tuple[int, int],
+    plan: Plan,
+    work: Work,
+    ends: Ends,
+    estimate: np.ndarray,
+    v: np.ndarray,
+) -> None:
+    """Do as `_fill` with weights of their own or chosen periods, which few want: compiled apart."""
+    _, bands, height, width = estimate.shape
+    unit = np.empty(BLOCK)
+    for i in range(BLOCK):
+        unit[i] = plan.unit[0]
+    for y in range(height):
+        for x in range(0, width, BLOCK):
+            size = min(BLOCK, width - x)
+            for b in range(bands):
+                load(cube, (b, corner[0] + y, corner[1] + x), size, plan.clock, work, ends)
+                reweigh(plan, size, work, ends)
+                if plan.rule > 0:
+                    choose(plan, size, v.size > 0, unit, work, ends)
                 else:
-                    reweigh(plan, size, work, ends)
-                    if plan.rule == 0:
-                        prepare(work.trust, plan, 0, v.size > 0, work, ends)
-                        solve(work, plan.penalty[0])
-                    else:
-                        choose(plan, size, v.size > 0, unit, work, ends)
+                    weigh(work.trust, plan.unit[0], work, ends)
+                    factor(work, plan.penalty[0])
+                    if v.size > 0:
+                        invert(work, plan.penalty[0])
+                    solve(work, plan.penalty[0])
                 store(work, (b, y, x), size, ends, estimate)
                 if v.size > 0:
                     store_inverse(work, (b, y, x), size, unit, ends, v)

@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from xstf.numerics.jit import jit
+from xstf.numerics.jit import part
 
 # Rows of zeros before the first and after the last date: as many as there are bands.
 PAD = 3
@@ -94,7 +94,7 @@ def bands_of(matrix: np.ndarray) -> np.ndarray:
     return bands
 
 
-@jit
+@part
 def factor(work: Work, penalty: np.ndarray) -> None:
     """Write L and 1 / D of the weights plus the penalty."""
     pivot, near, mid, weight = work.pivot, work.near, work.mid, work.weight
@@ -109,7 +109,7 @@ def factor(work: Work, penalty: np.ndarray) -> None:
         )
 
 
-@jit
+@part
 def _factor_row(
     penalty: tuple[float, float, float, float],
     pivots: tuple[np.ndarray, np.ndarray, np.ndarray],
@@ -134,7 +134,7 @@ def _factor_row(
         pivot[i] = 1 / max(rest, LEAST)
 
 
-@jit
+@part
 def solve(work: Work, penalty: np.ndarray) -> None:
     """Write z, by the factors."""
     value, weight, fit = work.value, work.weight, work.fit
@@ -160,7 +160,7 @@ def solve(work: Work, penalty: np.ndarray) -> None:
             )
 
 
-@jit
+@part
 def invert(work: Work, penalty: np.ndarray) -> None:
     """Write the diagonal of the inverse and two bands beside it, exactly, from the end back."""
     pivot, near, mid = work.pivot, work.near, work.mid
@@ -178,7 +178,7 @@ def invert(work: Work, penalty: np.ndarray) -> None:
             beyond[t, i] = -two
 
 
-@jit
+@part
 def load(
     cube: np.ndarray,
     place: tuple[int, int, int],
@@ -192,9 +192,10 @@ def load(
     value, seen = work.value, work.seen
     first, last, count, base = ends.first, ends.last, ends.number, ends.base
     changed: float = 0.0
-    first[:] = np.inf
-    last[:] = -np.inf
-    count[:] = 0
+    for i in range(BLOCK):
+        first[i] = np.inf
+        last[i] = -np.inf
+        count[i] = 0.0
     for t in range(cube.shape[0]):
         row = cube[t, band, y, x : x + size]
         now, there = np.float64(t), seen[t + PAD]
@@ -222,7 +223,7 @@ def load(
     return bool(changed > 0)
 
 
-@jit
+@part
 def weigh(trust: np.ndarray, unit: float, work: Work, ends: Ends) -> None:
     """Write W: the share that each observation has, times its pixel's scale."""
     weight, step = work.weight, ends.step
@@ -231,7 +232,7 @@ def weigh(trust: np.ndarray, unit: float, work: Work, ends: Ends) -> None:
             weight[t, i] = trust[t, i] * (step[i] * unit)
 
 
-@jit
+@part
 def store(work: Work, place: tuple[int, int, int], size: int, ends: Ends, out: np.ndarray) -> None:
     """Write z, which holds beyond the first and the last observation, NaN where there is none."""
     band, y, x = place
@@ -248,7 +249,7 @@ def store(work: Work, place: tuple[int, int, int], size: int, ends: Ends, out: n
             row[i] = base[i] + (there if now > last[i] else one)
 
 
-@jit
+@part
 def store_inverse(
     work: Work,
     place: tuple[int, int, int],

@@ -16,7 +16,7 @@ from xstf.methods.gapfill.whittaker.penalised import (
     solve,
     weigh,
 )
-from xstf.numerics.jit import jit
+from xstf.numerics.jit import middle, part
 from xstf.numerics.normal import BISQUARE, MAD
 
 # Where the weight of a residual ends, in median absolute residuals.
@@ -41,27 +41,23 @@ class Plan(NamedTuple):
     rule: int  # 0 fixed, 1 gcv, 2 vcurve
 
 
-@jit
-def prepare(trust: np.ndarray, plan: Plan, at: int, inverse: bool, work: Work, ends: Ends) -> None:
-    """Write the factors, and the inverse if wanted, for one of the plan's periods."""
-    weigh(trust, plan.unit[at], work, ends)
-    factor(work, plan.penalty[at])
-    if inverse:
-        invert(work, plan.penalty[at])
-
-
-@jit
+@part
 def reweigh(plan: Plan, size: int, work: Work, ends: Ends) -> None:
     """Write how much each observation counts, after the passes."""
     trust, seen = work.trust, work.seen
-    trust[:] = seen
-    rests = np.empty(len(plan.clock))
+    for t in range(trust.shape[0]):
+        for i in range(BLOCK):
+            trust[t, i] = seen[t, i]
+    rests = np.empty(plan.clock.size)
     for _ in range(plan.passes):
-        prepare(trust, plan, 0, plan.robust, work, ends)
+        weigh(trust, plan.unit[0], work, ends)
+        factor(work, plan.penalty[0])
+        if plan.robust:
+            invert(work, plan.penalty[0])
         solve(work, plan.penalty[0])
         for i in range(size):
             scale = _scale(plan, i, rests, work, ends) if plan.robust else np.inf
-            for t in range(PAD, PAD + len(plan.clock)):
+            for t in range(PAD, PAD + plan.clock.size):
                 rest = work.value[t, i] - work.fit[t, i]
                 side = plan.above if rest > 0 else plan.below
                 if plan.robust:
@@ -71,11 +67,11 @@ def reweigh(plan: Plan, size: int, work: Work, ends: Ends) -> None:
                 trust[t, i] = side * seen[t, i]
 
 
-@jit
+@part
 def _scale(plan: Plan, i: int, rests: np.ndarray, work: Work, ends: Ends) -> float:
     """Return the leave-one-out residual at which a pixel's weights end."""
     count = 0
-    for t in range(PAD, PAD + len(plan.clock)):
+    for t in range(PAD, PAD + plan.clock.size):
         if work.seen[t, i] > 0:
             v = work.inverse[t, i] * ends.step[i] * plan.unit[0]
             rest = work.value[t, i] - work.fit[t, i]
@@ -83,39 +79,50 @@ def _scale(plan: Plan, i: int, rests: np.ndarray, work: Work, ends: Ends) -> flo
             count += 1
     if count == 0:
         return 1.0
-    return max(float(ROBUST_WIDTH * np.median(rests[:count])), 1e-300)
+    return max(ROBUST_WIDTH * middle(rests[:count]), 1e-300)
 
 
-@jit
+@part
 def choose(plan: Plan, size: int, inverse: bool, unit: np.ndarray, work: Work, ends: Ends) -> None:
     """Write the fit, and the inverse if wanted, with the period that each pixel's rule finds."""
-    periods = len(plan.unit)
+    periods = plan.unit.size
     score = np.empty((2, periods, BLOCK))
     for at in range(1, periods):
-        prepare(work.trust, plan, at, plan.rule == 1, work, ends)
+        weigh(work.trust, plan.unit[at], work, ends)
+        factor(work, plan.penalty[at])
+        if plan.rule == 1:
+            invert(work, plan.penalty[at])
         solve(work, plan.penalty[at])
         _rate(plan, at, size, score, work, ends)
     best = np.empty(BLOCK, np.int64)
     for i in range(size):
-        best[i] = _gcv_best(score[0, :, i]) if plan.rule == 1 else _corner(score[:, :, i])
+        best[i] = _gcv_best(score, i) if plan.rule == 1 else _corner(score, i)
         unit[i] = plan.unit[best[i]]
-    fit, spread = np.zeros_like(work.fit), np.zeros_like(work.fit)
+    fit, spread = np.zeros(work.fit.shape), np.zeros(work.fit.shape)
     for at in range(1, periods):
-        if (best[:size] == at).any():
-            prepare(work.trust, plan, at, inverse, work, ends)
+        number = 0
+        for i in range(size):
+            number += best[i] == at
+        if number > 0:
+            weigh(work.trust, plan.unit[at], work, ends)
+            factor(work, plan.penalty[at])
+            if inverse:
+                invert(work, plan.penalty[at])
             solve(work, plan.penalty[at])
-            for t in range(PAD, PAD + len(plan.clock)):
+            for t in range(PAD, PAD + plan.clock.size):
                 for i in range(size):
                     fit[t, i] = work.fit[t, i] if best[i] == at else fit[t, i]
                     spread[t, i] = work.inverse[t, i] if best[i] == at else spread[t, i]
-    work.fit[:] = fit
-    work.inverse[:] = spread
+    for t in range(fit.shape[0]):
+        for i in range(BLOCK):
+            work.fit[t, i] = fit[t, i]
+            work.inverse[t, i] = spread[t, i]
 
 
-@jit
+@part
 def _rate(plan: Plan, at: int, size: int, score: np.ndarray, work: Work, ends: Ends) -> None:
     """Write what the rule makes of one period: GCV's score, or the V-curve's two logarithms."""
-    dates = len(plan.clock)
+    dates = plan.clock.size
     for i in range(size):
         total = misfit = used = rough = 0.0
         for t in range(dates):
@@ -141,23 +148,24 @@ def _rate(plan: Plan, at: int, size: int, score: np.ndarray, work: Work, ends: E
             score[1, at, i] = np.log(max(rough + least, least, 1e-300))
 
 
-@jit
-def _gcv_best(score: np.ndarray) -> int:
+@part
+def _gcv_best(score: np.ndarray, i: int) -> int:
     """Return the period with the least score, the longest of the best."""
-    best = len(score) - 1
-    for at in range(len(score) - 2, 0, -1):
-        if score[at] < score[best]:
+    best = score.shape[1] - 1
+    for at in range(score.shape[1] - 2, 0, -1):
+        if score[0, at, i] < score[0, best, i]:
             best = at
     return best
 
 
-@jit
-def _corner(walk: np.ndarray) -> int:
+@part
+def _corner(score: np.ndarray, i: int) -> int:
     """Return the period where the curve of the two logarithms moves least, the longest of those."""
-    best = int(walk.shape[1] - 2)
+    best = score.shape[1] - 2
     slowest = np.inf
-    for at in range(walk.shape[1] - 2, 1, -1):
-        speed = np.hypot(walk[0, at + 1] - walk[0, at - 1], walk[1, at + 1] - walk[1, at - 1])
+    for at in range(score.shape[1] - 2, 1, -1):
+        across = score[0, at + 1, i] - score[0, at - 1, i]
+        speed = np.hypot(across, score[1, at + 1, i] - score[1, at - 1, i])
         if speed < slowest:
             best, slowest = at, speed
     return best

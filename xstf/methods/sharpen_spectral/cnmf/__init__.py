@@ -81,7 +81,7 @@ class Params:
     endmembers: int = 30
     iterations: int = 200
     rounds: int = 2
-    runs: int = 2
+    runs: int = 4
     seed: int = 0
 
     def __post_init__(self) -> None:

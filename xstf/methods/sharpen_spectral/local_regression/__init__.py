@@ -19,8 +19,9 @@ What the paper leaves open, or where we differ from it:
   itself, for which a linear fit needs no second fit.
 - So is the width of the blur. Bands share a width unless another one is worth it: the 20 m
   bands of Sentinel-2 differ by a quarter, and hundreds of noisy bands of one camera do not.
-- A step puts noise back too: a band has one if what it puts back is detail, by its correlation
-  between neighbours.
+- A step puts noise back too: a band has as many as put back detail, by the correlation of what is
+  left between neighbours, up to two. They need no fine image: what a step leaves of a coarse
+  difference follows from it.
 - ``a`` and ``b`` are interpolated bilinearly, ``e`` by cubic convolution where the paper has
   kriging: the steps back to ``H`` make up for the difference, at no cost of solving for weights.
 - All is local: tiles give the whole scene's result. Missing pixels have no weight.
@@ -40,18 +41,20 @@ from xstf._checks import check_above, check_at_least, check_odd
 from xstf._method import Method, SharpenSamples, usual_lattice
 from xstf.methods.sharpen_spectral.local_regression.residual import correlation, correlations
 from xstf.numerics.degrade import (
+    FILL_REACH,
     SINC_REACH,
     UPSAMPLE_REACH,
+    bilinear,
     degrade,
     fill,
     register,
+    round_trip,
     spread,
     upsample,
 )
 from xstf.numerics.local_fit import fit
 from xstf.numerics.psf import PSF_REACH
 from xstf.numerics.response import locate
-from xstf.numerics.upsample import upsample as bilinear
 
 # Windows and ridges that are tried: from next neighbours to what the halo can bear, and from hardly
 # any ridge to one as strong as the scene's own variance.
@@ -67,8 +70,11 @@ FINER = 4
 WORTH = 0.01
 # Coarse pixels that are left out in turn, evenly spaced.
 TRIALS = 1000
-# Side, in coarse pixels, of the part of the scene on which steps are judged.
-SIDE = 64
+# Side, in coarse pixels, of the part of the scene on which steps are judged: from the least on as
+# much as so many fine values of all bands allow.
+LEAST_SIDE, MOST_SIDE, VALUES = 64, 256, 1 << 24
+# The most steps: further ones gain ever less, and each widens the halo by five coarse pixels.
+MOST_STEPS = 2
 # Relative singular values below this are rounding of float32.
 ROUNDING = 1e-6
 # A sharp band that varies less than this, relative to its level, is constant: the rest is rounding
@@ -89,8 +95,8 @@ class Params:
         bands. Default: by the left-out error.
     steps : int, optional
         How often the difference between the spectral cube and the degraded result is put back.
-        More are closer to the spectral cube, its noise included. Default: once in bands whose
-        difference is detail rather than noise.
+        More are closer to the spectral cube, its noise included. Default: in each band as long as
+        the difference is detail rather than noise, twice at most.
     """
 
     window: int | None = None
@@ -160,10 +166,11 @@ def _halo(params: Params, ratio: int) -> int:
     """Return the reach in fine pixels, of all parts one after the other."""
     window = params.window or max(WINDOWS)
     # Cubic convolution with missing pixels looks at those around its own neighbours.
-    back = 2 * UPSAMPLE_REACH
-    steps = 1 if params.steps is None else params.steps
+    back = UPSAMPLE_REACH + FILL_REACH
+    steps = MOST_STEPS if params.steps is None else params.steps
+    further = max(steps - 1, 0) * (PSF_REACH + UPSAMPLE_REACH)
     first = PSF_REACH + window // 2 + max(1, back)
-    return ratio * (first + steps * (PSF_REACH + back) + 1) + SINC_REACH
+    return ratio * (first + (steps > 0) * (PSF_REACH + back) + further + 1) + SINC_REACH
 
 
 def _settle(samples: SharpenSamples, *, ratio: int, params: Params) -> State:
@@ -175,7 +182,7 @@ def _settle(samples: SharpenSamples, *, ratio: int, params: Params) -> State:
     if given is None:
         width = blur_widths(spectral, spatial, ratio=ratio, window=window, ridge=ridge)
     else:
-        width = np.full(len(spectral), float(given))
+        width = np.array(np.broadcast_to(np.asarray(given, np.float64), len(spectral)))
     parts = [(width == w, degrade(spatial, ratio=ratio, fwhm=float(w))) for w in np.unique(width)]
     ridges = (params.ridge,) if params.ridge else RIDGES
     ridge = _best(spectral, parts, [(window, r) for r in ridges])[1]
@@ -185,30 +192,45 @@ def _settle(samples: SharpenSamples, *, ratio: int, params: Params) -> State:
     state = State(shift, width, window, ridge, _scene(spectral, parts), steps)
     if params.steps is not None:
         return state
-    return state._replace(steps=_worth_a_step(spectral, spatial, state, ratio).astype(int))
+    return state._replace(steps=_worthy_steps(spectral, spatial, state, ratio))
 
 
-def _worth_a_step(
+def _worthy_steps(
     spectral: np.ndarray, spatial: np.ndarray, state: State, ratio: int
 ) -> np.ndarray:
-    """Return for which bands what the degraded result leaves is detail rather than noise.
+    """Return for each band how often what the degraded result leaves is detail, not noise.
 
     ``state`` has no steps yet.
 
     Its neighbouring pixels are correlated: by the point spread if it is detail, not if it is noise,
-    and by the step itself in either case. Halfway between the two, each has half of the variance.
+    and by the steps themselves in either case. Halfway between the two, each has half of the
+    variance.
     """
-    middle = [slice(max(n - SIDE, 0) // 2, (n + SIDE) // 2) for n in spectral.shape[1:]]
+    able = math.isqrt(VALUES // len(spectral)) // ratio
+    side = min(max(able, LEAST_SIDE), MOST_SIDE)
+    middle = [slice(max(n - side, 0) // 2, (n + side) // 2) for n in spectral.shape[1:]]
     fine = [slice(s.start * ratio, s.stop * ratio) for s in middle]
     part, sharp = spectral[:, *middle], spatial[:, *fine]
     out = _regressed(part, sharp, state, ratio)
-    worth = np.zeros(len(part), bool)
+    steps = np.zeros(len(part), int)
     for width in np.unique(state.width):
         own = np.flatnonzero(state.width == width)
         rest = part[own] - degrade(out[own], ratio=ratio, fwhm=float(width))
-        noise, detail = correlations(ratio=ratio, fwhm=float(width))
-        worth[own] = correlation(rest) > (noise + detail) / 2
-    return worth
+        lefts = _lefts(rest, ratio, float(width), MOST_STEPS)
+        for step, left in enumerate(lefts):
+            noise, detail = correlations(ratio=ratio, fwhm=float(width), steps=step)
+            seen = np.where(np.isnan(rest), np.nan, left)
+            steps[own] += (steps[own] == step) & (correlation(seen) > (noise + detail) / 2)
+    return steps
+
+
+def _lefts(rest: np.ndarray, ratio: int, fwhm: float, steps: int) -> Iterator[np.ndarray]:
+    """Yield what each of the steps has to put back; ``rest`` is what the result leaves."""
+    left = fill(rest)
+    rows, cols = (round_trip(n, ratio=ratio, fwhm=fwhm) for n in left.shape[1:])
+    for _ in range(steps):
+        yield left
+        left = left - rows @ left @ cols.T
 
 
 def blur_widths(
@@ -377,10 +399,12 @@ def _regressed(spectral: np.ndarray, spatial: np.ndarray, state: State, ratio: i
         for part, valid in _patterns(spectral[bands], guides):
             own = bands[part]
             out[own] = _sharpen(spectral[own], spatial, guides, valid, state, own, ratio)
-        for step in range(state.steps[bands].max()):
-            own = bands[state.steps[bands] > step]
-            rest = spectral[own] - degrade(out[own], ratio=ratio, fwhm=float(width))
-            out[own] += np.nan_to_num(upsample(rest, ratio=ratio), copy=False)
+        for count in np.unique(state.steps[bands]):
+            own = bands[state.steps[bands] == count]
+            if count:
+                rest = spectral[own] - degrade(out[own], ratio=ratio, fwhm=float(width))
+                back = np.sum(list(_lefts(rest, ratio, float(width), int(count))), axis=0)
+                out[own] += upsample(back, ratio=ratio)
     return out
 
 
@@ -410,7 +434,7 @@ def _sharpen(
     del change, rest
     out = np.nan_to_num(upsample(left, ratio=ratio), copy=False)
     for band, one in enumerate(maps):
-        fine = bilinear(one[None], ratio)[0]
+        fine = bilinear(one, ratio=ratio)
         out[band] += fine[-1] + np.einsum("gyx,gyx->yx", fine[:-1], sharp)
     return np.asarray(out)
 

@@ -6,6 +6,8 @@ detail behind a point spread differs in the correlation of neighbours.
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from xstf.numerics.degrade import UPSAMPLE_REACH, round_trip
@@ -25,28 +27,30 @@ def correlation(images: np.ndarray) -> np.ndarray:
     return np.divide(total, square, out=np.zeros_like(total), where=square > 0)
 
 
-def correlations(*, ratio: int, fwhm: float) -> tuple[float, float]:
-    """Return the correlation between neighbours of what a step puts back: of noise, of detail.
+def correlations(*, ratio: int, fwhm: float, steps: int = 0) -> tuple[float, float]:
+    """Return the correlation between neighbours of what is left after steps: of noise, of detail.
 
-    Both are white, the noise on the coarse grid, the detail on the fine one, and interpolated and
-    degraded before they are subtracted from themselves.
+    Both are white, the noise on the coarse grid, the detail on the fine one. The regression's
+    residual was interpolated and degraded before it was subtracted from itself; so does each step.
     """
     size = 4 * (PSF_REACH + UPSAMPLE_REACH)
     both = round_trip(size, ratio=ratio, fwhm=fwhm).astype(np.float64)
     index, weight = psf_table(size * ratio, ratio=ratio, fwhm=fwhm)
     spread = np.zeros((size, size * ratio))
     np.add.at(spread, (np.arange(size)[:, None], index), weight)
+    # (1 - B)^n, B being one way there and back, is a sum of powers of B along either axis.
+    signs = [(-1) ** k * math.comb(steps + 1, k) for k in range(steps + 2)]
     found = []
     for seen in (np.eye(size), spread):
-        again = both @ seen
-        here, beside = size // 2, size // 2 + 1
-        same, other = (
-            [a[here] @ b[k] for a in (seen, again) for b in (seen, again)] for k in (here, beside)
-        )
-        signs = (1, -1, -1, 1)
+        powers = [np.linalg.matrix_power(both, k) @ seen for k in range(steps + 2)]
+        here = size // 2
         lag, zero = (
-            sum(s * a * b for s, a, b in zip(signs, same, along, strict=True))
-            for along in (other, same)
+            sum(
+                s * t * (a[here] @ b[other]) * (a[here] @ b[here])
+                for s, a in zip(signs, powers, strict=True)
+                for t, b in zip(signs, powers, strict=True)
+            )
+            for other in (here + 1, here)
         )
         found.append(float(lag / zero))
     return found[0], found[1]

@@ -1,0 +1,61 @@
+"""What a user is told of a first call that compiles for long."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+from functools import cache
+from typing import Any
+
+from numba.core import event
+
+# Seconds of compiling that nobody wonders about.
+PATIENCE = 3.0
+MESSAGE = (
+    "xstf: compiling loops, which is done once: numba keeps them for later calls and processes. "
+    "'python -m xstf warm' compiles all."
+)
+
+
+class Compiling(event.Listener):
+    """Counts what numba compiles, and how long; says once on stderr that it takes long.
+
+    Numba compiles one function at a time, and one within another where that calls it.
+    """
+
+    def __init__(
+        self, patience: float = PATIENCE, clock: Callable[[], float] = time.perf_counter
+    ) -> None:
+        self.count = 0
+        self.seconds = 0.0
+        self._patience, self._clock = patience, clock
+        self._depth, self._since, self._said = 0, 0.0, False
+
+    def on_start(self, event: Any) -> None:
+        """Take note of a function that begins."""
+        self._note(self._depth > 0)
+        self._depth += 1
+
+    def on_end(self, event: Any) -> None:
+        """Take note of a function that is done."""
+        self._note(True)
+        self._depth -= 1
+        self.count += 1
+
+    def _note(self, busy: bool) -> None:
+        """Count the seconds since the last note, if they went to compiling."""
+        now = self._clock()
+        self.seconds += now - self._since if busy else 0.0
+        self._since = now
+        if self.seconds > self._patience and not self._said:
+            self._said = True
+            print(MESSAGE, file=sys.stderr, flush=True)
+
+
+@cache
+def tell_of_compiling() -> Compiling:
+    """Have this process say once that compiling takes long; calls after the first do nothing."""
+    listener = Compiling()
+    event.register("numba:compile", listener)
+    return listener

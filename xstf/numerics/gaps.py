@@ -110,6 +110,27 @@ def spread_of(distance: np.ndarray, error: np.ndarray) -> np.ndarray:
     return line
 
 
+def told(line: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """Return a broken line of :func:`spread_of`, or where it is NaN, the spread of the scene.
+
+    Where too few errors tell how fast values change, as with one observed date, the values of other
+    dates may be any of the scene's: the variance is that of the values, whatever the distance.
+
+    Parameters
+    ----------
+    line
+        ``(2, knot)``, of `spread_of`.
+    values
+        Those of the scene, of any shape; NaN where missing. The line stays NaN if all are.
+    """
+    seen = values[np.isfinite(values)]
+    if not np.isnan(line).any() or not seen.size:
+        return line
+    flat = line.copy()
+    flat[1, 0] = (np.quantile(np.abs(seen - np.median(seen)), COVER) / Z90) ** 2
+    return flat
+
+
 def variance(line: np.ndarray, distance: np.ndarray) -> np.ndarray:
     """Return the variance that the broken line of :func:`spread_of` has at distances."""
     total = np.full(np.shape(distance), line[1, 0])

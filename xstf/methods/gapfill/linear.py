@@ -39,6 +39,7 @@ from xstf.numerics.gaps import (
     settled,
     spread_of,
     steps_of,
+    told,
     variance,
 )
 from xstf.numerics.jit import jit, part
@@ -72,17 +73,18 @@ class State:
 def settle(samples: GapfillSamples, *, times: np.ndarray, params: Params) -> State:
     """Return how the variance of the error grows with D, from hidden observations."""
     samples, times = samples.images(times)
-    lines = [
-        [
-            spread_of(
-                *np.array([_hide(values, times, width, held) for width in widths]).swapaxes(0, 1)
-            )
-            for held in (False, True)
-        ]
-        for values in series(samples.cube)
-        for widths in [hidden_widths(times)]
-    ]
-    return State(np.array(lines))
+    widths = hidden_widths(times)
+    return State(np.array([_lines(values, times, widths) for values in series(samples.cube)]))
+
+
+def _lines(values: np.ndarray, times: np.ndarray, widths: list[float]) -> list[np.ndarray]:
+    """Return a band's two lines; those beyond serve between, too, where nothing tells of these."""
+    between, beyond = (
+        spread_of(*np.array([_hide(values, times, width, held) for width in widths]).swapaxes(0, 1))
+        for held in (False, True)
+    )
+    beyond = told(beyond, values)
+    return [beyond if np.isnan(between).any() else between, beyond]
 
 
 def _hide(

@@ -92,6 +92,7 @@ from xstf.numerics.gaps import (
     series,
     settled,
     spread_of,
+    told,
     unroll,
     variance,
 )
@@ -198,7 +199,8 @@ def settle(samples: GapfillSamples, *, times: np.ndarray, params: Params) -> Sta
         estimate, v = _smooth(shown, inner, _plan(times, params), True)
         found.append(np.array([v, np.where(hidden, estimate - values, np.nan)]))
     pairs = np.concatenate(found, axis=1)  # (v and error, time of all widths, band, 1, pixel)
-    return State(np.array([spread_of(*pairs[:, :, b]) for b in range(values.shape[1])]))
+    bands = range(values.shape[1])
+    return State(np.array([told(spread_of(*pairs[:, :, b]), values[:, b]) for b in bands]))
 
 
 def _hidden(times: np.ndarray, width: float, pixels: int) -> np.ndarray:

@@ -204,10 +204,10 @@ def by_stretches(
         Values that are not below it are missing.
     """
     dates, bands, _ = cube.shape
-    room = np.empty(dates * bands * STRETCH, np.float32)
+    buffer = np.empty(dates * bands * STRETCH, np.float32)
     for x in range(pixels.start, pixels.stop, STRETCH):
         size = min(STRETCH, pixels.stop - x)
-        stretch = room[: dates * bands * size].reshape(dates, bands, 1, size)
+        stretch = buffer[: dates * bands * size].reshape(dates, bands, 1, size)
         _take(cube, order, x, np.float32(largest), stretch)
         _put(stretch, estimate(stretch), order, x, out)
 

@@ -220,6 +220,24 @@ def test_auto_says_its_choice_of_the_dates_asked_for():
     assert "stf_choice" not in few.attrs
 
 
+# Those whose loops compile for long are for the slow tier.
+IN_SECONDS = ["linear", "whittaker"]
+LATER = [pytest.param(m, marks=pytest.mark.slow) for m in ("mnspi", "gp", "auto")]
+
+
+@pytest.mark.parametrize("method", IN_SECONDS + LATER)
+def test_of_one_observed_date_the_others_are_filled_and_as_unsure_as_the_scene_is_wide(method):
+    """How fast pixels change cannot be known: other dates may have any of the scene's values."""
+    cube = make_cube(6).isel(band=[0])
+    rng = np.random.default_rng(0)
+    cube[2] = rng.normal(0.3, 0.1, cube[2].shape)
+    found = cube.where(cube.time == cube.time[2]).stf.gapfill(method=method, return_quality=True)
+    lost = found.isel(time=[0, 1, 3, 4, 5])
+    assert lost.r.notnull().all()
+    assert float(lost.r_std.min()) > 0.01
+    assert 0.04 < float(lost.r_std.max()) < 0.2
+
+
 @pytest.mark.slow
 def test_screening_and_certain_pixels_are_those_of_images():
     cube = make_cube(30)

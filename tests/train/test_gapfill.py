@@ -136,6 +136,15 @@ def test_every_fifth_date_is_held_out(scene):
     assert task_of((scene[0].isel(time=[0, 3]),)).held_out_text == "1 of 2 dates"
 
 
+def test_dates_of_which_nothing_is_seen_are_not_held_out(scene):
+    """With five of twelve months missing both that would be held out could not be scored."""
+    cube = scene[0].isel(time=slice(12))
+    lost = np.isin(np.arange(12), [0, 2, 3, 7, 11])
+    task = task_of((cube.where(xr.DataArray(~lost, dims="time")),))
+    assert task.held_out_text == "1 of 12 dates"
+    assert all(batch["valid"].any() for batch in batches(task, held_out=True))
+
+
 def test_whole_dates_and_boxes_are_masked(scene):
     """A date that is clear in part is masked wholly at times; boxes mask in patches."""
     whole = {}

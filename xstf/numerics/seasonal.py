@@ -44,12 +44,14 @@ NOISES = NOISE * 2.0 ** np.arange(-4, 4)
 # Standard deviation of the logarithm of both: a factor of three either way is no surprise.
 SURPRISE = np.log(3.0)
 # Pixels that the scene's numbers are learnt from.
-SAMPLE = 2048
+SAMPLE = 1024
 # Variances of a pixel's departure, relative to that of its residual, until the scene says better:
 # level, first harmonic (those after it fall with the square of their order), trend in a year.
 # Larger ones (25, 10, 1) overshot in three-month gaps of a real monthly series.
 LEVEL, WAVE, TREND = 10.0, 1.0, 0.1
 ROUNDS, PASSES = 12, 2
+# Pixels and rounds where all but the scene's coefficients is known: these settle at once.
+AGAIN_SAMPLE, AGAIN_ROUNDS = 512, 3
 # How large the scene's season may be against its own residual: about as large, in variance.
 SCALES = 10.0 ** np.arange(-2, 3)
 
@@ -159,12 +161,52 @@ def season_state(
     return state
 
 
-def _pixels(samples: np.ndarray) -> np.ndarray:
+def without_residual(state: SceneSeason) -> SceneSeason:
+    """Return a season whose correlated residual is noise like any other: a plain regression."""
+    noise = state.signal + state.noise
+    return replace(
+        state,
+        sigma=state.sigma * np.sqrt(noise),
+        covariance=state.covariance / noise,
+        noise=1.0,
+        signal=0.0,
+    )
+
+
+def season_again(state: SceneSeason, samples: np.ndarray, times: np.ndarray) -> SceneSeason:
+    """Return a scene's season without what is missing of `samples` and was there for ``state``.
+
+    The scene's coefficients are learnt anew; sizes, length, noise and how pixels differ are kept:
+    next to nothing of one date is in them.
+
+    Parameters
+    ----------
+    state : SceneSeason
+        From `season_state`.
+    samples, times
+        As `season_state` takes them.
+    """
+    cube = _pixels(samples, AGAIN_SAMPLE)
+    if not np.isfinite(cube).any() or not (state.sigma > 0).any():
+        return state
+    level = np.zeros_like(state.mean)
+    for b in range(len(level)):
+        seen = cube[:, b][np.isfinite(cube[:, b])]
+        level[b, 0] = np.median(seen) if seen.size else state.mean[b, 0]
+    state = replace(state, mean=level)
+    found = _study(cube, times, state, passes=PASSES)
+    for _ in range(AGAIN_ROUNDS):
+        state = _scene_season(cube, times, state, found)
+        found = _study(cube, times, state, 0, found.trust)
+    return state
+
+
+def _pixels(samples: np.ndarray, most: int = SAMPLE) -> np.ndarray:
     """Return an even sample of the pixels that have data, as one row (time, band, 1, x)."""
     dates, bands = samples.shape[1:3]
     flat = np.moveaxis(samples, 0, 2).reshape(dates, bands, -1)
     seen = np.flatnonzero(np.isfinite(flat).any(axis=(0, 1)))
-    seen = seen[:: max(1, -(-len(seen) // SAMPLE))]
+    seen = seen[:: max(1, -(-len(seen) // most))]
     return np.ascontiguousarray(flat[:, :, None, seen], np.float32)
 
 

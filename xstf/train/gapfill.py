@@ -198,18 +198,22 @@ def _scene(aligned: GapfillCubes, validation: DateLike | None) -> Scene:
     moments = aligned.cube.when.moments[aligned.order]
     return Scene(
         cube=images, guide=np.concatenate(guides, axis=1) if guides else none,
-        times=aligned.first_day + aligned.times, held_out=_held_out(moments, validation),
+        times=aligned.first_day + aligned.times, held_out=_held_out(moments, share < 1, validation),
         masks=missing[(share > 0.02) & (share < 0.9)][:_MASKS],
     )  # fmt: skip
 
 
-def _held_out(dates: np.ndarray, validation: DateLike | None) -> np.ndarray:
-    """Return which dates are held out, of dates in local solar time; always whole days."""
+def _held_out(dates: np.ndarray, seen: np.ndarray, validation: DateLike | None) -> np.ndarray:
+    """Return which dates are held out, of dates in local solar time; always whole days.
+
+    Of dates that nothing is `seen` of, nothing could be scored: others are held out.
+    """
     days = dates.astype("datetime64[D]")
     if validation is None:
         held_out = np.zeros(len(dates), bool)
-        every = range(min(_HELD_EVERY // 2, len(dates) - 1), len(dates), _HELD_EVERY)
-        held_out[whole_days(every, days)] = True
+        some = np.flatnonzero(seen)
+        first = min(_HELD_EVERY // 2, max(len(some) - 1, 0))
+        held_out[whole_days(some[first::_HELD_EVERY], days)] = True
         return held_out
     wanted = days_of(validation)
     if not np.isin(wanted, days).all() or np.isin(days, wanted).all():

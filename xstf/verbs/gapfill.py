@@ -245,8 +245,10 @@ def gapfill(
     `SCREEN_FEWEST` dates are too short to tell what is unusual, and are never screened by default.
 
     For numpy cubes ``attrs["stf_screened"]`` says how much was left out, and
-    ``attrs["stf_choice"]`` which methods ``"auto"`` used on each date; a lazy cube's are not known
-    before it is computed, its flag tells.
+    ``attrs["stf_choice"]`` which methods ``"auto"`` used on each date (``gp-alone`` is ``"gp"``
+    without its guide), and ``attrs["stf_guide_use"]`` for which kind of gap its ``"gp"`` looks at
+    `sar` and `guide`: where that fills hidden pixels better. A lazy cube's are not known before it
+    is computed, its flag tells.
 
     Examples
     --------
@@ -402,6 +404,8 @@ def _findings(states: Sequence[Any], dates: np.ndarray, wanted: np.ndarray) -> d
     for state in states:
         if state.screened is not None:
             found["stf_screened"] = f"{state.screened:.2%} of the clear observations sampled"
+        if guide_use := getattr(state.method, "guide_use", ""):
+            found["stf_guide_use"] = guide_use
         by_date = getattr(state.method, "choice", ())
         if len(by_date):
             days = dates.astype("datetime64[D]")

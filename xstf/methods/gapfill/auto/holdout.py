@@ -64,8 +64,10 @@ def hidden_dates(samples: np.ndarray, times: np.ndarray, rounds: int) -> list[np
             near = np.array([near[beside].any() for beside in _one_day(times)]) & ~lost
             near[[0, -1]] = False
             beside = np.convolve(near, [1, 1, 1], "same") > 0
-            share = ((span > 0) | near).mean()
-            if near.any() and not span[beside].any() and (share <= MOST_DATES or number == 0):
+            hidden = (span > 0) | near
+            few = hidden.mean() <= MOST_DATES or number == 0
+            # Something must stay to fill from.
+            if near.any() and not span[beside].any() and few and not (hidden | lost).all():
                 span[near] = number + 1
         out.append(span)
     return out
@@ -84,6 +86,23 @@ def _lengths(lost: np.ndarray, times: np.ndarray) -> list[float]:
         before, after = max(start - 1, 0), min(stop, len(times) - 1)
         found.append(float(times[after] - times[before]))
     return sorted(found)
+
+
+def days_to_nearest(samples: np.ndarray, times: np.ndarray) -> np.ndarray:
+    """Return the days from each date to the nearest one that is clear, (window, time, y, x).
+
+    Negative before a pixel's first and after its last clear date; NaN where it has none.
+    """
+    seen = ~missing_pixels(samples)
+    days = times[:, None, None]
+    since = days - np.maximum.accumulate(np.where(seen, days, -np.inf), axis=1)
+    ahead = np.where(seen, days, np.inf)[:, ::-1]
+    until = np.minimum.accumulate(ahead, axis=1)[:, ::-1] - days
+    nearest = np.minimum(since, until)
+    beyond = np.isinf(since) | np.isinf(until)
+    nearest[np.isinf(nearest)] = np.nan
+    signed: np.ndarray = np.where(beyond, -nearest, nearest).astype(np.float32)
+    return signed
 
 
 def missing_pixels(samples: np.ndarray) -> np.ndarray:

@@ -50,6 +50,7 @@ import numpy as np
 from xstf._checks import check_above, check_at_least, check_between
 from xstf._method import GapfillSamples, Method
 from xstf.methods.gapfill.eof import modes
+from xstf.methods.gapfill.eof.in_time import LEAST_NOISE
 from xstf.methods.gapfill.eof.modes import FREEDOM, PASSES
 from xstf.methods.gapfill.eof.scene import whitened
 from xstf.methods.gapfill.eof.scores import FEWEST, fill
@@ -58,6 +59,8 @@ from xstf.numerics.normal import COVER, MAD, Z90
 # Pixels, and values, that the modes are found from: some tens per unknown of a row at the largest
 # rank; on simulated scenes 4096 were no better.
 PIXELS, VALUES = 2048, 4_000_000
+# Pixels that tell how many modes there are.
+SEARCH_PIXELS = 1024
 # Ranks tried: each a third above the one before or more.
 RANKS = (1, 2, 4, 8, 12, 16, 24, 32, 48)
 # Ladder steps without a lower error before the search ends (DINEOF: three single ranks).
@@ -150,23 +153,51 @@ def halo(params: Params, ratio: int) -> int:
 def settle(samples: GapfillSamples, *, times: np.ndarray, params: Params) -> State:
     """Return means, modes and variances by date and band, in the data's units."""
     asked = np.zeros(len(times), bool) if samples.asked is None else samples.asked
-    values, middle = _pick(samples.cube, len(times) - int(asked.sum()))
+    images = len(times) - int(asked.sum())
+    values, _ = _pick(samples.cube, images)
     centre, scale = _standards(values)
-    values = (values - centre) / np.where(scale > 0, scale, 1)
-    values[np.abs(values) > FAR] = np.nan
-    seen = np.isfinite(values).any(axis=(1, 2))
-    values, middle = values[seen], middle[seen]
+    values, _ = _standardised(values, centre, scale)
     if len(values) < FEWEST:  # no modes from so few pixels: the mean alone, kriged in time
-        rank, gain = 0, np.ones(values.shape[2])
+        gain = np.ones(values.shape[2])
         model = modes.start(values, times)
     else:
-        hidden = _hide(values, middle, times, ~asked)
-        rank, held = _search(values, hidden, times, params)
+        few, middle = _pick(samples.cube, images, SEARCH_PIXELS)
+        few, some = _standardised(few, centre, scale)
+        hidden = _hide(few, middle[some], times, ~asked)
+        rank, held = _search(few, hidden, times, params)
         model = modes.grow(values, held, rank)
         model, _ = modes.refine(
             values, times, model, rounds=params.rounds, tolerance=params.tolerance
         )
-        gain = _calibrate(values, hidden, held)
+        gain = _calibrate(few, hidden, held)
+    return _in_units(model, centre, scale, gain)
+
+
+def settle_again(
+    before: State, samples: GapfillSamples, *, times: np.ndarray, params: Params
+) -> State:
+    """Return the state without what is missing of `samples` and was there for ``before``.
+
+    The modes are refined from those before on what is left, their number and calibration kept.
+    """
+    values, _ = _pick(samples.cube, most=SEARCH_PIXELS)
+    centre, scale = _standards(values)
+    values, _ = _standardised(values, centre, scale)
+    unit = np.where(scale > 0, scale, 1)
+    if not before.rank or len(values) < FEWEST:
+        return settle(samples, times=times, params=params)
+    mean = np.nan_to_num((before.mean - centre) / unit)
+    rows = np.concatenate([mean[..., None], before.modes / unit[:, None]], axis=2)
+    # A band that is constant has none left in its own units.
+    noise = before.noise / unit[:, None] / unit
+    noise = np.asarray(noise + LEAST_NOISE * np.eye(len(unit)))
+    model = modes.Model(rows, noise, np.zeros(mean.shape))
+    model, _ = modes.refine(values, times, model, rounds=SEARCH_ROUNDS, tolerance=params.tolerance)
+    return _in_units(model, centre, scale, before.gain)
+
+
+def _in_units(model: modes.Model, centre: np.ndarray, scale: np.ndarray, gain: np.ndarray) -> State:
+    """Return a model of standardised values as a state."""
     mean = centre + scale * model.rows[..., 0]
     return State(
         mean=mean,
@@ -174,17 +205,19 @@ def settle(samples: GapfillSamples, *, times: np.ndarray, params: Params) -> Sta
         noise=scale[:, None] * scale * modes.variance(model),
         gain=gain,
         rest=np.where(np.isnan(mean), np.nan, scale**2 * (1 - gain) * model.unsure),
-        rank=rank,
+        rank=model.rows.shape[2] - 1,
     )
 
 
-def _pick(cube: np.ndarray, images: int | None = None) -> tuple[np.ndarray, np.ndarray]:
+def _pick(
+    cube: np.ndarray, images: int | None = None, most: int = PIXELS
+) -> tuple[np.ndarray, np.ndarray]:
     """Return an even grid of the windows, ``(pixel, time, band)``, and which are in the middle.
 
     Fewer the more dates have an image. Both are the same when the scene is flipped or transposed.
     """
     windows, dates, bands, height, width = cube.shape
-    most = min(PIXELS, max(VALUES // ((images or dates) * bands), FEWEST))
+    most = min(most, max(VALUES // ((images or dates) * bands), FEWEST))
     share = most / max(windows * height * width, 1)
     rows, cols = (_spaced(n, max(1, int(n * min(1.0, share) ** 0.5))) for n in (height, width))
     picked = cube[:, :, :, rows[:, None], cols]
@@ -213,6 +246,16 @@ def _standards(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
             away = np.abs(seen - centre[band])
             scale[band] = MAD * np.median(away) or np.sqrt(np.mean(away**2))
     return centre, scale
+
+
+def _standardised(
+    values: np.ndarray, centre: np.ndarray, scale: np.ndarray
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return values in spreads from the centre, of pixels that have any, and which these are."""
+    values = (values - centre) / np.where(scale > 0, scale, 1)
+    values[np.abs(values) > FAR] = np.nan
+    some = np.isfinite(values).any(axis=(1, 2))
+    return values[some], some
 
 
 def _hide(
@@ -258,7 +301,9 @@ def _search(
         )
         error = 0.0
         if params.rank is None and hidden.any():
-            error = _error(values, hidden, modes.expected(model, modes.posterior(held, model)[0]))
+            error = _error(
+                values, hidden, modes.expected(model, modes.posterior(held, model, weights)[0])
+            )
         better = error < lowest - WORTH
         rises = 0 if better else rises + 1
         if params.rank is not None or not hidden.any() or better:

@@ -20,7 +20,7 @@ from functools import cache
 
 import numpy as np
 
-from xstf.numerics.normal import MAD
+from xstf.numerics.normal import COVER, MAD, Z90
 from xstf.numerics.seasonal import YEAR
 
 # Lengths tried for the fast kernel, in days: from a weather front to a season.
@@ -137,8 +137,23 @@ def learn(
     trials = [trial(length, share) for share in SHARES]
     best = _choose(trials)
     ratio = trials[best].error ** 2 / trials[best].variance
-    inflate = np.array([_inflation(ratio[trials[best].band == b]) for b in range(targets)])
-    return model(length, SHARES[best]), length, scale, inflate
+    found = model(length, SHARES[best])
+    inflate = _unknown(values[..., :targets], found)
+    for b in np.unique(trials[best].band):
+        inflate[b] = _inflation(ratio[trials[best].band == b])
+    return found, length, scale, inflate
+
+
+def _unknown(values: np.ndarray, model: Coregionalization) -> np.ndarray:
+    """Return what makes deviations as wide as the scene: where no hidden date tells how wide."""
+    load = model.loading
+    variance = np.einsum("pr,crs,ps->p", load, model.mix[1:], load) + model.noise
+    wide = np.ones(values.shape[2])
+    for b in range(len(wide)):
+        seen = values[..., b][np.isfinite(values[..., b])]
+        if seen.size:
+            wide[b] = np.quantile(np.abs(seen - np.median(seen)), COVER) / Z90
+    return np.asarray(wide / np.sqrt(variance[: len(wide)]))
 
 
 def _choose(trials: list[Skill]) -> int:
@@ -161,7 +176,7 @@ def _choose(trials: list[Skill]) -> int:
 
 def _inflation(ratio: np.ndarray) -> float:
     """Return the factor on deviations that gives a share of the errors its normal quantile."""
-    return float(np.sqrt(np.quantile(ratio, SHARE)) / QUANTILE) if ratio.size else 1.0
+    return float(np.sqrt(np.quantile(ratio, SHARE)) / QUANTILE)
 
 
 def _standardise(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -312,6 +327,8 @@ def _skill(
             if t % FOLDS == fold:
                 # The error of leaving a block out, without solving for what is left.
                 block = np.flatnonzero(hide[t][date[cells]] & target[cells])
+                if block.size == target[cells].sum():
+                    continue  # without another date the pixel's mean, too, is unknown
                 own = cells[block]
                 wanted = date[own] == t
                 spread = np.linalg.inv(inverse[np.ix_(block, block)])

@@ -145,6 +145,17 @@ def settle(samples: GapfillSamples, *, times: np.ndarray, params: Params) -> Sta
     return replace(state, factor=calibrate(shown, cube, hidden, times, params, state))
 
 
+def settle_again(
+    before: State, samples: GapfillSamples, *, times: np.ndarray, params: Params
+) -> State:
+    """Return the state without what is missing of `samples` and was there for ``before``.
+
+    The classes are those of what is left; the calibration is kept.
+    """
+    found = learn(pixels_of(samples.cube), params)
+    return replace(found, factor=before.factor, lines=before.lines)
+
+
 def with_dates(state: State, asked: np.ndarray) -> State:
     """Return the state with dates of which nothing is known, where ``asked (time,)`` says so."""
     means = np.full((len(asked), *state.means.shape[1:]), np.nan, np.float32)

@@ -32,7 +32,7 @@ What we chose:
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
 from typing import NamedTuple, TypeAlias
 
@@ -294,14 +294,7 @@ def settle(samples: GapfillSamples, *, times: np.ndarray, params: Params) -> Sta
     cube, guide = samples.cube, samples.guide
     if guide is not None:
         guide = window_mean(guide, params.speckle)
-    few = Sample(columns(cube), None if guide is None else columns(guide))
-    few = taken(few, spaced(ordered(few), PIXELS))
-    clear = few.clear
-    near = nearest_dates(clear, params.dates)
-    models = [models_of(t, few, clear, near[t], times) for t in range(len(times))]
-    guides = 0 if guide is None else guide.shape[2]
-    flat = [model for own in models for model in own]
-    first = np.cumsum([0, *(len(own) for own in models)])
+    found, models = _models(samples._replace(guide=guide), times, replace(params, speckle=1))
     part = studied(cube, STUDIED)
     part_guide = None if guide is None else studied(guide, STUDIED)
     space = correlation(_residuals(part, part_guide, models))
@@ -311,12 +304,42 @@ def settle(samples: GapfillSamples, *, times: np.ndarray, params: Params) -> Sta
         scene = samples.season or season_state(seen.cube, days)
         season = Season(scene, _season_correlation(studied(cube, STUDIED_SEASON), times, scene))
     return State(
-        models=stacked(flat, first, 2 * params.dates, cube.shape[2], guides),
-        guides=guides,
+        models=found,
+        guides=0 if guide is None else guide.shape[2],
         correlation=space,
-        widen=_calibrate(part, part_guide, times, params, first, space),
+        widen=_calibrate(part, part_guide, times, params, found.first, space),
         season=season,
     )
+
+
+def _models(
+    samples: GapfillSamples, times: np.ndarray, params: Params
+) -> tuple[Models, list[list[Model]]]:
+    """Return the models of every date, stacked, and as a list a date."""
+    cube, guide = samples.cube, samples.guide
+    if guide is not None:
+        guide = window_mean(guide, params.speckle)
+    few = Sample(columns(cube), None if guide is None else columns(guide))
+    few = taken(few, spaced(ordered(few), PIXELS))
+    clear = few.clear
+    near = nearest_dates(clear, params.dates)
+    models = [models_of(t, few, clear, near[t], times) for t in range(len(times))]
+    guides = 0 if guide is None else guide.shape[2]
+    flat = [model for own in models for model in own]
+    first = np.cumsum([0, *(len(own) for own in models)])
+    return stacked(flat, first, 2 * params.dates, cube.shape[2], guides), models
+
+
+def settle_again(
+    before: State, samples: GapfillSamples, *, times: np.ndarray, params: Params
+) -> State:
+    """Return the state without what is missing of `samples` and was there for ``before``.
+
+    Models are learnt anew. The season, the correlation and the calibration are kept: of a pixel
+    there is next to nothing in them.
+    """
+    models, _ = _models(samples, times, params)
+    return replace(before, models=models)
 
 
 def _residuals(cube: np.ndarray, guide: np.ndarray | None, models: list[list[Model]]) -> np.ndarray:

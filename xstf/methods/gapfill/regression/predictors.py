@@ -16,7 +16,7 @@ Pattern: TypeAlias = tuple[int, ...]
 
 # Patterns tried for a date and a number of dates: the most frequent ones of the samples. Rarer
 # ones are served by a pattern with fewer dates. Settling takes time in proportion.
-PATTERNS = 16
+PATTERNS = 8
 # Pixels that the patterns are counted on and the models learnt on, and rows of one fit: a ridge
 # of some 30 predictors is not told apart from one with more rows.
 PIXELS = 16384

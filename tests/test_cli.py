@@ -117,7 +117,7 @@ def test_evaluate_gapfill_prints_a_table(tmp_path, capsys):
 
 
 @pytest.mark.parametrize("command", ["sharpen_spectral", "sharpen"])
-def test_sharpen_writes_what_the_function_gives(tmp_path, command):
+def test_sharpen_writes_what_the_function_gives(tmp_path, capsys, command):
     spectral, spatial, _ = xstf.testing.bands()
     spectral.to_netcdf(tmp_path / "spectral.nc")
     spatial.to_netcdf(tmp_path / "spatial.nc")
@@ -127,6 +127,8 @@ def test_sharpen_writes_what_the_function_gives(tmp_path, command):
     want = spectral.stf.sharpen_spectral(spatial, method="fuse", psf=1.0)
     with xr.open_dataarray(out, decode_coords="all") as back:
         np.testing.assert_allclose(back, want, rtol=1e-4, atol=1e-5)
+    assert main([command, *inputs, "-o", str(tmp_path / "no.nc"), "--psf", "landsat-8"]) != 0
+    assert "the blur of landsat-8 is not known" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -166,10 +166,11 @@ def test_only_a_plain_call_is_written_straight(method):
     with pytest.raises(AssertionError, match="written straight"):
         xstf.gapfill(cube, method=broken)
     for options in (
-        {"return_quality": True}, {"edge": "nan"}, {"max_gap": 30}, {"screen": True},
+        {"return_quality": record.std}, {"edge": "nan"}, {"max_gap": 30}, {"screen": True},
         {"engine": "numpy"}, {"time": cube.time[1:3].values}, {"mask": None, "freq": "20D"},
     ):  # fmt: skip
-        xstf.gapfill(cube, method=broken, **options)
+        if options != {"return_quality": False}:
+            xstf.gapfill(cube, method=broken, **options)
     xstf.gapfill(cube.copy(data=np.asfortranarray(cube.values)), method=broken)
 
 

@@ -213,9 +213,6 @@ def test_no_list_in_a_message_is_empty():
         lambda: xstf.masks.fmask(scalar.astype("uint8"), dilate=1),
         lambda: xstf.simulate.transplant_mask(scalar),
         lambda: xstf.simulate.degrade(scalar, 2),
-        lambda: xstf.testing.bands()[0].stf.sharpen_spectral(
-            xstf.testing.bands()[1], method="gsa", return_quality=True
-        ),
     ]
     for door in doors:
         with pytest.raises((ValueError, TypeError)) as error:

@@ -289,11 +289,11 @@ class Direct(Protocol[P_contra]):
         `xstf.cubes.limits.LARGEST`, is missing.
     out
         Of the same form, to be written: the estimates of missing pixels, NaN where there is none,
-        and the observed ones bit for bit. Others than those of `part` are left alone.
+        and the observed ones bit for bit. Others than those of `pixels` are left alone.
     order
         ``(time,)``: where the dates are in both, in order of time.
-    part
-        The pixels that are wanted.
+    pixels
+        Those that are wanted.
     times, params
         As for :class:`GapfillKernel`.
     """
@@ -303,7 +303,7 @@ class Direct(Protocol[P_contra]):
         cube: np.ndarray,
         out: np.ndarray,
         order: np.ndarray,
-        part: slice,
+        pixels: slice,
         *,
         times: np.ndarray,
         params: P_contra,

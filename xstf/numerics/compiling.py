@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import cache
 from typing import Any
 
@@ -59,3 +60,11 @@ def tell_of_compiling() -> Compiling:
     listener = Compiling()
     event.register("numba:compile", listener)
     return listener
+
+
+@contextmanager
+def counted() -> Iterator[Compiling]:
+    """Count what is compiled inside, and say nothing."""
+    listener = Compiling(patience=float("inf"))
+    with event.install_listener("numba:compile", listener):
+        yield listener

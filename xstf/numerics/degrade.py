@@ -58,21 +58,21 @@ def degrade(
 
 
 def degrade_bands(images: np.ndarray, *, ratio: int, fwhm: float | np.ndarray) -> np.ndarray:
-    """Return `degrade` of images ``(band, y, x)``, each under a point spread of its own width.
+    """Return `degrade` of images ``(..., band, y, x)``, each band's width its own.
 
     Parameters
     ----------
-    images : ndarray (band, y, x)
+    images : ndarray (..., band, y, x)
     ratio : int
     fwhm : float or ndarray (band,)
         In coarse pixels.
     """
-    widths = np.broadcast_to(np.asarray(fwhm, np.float64), len(images))
-    shape = len(images), *(n // ratio for n in images.shape[1:])
+    widths = np.broadcast_to(np.asarray(fwhm, np.float64), images.shape[-3:-2])
+    shape = *images.shape[:-2], *(n // ratio for n in images.shape[-2:])
     out = np.empty(shape, np.float32)
     for width in np.unique(widths):
         own = widths == width
-        out[own] = degrade(images[own], ratio=ratio, fwhm=float(width))
+        out[..., own, :, :] = degrade(images[..., own, :, :], ratio=ratio, fwhm=float(width))
     return out
 
 

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple, TypeVar
 
 import numpy as np
 
-from xstf.numerics.jit import part
+from xstf.numerics.jit import jit, part
 from xstf.numerics.normal import COVER, Z90
 
 S = TypeVar("S")
@@ -21,6 +22,8 @@ BLOCK = 512
 PIXELS = 1024
 # Half-widths of hidden windows, in median steps: only the date itself, then doubled each time.
 WIDTHS = (0, 1, 2, 4, 8, 16)
+# Pixels that are read and written at once: long stretches of memory are quicker to get at.
+STRETCH = 1024
 # Points at which the spread is estimated.
 KNOTS = 8
 # Fewer errors than these say nothing of their 90 % quantile.
@@ -183,3 +186,55 @@ def look_back(
 def steps_of(times: np.ndarray) -> np.ndarray:
     """Return the days since the date before, 0 for the first, float32."""
     return np.diff(times, prepend=times[0]).astype(np.float32)
+
+
+def by_stretches(
+    cube: np.ndarray, out: np.ndarray, order: np.ndarray, pixels: slice,
+    estimate: Callable[[np.ndarray], np.ndarray], largest: float,
+) -> None:  # fmt: skip
+    """Fill pixels straight into the result, as a record's ``direct`` does, with a method's kernel.
+
+    Parameters
+    ----------
+    cube, out, order, pixels
+        As for `xstf._method.Direct`.
+    estimate
+        Returns the estimate of a cube ``(time, band, 1, pixel)``, float32, NaN where missing.
+    largest
+        Values that are not below it are missing.
+    """
+    dates, bands, _ = cube.shape
+    for x in range(pixels.start, pixels.stop, STRETCH):
+        stretch = np.empty((dates, bands, 1, min(STRETCH, pixels.stop - x)), np.float32)
+        _take(cube, order, x, np.float32(largest), stretch)
+        _put(stretch, estimate(stretch), order, x, out)
+
+
+@jit
+def _take(
+    cube: np.ndarray, order: np.ndarray, start: int, largest: np.float32, stretch: np.ndarray
+) -> None:
+    """Copy a stretch of pixels, dates in order, NaN for all that is no measurement."""
+    nothing = np.float32(np.nan)
+    dates, bands, _, size = stretch.shape
+    for t in range(dates):
+        for b in range(bands):
+            source, row = cube[order[t], b, start : start + size], stretch[t, b, 0]
+            for i in range(size):
+                one = source[i]
+                row[i] = one if abs(one) < largest else nothing
+
+
+@jit
+def _put(
+    stretch: np.ndarray, estimate: np.ndarray, order: np.ndarray, start: int, out: np.ndarray
+) -> None:
+    """Write a stretch of the result: what was observed, and else the estimate."""
+    dates, bands, _, size = stretch.shape
+    for t in range(dates):
+        for b in range(bands):
+            source, filled = stretch[t, b, 0], estimate[t, b, 0]
+            row = out[order[t], b, start : start + size]
+            for i in range(size):
+                one, other = source[i], filled[i]
+                row[i] = one if one == one else other

@@ -77,9 +77,12 @@ def fill_rows(
 ) -> None:
     """Fill the three results of `seasonal`, block by block."""
     nothing = Fits(
-        *(np.empty((0,) * axes) for axes in (3, 4, 3, 3)),
-        np.empty((0, 0), np.int64),
-        Trust(np.empty((0, 0)), np.empty(0)),
+        beta=np.empty((0, 0, 0)),
+        factor=np.empty((0, 0, 0, 0)),
+        likelihood=np.empty((0, 0, 0)),
+        score=np.empty((0, 0, 0)),
+        number=np.empty((0, 0), np.int64),
+        trust=Trust(np.empty((0, 0)), np.empty(0)),
     )
     _run(cube, model, Robust(passes, side), nothing, Spread(width, drift), out)
 

@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from xstf.numerics.jit import jit
+from xstf.numerics.jit import jit, part
 
 
 def upsample_numpy(coarse: np.ndarray, *, ratio: int) -> np.ndarray:
@@ -87,7 +87,7 @@ def _upsample(coarse: np.ndarray, weights: np.ndarray, room: np.ndarray, out: np
                 _spread_row(image[cell], line, mass, before, own, after, out[i, b, y])
 
 
-@jit
+@part
 def _blend_rows(
     above: np.ndarray,
     here: np.ndarray,
@@ -113,7 +113,7 @@ def _blend_rows(
         )
 
 
-@jit
+@part
 def _spread_row(
     here: np.ndarray,
     line: np.ndarray,

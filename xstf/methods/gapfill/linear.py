@@ -42,7 +42,7 @@ from xstf.numerics.gaps import (
     told,
     variance,
 )
-from xstf.numerics.jit import jit
+from xstf.numerics.jit import jit, part
 
 # Keeps 0 / 0 out of the weight of a value at its own date; shorter than any time between dates.
 INSTANT = np.float32(1e-30)
@@ -161,26 +161,26 @@ def _numba(
     std: bool,
 ) -> tuple[np.ndarray, np.ndarray | None, None]:
     """Sweep over the dates forth and back, for a block of pixels at once."""
-    part = np.ascontiguousarray(cube[:, :, *inner])
-    rows = part.reshape(*part.shape[:2], -1)
+    wanted = np.ascontiguousarray(cube[:, :, *inner])
+    rows = wanted.reshape(*wanted.shape[:2], -1)
     estimate = np.empty_like(rows)
     fill(
         rows, estimate, np.arange(len(rows)), slice(0, rows.shape[2]), times=times, params=params
     )  # fmt: skip
     if not std:
-        return estimate.reshape(part.shape), None, None
+        return estimate.reshape(wanted.shape), None, None
     spread = np.empty_like(rows)
     lines = settled(state).lines.astype(np.float32)
     _deviate(rows, estimate, steps_of(times), lines, spread)
-    return estimate.reshape(part.shape), spread.reshape(part.shape), None
+    return estimate.reshape(wanted.shape), spread.reshape(wanted.shape), None
 
 
 def fill(
-    cube: np.ndarray, out: np.ndarray, order: np.ndarray, part: slice, *, times: np.ndarray,
+    cube: np.ndarray, out: np.ndarray, order: np.ndarray, pixels: slice, *, times: np.ndarray,
     params: Params,
 ) -> None:  # fmt: skip
     """Fill pixels straight into the result, as a record's ``direct`` says."""
-    _interpolate(cube, out, order, steps_of(times), part.start, part.stop)
+    _interpolate(cube, out, order, steps_of(times), pixels.start, pixels.stop)
 
 
 @jit
@@ -221,7 +221,7 @@ def _interpolate(
                 _end(out[order[0], b, x:end], since[0], value)
 
 
-@jit
+@part
 def _begin(row: np.ndarray, held: np.ndarray, since: np.ndarray, seen: int) -> None:
     """Write what is known at the first date if that is seen; else that nothing is."""
     for i in range(row.shape[0]):
@@ -230,7 +230,7 @@ def _begin(row: np.ndarray, held: np.ndarray, since: np.ndarray, seen: int) -> N
         since[i] = ZERO if there else NEVER
 
 
-@jit
+@part
 def _ahead(
     row: np.ndarray, next_row: np.ndarray, held: np.ndarray, since: np.ndarray, step: np.float32,
     next_step: np.float32, now: np.ndarray, then: np.ndarray, aged: np.ndarray,
@@ -250,7 +250,7 @@ def _ahead(
         next_aged[i] = ZERO if seen else age + next_step
 
 
-@jit
+@part
 def _turn(since: np.ndarray, value: np.ndarray, until: np.ndarray, size: int) -> None:
     """Write that there is no value ahead, NaN where there is none at all."""
     for i in range(size):
@@ -258,7 +258,7 @@ def _turn(since: np.ndarray, value: np.ndarray, until: np.ndarray, size: int) ->
         until[i] = NOT_AHEAD
 
 
-@jit
+@part
 def _between(
     later: np.ndarray, earlier: np.ndarray, later_since: np.ndarray, earlier_since: np.ndarray,
     value: np.ndarray, until: np.ndarray, later_step: np.float32, earlier_step: np.float32,
@@ -284,7 +284,7 @@ def _between(
         until[i] = wait + earlier_step
 
 
-@jit
+@part
 def _end(first: np.ndarray, since: np.ndarray, value: np.ndarray) -> None:
     """Write the estimate of the first date, which nothing precedes."""
     for i in range(first.shape[0]):
@@ -317,7 +317,7 @@ def _deviate(
                 _error(aged, end - x, lines[b], estimate[t, b, x:end], spread[t, b, x:end])
 
 
-@jit
+@part
 def _distances(since: np.ndarray, until: np.ndarray, step: np.float32, size: int) -> None:
     """Write D in place of ``since``, less than 0 beyond an end."""
     for i in range(size):
@@ -328,7 +328,7 @@ def _distances(since: np.ndarray, until: np.ndarray, step: np.float32, size: int
         until[i] = wait + step
 
 
-@jit
+@part
 def _error(
     distance: np.ndarray, size: int, lines: np.ndarray, estimate: np.ndarray, spread: np.ndarray
 ) -> None:

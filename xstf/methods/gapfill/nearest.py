@@ -11,7 +11,8 @@ from dataclasses import dataclass
 import numpy as np
 
 from xstf._method import Method
-from xstf.numerics.gaps import BLOCK, Sweep, look_back, room, steps_of, unroll
+from xstf.cubes.limits import LARGEST
+from xstf.numerics.gaps import BLOCK, Sweep, by_stretches, look_back, room, steps_of, unroll
 from xstf.numerics.jit import jit, part
 
 
@@ -61,6 +62,21 @@ def _numba(
     return estimate.reshape(*cube.shape[:2], *wanted), None, None
 
 
+def fill(
+    cube: np.ndarray, out: np.ndarray, order: np.ndarray, pixels: slice, *, times: np.ndarray,
+    params: Params,
+) -> None:  # fmt: skip
+    """Fill pixels straight into the result, as a record's ``direct`` says."""
+    steps = steps_of(times)
+
+    def estimate(stretch: np.ndarray) -> np.ndarray:
+        found = np.empty_like(stretch)
+        _choose(stretch, (0, 0), steps, found)
+        return found
+
+    by_stretches(cube, out, order, pixels, estimate, LARGEST)
+
+
 @jit
 def _choose(
     cube: np.ndarray, corner: tuple[int, int], steps: np.ndarray, estimate: np.ndarray
@@ -98,6 +114,7 @@ METHOD = Method(
     params=Params,
     halo=lambda params, ratio: 0,
     kernels={"numba": _numba, "numpy": _numpy},
+    direct=fill,
     fewest=2,
     reference="none: a baseline",
 )

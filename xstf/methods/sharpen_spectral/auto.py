@@ -118,7 +118,8 @@ def _noises(samples: SharpenSamples, ratio: int, fwhm: float) -> tuple[np.ndarra
 def _noisy(images: np.ndarray, variance: np.ndarray, draw: np.random.Generator) -> np.ndarray:
     """Return images ``(band, y, x)`` with white noise of a variance for each band added."""
     values = draw.standard_normal(images.shape, np.float32)
-    return images + values * np.sqrt(variance).astype(np.float32)[:, None, None]
+    noisy: np.ndarray = images + values * np.sqrt(variance).astype(np.float32)[:, None, None]
+    return noisy
 
 
 def _whole(images: np.ndarray, multiple: int) -> np.ndarray:

@@ -11,7 +11,7 @@ import numpy as np
 from numba import types
 from numba.extending import overload
 
-from xstf.numerics.jit import jit
+from xstf.numerics.jit import jit, part
 
 # What similar pixels differ by at most: likeness is in whole numbers of a 500th of a tolerance.
 TOLERANCE = 500
@@ -105,7 +105,7 @@ def _sum_similar(
                         _add_row(terms[0], terms[1], far, share[:size], one, y, x, y2, x2)
 
 
-@jit
+@part
 def _compare(likeness: np.ndarray, far: np.ndarray, y: int, x: int, y2: int, x2: int) -> None:
     """Say of each pixel of a row whether its partner in the other row is not similar."""
     count, size = likeness.shape[0], far.shape[0]
@@ -155,7 +155,7 @@ def _apart_typed(a, b):  # type: ignore[no-untyped-def]  # numba compares the si
     return lambda a, b: abs(a - b) > far
 
 
-@jit
+@part
 def _few(far: np.ndarray, at: np.ndarray, size: int) -> int:
     """List the similar pixels of a row if they are few; return how many, -1 if not few."""
     words = far.view(np.uint64)
@@ -178,7 +178,7 @@ def _few(far: np.ndarray, at: np.ndarray, size: int) -> int:
     return count
 
 
-@jit
+@part
 def _add_few(
     values: np.ndarray,
     sums: np.ndarray,
@@ -203,7 +203,7 @@ def _add_few(
             sums[v, y2, x2 + i] += factor * values[v, y, x + i]
 
 
-@jit
+@part
 def _add_row(
     values: np.ndarray,
     sums: np.ndarray,

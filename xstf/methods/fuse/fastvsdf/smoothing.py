@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from xstf.numerics.jit import jit
+from xstf.numerics.jit import jit, part
 from xstf.numerics.psf import gaussian
 
 TRUNCATE = 4  # standard deviations that the Gaussian is followed for
@@ -44,9 +44,9 @@ def smooth_numpy(
     valid = ~np.isnan(change + share[:1])
     filled = np.where(valid, change, 0.0)
     out = np.zeros(change.shape)
-    for part in np.nan_to_num(share):
-        mass = _blur(part * valid, sigma)
-        out += part * _blur(part * filled, sigma) / np.where(mass > 0, mass, 1.0)
+    for own in np.nan_to_num(share):
+        mass = _blur(own * valid, sigma)
+        out += own * _blur(own * filled, sigma) / np.where(mass > 0, mass, 1.0)
     mean: np.ndarray = np.where(valid, out, np.nan)[:, *inner]
     return mean
 
@@ -130,13 +130,13 @@ def _smooth(
                         out[b, y, x] += share[c, y, x] * (row[b, x] / mass[x])
 
 
-@jit
+@part
 def _multiply(one: np.ndarray, other: np.ndarray, out: np.ndarray) -> None:
     for x in range(out.shape[0]):
         out[x] = one[x] * other[x]
 
 
-@jit
+@part
 def _add(weight: float, values: np.ndarray, total: np.ndarray) -> None:
     for x in range(total.shape[0]):
         total[x] += weight * values[x]

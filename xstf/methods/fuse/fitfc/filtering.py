@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from xstf.numerics.jit import jit
+from xstf.numerics.jit import jit, part
 
 # Pixels of a row that are worked on together: the four weight rows and the bands stay in L1. A
 # constant, for the compiler to see that the weight rows do not overlap.
@@ -75,7 +75,7 @@ def _average(
 
 # The three loops below are vectorised only while each touches few arrays: beyond that the compiler
 # gives up proving that they do not overlap, which made all of it eight times slower.
-@jit
+@part
 def _add_squares(own: np.ndarray, other: np.ndarray, square: np.ndarray, n: int) -> None:
     """Add the squared differences of one band to four offsets' rows."""
     for x in range(n):
@@ -87,7 +87,7 @@ def _add_squares(own: np.ndarray, other: np.ndarray, square: np.ndarray, n: int)
         square[x + 3 * BLOCK] += d3 * d3
 
 
-@jit
+@part
 def _weigh(row: np.ndarray, near: np.ndarray, mass: np.ndarray, n: int) -> None:
     """Turn four rows of squared distances into weights, in place, and add them up."""
     zero, one = np.float32(0), np.float32(1)
@@ -101,7 +101,7 @@ def _weigh(row: np.ndarray, near: np.ndarray, mass: np.ndarray, n: int) -> None:
         mass[x] += (w0 + w1) + (w2 + w3)
 
 
-@jit
+@part
 def _add_values(values: np.ndarray, weight: np.ndarray, total: np.ndarray, n: int) -> None:
     """Add four offsets' weighted values to their sum."""
     for x in range(n):

@@ -54,7 +54,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 from xstf._checks import check_above, check_odd
 from xstf._method import Method
 from xstf.methods.fuse.starfm.cuda import launch
-from xstf.numerics.jit import jit
+from xstf.numerics.jit import jit, part
 from xstf.numerics.upsample import upsample, upsample_numpy
 
 if TYPE_CHECKING:
@@ -423,7 +423,7 @@ def _gather(
 # alone loads eight numbers and stores three, of three it is five and one.
 
 
-@jit
+@part
 def _add(
     centre: np.ndarray, others: np.ndarray, heavies: np.ndarray, changes: np.ndarray,
     steadies: np.ndarray, near: tuple[float, float, float], steepness: np.ndarray,
@@ -452,7 +452,7 @@ def _add(
         shares[x] = shared + alike * steadies[x + 2]
 
 
-@jit
+@part
 def _spread(
     centre: np.ndarray, middle: np.ndarray, others: np.ndarray, heavies: np.ndarray,
     changes: np.ndarray, near: tuple[float, float, float], steepness: np.ndarray,

@@ -50,6 +50,7 @@ import numpy as np
 from xstf._checks import check_above, check_at_least, check_between
 from xstf._method import GapfillSamples, Method
 from xstf.methods.gapfill.eof import modes
+from xstf.methods.gapfill.eof.in_time import LEAST_NOISE
 from xstf.methods.gapfill.eof.modes import FREEDOM, PASSES
 from xstf.methods.gapfill.eof.scene import whitened
 from xstf.methods.gapfill.eof.scores import FEWEST, fill
@@ -188,7 +189,8 @@ def settle_again(
     mean = np.nan_to_num((before.mean - centre) / unit)
     rows = np.concatenate([mean[..., None], before.modes / unit[:, None]], axis=2)
     # A band that is constant has none left in its own units.
-    noise = before.noise / unit[:, None] / unit + modes.LEAST_NOISE * np.eye(len(unit))
+    noise = before.noise / unit[:, None] / unit
+    noise = np.asarray(noise + LEAST_NOISE * np.eye(len(unit)))
     model = modes.Model(rows, noise, np.zeros(mean.shape))
     model, _ = modes.refine(values, times, model, rounds=SEARCH_ROUNDS, tolerance=params.tolerance)
     return _in_units(model, centre, scale, before.gain)

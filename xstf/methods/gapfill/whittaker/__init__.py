@@ -53,12 +53,14 @@ smoothing. Statistical Modelling 15(1), 91-111. doi:10.1177/1471082X14549288.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
 
 import numpy as np
 
 from xstf._checks import check_above, check_at_least, check_between, check_one_of
 from xstf._method import GapfillSamples, Method
+from xstf.cubes.limits import LARGEST
 from xstf.methods.gapfill.whittaker.penalised import (
     BLOCK,
     PAD,
@@ -84,7 +86,16 @@ from xstf.methods.gapfill.whittaker.rules import (
     choose,
     reweigh,
 )
-from xstf.numerics.gaps import hidden_widths, series, settled, spread_of, told, unroll, variance
+from xstf.numerics.gaps import (
+    by_stretches,
+    hidden_widths,
+    series,
+    settled,
+    spread_of,
+    told,
+    unroll,
+    variance,
+)
 from xstf.numerics.jit import jit
 
 # Periods that are tried, from this many mean steps (fewer cannot be told from none) to the length.
@@ -146,7 +157,13 @@ class State:
 
 
 def _plan(times: np.ndarray, params: Params) -> Plan:
-    """Return the plan."""
+    """Return the plan; it takes milliseconds, and is the same for all tiles of a call."""
+    return _plan_of(tuple(times.tolist()), params)
+
+
+@lru_cache(maxsize=8)
+def _plan_of(dates: tuple[float, ...], params: Params) -> Plan:
+    times = np.array(dates)
     clock = clock_of(times)
     step = (times[-1] - times[0]) / max(len(times) - 1, 1) or 1.0
     length = max(clock[-1], 1.0)
@@ -303,6 +320,19 @@ def _numba(
     return estimate, v, None
 
 
+def fill(
+    cube: np.ndarray, out: np.ndarray, order: np.ndarray, pixels: slice, *, times: np.ndarray,
+    params: Params,
+) -> None:  # fmt: skip
+    """Fill pixels straight into the result, as a record's ``direct`` says."""
+    plan = _plan(times, params)
+
+    def estimate(stretch: np.ndarray) -> np.ndarray:
+        return _smooth(stretch, (slice(0, 1), slice(0, stretch.shape[3])), plan, False)[0]
+
+    by_stretches(cube, out, order, pixels, estimate, LARGEST)
+
+
 def _smooth(
     cube: np.ndarray, inner: tuple[slice, slice], plan: Plan, inverse: bool
 ) -> tuple[np.ndarray, np.ndarray | None]:
@@ -389,6 +419,7 @@ METHOD = Method(
     params=Params,
     halo=lambda params, ratio: 0,
     kernels={"numba": _numba, "numpy": _numpy},
+    direct=fill,
     settle=settle,
     state_for_std=True,
     std=True,

@@ -55,10 +55,13 @@ class Ends(NamedTuple):
 def workspace(dates: int) -> tuple[Work, Ends]:
     """Return the arrays for a block."""
     shape = (dates + 2 * PAD, BLOCK)
-    return (
+    work, ends = (
         Work(*(np.zeros(shape) for _ in Work._fields)),
         Ends(*(np.zeros(BLOCK) for _ in Ends._fields)),
     )
+    ends.first.fill(np.inf)  # as nothing is seen
+    ends.last.fill(-np.inf)
+    return work, ends
 
 
 def clock_of(times: np.ndarray) -> np.ndarray:
@@ -192,35 +195,38 @@ def load(
     value, seen = work.value, work.seen
     first, last, count, base = ends.first, ends.last, ends.number, ends.base
     changed: float = 0.0
-    for i in range(BLOCK):
-        first[i] = np.inf
-        last[i] = -np.inf
+    for i in range(size):
         count[i] = 0.0
     for t in range(cube.shape[0]):
         row = cube[t, band, y, x : x + size]
-        now, there = np.float64(t), seen[t + PAD]
-        values = value[t + PAD]
+        there, values = seen[t + PAD], value[t + PAD]
         for i in range(size):
-            new, old, begin, least = float(row[i]), there[i], first[i], base[i]
+            new, old, before, least = float(row[i]), there[i], count[i], base[i]
             one = 1.0 if new == new else 0.0
             new = new if new == new else 0.0
             # Less the first one, a constant series is all zeros, free of rounding.
-            least = new if begin == np.inf else least
+            least = least if before > 0 else new
             values[i] = (new - least) * one
             base[i] = least
+            count[i] = before + one
             there[i] = one
             changed += float(abs(one - old))
+    if changed == 0:
+        return False
+    for i in range(size):
+        first[i] = np.inf
+        last[i] = -np.inf
+    for t in range(cube.shape[0]):
+        now, there = np.float64(t), seen[t + PAD]
         for i in range(size):
-            one = there[i]
-            begin, end = first[i], last[i]
+            one, begin, end = there[i], first[i], last[i]
             first[i] = min(begin, now) if one > 0 else begin
             last[i] = max(end, now) if one > 0 else end
-            count[i] += one
     for i in range(size):
         ends.step[i] = 1.0
         if count[i] > 1:
             ends.step[i] = (clock[int(last[i])] - clock[int(first[i])]) / (count[i] - 1)
-    return bool(changed > 0)
+    return True
 
 
 @part

@@ -113,7 +113,7 @@ def choose(plan: Plan, size: int, inverse: bool, unit: np.ndarray, work: Work, e
                 for i in range(size):
                     fit[t, i] = work.fit[t, i] if best[i] == at else fit[t, i]
                     spread[t, i] = work.inverse[t, i] if best[i] == at else spread[t, i]
-    for t in range(fit.shape[0]):
+    for t in range(len(fit)):
         for i in range(BLOCK):
             work.fit[t, i] = fit[t, i]
             work.inverse[t, i] = spread[t, i]
@@ -151,7 +151,7 @@ def _rate(plan: Plan, at: int, size: int, score: np.ndarray, work: Work, ends: E
 @part
 def _gcv_best(score: np.ndarray, i: int) -> int:
     """Return the period with the least score, the longest of the best."""
-    best = score.shape[1] - 1
+    best: int = score.shape[1] - 1
     for at in range(score.shape[1] - 2, 0, -1):
         if score[0, at, i] < score[0, best, i]:
             best = at
@@ -161,7 +161,7 @@ def _gcv_best(score: np.ndarray, i: int) -> int:
 @part
 def _corner(score: np.ndarray, i: int) -> int:
     """Return the period where the curve of the two logarithms moves least, the longest of those."""
-    best = score.shape[1] - 2
+    best: int = score.shape[1] - 2
     slowest = np.inf
     for at in range(score.shape[1] - 2, 1, -1):
         across = score[0, at + 1, i] - score[0, at - 1, i]

@@ -150,3 +150,17 @@ def test_a_regime_that_hides_the_whole_cube_is_named():
     assert list(scores.regime.values) == ["partial"]
     with pytest.raises(ValueError, match="give fewer days="):
         cube.stf.evaluate_gapfill(regimes=["full"], **call)
+
+
+def test_the_interval_score_is_the_width_and_what_lies_beyond():
+    cube = xstf.testing.holes()[0]
+    scores = cube.stf.evaluate_gapfill(methods=["linear", "nearest"], regimes=["partial"])
+    holed, held = xstf.simulate.transplant_mask(cube, regime="partial", days=25, seed=0)
+    filled = holed.stf.gapfill(method="linear", return_quality=True)
+    name = cube.name or "filled"
+    half = 1.6449 * filled[f"{name}_std"]
+    off = abs(filled[name] - cube)
+    want = (2 * half + 20 * (off - half).where(off > half, 0)).where(held & cube.notnull()).mean()
+    linear, nearest = (scores.interval_score.sel({"method": m}) for m in ("linear", "nearest"))
+    assert float(linear.squeeze()) == pytest.approx(float(want), rel=1e-5)
+    assert np.isnan(nearest).all()

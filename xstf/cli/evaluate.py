@@ -38,7 +38,19 @@ if TYPE_CHECKING:
     from xstf.cli.telling import Outcome
     from xstf.cubes.arrays import Labelled
 
-_COLUMNS = ("rmse", "mae", "bias", "cc", "ssim", "sam", "ergas", "psnr", "covered", "seconds")
+_COLUMNS = (
+    "rmse",
+    "mae",
+    "bias",
+    "cc",
+    "ssim",
+    "sam",
+    "ergas",
+    "psnr",
+    "covered",
+    "interval_score",
+    "seconds",
+)
 _REGIMES = ("partial", "persistent", "full")
 
 

@@ -20,7 +20,7 @@ from xstf.cubes.values import decoded_values, take_values
 from xstf.cubes.variables import tell_of_layers
 from xstf.cubes.words import warn_user
 from xstf.methods.lookup import Trial, Tried, trials
-from xstf.numerics.normal import Z90
+from xstf.numerics.normal import COVER, Z90
 from xstf.verbs.gapfill import gapfill
 
 
@@ -66,7 +66,10 @@ def evaluate_gapfill(
     Dataset
         ``rmse, mae, bias, cc`` ``(regime, method, band)``, ``covered`` (the share of masked values
         within 1.6449 standard deviations, 0.9 if these are right; NaN for methods without),
-        ``left`` (the share that stayed missing) and ``seconds`` ``(regime, method)``.
+        ``interval_score`` (of these intervals, in the data's units, the lower the better: the mean
+        of their width and of 20 times what values lie beyond them; Gneiting & Raftery 2007,
+        doi:10.1198/016214506000001437, with 0.1 for alpha), ``left`` (the share that stayed
+        missing) and ``seconds`` ``(regime, method)``.
 
     Notes
     -----
@@ -154,9 +157,17 @@ def _filling_score(
     masked = truth.notnull()
     share = estimate.isnull().where(masked).mean()
     covered: Any = np.nan
+    score: Any = np.nan
     if trial.record.std:
-        off = abs(estimate - truth) <= Z90 * filled[f"{cube.name}_std"]
-        covered = float(off.where(masked & estimate.notnull()).mean())
-    found |= {"covered": xr.DataArray(covered), "left": share, "seconds": xr.DataArray(seconds)}
+        half = Z90 * filled[f"{cube.name}_std"]
+        off = abs(estimate - truth)
+        there = masked & estimate.notnull()
+        covered = float((off <= half).where(there).mean())
+        beyond = 2 / (1 - COVER) * (off - half).clip(min=0)
+        score = float((2 * half + beyond).where(there).mean())
+    found |= {
+        "covered": xr.DataArray(covered), "interval_score": xr.DataArray(score), "left": share,
+        "seconds": xr.DataArray(seconds),
+    }  # fmt: skip
     bare = {n: v.reset_coords(drop=True).drop_attrs() for n, v in found.items()}
     return xr.Dataset(bare).expand_dims(method=[trial.label])

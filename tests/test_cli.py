@@ -117,7 +117,7 @@ def test_evaluate_gapfill_prints_a_table(tmp_path, capsys):
 
 
 @pytest.mark.parametrize("command", ["sharpen_spectral", "sharpen"])
-def test_sharpen_writes_what_the_function_gives(tmp_path, command):
+def test_sharpen_writes_what_the_function_gives(tmp_path, capsys, command):
     spectral, spatial, _ = xstf.testing.bands()
     spectral.to_netcdf(tmp_path / "spectral.nc")
     spatial.to_netcdf(tmp_path / "spatial.nc")
@@ -127,6 +127,8 @@ def test_sharpen_writes_what_the_function_gives(tmp_path, command):
     want = spectral.stf.sharpen_spectral(spatial, method="fuse", psf=1.0)
     with xr.open_dataarray(out, decode_coords="all") as back:
         np.testing.assert_allclose(back, want, rtol=1e-4, atol=1e-5)
+    assert main([command, *inputs, "-o", str(tmp_path / "no.nc"), "--psf", "landsat-8"]) != 0
+    assert "the blur of landsat-8 is not known" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
@@ -693,3 +695,17 @@ def test_values_that_a_store_cannot_hold_are_refused(holes, capsys):
     words = ["gapfill", "cube.nc", "-o", "out.zarr", "--method", "linear", "--chunks", "16"]
     assert main([*words, "--dtype", "int16", "--store-scale", "1e-6"]) == 1
     assert "int16 with --store-scale 1e-06 cannot hold" in capsys.readouterr().err
+
+
+def test_warm_runs_each_method_and_counts_what_it_compiles(capsys, monkeypatch):
+    from xstf.methods.gapfill import nearest
+
+    monkeypatch.setattr("xstf.methods.lookup.classical_names", lambda task: ["nearest"])
+    assert main(["warm", "gapfill", "--json"]) == 0
+    said = capsys.readouterr()
+    assert len(nearest._choose.signatures) == 1
+    (row,) = json.loads(said.out)["methods"]
+    assert (row["task"], row["method"]) == ("gapfill", "nearest")
+    assert f"gapfill nearest: {row['loops']} loops compiled" in said.err
+    assert main(["warm", "gapfill"]) == 0
+    assert capsys.readouterr().out == "methods: 1, loops compiled: 0\n"

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from xstf.methods.fuse.auto import _shown
+from xstf.methods.fuse.auto import _level_known, _shown
 from xstf.methods.fuse.auto.blend import blended, box_mean, deviation, deviation_alone
 from xstf.methods.fuse.auto.evidence import Evidence, look_back, stacked
 from xstf.numerics.in_time import mean_of, shares_of
@@ -132,3 +132,12 @@ def test_the_deviation_joins_what_is_known():
     np.testing.assert_allclose(known, np.sqrt(0.3**2 + 1.44 * 0.04 + 0.2**2))
     alone = deviation_alone(spread, change, np.array([0.01]), np.full((1, 2, 2), 0.5))
     np.testing.assert_allclose(alone, np.sqrt((2.25 * 0.01 + 9 * 0.04 + 0.2**2 + 0.25) / 2))
+
+
+def test_the_scene_changes_as_far_as_coarse_means_fit():
+    fine = np.full((1, 2, 8, 8), 0.2, np.float32)
+    fine[0, 0, 0, 0] = np.nan
+    raw = np.stack([np.full((2, 4, 4), 0.2), np.full((2, 4, 4), 0.3)])
+    raw[0, 1] += 0.2  # the second band lies .2 beside the fine one, and changes by -.1
+    groups = {"patches": {"fine_0": fine}, "raw": {"coarse_0": raw}}
+    np.testing.assert_allclose(_level_known(groups, 2), [1, 0.1**2 / (0.1**2 + 0.2**2)], rtol=1e-4)

@@ -50,7 +50,7 @@ def _warm(arguments: argparse.Namespace) -> Outcome:
             rows.append({"task": task, "method": name, "loops": found.count, "cpu": seconds})
             report(f"{task} {name}: {found.count} loops compiled, {seconds} CPU s", arguments)
     total = sum(row["loops"] for row in rows)
-    return Outcome(f"{len(rows)} methods, {total} loops compiled", {"methods": rows})
+    return Outcome(f"methods: {len(rows)}, loops compiled: {total}", {"methods": rows})
 
 
 def _run(task: Task, name: str) -> None:

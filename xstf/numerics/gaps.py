@@ -204,8 +204,10 @@ def by_stretches(
         Values that are not below it are missing.
     """
     dates, bands, _ = cube.shape
+    buffer = np.empty(dates * bands * STRETCH, np.float32)
     for x in range(pixels.start, pixels.stop, STRETCH):
-        stretch = np.empty((dates, bands, 1, min(STRETCH, pixels.stop - x)), np.float32)
+        size = min(STRETCH, pixels.stop - x)
+        stretch = buffer[: dates * bands * size].reshape(dates, bands, 1, size)
         _take(cube, order, x, np.float32(largest), stretch)
         _put(stretch, estimate(stretch), order, x, out)
 

@@ -4,9 +4,9 @@
 
 ``x_m`` are the estimates of the parts: `regression_unmixing`, `fastvsdf`, with two pairs `starfm`,
 `estarfm` and `fitfc`, and the trivial *delta*, the fine image plus the interpolated coarse change.
-``l`` is, of two pairs, the fine images interpolated in time; of one the fine image plus trust times
-the mean coarse change. Pixels that one pair of several sees alone are made of it alone. Weights and
-trust are per band:
+``l`` is, of two pairs, the fine images interpolated in time; of one the fine image plus the mean
+coarse change, as far as the coarse images' mean is near the fine one's beside it. Pixels that one
+pair of several sees alone are made of it alone. Weights and trust are per band:
 
 - Prior weights are equal. That of delta falls with the square of the ratio (`DELTA`): where a
   coarse pixel is two or three fine ones wide, interpolation alone resolves most of the change. It
@@ -137,6 +137,8 @@ class State(NamedTuple):
         In the blend against what is taken where coarse images tell nothing.
     error : ndarray (band,)
         Of the blend on known changes, with one pair `OUTSIDE` times that; NaN where none is known.
+    level : ndarray (band,)
+        Trust in the mean coarse change of the scene, with one pair.
     shares : ndarray (pair,)
         Of the fine images in their interpolation in time.
     belief : Belief or None
@@ -150,6 +152,7 @@ class State(NamedTuple):
     weights: np.ndarray
     trust: np.ndarray
     error: np.ndarray
+    level: np.ndarray
     shares: np.ndarray
     belief: Belief | None
     detail: np.ndarray
@@ -228,7 +231,8 @@ def _settle(
         first[0] = 1.0
         nothing = np.full(bands, np.nan)
         even = np.full(pairs, 1 / pairs)
-        return State(names, states, first, np.ones(bands), nothing, even, None, nothing, nothing)
+        sure = np.ones(bands)
+        return State(names, states, first, sure, nothing, sure, even, None, nothing, nothing)
     agree = np.ones(bands)
     if belief is not None:
         agree = np.clip((belief.agreement - AGREE[0]) / (AGREE[1] - AGREE[0]), 0, 1)
@@ -242,12 +246,13 @@ def _settle(
         made = _of_one(names, evidence[0], agree, told, _alike(groups, bands), ratio)
     raw = [groups["raw"][f"coarse_{n}"] for n in range(len(groups["raw"]))]
     weights, trust, error = made
-    trust = trust * _shown(regression_unmixing.explained(groups["patches"], raw, regression))
-    made = (weights, trust, error)
+    shown = _shown(regression_unmixing.explained(groups["patches"], raw, regression))
+    level = shown * np.maximum(trust, _level_known(groups, bands))
+    made = (weights, shown * trust, error)
     nothing = np.full(bands, np.nan)
     alone = groups.get("doubt", {"detail": nothing, "noise": nothing})
     doubt = (alone["detail"], alone["noise"])
-    return _kept(State(names, states, *made, shares_of(days), belief, *doubt))
+    return _kept(State(names, states, *made, level, shares_of(days), belief, *doubt))
 
 
 def _pairs_of(groups: Mapping[str, Mapping[str, np.ndarray]]) -> int:
@@ -334,6 +339,26 @@ def _shown(explained: np.ndarray) -> float:
     if pairs < UNSEEN:  # they tell nothing of those of their own dates either
         return 1.0
     return float(np.clip((target / pairs - SHOWN[0]) / (SHOWN[1] - SHOWN[0]), 0, 1))
+
+
+def _level_known(groups: Mapping[str, Mapping[str, np.ndarray]], bands: int) -> np.ndarray:
+    """Return how well the mean of the scene is known to change as the coarse images' mean does.
+
+    By how far these lie from the fine image's mean on its own date, beside their change:
+    ``change^2 / (change^2 + bias^2)``, ``(band,)``.
+    """
+    patches, raw = groups["patches"], groups["raw"]
+    fine = _mean_by_band([patches[f"fine_{n}"][0] for n in range(len(raw))], bands)
+    own, target = (_mean_by_band([c[k] for c in raw.values()], bands) for k in (0, -1))
+    change, bias = (target - own) ** 2, (own - fine) ** 2
+    return np.asarray(change / np.maximum(change + bias, 1e-30))
+
+
+def _mean_by_band(images: list[np.ndarray], bands: int) -> np.ndarray:
+    """Return the means of images ``(band, y, x)``, 0 where nothing is seen."""
+    every = np.concatenate([i.reshape(bands, -1) for i in images], axis=1).astype(np.float64)
+    seen = np.isfinite(every)
+    return np.asarray(np.where(seen, every, 0).sum(axis=1) / np.maximum(seen.sum(axis=1), 1))
 
 
 def _trust(
@@ -427,7 +452,7 @@ def _kernel(
         trust = state.trust[:, None, None]
         still = mean_of(fine[:, :, *area], np.maximum(state.shares, 1e-6))
         if state.belief is not None and len(fine) == 1:
-            still = still + trust * state.belief.level[0][:, None, None]
+            still = still + (state.level * state.belief.level[0])[:, None, None]
         still = np.where(np.isfinite(blend), still, np.nan)
         blend = still + trust * (blend - still)
     estimate = blend[:, *own].astype(np.float32)

@@ -53,7 +53,7 @@ from xstf.methods.gapfill.eof import modes
 from xstf.methods.gapfill.eof.in_time import LEAST_NOISE
 from xstf.methods.gapfill.eof.modes import FREEDOM, PASSES
 from xstf.methods.gapfill.eof.scene import whitened
-from xstf.methods.gapfill.eof.scores import FEWEST, fill
+from xstf.methods.gapfill.eof.scores import FEWEST, fill_mixed, fill_whole, room
 from xstf.numerics.normal import COVER, MAD, Z90
 
 # Pixels, and values, that the modes are found from: some tens per unknown of a row at the largest
@@ -417,7 +417,13 @@ def _numba(
     estimate = np.full(cube.shape, np.nan, dtype=np.float32)
     spread = np.full(cube.shape if std else (0, 0, 0, 0), np.nan, dtype=np.float32)
     scene = whitened(state.mean, state.modes, state.noise, state.gain, state.rest)
-    fill(cube, scene, estimate, spread)
+    block, partial = room(scene)
+    usable = scene.usable[:, :, None, None]
+    seen = ~np.isnan(cube) & usable
+    if (seen.any(axis=1) & (seen != usable).any(axis=1)).any():
+        fill_mixed(cube, scene, block, partial, estimate, spread)
+    else:
+        fill_whole(cube, scene, block, estimate, spread)
     return estimate, spread if std else None, None
 
 

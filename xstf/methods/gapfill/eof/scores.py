@@ -36,23 +36,61 @@ class Block(NamedTuple):
     rows: np.ndarray  # (2, pixel): room
 
 
-@jit
-def fill(cube: np.ndarray, scene: Scene, estimate: np.ndarray, spread: np.ndarray) -> None:
-    """Write estimates and, where spread has a size, standard deviations."""
-    dates, bands, height, width = cube.shape
-    rank = scene.modes.shape[2]
+def room(scene: Scene) -> tuple[Block, Partial]:
+    """Return the arrays of a block, and of a date of which some bands are seen."""
+    dates, bands, rank = scene.modes.shape
     block = Block(
-        np.empty((dates, bands, BLOCK)),
-        np.empty((dates, bands, BLOCK)),
-        np.empty((BLOCK, dates, bands), np.bool_),
-        np.empty((BLOCK, dates), np.int8),
-        np.empty((dates, BLOCK)),
-        np.empty((rank, BLOCK)),
-        np.empty((BLOCK, rank, rank)),
-        np.empty((2, BLOCK)),
+        away=np.empty((dates, bands, BLOCK)),
+        left=np.empty((dates, bands, BLOCK)),
+        there=np.empty((BLOCK, dates, bands), bool),
+        seen=np.empty((BLOCK, dates), np.int8),
+        weight=np.empty((dates, BLOCK)),
+        pull=np.empty((rank, BLOCK)),
+        root=np.empty((BLOCK, rank, rank)),
+        rows=np.empty((2, BLOCK)),
     )
+    return block, Partial(np.empty((bands, bands)), np.empty((bands, rank)), np.empty(bands))
+
+
+@jit
+def fill_whole(
+    cube: np.ndarray, scene: Scene, block: Block, estimate: np.ndarray, spread: np.ndarray
+) -> None:
+    """Write estimates and, where spread has a size, standard deviations.
+
+    It is for cubes whose pixels have all usable bands of a date or none: most are masked so.
+    """
+    _, _, height, width = cube.shape
+    for y in range(height):
+        for x in range(0, width, BLOCK):
+            count = min(BLOCK, width - x)
+            _read(cube, y, x, count, scene, block)
+            for again in range(PASSES + 1):
+                _project(scene.white, count, block)
+                for i in range(count):
+                    _factor(i, scene.by_date, block)
+                    _solve(i, block)
+                if again < PASSES:
+                    _reweigh(scene, count, block)
+            _write(scene.mean, scene.modes, y, x, count, block, estimate)
+            for i in range(count if spread.size > 0 else 0):
+                _doubt(scene, i, y, x, block.root, spread)
+            _blank(cube, scene.mean, y, x, count, estimate, spread)
+            _constants(cube, y, x, count, estimate)
+
+
+@jit
+def fill_mixed(
+    cube: np.ndarray,
+    scene: Scene,
+    block: Block,
+    partial: Partial,
+    estimate: np.ndarray,
+    spread: np.ndarray,
+) -> None:
+    """Do as `fill_whole`, which is compiled apart, where dates show some of their bands."""
     away, _, there, seen, weight, pull, root, _ = block
-    partial = Partial(np.empty((bands, bands)), np.empty((bands, rank)), np.empty(bands))
+    dates, _, height, width = cube.shape
     for y in range(height):
         for x in range(0, width, BLOCK):
             count = min(BLOCK, width - x)

@@ -309,7 +309,9 @@ def drawn_together(trial: Trial, scales: np.ndarray) -> np.ndarray:
     if number > 1.5:
         mean = logs @ size / size.sum()
         scatter = ((logs - mean[:, None]) ** 2 @ size).sum() / size.sum() / (number - 1)
-        share = max(0.0, 1 - scatter / max((mean**2).sum(), 1e-30))
+        # James & Stein's share of the scatter; two methods have theirs by half.
+        part = max(len(mean) - 2, 1) / len(mean)
+        share = max(0.0, 1 - part * scatter / max((mean**2).sum(), 1e-30))
     out[found] = np.exp((share - 1) * (usual - usual.mean()))
     return out
 

@@ -189,3 +189,20 @@ def test_the_broken_line_passes_through_its_classes():
     np.testing.assert_allclose(variance(line, np.array([1, 10, 100.0])), [1, 10, 100], rtol=0.1)
     assert variance(line, np.array([200.0])) > 150
     assert np.isnan(variance(spread_of(distance[:9], distance[:9]), distance)).all()
+
+
+@pytest.mark.parametrize("before", [1, 2, 3, 4])
+def test_beyond_the_ends_the_nearest_observation_holds_bit_for_bit(before):
+    cube, _ = series(missing=0)
+    cube = np.concatenate(
+        [np.full_like(cube[:before], np.nan), cube[:2], np.full_like(cube[:3], np.nan)]
+    )
+    times = np.linspace(0, 20, len(cube))
+    whole = (slice(0, cube.shape[2]), slice(0, cube.shape[3]))
+    filled = linear.METHOD.kernels["numba"](
+        cube, None, times=times, params=linear.Params(), state=None, inner=whole, std=False
+    )[0]
+    for date in range(before):
+        np.testing.assert_array_equal(filled[date], cube[before])
+    for date in range(before + 2, len(cube)):
+        np.testing.assert_array_equal(filled[date], cube[before + 1])

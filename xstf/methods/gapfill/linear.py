@@ -272,6 +272,7 @@ def _between(
         wait = ZERO if seen else wait
         share = age / max(age + wait, INSTANT)
         estimate = last + (ahead - last) * share
+        estimate = ahead if age >= NEVER else estimate
         later[i] = last if seen else estimate
         wait += later_step
         seen = elapsed == ZERO
@@ -279,6 +280,7 @@ def _between(
         wait = ZERO if seen else wait
         share = elapsed / max(elapsed + wait, INSTANT)
         estimate = before + (ahead - before) * share
+        estimate = ahead if elapsed >= NEVER else estimate
         earlier[i] = before if seen else estimate
         value[i] = ahead
         until[i] = wait + earlier_step

@@ -56,6 +56,20 @@ def test_most_of_haze_is_taken_off_the_target_alone(images, opacity, bright):
     assert f"{veil.most:.2f}" in veil.text()
 
 
+def test_snow_is_no_haze(images):
+    seen = images.copy()
+    seen[-1, :, 5:15, 8:20] = 0.75
+    assert find_veil(seen, SHARES).strength == 0
+
+
+def test_clouds_in_haze_stay_as_they_are(images, opacity):
+    seen = hazy(images, opacity)
+    seen[-1, :, 3:5, 7:9] = 0.8
+    veil = find_veil(seen, SHARES)
+    assert veil.strength > 0
+    np.testing.assert_array_equal(unveiled(seen, veil)[-1, :, 3:5, 7:9], seen[-1, :, 3:5, 7:9])
+
+
 def test_with_one_pair(images, opacity):
     seen = hazy(images, opacity)[1:]
     veil = find_veil(seen, np.ones(1))

@@ -20,7 +20,8 @@ shared real scenes of reflectance .44 at most; with haze over two fifths over .6
 
 What is taken off the target is ``v (A - P)``, each coarse pixel by itself: where haze is thick, the
 interpolation in time is what stays. A is not known; it was .4 where this was tried, and values from
-.3 to .8 all helped.
+.3 to .8 all helped. What is brighter than A in every band is no haze: snow, or a cloud that the
+mask missed, which stays as it is.
 """
 
 from __future__ import annotations
@@ -91,8 +92,9 @@ def find_veil(coarse: np.ndarray, shares: np.ndarray) -> Veil:
     power = (excess**2).sum()
     if not power > 0:
         return none
-    opacity = np.where(use, _opacity(excess, span), 0.0)
-    least = np.where(use, np.clip((excess / span).min(axis=0), 0.0, MOST), 0.0)
+    thin = use & ~_is_bright(coarse[-1])
+    opacity = np.where(thin, _opacity(excess, span), 0.0)
+    least = np.where(thin, np.clip((excess / span).min(axis=0), 0.0, MOST), 0.0)
     left = [
         (np.where(use, excess - v * span, 0.0) ** 2).sum() / power
         for v in (opacity, median_filter(least, 3))
@@ -108,8 +110,8 @@ def unveiled(coarse: np.ndarray, veil: Veil) -> np.ndarray:
     usual, change = _change(coarse, veil.shares)
     excess, span = change - veil.level[:, None, None], _span(usual)
     there = np.isfinite(excess)
-    few = there.sum(axis=0) < 2
-    opacity = np.where(few, 0.0, _opacity(np.where(there, excess, 0), np.where(there, span, 0)))
+    none = (there.sum(axis=0) < 2) | _is_bright(coarse[-1])
+    opacity = np.where(none, 0.0, _opacity(np.where(there, excess, 0), np.where(there, span, 0)))
     taken = np.where(there, veil.strength * opacity * span, 0.0)
     out = coarse.copy()
     out[-1] = coarse[-1] - taken
@@ -132,6 +134,11 @@ def _opacity(excess: np.ndarray, span: np.ndarray) -> np.ndarray:
     found = (excess * span).sum(axis=0) / np.where(power > 0, power, 1)
     opacity: np.ndarray = np.clip(found, 0.0, MOST)
     return opacity
+
+
+def _is_bright(image: np.ndarray) -> np.ndarray:
+    """Return where an image ``(band, y, x)`` is brighter than haze in each band that it has."""
+    return np.asarray((np.isnan(image) | (image > AIRLIGHT)).all(axis=0))
 
 
 def _is_reflectance(values: np.ndarray) -> bool:

@@ -51,6 +51,32 @@ def test_a_stopped_run_is_gone_on_with(tmp_path, after):
     assert values_of(path) == values_of(tmp_path / "whole.zarr")
 
 
+@pytest.mark.parametrize("recorded", [False, True])
+def test_what_a_kill_left_half_written_is_in_nobodys_way(tmp_path, recorded):
+    """Zarr writes a key beside it and renames it; killed between, the part stays."""
+    write(lazily(), tmp_path / "whole.zarr")
+    path = tmp_path / "out.zarr"
+    left = [path / f"{where}zarr.{'b5' * 16}.partial" for where in ("", "_xstf/")]
+    (path / "_xstf").mkdir(parents=True)
+    if recorded:
+        whole = Place.of(tmp_path / "whole.zarr").record()
+        Place.of(path).put_record(whole | {"template": False})
+    for file in left:
+        file.write_text("{")
+    write(lazily(), path)
+    assert not any(file.exists() for file in left)
+    assert values_of(path) == values_of(tmp_path / "whole.zarr")
+
+
+def test_files_of_others_are_no_leftovers(tmp_path):
+    (tmp_path / "out.zarr").mkdir()
+    theirs = tmp_path / "out.zarr" / "film.partial"
+    theirs.write_text("half")
+    with pytest.raises(FileExistsError, match="it holds something else"):
+        write(lazily(), tmp_path / "out.zarr")
+    assert theirs.read_text() == "half"
+
+
 def test_a_complete_store_is_left(tmp_path):
     plain, count = stopping(lazily(), 18)
     write(plain, tmp_path / "out.zarr")

@@ -401,7 +401,7 @@ def test_results_do_not_depend_on_chunks_bit_for_bit(task, method):
         cube, spectral = image((3, 330, 90), 1), image((6, 110, 30), 3)
 
         def run(spatial):
-            return xstf.sharpen_spectral(spectral, spatial, method=method, return_quality=quality)
+            return xstf.sharpen_spectral(spectral, spatial, method=method)
     else:
         cube = image((2, 3, 330, 300), 1, (0, 60))
         spectral, dense = image((2, 8, 55, 50), 6, (0, 60)), image((3, 4, 83, 75), 4, (0, 30, 60))

@@ -18,7 +18,7 @@ from xstf.methods.gapfill.auto.skill import (
     scales_of_spans,
 )
 from xstf.numerics.normal import Z90
-from xstf.numerics.seasonal import season_again, season_state, terms_of, without_residual
+from xstf.numerics.seasonal import season_again, season_state, terms_of
 
 
 def trial(errors, dates, spread=1.0, alike=1.0):
@@ -113,18 +113,6 @@ def test_a_season_settled_again_is_that_of_what_is_left():
     off, leak = np.abs(curves[0] - curves[1]).max(), np.abs(curves[2] - curves[1]).max()
     assert off < 0.02
     assert off < leak
-
-
-def test_a_season_without_its_residual_has_the_same_variance():
-    cube, times = made()
-    state = season_state(cube, times)
-    plain = without_residual(state)
-    assert plain.signal == 0
-    total = state.sigma**2 * (state.signal + state.noise)
-    np.testing.assert_allclose(plain.sigma**2 * plain.noise, total)
-    np.testing.assert_allclose(
-        plain.covariance * plain.sigma[0] ** 2, state.covariance * state.sigma[0] ** 2
-    )
 
 
 def test_modes_settled_again_have_next_to_nothing_of_what_is_hidden():

@@ -161,18 +161,6 @@ def season_state(
     return state
 
 
-def without_residual(state: SceneSeason) -> SceneSeason:
-    """Return a season whose correlated residual is noise like any other: a plain regression."""
-    noise = state.signal + state.noise
-    return replace(
-        state,
-        sigma=state.sigma * np.sqrt(noise),
-        covariance=state.covariance / noise,
-        noise=1.0,
-        signal=0.0,
-    )
-
-
 def season_again(state: SceneSeason, samples: np.ndarray, times: np.ndarray) -> SceneSeason:
     """Return a scene's season without what is missing of `samples` and was there for ``state``.
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,8 @@ from xstf.files.sources import is_remote, local_path
 OWN = "_xstf"
 LOCK = f"{OWN}/lock"
 _STATES = f"{OWN}/states"
+# What zarr writes a key to before it renames that.
+HALF_WRITTEN = re.compile(r"\.[0-9a-f]{32}\.partial$")
 
 
 class Place:
@@ -87,9 +90,10 @@ class Place:
     # --- things in it -----------------------------------------------------------------------
 
     def names(self) -> set[str]:
-        """Return what is at the top of the store."""
+        """Return what is at the top of the store, but for what a killed process left."""
         if self.path is not None:
-            return {p.name for p in self.path.iterdir()} if self.path.is_dir() else set()
+            there = self.path.iterdir() if self.path.is_dir() else ()
+            return {p.name for p in there if not HALF_WRITTEN.search(p.name)}
         return {str(name).split("/")[0] for name in self._all(self.store.list_dir(""))}
 
     def listed(self, prefix: str) -> list[str]:
@@ -147,7 +151,8 @@ class Place:
         """Remove what a killed process had half-written beside the keys of a local store."""
         if self.path is not None:
             for file in self.path.rglob("*.partial"):
-                file.unlink(missing_ok=True)
+                if HALF_WRITTEN.search(file.name):
+                    file.unlink(missing_ok=True)
 
     # --- what xstf keeps --------------------------------------------------------------------
 

@@ -117,6 +117,7 @@ def to_zarr(
         "tiles": [list(one.tile) for one in layouts], "names": names_of(dataset),
     }  # fmt: skip
     with told(place.name), Lock(place) as lock:
+        place.tidy()  # before zarr looks, which takes what it does not know for damage
         old = _old(place, there, record, resume=resume)
         if old is None:
             begin(place, dataset, layouts, record)
@@ -236,7 +237,6 @@ def _fill(
         return
     if is_complete(place):  # chunks of it were lost
         say_complete(place, False)
-    place.tidy()
     if commits is None:
         work.run(left, progress=progress)
         return

@@ -46,13 +46,7 @@ import numpy as np
 from xstf._checks import check_at_least
 from xstf._method import GapfillSamples, Method
 from xstf.methods.gapfill import mnspi
-from xstf.numerics.seasonal import (
-    SceneSeason,
-    season_state,
-    seasonal,
-    terms_of,
-    without_residual,
-)
+from xstf.numerics.seasonal import SceneSeason, season_state, seasonal, terms_of
 from xstf.numerics.similar_pixels import hide, pixels_of
 
 # Of the sample's windows, every third one is hidden and filled: each costs as much as a tile.
@@ -100,12 +94,11 @@ def settle(samples: GapfillSamples, *, times: np.ndarray, params: Params) -> Sta
         state = settle(seen, times=days, params=params)
         return replace(state, similar=mnspi.with_dates(state.similar, samples.asked))
     cube = samples.cube
-    shared = samples.season
-    if shared is None or shared.harmonics != params.harmonics or not shared.signal:
-        shared = season_state(cube, times, harmonics=params.harmonics)
-    season = without_residual(shared)
+    season = season_state(cube, times, harmonics=params.harmonics, residual=False)
+    pixels = np.moveaxis(pixels_of(cube), 0, 2)[:, :, None].astype(np.float32)
+    residual = pixels - _season(pixels, times, season)[0]
     options = _similar(params)
-    similar = mnspi.learn(_residuals(cube, times, season), options)
+    similar = mnspi.learn(np.moveaxis(residual[:, :, 0], 2, 0).astype(np.float64), options)
     if len(times) > 1:
         truth = cube[::EVERY_WINDOW]
         hidden = hide(truth, params.reach)
@@ -114,13 +107,6 @@ def settle(samples: GapfillSamples, *, times: np.ndarray, params: Params) -> Sta
         factor = mnspi.calibrate(shown - course, truth - course, hidden, times, options, similar)
         similar = replace(similar, factor=factor)
     return State(season, similar)
-
-
-def _residuals(cube: np.ndarray, times: np.ndarray, season: SceneSeason) -> np.ndarray:
-    """Return what the season leaves at sampled pixels, ``(pixel, time, band)``."""
-    pixels = np.moveaxis(pixels_of(cube), 0, 2)[:, :, None].astype(np.float32)
-    residual = pixels - _season(pixels, times, season)[0]
-    return np.asarray(np.moveaxis(residual[:, :, 0], 2, 0), np.float64)
 
 
 def _similar(params: Params) -> mnspi.Params:

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 # Compiling every method for the first time takes minutes, however small the scene. These are soon
-# ready; but for gap filling they have among them what the verb does by default.
+# ready; but for gap filling and fusion they have among them what the verb does by default.
 _USUAL: dict[Task, tuple[str, ...]] = {
     "fuse": ("fitfc", "fsdaf"),
     "gapfill": ("nearest", "linear", "eof"),
@@ -32,7 +32,7 @@ _USUAL: dict[Task, tuple[str, ...]] = {
 }
 _LATER = (
     "auto, what gapfill does by default, blends more methods and takes radar; compiling them takes "
-    "minutes the first time: xstf demo --all has it\n"
+    "most of a minute the first time: xstf demo --all has it\n"
 )
 _FILES = (
     "fused.nc", "fused.png", "filled.nc", "filled.png", "series.png", "sharpened.nc",

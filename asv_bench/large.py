@@ -1,7 +1,7 @@
 """Run a verb on a scene made lazily, straight to Zarr: seconds, memory, tasks, bytes.
 
 ``python asv_bench/large.py fuse --size 20000 --out large.zarr``; with ``--threads 1`` or
-``--processes 2`` (a `LocalCluster` of one thread each) to compare, and ``--json`` for programs.
+``--processes 2`` (a `LocalCluster` of one thread each) to compare. It prints JSON.
 The methods are cheap ones by default, since the machine around them is what is looked at.
 """
 

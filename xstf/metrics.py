@@ -247,11 +247,7 @@ def uiqi(
     doi:10.1109/97.995823.
     """
     case = match_cubes(estimate, truth, per, band)
-    y, x = space = space_of(case, 1, "uiqi")
-    if set(space) & set(case.kept):
-        raise ValueError(f"uiqi has one value for many pixels: per cannot keep {list(case.kept)}")
-    if window < 2:
-        raise ValueError(f"window must be 2 pixels or more, not {window}")
+    y, x = _space_of_blocks(case, window, "uiqi")
     cut = {y: (y, "_row"), x: (x, "_column")}
     blocks = [
         cube.drop_vars([y, x], errors="ignore")
@@ -300,11 +296,7 @@ def q2n(
     IEEE Geoscience and Remote Sensing Letters 6, 662–665, doi:10.1109/LGRS.2009.2022650.
     """
     case = match_spectra(estimate, truth, per, band, "q2n")
-    space = space_of(case, 1, "q2n")
-    if set(space) & set(case.kept):
-        raise ValueError(f"q2n has one value for many pixels: per cannot keep {list(case.kept)}")
-    if window < 2:
-        raise ValueError(f"window must be 2 pixels or more, not {window}")
+    space = _space_of_blocks(case, window, "q2n")
     core = [case.band, *space]
     whole = dict.fromkeys(core, -1)
     both = [c if c.chunks is None else c.chunk(whole) for c in (case.estimate, case.truth)]
@@ -320,6 +312,16 @@ def q2n(
 
 
 # ---------------------------------------------------------------- what the metrics share
+
+
+def _space_of_blocks(case: Case, window: int, name: str) -> tuple[Hashable, Hashable]:
+    """Return the spatial dims that a metric of blocks goes along; refuse what it cannot keep."""
+    space = space_of(case, 1, name)
+    if set(space) & set(case.kept):
+        raise ValueError(f"{name} has one value for many pixels: per cannot keep {list(case.kept)}")
+    if window < 2:
+        raise ValueError(f"window must be 2 pixels or more, not {window}")
+    return space
 
 
 def _finish(

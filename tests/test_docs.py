@@ -9,11 +9,10 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
-import glob
 import importlib
+import io
 import re
 import shlex
-import sys
 import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -40,7 +39,7 @@ FENCE = re.compile(
     re.MULTILINE | re.DOTALL,
 )
 RUN = ("python", "bash")
-SHOWN = ("text", "")  # what a program prints, equations; directives of Sphinx have braces
+SHOWN = ("text", "yaml")  # what a program prints, equations; directives of Sphinx have braces
 TINY = {"patch": 16, "batch": 1, "epochs": 1, "steps": 1}
 
 
@@ -82,7 +81,45 @@ def cubes() -> dict[str, object]:
         "s2_20m": twenty, "s2_10m": ten, "sentinel2_20m": twenty, "sentinel2_10m": ten,
         "hyperspectral": spectral, "multispectral": sharp, "sharp": sharp, "sharp_images": sharp,
         "dense": series.dense, "nearest_hyperspectral": spectral.isel(time=0, drop=True),
+    } | as_readers_give_them(cube, classes, fine)  # fmt: skip
+
+
+def as_readers_give_them(cube, classes, fine) -> dict[str, object]:
+    """Return small cubes with the dims, types and labels that readers of products give."""
+    few = {"time": slice(0, 12), "y": slice(0, 20), "x": slice(0, 20)}
+    seen, scl = cube.isel(few), classes.isel(few)
+    numbers = (seen * 1e4).fillna(0).round().astype(np.uint16).drop_vars("wavelength")
+    bands = numbers.assign_coords(band=["red", "nir"]).to_dataset("band")
+    for band in bands.values():
+        band.attrs = {"nodata": 0}
+    stack = xr.concat([seen.drop_vars("wavelength"), scl.astype(float)], "band")
+    qa = xr.where(scl == 9, 22280, 21824).astype(np.uint16)  # cloud; clear land
+    landsat = (0.2 + seen) / 0.0000275
+    landsat = landsat.fillna(0).round().astype(np.uint16).drop_vars("wavelength")
+    landsat = landsat.assign_coords(band=["red", "nir08"]).to_dataset("band")
+    made = xstf.scenes.landsat_modis(size=60)
+    pixels = {"y": 2, "x": 2}
+    pan = made.truth[0].mean("band")
+    layers = ["sur_refl_b03", "sur_refl_b04", "sur_refl_b01", "sur_refl_b02"]
+    layers += ["sur_refl_b06", "sur_refl_b07"]
+    return {
+        "odc_s2": bands.assign(scl=scl), "landsat": landsat.assign(qa_pixel=qa),
+        "stack": stack.assign_coords(band=["red", "nir", "scl"]),
+        "open_fine": made.fine, "granules": {
+            str(image.time.values)[:10]: granule(image.drop_vars("time"), layers)
+            for image in made.coarse[:4]
+        },
+        "panchromatic": pan, "landsat_30m": made.truth[0].coarsen(pixels).mean(),
     }  # fmt: skip
+
+
+def granule(image: xr.DataArray, layers: list[str]) -> xr.Dataset:
+    """Return an image as a granule of MOD09A1: packed layers, each with a band of its own."""
+    packed = (image * 1e4).round().astype(np.int16).drop_vars("wavelength")
+    named = packed.assign_coords(band=layers).to_dataset("band").expand_dims(band=[1])
+    for layer in named.values():
+        layer.attrs = {"scale_factor": 1e-4, "_FillValue": -28672, "add_offset": 0.0}
+    return named
 
 
 def sentinel_bands(fine: xr.DataArray) -> tuple[xr.DataArray, xr.DataArray]:
@@ -110,6 +147,14 @@ def write_files(folder: Path, cubes: dict[str, object]) -> None:
         cube = xstf.files.open_cube(paths[f"{name}.nc"])[:, :2]
         xstf.files.save_cube(cube, folder / name)
         cube.drop_encoding().chunk(time=1).to_zarr(folder / f"{name}.zarr", consolidated=False)
+    hls = folder / "hls"
+    hls.mkdir()
+    for image in xstf.files.open_cube(paths["sentinel2.nc"]).reflectance[:4, 1:3]:
+        fmask = xr.where(image[0].isnull(), 66, 64).astype(np.uint8)
+        for layer, word in ((image[0], "B04"), (image[1], "B8A"), (fmask, "Fmask")):
+            day = f"{image.time.dt.strftime('%Y%j').item()}"
+            name = f"HLS.S30.T33UUP.{day}T100551.v2.0.{word}.tif"
+            layer.drop_vars(["time", "band", "wavelength"]).rio.to_raster(hls / name)
     for name in ("s2_20m", "s2_10m"):
         xstf.files.save_cube(cubes[name], folder / f"{name}.tif")
 
@@ -129,7 +174,7 @@ def test_every_block_says_what_it_is():
     for page in PAGES:
         for block in blocks(page):
             known = block.kind in (*RUN, *SHOWN) or block.kind.startswith("{")
-            assert known and block.kind, f"{page.name}:{block.line} is a block of {block.kind!r}"
+            assert known, f"{page.name}:{block.line} is a block of {block.kind!r}"
 
 
 def test_extras_that_pages_install_exist():
@@ -170,15 +215,17 @@ def run_line(line: str, names: dict[str, object]) -> None:
     target = None
     if ">" in words:
         words, (target,) = words[: words.index(">")], words[words.index(">") + 1 :]
-    with contextlib.ExitStack() as stack:
-        if target is not None:
-            stack.enter_context(contextlib.redirect_stdout(stack.enter_context(open(target, "w"))))
-        assert main(words[1:]) == 0, line
+    printed = io.StringIO()
+    with contextlib.redirect_stdout(printed):
+        status = main(words[1:])
+    assert status == 0, line
+    if target is not None:
+        Path(target).write_text(printed.getvalue())
 
 
 def words_of(line: str) -> Iterator[str]:
     """Give the words of a line as a shell makes them: patterns without quotes become paths."""
     for raw in re.findall(r"""(?:[^\s"'#]|"[^"]*"|'[^']*')+""", line.split(" #")[0]):
         plain = "".join(shlex.split(raw))
-        found = sorted(glob.glob(plain)) if set("*?[") & set(raw) and plain == raw else []
-        yield from found or [plain]
+        pattern = set("*?[") & set(raw) and plain == raw
+        yield from sorted(map(str, Path().glob(plain))) if pattern else [plain]

@@ -26,6 +26,7 @@ exclude_patterns = ["_build"]
 myst_enable_extensions = ["colon_fence", "deflist", "dollarmath", "fieldlist"]
 myst_heading_anchors = 3
 myst_links_external_new_tab = False
+highlight_language = "none"  # equations in docstrings; code says what it is
 html_theme = "furo"
 html_title = f"xstf {version}"
 html_static_path = ["static"]

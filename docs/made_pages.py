@@ -74,7 +74,7 @@ def overview() -> list[str]:
             cells = [WORDS.get(str(found[c]), str(found[c])) for c in needs]
             link = f"[`{name}`](methods/{task}_{name}.md)"
             lines.append(row([link, found["summary"], *cells, found["engines"]]))
-        pages = [f"methods/{task}_{name}" for name in names]
+        pages = [f"{name} ({task}) <methods/{task}_{name}>" for name in names]
         lines += ["", "```{toctree}", ":hidden:", "", *pages, "```"]
     return lines
 

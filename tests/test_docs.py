@@ -6,6 +6,7 @@ block that cannot run has a comment before it, ``<!-- not run: why -->``.
 
 from __future__ import annotations
 
+import ast
 import contextlib
 import dataclasses
 import functools
@@ -77,10 +78,10 @@ def cubes() -> dict[str, object]:
         "cube": cube, "cube1": cube, "cube2": cube, "s2": cube, "s2_classes": classes,
         "ds": xr.Dataset({"B": cube, "SCL": classes}),
         "sar": radar, "s1": radar, "sar1": radar, "sar2": radar,
-        "fields": xr.DataArray(np.arange(cube.y.size) // 10, {"y": cube.y}, name="field"),
+        "fields": xr.full_like(cube[0, 0], 1, int).rename("field") + (cube.x > cube.x.mean()),
         "s2_20m": twenty, "s2_10m": ten, "sentinel2_20m": twenty, "sentinel2_10m": ten,
         "hyperspectral": spectral, "multispectral": sharp, "sharp": sharp, "sharp_images": sharp,
-        "dense": series.dense, "nearest_hyperspectral": spectral.isel(time=0, drop=True),
+        "dense": series.dense,
     } | as_readers_give_them(cube, classes, fine)  # fmt: skip
 
 
@@ -184,6 +185,42 @@ def test_extras_that_pages_install_exist():
         for names in re.findall(r"(?:xstf|\")\.?\[([\w,-]+)\]", page.read_text()):
             if "pip" in page.read_text():
                 assert set(names.split(",")) <= known, f"{page.name}: [{names}]"
+
+
+def test_links_of_pages_lead_to_what_is_there():
+    """Sphinx looks at those between its pages; here are files, and what only the README links."""
+    for page in [*PAGES, ROOT / "CONTRIBUTING.md"]:
+        for target in re.findall(r"\]\((?!https?:)([^)\s]+)\)", page.read_text()):
+            path, _, anchor = target.partition("#")
+            file = (page.parent / path).resolve() if path else page
+            made = file.name in MADE or file.parent.name == "methods"
+            assert made or file.exists(), f"{page.name} links to {target}"
+            if anchor and not made:
+                assert anchor in anchors(file), f"{page.name} links to {target}"
+
+
+def anchors(page: Path) -> set[str]:
+    """Return the anchors of a page's headings, as GitHub and MyST make them."""
+    titles = re.findall(r"^#+ (.+)$", page.read_text(), re.MULTILINE)
+    kept = (re.sub(r"[^\w\- ]", "", title.lower()) for title in titles)
+    return {title.strip().replace(" ", "-") for title in kept}
+
+
+def test_messages_that_the_faq_explains_are_messages_of_xstf():
+    said = [m for f in sorted((ROOT / "xstf").rglob("*.py")) for m in messages(f)]
+    asked = re.findall(r"^### `(.+)`$", (ROOT / "docs" / "faq.md").read_text(), re.MULTILINE)
+    assert len(asked) >= 15
+    for message in asked:
+        assert any(message in one for one in said), message
+
+
+def messages(file: Path) -> Iterator[str]:
+    """Give the texts of a file's strings; what is filled in is left out."""
+    for node in ast.walk(ast.parse(file.read_text())):
+        if isinstance(node, ast.JoinedStr):
+            yield "".join(v.value for v in node.values if isinstance(v, ast.Constant))
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+            yield node.value
 
 
 @pytest.mark.slow

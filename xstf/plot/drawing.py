@@ -135,7 +135,7 @@ def save(axes: Any, path: str | Path, *, width: int = PIXELS_WIDE) -> None:
     """
     from matplotlib import pyplot
 
-    figure = np.asarray(axes, dtype=object).reshape(-1)[0].get_figure(root=True)
+    figure = np.asarray(axes, dtype=object).reshape(-1)[0].figure.canvas.figure
     path = Path(path)
     packed = {"pil_kwargs": {"optimize": True}} if path.suffix.lower() == ".png" else {}
     figure.savefig(path, dpi=width / figure.get_figwidth(), **packed)

@@ -214,7 +214,7 @@ def _draw_errors(axes: np.ndarray, errors: Mapping[str, np.ndarray], quantity: s
         drawn = axis.imshow(error, cmap="magma", vmin=0, vmax=max(top, 1e-12))
         mean = f"{values.mean():.4f}" if values.size else "nowhere known"
         draw.titled(axis, f"mean |error| {mean}")
-    draw.colour_bar(drawn, axes, f"|error|, mean of bands: {quantity}")
+    draw.colour_bar(drawn, list(axes), f"|error|, mean of bands: {quantity}")
 
 
 def before_after(
@@ -427,7 +427,7 @@ def _flag_image(flag: xr.DataArray, cube: Cube, at: int, step: int) -> np.ndarra
     if time in flag.dims:
         part = part.isel({time: at})
     if band is not None and band in part.dims:
-        part = part.max(band)
+        part = part.max([band])
     plain: np.ndarray = part.transpose(y, x).values
     rows = slice(None, None, -1 if cube.grid.dy > 0 else 1)
     columns = slice(None, None, -1 if cube.grid.dx < 0 else 1)

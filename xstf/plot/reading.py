@@ -65,7 +65,8 @@ def _lazy(cube: Labelled) -> Labelled:
 
 def step_of(cube: Cube, most: int = PIXELS) -> int:
     """Return every how many pixels are read so that no side has more than `most`."""
-    return max(1, -(-max(cube.data.shape[-2:]) // most))
+    longest = int(max(cube.data.shape[-2:]))
+    return max(1, -(-longest // most))
 
 
 def read_images(

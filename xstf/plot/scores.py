@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Hashable, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import xarray as xr
@@ -70,7 +70,7 @@ def rank(scores: xr.Dataset, metric: str = "rmse", *, ax: Axes | None = None) ->
     order = np.argsort(-middle if more else middle, kind="stable")
     best = order[0]
     near = (low <= high[best]) & (high >= low[best])
-    (axis,) = draw.panels(ax, 1, columns=1, aspect=0, extra=0.9 + _ROW * len(names))
+    axis: Axes = draw.panels(ax, 1, columns=1, aspect=0, extra=0.9 + _ROW * len(names))[0]
     for row, n in enumerate(order):
         colour = draw.ACCENT if near[n] else "0.45"
         axis.plot([low[n], high[n]], [row, row], color=colour, linewidth=2.2, alpha=0.6)
@@ -132,7 +132,7 @@ def calibration(scores: xr.Dataset, *, ax: Axes | None = None) -> Axes:
     way = next((d for d in _WAYS if d in covered.dims), None)
     kept: list[Hashable] = ["level", *([] if way is None else [way])]
     mean = covered.mean([d for d in covered.dims if d not in kept]).transpose(*kept)
-    (axis,) = draw.panels(ax, 1, columns=1, aspect=0.75, lines=1, extra=0.5)
+    axis: Axes = draw.panels(ax, 1, columns=1, aspect=0.75, lines=1, extra=0.5)[0]
     levels = 100 * np.asarray(mean["level"].values, float)
     axis.plot([0, 100], [0, 100], color="0.6", linewidth=1, linestyle="--")
     axis.fill_between([0, 100], [0, 100], 0, color="#d95f02", alpha=0.06, linewidth=0)
@@ -193,7 +193,7 @@ def apa(scores: xr.Dataset, *, ax: Axes | None = None) -> Axes:
     """
     names, values, cells = _means(scores, "rmse", ("rmse", "edge"), signed=True)
     error, edge = values["rmse"], values["edge"]
-    (axis,) = draw.panels(ax, 1, columns=1, aspect=0.7, lines=1, extra=0.7)
+    axis: Axes = draw.panels(ax, 1, columns=1, aspect=0.7, lines=1, extra=0.7)[0]
     reach = max(1.4 * float(np.abs(edge).max()), 0.05)
     axis.axvline(0, color="0.7", linewidth=1)
     axis.plot(edge, error, "o", color=draw.ACCENT, markersize=7)
@@ -212,17 +212,18 @@ def _label(axis: Axes, names: Sequence[str], x: np.ndarray, y: np.ndarray) -> No
 
     Places are tried around the point, near ones first, in points of the figure as it is laid out.
     """
-    axis.figure.draw_without_rendering()
+    figure: Any = axis.figure.canvas.figure  # not a part of one
+    figure.draw_without_rendering()
     scale = 72 / axis.figure.dpi
     at = scale * axis.transData.transform(np.stack([x, y], axis=1))
     frame = scale * axis.get_window_extent().get_points()
-    taken = [_box(*point, 5, 5) for point in at]
+    taken = [_box(point, 5, 5) for point in at]
     for n in np.argsort(y, kind="stable"):
         width, height = 0.62 * draw.TEXT * len(names[n]), 1.3 * draw.TEXT
         for radius, angle in _AROUND:
             across, up = radius * np.cos(angle), radius * np.sin(angle)
             centre = at[n] + (across + np.sign(np.round(across, 3)) * width / 2, up)
-            box = _box(*centre, width / 2, height / 2)
+            box = _box(centre, width / 2, height / 2)
             if _inside(box, frame) and not any(_overlap(box, other) for other in taken):
                 break
         taken.append(box)
@@ -238,7 +239,10 @@ _AROUND = [(r, a * np.pi / 6) for r in range(8, 200, 6) for a in (0, 6, 1, 11, 5
 _LEADER = {"arrowstyle": "-", "color": "0.75", "linewidth": 0.8, "shrinkA": 0, "shrinkB": 4}
 
 
-def _box(x: float, y: float, half_width: float, half_height: float) -> tuple[float, ...]:
+def _box(
+    centre: Sequence[float] | np.ndarray, half_width: float, half_height: float
+) -> tuple[float, ...]:
+    x, y = float(centre[0]), float(centre[1])
     return x - half_width, y - half_height, x + half_width, y + half_height
 
 
@@ -284,7 +288,7 @@ def _means(
     found = {}
     for name in wanted:
         one = _variable(scores, name)
-        one = np.abs(one) if name in _SIGNED and not signed else one
+        one = abs(one) if name in _SIGNED and not signed else one
         found[name] = _mean(one, way)
     names = [str(n) for n in array[way].values]
     sizes = [f"{n} {d}{'s' if n > 1 else ''}" for d, n in array.sizes.items() if d != way]
@@ -294,7 +298,7 @@ def _means(
 
 def _mean(array: xr.DataArray, way: Hashable) -> np.ndarray:
     """Return the mean of each method over what all methods have."""
-    both = array.notnull().all(way)
+    both = array.notnull().all([way])
     if not bool(both.any()):
         raise ValueError(f"there is no {array.name} that all methods have; select some of them")
     others = [d for d in array.dims if d != way]

@@ -270,8 +270,13 @@ class TestAxes:
     def test_save_writes_so_many_pixels_and_closes(self, made, tmp_path, width):
         axes = xstf.plot.quicklook(made.fine, most=1)
         xstf.plot.save(axes, tmp_path / "look.png", width=width)
-        assert plt.imread(tmp_path / "look.png").shape[1] == width
+        image = plt.imread(tmp_path / "look.png")
+        assert image.shape[1] == width
         assert plt.get_fignums() == []
+        xstf.plot.save(xstf.plot.quicklook(made.fine, most=1), tmp_path / "few.png", colours=16)
+        few = plt.imread(tmp_path / "few.png")
+        assert len(np.unique(few.reshape(-1, few.shape[-1]), axis=0)) == 16
+        assert few.shape[1] == 1400
 
 
 class TestScale:
@@ -312,7 +317,7 @@ class TestCompare:
         assert drawn(axes).std() > 1
         days = [str(made.truth.time.values[n])[:10] for n in (1, 1, 1)]
         assert titles(axes) == [
-            f"before\n{days[0]}", f"coarse\n{days[1]}", f"truth\n{days[2]}",
+            f"fine image\n{days[0]}", f"coarse image\n{days[1]}", f"truth\n{days[2]}",
             "off by 0.01", "off by 0.02", "mean |error| 0.0100", "mean |error| 0.0200",
         ]  # fmt: skip
         assert figure_of(axes).axes[-1].get_xlabel() == "|error|, mean of bands: reflectance"

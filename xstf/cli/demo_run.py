@@ -38,7 +38,7 @@ _FILES = (
     "fine.nc", "coarse.nc", "fused.nc", "fused.png", "cloudy.nc", "filled.nc", "filled.png",
     "series.png", "uncertainty.png", "sharpened.nc", "sharpened.png",
 )  # fmt: skip
-_WIDTH = 1000  # pixels of a picture, for a page 700 wide
+_PAGE: dict[str, int] = {"width": 1000, "colours": 200}  # of pictures for a page 700 pixels wide
 # What a table's numbers are, in a sentence each.
 _FUSION_WORDS = (
     "RMSE is the typical error of a pixel, in reflectance (0 black, 1 white). SAM is the angle\n"
@@ -166,7 +166,7 @@ def fusion(out: Path, names: Sequence[str], size: int, progress: bool) -> Part:
     for cube, name in ((fine, "fine"), (coarse, "coarse"), (results[best][0], "fused")):
         files.save_cube(cube, out / f"{name}.nc", overwrite=True)
     estimates = {name: estimate for name, (_, estimate) in results.items()}
-    plot.save(_fusion_picture(scene, estimates, best), out / "fused.png", width=_WIDTH)
+    plot.save(_fusion_picture(scene, estimates, best), out / "fused.png", **_PAGE)
     made = [
         ("the fine images", out / "fine.nc"),
         ("the coarse images", out / "coarse.nc"),
@@ -179,8 +179,9 @@ def fusion(out: Path, names: Sequence[str], size: int, progress: bool) -> Part:
 
 def _fusion_picture(scene: scenes.Scene, results: dict[str, xr.DataArray], best: str) -> np.ndarray:
     fused, dates = results[best], scene.fine.time.values
-    middle = int(np.argmax([_distance(date, dates) for date in fused.time.values]))
-    at = {"time": fused.time.values[middle]}
+    between = fused.time.values[(fused.time.values > dates[0]) & (fused.time.values < dates[-1])]
+    middle = int(np.argmax([_distance(date, dates) for date in between]))
+    at = {"time": between[middle]}
     nearest = int(np.abs(dates - at["time"]).argmin())
     return plot.compare(
         scene.truth.sel(at),
@@ -258,7 +259,7 @@ def _filling_pictures(scene: scenes.GapScene, filled: xr.Dataset, out: Path) -> 
         "uncertainty": plot.uncertainty(filled, time=date),
     }
     for name, axes in pictures.items():
-        plot.save(axes, out / f"{name}.png", width=_WIDTH)
+        plot.save(axes, out / f"{name}.png", **_PAGE)
 
 
 # --- sharpening -------------------------------------------------------------------------------
@@ -275,7 +276,7 @@ def sharpening(out: Path, names: Sequence[str], size: int, progress: bool) -> Pa
         results[name] = made
     best = min(rows, key=lambda row: row.values[0]).name
     files.save_cube(results[best], out / "sharpened.nc", overwrite=True)
-    plot.save(_sharpening_picture(scene, results[best], best), out / "sharpened.png", width=_WIDTH)
+    plot.save(_sharpening_picture(scene, results[best], best), out / "sharpened.png", **_PAGE)
     text = f"sharpening: {sizes(scene.spectral)} by {sizes(scene.spatial)}"
     files_made = [
         (f"many bands on small pixels ({best})", out / "sharpened.nc"),

@@ -107,7 +107,9 @@ def new_figure(width: float, height: float) -> Figure:
     return pyplot.figure(figsize=(width, height), layout="constrained")
 
 
-def save(axes: Any, path: str | Path, *, width: int = PIXELS_WIDE) -> None:
+def save(
+    axes: Any, path: str | Path, *, width: int = PIXELS_WIDE, colours: int | None = None
+) -> None:
     """Write the figure that axes are on to a file, and close it.
 
     Parameters
@@ -118,6 +120,8 @@ def save(axes: Any, path: str | Path, *, width: int = PIXELS_WIDE) -> None:
         The ending says the format: ``.png``, ``.jpg``, ``.pdf``, ``.svg``.
     width : int
         Pixels from left to right.
+    colours : int, optional
+        How many a ``.png`` has at most, 2 to 256, which makes it a third as large, for pages.
 
     Raises
     ------
@@ -137,9 +141,16 @@ def save(axes: Any, path: str | Path, *, width: int = PIXELS_WIDE) -> None:
 
     figure = np.asarray(axes, dtype=object).reshape(-1)[0].figure.canvas.figure
     path = Path(path)
-    packed = {"pil_kwargs": {"optimize": True}} if path.suffix.lower() == ".png" else {}
+    png = path.suffix.lower() == ".png"
+    packed = {"pil_kwargs": {"optimize": True}} if png else {}
     figure.savefig(path, dpi=width / figure.get_figwidth(), **packed)
     pyplot.close(figure)
+    if colours is not None and png:
+        from PIL import Image  # which matplotlib needs itself
+
+        with Image.open(path) as image:
+            few = image.convert("RGB").quantize(colours, method=Image.Quantize.MEDIANCUT)
+        few.save(path, optimize=True)
 
 
 # --- pictures ---------------------------------------------------------------------------------
@@ -149,11 +160,18 @@ def show(axis: Axes, image: np.ndarray, low: np.ndarray, high: np.ndarray) -> An
     """Draw an image ``(y, x, channel)`` of three channels or of one; return what was drawn."""
     bare(axis)
     if image.shape[-1] == 1:
-        axis.set_facecolor(str(MISSING))
-        return axis.imshow(image[..., 0], cmap="viridis", vmin=float(low[0]), vmax=float(high[0]))
+        return paint(axis, image[..., 0], "viridis", float(low[0]), float(high[0]))
     stretched = np.clip((image - low) / (high - low), 0, 1)
     seen = ~np.isnan(stretched).any(axis=-1, keepdims=True)
-    return axis.imshow(np.where(seen, stretched, MISSING))
+    return axis.imshow(np.where(seen, stretched, MISSING), interpolation="nearest")
+
+
+def paint(axis: Axes, values: np.ndarray, colours: str, low: float, high: float) -> Any:
+    """Draw values ``(y, x)`` in a colour map, missing ones in grey, pixels as they are."""
+    bare(axis)
+    axis.set_facecolor(str(MISSING))
+    top = max(high, low + 1e-12)
+    return axis.imshow(values, cmap=colours, vmin=low, vmax=top, interpolation="nearest")
 
 
 def say_if_nothing(axis: Axes, image: np.ndarray) -> None:

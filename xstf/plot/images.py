@@ -138,7 +138,7 @@ def compare(
     """
     if not estimates:
         raise ValueError("estimates is empty; give at least one, by its title")
-    inputs = {"before": before, "coarse": coarse, "truth": truth}
+    inputs = {"fine image": before, "coarse image": coarse, "truth": truth}
     cubes = {t: open_cube(c, t) for t, c in inputs.items() if c is not None}
     made = {t: open_cube(c, t) for t, c in estimates.items()}
     _require_alike(cubes["truth"], made)
@@ -149,38 +149,44 @@ def compare(
     }
     errors = {t: _error(cube, cubes["truth"]) for t, cube in made.items()}
     true = pictures["truth"]
-    count = len(cubes) + 2 * len(made)
-    columns = max(min(_COLUMNS, len(made)), len(cubes))
-    axes = _compare_axes(ax, len(cubes), len(made), columns, _aspect(true))
+    axes = _compare_axes(ax, len(cubes), len(made), _aspect(true))
     low, high = limits_of(list(_channels(true)), shown.natural)
     titles = [*(f"{t}\n{pictures[t].dates[0]}".strip() for t in cubes), *made]
     for axis, title, picture in zip(axes, titles, pictures.values(), strict=False):
         draw.show(axis, _channels(picture)[0], low, high)
         draw.titled(axis, title)
     draw.scale_bar(axes[len(cubes) - 1], true)
-    _draw_errors(axes[count - len(made) :], errors, quantity_of(cubes["truth"], true.values))
+    _draw_errors(axes[-len(made) :], errors, quantity_of(cubes["truth"], true.values))
     draw.note(axes[0], f"{shown.text}; all stretched as the truth")
     return axes
 
 
 def _compare_axes(
-    ax: Axes | Sequence[Axes] | None, inputs: int, made: int, columns: int, aspect: float
+    ax: Axes | Sequence[Axes] | None, inputs: int, made: int, aspect: float
 ) -> np.ndarray:
     """Return axes of the inputs, of the estimates, and of their errors below them."""
-    each = -(-made // columns)
-    rows = 1 + 2 * each
+    columns, first, images = _places(inputs, made)
+    errors = [place + columns for place in images]
     if ax is not None and np.ndim(np.asarray(ax, dtype=object)):
         return draw.panels(ax, inputs + 2 * made, columns=columns)
-    grid = draw.panels(ax, rows * columns, columns=columns, aspect=aspect, lines=2)
-    first = list(grid[:inputs])
-    images = [columns * (1 + 2 * (n // columns)) + n % columns for n in range(made)]
-    errors = [place + columns for place in images]
-    used = {*range(inputs), *images, *errors}
-    for place in set(range(rows * columns)) - used:
+    rows = errors[-1] // columns + 1
+    grid = draw.panels(ax, rows * columns, columns=columns, aspect=aspect, extra=1.2)
+    used = [*first, *images, *errors]
+    for place in set(range(rows * columns)) - set(used):
         grid[place].set_axis_off()
-    out = np.empty(inputs + 2 * made, dtype=object)
-    out[:] = [*first, *grid[images], *grid[errors]]
-    return out
+    return grid[used]
+
+
+def _places(inputs: int, made: int) -> tuple[int, list[int], list[int]]:
+    """Return the columns, and the places of inputs and of estimates above their errors.
+
+    All are in one row if they are few, else the inputs have a row of their own.
+    """
+    if inputs + made <= _COLUMNS:
+        return inputs + made, list(range(inputs)), list(range(inputs, inputs + made))
+    columns = max(min(_COLUMNS, made), inputs)
+    images = [columns * (1 + 2 * (n // columns)) + n % columns for n in range(made)]
+    return columns, list(range(inputs)), images
 
 
 def _require_alike(truth: Cube, made: Mapping[str, Cube]) -> None:
@@ -209,9 +215,7 @@ def _draw_errors(axes: np.ndarray, errors: Mapping[str, np.ndarray], quantity: s
     seen = [error[~np.isnan(error)] for error in errors.values()]
     top = max((float(np.percentile(e, 99)) for e in seen if e.size), default=1.0)
     for axis, error, values in zip(axes, errors.values(), seen, strict=True):
-        draw.bare(axis)
-        axis.set_facecolor(str(draw.MISSING))
-        drawn = axis.imshow(error, cmap="magma", vmin=0, vmax=max(top, 1e-12))
+        drawn = draw.paint(axis, error, "magma", 0.0, top)
         mean = f"{values.mean():.4f}" if values.size else "nowhere known"
         draw.titled(axis, f"mean |error| {mean}")
     draw.colour_bar(drawn, list(axes), f"|error|, mean of bands: {quantity}")
@@ -271,7 +275,7 @@ def before_after(
     under = axes[(days.size - 1) * len(cubes)]
     method = _method(cubes["after"])
     edge = draw.outline(under, np.zeros((2, 2), bool))
-    unit = "" if truth is None else f"; RMSE of all bands, {quantity_of(first.cube, first.values)}"
+    unit = "" if truth is None else f"; RMSE: {quantity_of(first.cube, first.values)}"
     draw.note(
         under, _words(shown, method) + unit,
         {"missing": draw.patch(str(draw.MISSING)), "edge of what was filled": edge},
@@ -363,7 +367,7 @@ def uncertainty(
     shown = composite_of(cubes[""], bands)
     estimate = read_images(cubes[""], [at], shown.bands)
     spread = read_images(cubes["_std"], [at], range(len(cubes["_std"].bands)))
-    axes = draw.panels(ax, 3, columns=3, aspect=_aspect(estimate), extra=1.0, lines=2)
+    axes = draw.panels(ax, 3, columns=3, aspect=_aspect(estimate), extra=0.7, lines=2)
     low, high = limits_of(list(_channels(estimate)), shown.natural)
     draw.show(axes[0], _channels(estimate)[0], low, high)
     draw.titled(axes[0], f"estimate\n{estimate.dates[0]}".strip())
@@ -440,10 +444,8 @@ def _draw_spread(axis: Axes, spread: Images, quantity: str) -> None:
     mean = np.where(seen, values, 0).sum(axis=0) / np.maximum(seen.sum(axis=0), 1)
     mean = np.where(seen.any(axis=0), mean, np.nan)
     known = mean[~np.isnan(mean)]
-    draw.bare(axis)
-    axis.set_facecolor(str(draw.MISSING))
     top = float(np.percentile(known, 99)) if known.size else 1.0
-    drawn = axis.imshow(mean, cmap="cividis", vmin=0, vmax=max(top, 1e-12))
+    drawn = draw.paint(axis, mean, "cividis", 0.0, top)
     draw.titled(axis, "standard deviation\nmean of bands")
     draw.small_bar(drawn, axis, quantity)
 
@@ -458,7 +460,7 @@ def _draw_flags(axis: Axes, flag: np.ndarray, meanings: Mapping[int, str]) -> No
     for value, colour in colours.items():
         picture[flag == value] = to_rgb(colour)
     draw.bare(axis)
-    axis.imshow(picture)
+    axis.imshow(picture, interpolation="nearest")
     draw.titled(axis, "made of\n(flag)")
     entries = {meanings[v].replace("_", " "): draw.patch(colour) for v, colour in colours.items()}
     draw.note(axis, "", entries, stacked=True)

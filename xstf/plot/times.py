@@ -121,8 +121,7 @@ def _bars(axis: Axes, times: np.ndarray, share: np.ndarray, marked: np.ndarray, 
 
 
 def _map(axis: Axes, count: np.ndarray, dates: int) -> None:
-    draw.bare(axis)
-    drawn = axis.imshow(count, cmap="viridis", vmin=0, vmax=max(int(count.max()), 1))
+    drawn = draw.paint(axis, count, "viridis", 0.0, float(max(count.max(), 1)))
     draw.titled(axis, "clear dates\nof each pixel")
     draw.small_bar(drawn, axis, f"of {dates} dates")
 

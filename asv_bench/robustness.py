@@ -1,7 +1,7 @@
 """Each verb's default beside trivial ways on many scenes, as a Markdown table and a picture.
 
 ``XSTF_TEST_DATA=… python asv_bench/robustness.py``: all embedded scenes × seeds 1–8 × clouds over
-20, 50 and 80 % of each sharp image, and the shared real cases (of series the middle). The error of a case is the
+20, 50 and 80 % of each sharp image, and the shared real cases. The error of a case is the
 RMSE of what the verb had to estimate, over pixels that every way estimates, beside that of the
 best trivial way, which nobody can know beforehand. Finished cases are kept in ``--json`` and not
 run again; ``--seeds`` and ``--only`` choose some. With ``--page`` the table goes into

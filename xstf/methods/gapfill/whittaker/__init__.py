@@ -83,8 +83,10 @@ from xstf.methods.gapfill.whittaker.rules import (
     ROBUST_WIDTH,
     ROUNDING,
     Plan,
+    Room,
     choose,
     reweigh,
+    room_of,
 )
 from xstf.numerics.gaps import (
     by_stretches,
@@ -341,8 +343,11 @@ def _smooth(
     shape = (*cube.shape[:2], *size)
     estimate = np.empty(shape, np.float32)
     v = np.empty(shape if inverse else (0, 0, 0, 0), np.float32)
-    fill = _fill if plan.passes == 0 and plan.rule == 0 else _fill_chosen
-    fill(rows, corner, plan, *workspace(len(cube)), estimate, v)
+    work, ends = workspace(len(cube))
+    if plan.passes == 0 and plan.rule == 0:
+        _fill(rows, corner, plan, work, ends, np.empty(BLOCK), estimate, v)
+    else:
+        _fill_chosen(rows, corner, plan, work, ends, room_of(plan), estimate, v)
     wanted = (*cube.shape[:2], *(part.stop - part.start for part in inner))
     return estimate.reshape(wanted), v.reshape(wanted) if inverse else None
 
@@ -354,12 +359,12 @@ def _fill(
     plan: Plan,
     work: Work,
     ends: Ends,
+    unit: np.ndarray,
     estimate: np.ndarray,
     v: np.ndarray,
 ) -> None:
     """Write the fill, and v if there is room for it, of the one period and plain weights."""
     _, bands, height, width = estimate.shape
-    unit = np.empty(BLOCK)
     for i in range(BLOCK):
         unit[i] = plan.unit[0]
     for y in range(height):
@@ -385,12 +390,13 @@ def _fill_chosen(
     plan: Plan,
     work: Work,
     ends: Ends,
+    room: Room,
     estimate: np.ndarray,
     v: np.ndarray,
 ) -> None:
     """Do as `_fill` with weights of their own or chosen periods, which few want: compiled apart."""
     _, bands, height, width = estimate.shape
-    unit = np.empty(BLOCK)
+    unit = room.unit
     for i in range(BLOCK):
         unit[i] = plan.unit[0]
     for y in range(height):
@@ -398,9 +404,9 @@ def _fill_chosen(
             size = min(BLOCK, width - x)
             for b in range(bands):
                 load(cube, (b, corner[0] + y, corner[1] + x), size, plan.clock, work, ends)
-                reweigh(plan, size, work, ends)
+                reweigh(plan, size, room.rests, work, ends)
                 if plan.rule > 0:
-                    choose(plan, size, v.size > 0, unit, work, ends)
+                    choose(plan, size, v.size > 0, room, work, ends)
                 else:
                     weigh(work.trust, plan.unit[0], work, ends)
                     factor(work, plan.penalty[0])

@@ -25,6 +25,10 @@ CANDIDATES[ALONE] = replace(gp.METHOD, name=ALONE, guided=False)
 AGAIN: dict[str, Callable[..., object]] = {
     module.METHOD.name: module.settle_again for module in (regression, eof, mnspi)
 }
+# How those fill that look at pixels around, each missing one by itself: what is wanted of them.
+WANTED: dict[str, Callable[..., tuple[np.ndarray, np.ndarray, np.ndarray]]] = {
+    module.METHOD.name: module.fill_wanted for module in (regression, mnspi)
+}
 # Those that need nothing of the date itself; the others fall back on one of them.
 IN_TIME = ("harmonic", GUIDED, ALONE, "eof", "linear")
 
@@ -94,3 +98,15 @@ def run(
     if spread is None:
         raise TypeError(f"{name} gave no standard deviation, by which it would be weighed")
     return Result(estimate, spread, in_space)
+
+
+def run_wanted(
+    name: str, cube: np.ndarray, guide: np.ndarray | None, wanted: np.ndarray, times: np.ndarray,
+    state: object, params: Any, inner: tuple[slice, slice],
+) -> Result:  # fmt: skip
+    """Run a candidate's fast kernel, at least where ``wanted (time, y, x)`` of ``inner``."""
+    if name not in WANTED:
+        return run(name, None, cube, guide, times, state, params, inner)
+    guide = guide if CANDIDATES[name].guided else None
+    found = WANTED[name](cube, guide, wanted, times=times, params=params, state=state, inner=inner)
+    return Result(*found)

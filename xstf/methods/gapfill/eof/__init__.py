@@ -300,9 +300,7 @@ def _search(
         )
         error = 0.0
         if params.rank is None and hidden.any():
-            error = _error(
-                values, hidden, modes.expected(model, modes.posterior(held, model, weights)[0])
-            )
+            error = _error(values, hidden, modes.estimated(held, model, weights))
         better = error < lowest - WORTH
         rises = 0 if better else rises + 1
         if params.rank is not None or not hidden.any() or better:

@@ -85,10 +85,12 @@ def start(values: np.ndarray, times: np.ndarray) -> Model:
 def grow(values: np.ndarray, model: Model, rank: int, weights: np.ndarray | None = None) -> Model:
     """Return the model with more modes: the leading ones of what dates' residuals share."""
     pixels, dates, bands = values.shape
-    scores, _, weights = posterior(values, model, weights)
-    more = rank - scores.shape[1]
+    more = rank + 1 - model.rows.shape[2]
     if more <= 0:
         return model
+    cells = patterns(values)
+    weights = _weights(values, cells, model) if weights is None else weights
+    scores = _scores(values, cells, weights, model)
     scale = np.sqrt(np.diagonal(variance(model), axis1=1, axis2=2))
     flat = _zeroed(_residual(values, model, scores)) * np.sqrt(weights)[..., None] / scale
     modes = _shared(flat, more).reshape(dates, bands, more) * scale[..., None]
@@ -147,17 +149,45 @@ def posterior(
     Weights that are given are the ones; else they are found from equal ones.
     """
     cells = patterns(values)
-    for _ in range(PASSES if weights is None else 0):
-        scores, _ = _score(values, cells, _somewhere(values) if weights is None else weights, model)
-        weights = reweigh(values, cells, model, scores)
-    assert weights is not None
+    weights = _weights(values, cells, model) if weights is None else weights
     return *_score(values, cells, weights, model), weights
+
+
+def estimated(values: np.ndarray, model: Model, weights: np.ndarray) -> np.ndarray:
+    """Return what the model makes of values, ``(pixel, time, band)``, with weights of `refine`."""
+    return expected(model, _scores(values, patterns(values), weights, model))
+
+
+def _weights(values: np.ndarray, cells: list[Cells], model: Model) -> np.ndarray:
+    """Return the weights ``(pixel, time)`` that are found from equal ones."""
+    weights = _somewhere(values)
+    for _ in range(PASSES):
+        scores = _scores(values, cells, weights, model)
+        weights = reweigh(values, cells, model, scores)
+    return weights
+
+
+def _scores(
+    values: np.ndarray, cells: list[Cells], weights: np.ndarray, model: Model
+) -> np.ndarray:
+    """Return the mean of the scores alone, ``(pixel, rank)``, for a third of the work."""
+    precision, pull = _normal(values, cells, weights, model)
+    return np.asarray(np.linalg.solve(precision, pull[..., None])[..., 0])
 
 
 def _score(
     values: np.ndarray, cells: list[Cells], weights: np.ndarray, model: Model
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the mean ``(pixel, rank)`` and covariance ``(pixel, rank, rank)`` of the scores."""
+    precision, pull = _normal(values, cells, weights, model)
+    spread = np.linalg.inv(precision)
+    return np.einsum("nij,nj->ni", spread, pull), spread
+
+
+def _normal(
+    values: np.ndarray, cells: list[Cells], weights: np.ndarray, model: Model
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the scores' precision ``(pixel, rank, rank)``, and that times their mean."""
     modes = model.rows[..., 1:]
     pixels, rank = len(values), modes.shape[-1]
     gram, pull = np.zeros((pixels, rank * rank)), np.zeros((pixels, rank))
@@ -170,8 +200,7 @@ def _score(
         gram += weight @ (own.mT @ precise).reshape(len(own), rank * rank)
         weighed = (rest[..., bands] * weight[..., None]).reshape(pixels, -1)
         pull += weighed @ precise.reshape(weighed.shape[1], rank)
-    spread = np.linalg.inv(gram.reshape(pixels, rank, rank) + np.eye(rank))
-    return np.einsum("nij,nj->ni", spread, pull), spread
+    return gram.reshape(pixels, rank, rank) + np.eye(rank), pull
 
 
 def reweigh(values: np.ndarray, cells: list[Cells], model: Model, scores: np.ndarray) -> np.ndarray:
@@ -244,15 +273,20 @@ def _maximise(
     pixels, dates, bands = values.shape
     first = np.concatenate([np.ones((pixels, 1)), scores], axis=1)
     size = first.shape[1]
-    second = first[:, :, None] * first[:, None, :]
-    second[:, 1:, 1:] += spread
-    model, first, second = _normalise(model, first, second)
+    model, back = _normalise(model, first, spread)
+    # What follows from scores as they were is turned once it is summed up over the pixels.
+    pairs = _Pairs(first, spread)
+    own_products, own_spread = pairs.sums(weights)
+    somewhere = weights > 0
+    first = first @ back.T
     weighed = _zeroed(values) * weights[..., None]
     pull = (weighed.reshape(pixels, -1).T @ first).reshape(dates, bands, size)
     moments = np.empty((dates, bands, size, size))
     for group, seen in _by_band(values):
-        total = (seen * weights).T @ second.reshape(pixels, -1)
-        moments[:, group] = total.reshape(dates, 1, size, size)
+        products, spreads = own_products, own_spread
+        if not np.array_equal(seen, somewhere):
+            products, spreads = pairs.sums(seen * weights)
+        moments[:, group] = (back @ (products + spreads) @ back.T)[:, None]
     others, doubt = _expect(model, around)
     own = np.diagonal(model.noise, axis1=1, axis2=2)
     alike = min(ALIKE, float(pixels))
@@ -261,16 +295,41 @@ def _maximise(
     rows = np.einsum("tbij,tbj->tbi", inverse, pull + weight * others)
     unsure = alike * own * np.trace(inverse, axis1=2, axis2=3)
     model = replace(model, rows=rows, unsure=unsure)
-    return replace(model, noise=_noise(values, weights, model, first, second))
+    spread = back @ own_spread @ back.T
+    return replace(model, noise=_noise(values, weights, model, first, spread))
+
+
+class _Pairs:
+    """Products of the pixels' scores, and their covariances, to be summed over pixels by date.
+
+    Half of each, since both are symmetric.
+    """
+
+    def __init__(self, first: np.ndarray, spread: np.ndarray) -> None:
+        self.size = first.shape[1]
+        self.low = np.tril_indices(self.size)
+        self.inner = np.tril_indices(self.size - 1)
+        self.products = first[:, self.low[0]] * first[:, self.low[1]]
+        self.spread = spread[:, self.inner[0], self.inner[1]]
+
+    def sums(self, weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Return both, summed with weights ``(pixel, time)``: ``(time, size, size)``."""
+        products, spread = (np.zeros((weights.shape[1], self.size, self.size)) for _ in range(2))
+        i, j = self.low
+        products[:, i, j] = products[:, j, i] = weights.T @ self.products
+        i, j = self.inner[0] + 1, self.inner[1] + 1
+        spread[:, i, j] = spread[:, j, i] = weights.T @ self.spread
+        return products, spread
 
 
 def _noise(
-    values: np.ndarray, weights: np.ndarray, model: Model, first: np.ndarray, second: np.ndarray
+    values: np.ndarray, weights: np.ndarray, model: Model, first: np.ndarray, spread: np.ndarray
 ) -> np.ndarray:
-    """Return the dates' noise, drawn to that of all as if by as many pixels as unknowns."""
+    """Return the dates' noise, drawn to that of all as if by as many pixels as unknowns.
+
+    ``spread (time, 1 + rank, 1 + rank)`` is the sum of the scores' covariances.
+    """
     bands, size = model.rows.shape[1:]
-    second = (second - first[:, :, None] * first[:, None, :]).reshape(len(values), -1)
-    spread = (weights.T @ second).reshape(-1, size, size)
     rest = _residual(values, model, first[:, 1:]).transpose(1, 2, 0)
     there = np.isfinite(rest)
     rest = _zeroed(rest)
@@ -288,30 +347,25 @@ def _noise(
     return np.asarray((turn * np.maximum(power, LEAST_NOISE)[:, None]) @ turn.mT)
 
 
-def _normalise(
-    model: Model, first: np.ndarray, second: np.ndarray
-) -> tuple[Model, np.ndarray, np.ndarray]:
+def _normalise(model: Model, first: np.ndarray, spread: np.ndarray) -> tuple[Model, np.ndarray]:
     """Return the same model with scores of mean 0 and covariance 1, modes being orthogonal.
 
-    It is one step of parameter-expanded maximisation, which saves most rounds; orthogonal modes
-    are what the rows' uncertainties, mode by mode, refer to.
+    With what turns ``(1, scores)`` to them. It is one step of parameter-expanded maximisation,
+    which saves most rounds; orthogonal modes are what the rows' uncertainties, mode by mode, refer
+    to.
     """
-    moment = second.mean(axis=0)
-    rank = len(moment) - 1
-    centre = moment[1:, 0]
+    rank = first.shape[1] - 1
+    centre = first[:, 1:].mean(axis=0)
     turn = np.eye(rank + 1)  # (1, old score) = turn (1, new score)
     turn[1:, 0] = centre
-    covariance = moment[1:, 1:] - np.outer(centre, centre) + LEAST_NOISE * np.eye(rank)
+    covariance = first[:, 1:].T @ first[:, 1:] / len(first) + spread.mean(axis=0)
+    covariance += LEAST_NOISE * np.eye(rank) - np.outer(centre, centre)
     turn[1:, 1:] = np.linalg.cholesky(covariance)
     tall = (model.rows @ turn)[..., 1:].reshape(model.unsure.size, rank)
     spin = np.eye(rank + 1)
     spin[1:, 1:] = np.linalg.eigh(tall.T @ tall)[1]
     turn = turn @ spin
-    back = np.linalg.inv(turn)
-    for _ in range(2):  # from the right, and, as it is symmetric, from the left
-        turned = (second.reshape(-1, rank + 1) @ back.T).reshape(second.shape)
-        second = turned.swapaxes(1, 2)
-    return replace(model, rows=model.rows @ turn), first @ back.T, second
+    return replace(model, rows=model.rows @ turn), np.linalg.inv(turn)
 
 
 def _weigh(values: np.ndarray, times: np.ndarray, model: Model) -> list[Around]:

@@ -322,11 +322,30 @@ def _numba(
     std: bool,
 ) -> tuple[np.ndarray, np.ndarray | None, np.ndarray]:
     """Pixel by pixel too, but the bands of a pixel side by side, and no more than it needs."""
-    wanted = np.zeros((len(cube), *cube.shape[2:]), bool)
-    wanted[:, *inner] = True
+    wanted = np.ones((len(cube), *cube[0, 0, *inner].shape), bool)
+    estimate, spread, space = fill_wanted(
+        cube, None, wanted, times=times, params=params, state=state, inner=inner
+    )
+    return estimate, spread if std else None, space
+
+
+def fill_wanted(
+    cube: np.ndarray,
+    guide: np.ndarray | None,
+    wanted: np.ndarray,
+    *,
+    times: np.ndarray,
+    params: Params,
+    state: State,
+    inner: tuple[slice, slice],
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return what the kernel does where wanted, ``(time, y, x)`` of ``inner``; else what is there.
+
+    The cost is that of the wanted pixels.
+    """
     estimate, spread, kind = _fill(cube, wanted, times, params, state, inner)
     space = (kind >= IN_SPACE)[:, None] & state.bands[:, None, None]
-    return estimate, spread if std else None, space
+    return estimate, spread, space
 
 
 def _fill(
@@ -357,7 +376,7 @@ def _fill(
         fill_pixels(
             values,
             clear,
-            np.ascontiguousarray((wanted & ~clear)[:, *inner]),
+            np.ascontiguousarray(wanted & ~clear[:, *inner]),
             (inner[0].start, inner[1].start),
             np.asarray(times, np.float64),
             Surroundings(*pattern(params.reach), params.reach + 1.0, params.similar),

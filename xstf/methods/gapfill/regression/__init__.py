@@ -206,10 +206,32 @@ def _kernel(
     std: bool,
     fill: Fill,
 ) -> tuple[np.ndarray, np.ndarray | None, np.ndarray | None]:
-    """Fill from the models of each date, then what they leave from the season."""
+    """Return what `fill_wanted` does, of all that is missing."""
+    wanted = np.ones((len(cube), *cube[0, 0, *inner].shape), bool)
+    estimate, deviation, space = fill_wanted(
+        cube, guide, wanted, times=times, params=params, state=state, inner=inner, fill=fill
+    )
+    return estimate, deviation if std else None, space
+
+
+def fill_wanted(
+    cube: np.ndarray,
+    guide: np.ndarray | None,
+    wanted: np.ndarray,
+    *,
+    times: np.ndarray,
+    params: Params,
+    state: State,
+    inner: tuple[slice, slice],
+    fill: Fill = fill_models,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Fill from the models of each date, then what they leave from the season.
+
+    Of what is missing, only what is wanted ``(time, y, x)`` of ``inner``: that is the cost.
+    """
     rows, cols = inner
     clear = np.isfinite(cube).all(axis=1)
-    wanted = ~clear[:, rows, cols]
+    wanted = wanted & ~clear[:, rows, cols]
     if guide is not None:
         guide = window_mean(guide, params.speckle)
     guide, seen = _seen(guide if state.guides else None, cube)
@@ -224,7 +246,7 @@ def _kernel(
     if todo.any() and state.season is not None:
         out = Filled(estimate, deviation, space)
         _temporal(cube, times, params.reach, state.season, inner, fill, todo, out)
-    return estimate, deviation if std else None, space
+    return estimate, deviation, space
 
 
 def _seen(guide: np.ndarray | None, cube: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -46,6 +46,7 @@ from xstf.methods.gapfill.auto.candidates import (
     CANDIDATES,
     GUIDED,
     IN_TIME,
+    OneSeason,
     Params,
     own_params,
     run,
@@ -182,11 +183,13 @@ def _numba(
     """Blend one candidate after the other, so that memory does not grow with their number."""
     guide = guide if state.guided else None
     size = tuple(part.stop - part.start for part in inner)
-    blend = Blend((*cube.shape[:2], *size))
+    blend, season = Blend((*cube.shape[:2], *size)), OneSeason(inner)
     for name, candidate in state.candidates.items():
         options = own_params(name, params)
         wanted = np.broadcast_to(np.isfinite(candidate.scale)[:, None, None], (len(cube), *size))
-        result = run_wanted(name, cube, guide, wanted, times, candidate.state, options, inner)
+        result = run_wanted(
+            name, cube, guide, wanted, times, candidate.state, options, inner, season
+        )
         blend.add(result, candidate.scale)
     estimate, spread, in_space = blend.result()
     return estimate, _widened(spread, state) if std else None, in_space

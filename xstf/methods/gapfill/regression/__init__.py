@@ -60,7 +60,8 @@ from xstf.methods.gapfill.regression.predictors import (
     usable_rows,
 )
 from xstf.numerics.normal import COVER, Z90
-from xstf.numerics.seasonal import SceneSeason, season_state, seasonal
+from xstf.numerics.seasonal import SceneSeason, predicted, season_state, seasonal
+from xstf.numerics.seasonal_blocks import Predictions
 from xstf.numerics.window_mean import window_mean
 
 # Pixels on which residuals are studied, those of the slower season too, in squares at most.
@@ -224,10 +225,12 @@ def fill_wanted(
     state: State,
     inner: tuple[slice, slice],
     fill: Fill = fill_models,
+    predict: Callable[[np.ndarray, np.ndarray, SceneSeason], Predictions] = predicted,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Fill from the models of each date, then what they leave from the season.
 
-    Of what is missing, only what is wanted ``(time, y, x)`` of ``inner``: that is the cost.
+    Of what is missing, only what is wanted ``(time, y, x)`` of ``inner``: that is the cost. Who has
+    the season's predictions of the cube has ``predict`` return them.
     """
     rows, cols = inner
     clear = np.isfinite(cube).all(axis=1)
@@ -245,7 +248,8 @@ def fill_wanted(
     todo = wanted & ~done & view.other[rows, cols]
     if todo.any() and state.season is not None:
         out = Filled(estimate, deviation, space)
-        _temporal(cube, times, params.reach, state.season, inner, fill, todo, out)
+        predictions = predict(cube, times, state.season.scene)
+        _temporal(cube, predictions, params.reach, state.season, inner, fill, todo, out)
     return estimate, deviation, space
 
 
@@ -278,7 +282,7 @@ def _run(
 
 def _temporal(
     cube: np.ndarray,
-    times: np.ndarray,
+    predictions: Predictions,
     reach: int,
     season: Season,
     inner: tuple[slice, slice],
@@ -287,7 +291,7 @@ def _temporal(
     out: Filled,
 ) -> None:
     """Write the seasonal prediction, and what pixels around say of its residual, to ``todo``."""
-    smooth, without, spread = seasonal(cube, times, state=season.scene)
+    smooth, without, spread = predictions
     rest = _scaled(cube - without, spread)
     clear = np.isfinite(rest).all(axis=1)
     dates, bands = cube.shape[:2]

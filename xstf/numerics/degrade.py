@@ -176,7 +176,8 @@ def block_means(fine: np.ndarray, ratio: int) -> np.ndarray:
     valid = ~np.isnan(fine)
     total = _block_sums(np.where(valid, fine, 0), ratio, np.float64)
     count = _block_sums(valid, ratio, np.int64)
-    return np.asarray(np.where(count > 0, total / np.maximum(count, 1), np.nan))
+    means: np.ndarray = np.where(count > 0, total / np.maximum(count, 1), np.nan)
+    return means
 
 
 def _block_sums(values: np.ndarray, ratio: int, kind: type[np.generic]) -> np.ndarray:

@@ -18,6 +18,11 @@ def module_of(array: Any) -> ModuleType:
     return np if isinstance(array, np.ndarray) else importlib.import_module("cupy")
 
 
+def contiguous(array: Any) -> Any:
+    """Return an array in C order: itself, or a copy."""
+    return array if array.flags.c_contiguous else array.copy(order="C")
+
+
 def beside(values: Any, array: Any) -> Any:
     """Return values of the host on the side of an array: as they are, or on the GPU.
 

@@ -1,8 +1,7 @@
 """The one place where CUDA source is compiled and launched, and the arithmetic of that.
 
-A kernel gets one thread for each position of ``(x, y, layer)``, neighbours in x in one warp, so that
-a warp reads whole lines of memory. What is large is passed as arrays in C order: kernels know no
-strides.
+A kernel gets one thread for each position of ``(x, y, layer)``, neighbours in x in one warp, so
+that a warp reads whole lines of memory. Arrays are passed in C order: kernels know no strides.
 
 Windows are not copied to shared memory. On every GPU since Volta shared memory and the first cache
 are the same memory with the same bandwidth (CUDA C++ Programming Guide, "Shared memory"), so a copy

@@ -96,7 +96,8 @@ extern "C" __global__ void smooth(
         for (int b = 0; b < BANDS; ++b) {
             int m = MASKS == 1 ? 0 : b;
             bool there = valid[m * plane + here] > 0.0f && mass[r][m] > 0.0f;
-            out[((size_t)b * rows + own_row) * cols + x] = there ? sum[r][b] / mass[r][m] : nanf("");
+            size_t at = ((size_t)b * rows + own_row) * cols + x;
+            out[at] = there ? sum[r][b] / mass[r][m] : nanf("");
         }
     }
 }

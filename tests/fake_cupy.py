@@ -17,7 +17,9 @@ import numpy as np
 
 
 class OutOfMemoryError(MemoryError):
-    """As cupy.cuda.memory has it."""
+    """As cupy has it."""
+
+    __module__ = "cupy.cuda.memory"
 
 
 class Log:

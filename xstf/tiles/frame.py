@@ -19,7 +19,7 @@ from xstf.numerics.belief import Belief, believed, find_belief
 from xstf.numerics.in_time import shares_of
 from xstf.numerics.registration import REACH, Registration, find_registration
 from xstf.numerics.veil import Veil, find_veil, unveiled
-from xstf.tiles.engines import to_host
+from xstf.tiles.gpu import to_host
 from xstf.tiles.samples import Cells
 
 Inner = tuple[slice, slice]

@@ -19,7 +19,7 @@ from xstf.numerics.doubt import REACH, Doubt
 from xstf.numerics.veil import unveiled
 from xstf.tiles.clip import Clip
 from xstf.tiles.doubt import Predictor, predictor_of, prepare_doubt, settle_doubt
-from xstf.tiles.engines import Runner, to_host
+from xstf.tiles.engines import Runner
 from xstf.tiles.flags import (
     EXTRAPOLATED,
     FUSED_ONE_PAIR,
@@ -44,6 +44,7 @@ from xstf.tiles.frame import (
     settle_framed,
     settle_registration,
 )
+from xstf.tiles.gpu import to_host
 from xstf.tiles.job import Job, Source, States
 from xstf.tiles.samples import Cells, Sample, choose_cells
 from xstf.tiles.states import Known, Once, State

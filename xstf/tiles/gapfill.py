@@ -16,8 +16,9 @@ from xstf.cubes.read import Cube
 from xstf.numerics.outliers import find_outliers
 from xstf.numerics.seasonal import SceneSeason, season_state
 from xstf.tiles.blocks import clean_block, is_lazy
-from xstf.tiles.engines import Runner, to_host
+from xstf.tiles.engines import Runner
 from xstf.tiles.flags import FILLED_IN_SPACE, FILLED_IN_TIME, LAYERS, MISSING, OBSERVED, OUTLIER
+from xstf.tiles.gpu import to_host
 from xstf.tiles.guide import GuideTile, guide_on_grid
 from xstf.tiles.job import Job, Source, States
 from xstf.tiles.lazy import as_lazy

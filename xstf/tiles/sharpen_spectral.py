@@ -16,7 +16,8 @@ from xstf.cubes.nesting import Nesting
 from xstf.numerics.degrade import degrade, register
 from xstf.numerics.response import USUAL_WIDTH, common_pixels, locate, register_halo
 from xstf.numerics.subspace import noise
-from xstf.tiles.engines import Runner, to_host
+from xstf.tiles.engines import Runner
+from xstf.tiles.gpu import to_host
 from xstf.tiles.job import Job, Source, States
 from xstf.tiles.samples import choose_cells
 from xstf.tiles.states import State

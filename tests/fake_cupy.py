@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import sys
 import threading
+import time
 import types
 from collections import Counter
 
@@ -239,6 +240,14 @@ class Stream:
         """Everything is done already."""
 
 
+class Event:
+    def record(self):
+        self.at = time.perf_counter()
+
+    def synchronize(self):
+        """Everything is done already."""
+
+
 class Pool:
     def free_all_blocks(self):
         with _GUARD:
@@ -308,7 +317,8 @@ def module():
     cupy.from_dlpack = lambda other: ndarray(np.from_dlpack(other))
     cupy.get_default_memory_pool = Pool
     cupy.cuda = types.SimpleNamespace(
-        Device=Device, Stream=Stream, set_allocator=lambda allocator=None: None,
+        Device=Device, Stream=Stream, Event=Event,
+        get_elapsed_time=lambda begin, end: 1e3 * (end.at - begin.at), set_allocator=lambda allocator=None: None,
         memory=types.SimpleNamespace(OutOfMemoryError=OutOfMemoryError),
         runtime=types.SimpleNamespace(getDeviceCount=lambda: 1),
     )  # fmt: skip

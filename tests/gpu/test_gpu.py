@@ -150,3 +150,15 @@ def test_another_error_is_not_taken_for_a_full_memory():
 def test_a_device_of_another_engine_is_refused():
     with pytest.raises(ValueError, match=r"device 'cpu' does not fit engine 'cupy'"):
         make_runner(STARFM, "cupy", "cpu")
+
+
+@pytest.mark.parametrize("method", ["linear", "whittaker"])
+def test_a_cube_with_holes_stays_on_the_gpu(stand_in, sampled, method):
+    cube, _ = xstf.testing.holes()
+    want = xstf.gapfill(cube, method=method, screen=False, return_quality=True)
+    stand_in.reset()
+    filled = xstf.gapfill(on_gpu(cube), method=method, screen=False, return_quality=True)
+    assert stand_in.kernels
+    assert stand_in.to_host == sum(sampled)
+    for name in want.data_vars:
+        np.testing.assert_allclose(host(filled[name]), want[name], rtol=1e-3, atol=1e-5)

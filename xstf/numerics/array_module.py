@@ -18,7 +18,7 @@ def module_of(array: Any) -> ModuleType:
     return np if isinstance(array, np.ndarray) else importlib.import_module("cupy")
 
 
-def contiguous(array: Any) -> Any:
+def contiguous(array: np.ndarray) -> np.ndarray:
     """Return an array in C order: itself, or a copy."""
     return array if array.flags.c_contiguous else array.copy(order="C")
 

@@ -361,7 +361,8 @@ def _in_windows(
     shape: tuple[int, int], spot: int, samples: dict[str, np.ndarray]
 ) -> dict[str, np.ndarray]:
     """Return what was sampled of images as windows of them."""
-    return {n: as_windows(v, shape, spot) if v.ndim == 4 else v for n, v in samples.items()}
+    plain = {name: to_host(value) for name, value in samples.items()}
+    return {n: as_windows(v, shape, spot) if v.ndim == 4 else v for n, v in plain.items()}
 
 
 @dataclass(frozen=True)

@@ -288,7 +288,7 @@ def _likeness(fine: np.ndarray, state: State) -> np.ndarray:
     """
     scale = TOLERANCE * _inverse(state.tolerance)[..., None, None].astype(np.float32)
     mean = state.mean[..., None, None].astype(np.float32)
-    scaled = (fine - beside(mean, fine)) * beside(scale, fine)
+    scaled: np.ndarray = (fine - beside(mean, fine)) * beside(scale, fine)
     # Both dates of a band together: what is compared first then decides most.
     scaled = scaled.swapaxes(0, 1).reshape(-1, *fine.shape[2:])
     np.clip(np.rint(scaled, out=scaled), -FARTHEST, FARTHEST, out=scaled)

@@ -75,7 +75,8 @@ def launch(
     measures = (units[name] for name in ("shift", "unit", "mismatch", "contrast"))
     SOURCE.launch(
         "planes", (width, height, layers), *images, uneven, unlike, *measures,
-        pairs, bands, height, width, ratio, *constants[2:], *six,
+        pairs, bands, height, width, ratio,
+        constants.noise_s, constants.noise_t, constants.noise_change, *six,
     )  # fmt: skip
     top, left = (part.start for part in inner)
     rows, cols = (part.stop - part.start for part in inner)

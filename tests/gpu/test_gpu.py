@@ -39,7 +39,7 @@ def sampled(monkeypatch):
             found.append(array.nbytes)
         return _gpu.to_host(array)
 
-    for module in ("states", "frame", "doubt", "fuse", "units", "gapfill"):
+    for module in ("states", "frame", "doubt", "fuse", "units", "gapfill", "sharpen_spectral"):
         monkeypatch.setattr(importlib.import_module(f"xstf.tiles.{module}"), "to_host", counted)
     return found
 
@@ -162,3 +162,13 @@ def test_a_cube_with_holes_stays_on_the_gpu(stand_in, sampled, method):
     assert stand_in.to_host == sum(sampled)
     for name in want.data_vars:
         np.testing.assert_allclose(host(filled[name]), want[name], rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize("method", ["gsa", "mtf_glp_hs"])
+def test_a_sharpened_cube_stays_on_the_gpu(stand_in, sampled, method):
+    spectral, spatial, _ = xstf.testing.bands()
+    want = xstf.sharpen_spectral(spectral, spatial, method=method)
+    stand_in.reset()
+    found = xstf.sharpen_spectral(on_gpu(spectral), on_gpu(spatial), method=method)
+    assert stand_in.to_host == sum(sampled)
+    np.testing.assert_allclose(host(found), want, rtol=1e-4, atol=1e-6)

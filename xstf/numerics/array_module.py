@@ -18,6 +18,12 @@ def module_of(array: Any) -> ModuleType:
     return np if isinstance(array, np.ndarray) else importlib.import_module("cupy")
 
 
+def of_host(array: Any) -> np.ndarray:
+    """Return an array on the host: itself, or a copy."""
+    host: np.ndarray = array if isinstance(array, np.ndarray) else array.get()
+    return host
+
+
 def contiguous(array: np.ndarray) -> np.ndarray:
     """Return an array in C order: itself, or a copy."""
     return array if array.flags.c_contiguous else array.copy(order="C")

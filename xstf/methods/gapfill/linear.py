@@ -25,11 +25,13 @@ Brownian bridges. Ecology 88(9), 2354-2363. doi:10.1890/06-0957.1
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from xstf._method import GapfillSamples, Method
 from xstf.cubes.limits import LARGEST
+from xstf.numerics.cuda.in_time import interpolate as interpolated_there
 from xstf.numerics.gaps import (
     BLOCK,
     NEVER,
@@ -43,6 +45,9 @@ from xstf.numerics.gaps import (
     variance,
 )
 from xstf.numerics.jit import jit, part
+
+if TYPE_CHECKING:
+    from cupy import ndarray as DeviceArray
 
 # Keeps 0 / 0 out of the weight of a value at its own date; shorter than any time between dates.
 INSTANT = np.float32(1e-30)
@@ -356,13 +361,28 @@ def _error(
         spread[i] = np.sqrt(spread[i]) if there else nothing
 
 
+def _cupy(
+    cube: DeviceArray,
+    guide: DeviceArray | None,
+    *,
+    times: np.ndarray,
+    params: Params,
+    state: State | None,
+    inner: tuple[slice, slice],
+    std: bool,
+) -> tuple[DeviceArray, DeviceArray | None, None]:
+    """One thread a pixel and band; takes and returns arrays of the device."""
+    lines = settled(state).lines if std else None
+    return *interpolated_there(cube[:, :, *inner], times, lines), None
+
+
 METHOD = Method(
     name="linear",
     task="gapfill",
     summary="Between the nearest dates before and after, in time; the ends hold.",
     params=Params,
     halo=lambda params, ratio: 0,
-    kernels={"numba": _numba, "numpy": _numpy},
+    kernels={"numba": _numba, "cupy": _cupy, "numpy": _numpy},
     direct=fill,
     settle=settle,
     state_for_std=True,

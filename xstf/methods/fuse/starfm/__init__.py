@@ -53,7 +53,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 
 from xstf._checks import check_above, check_odd
 from xstf._method import Method
-from xstf.methods.fuse.starfm.cuda import launch
+from xstf.methods.fuse.starfm.cuda import Constants, launch
 from xstf.numerics.jit import jit, part
 from xstf.numerics.upsample import upsample, upsample_numpy
 
@@ -355,9 +355,8 @@ def _cupy(
         ratio=ratio,
         state=state,
         inner=inner,
-        unevenness=_unevenness,
         distances=_distances(params),
-        constants=(NEAR, NOISE_S, NOISE_T, NOISE_CHANGE),
+        constants=Constants(REACH, NEAR, NOISE_S, NOISE_T, NOISE_CHANGE),
     )
     return estimate, spread if std else None
 

@@ -54,13 +54,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 
 from xstf._checks import check_above, check_at_least, check_between, check_one_of
 from xstf._method import GapfillSamples, Method
 from xstf.cubes.limits import LARGEST
+from xstf.methods.gapfill.whittaker.cuda import smooth as smoothed_there
 from xstf.methods.gapfill.whittaker.penalised import (
     BLOCK,
     PAD,
@@ -100,6 +101,9 @@ from xstf.numerics.gaps import (
     variance,
 )
 from xstf.numerics.jit import jit
+
+if TYPE_CHECKING:
+    from cupy import ndarray as DeviceArray
 
 # Periods that are tried, from this many mean steps (fewer cannot be told from none) to the length.
 GRID, SHORTEST_PERIOD = 12, 3.0
@@ -325,6 +329,21 @@ def _numba(
     return estimate.reshape(wanted.shape), v.reshape(wanted.shape), None
 
 
+def _cupy(
+    cube: DeviceArray,
+    guide: DeviceArray | None,
+    *,
+    times: np.ndarray,
+    params: Params,
+    state: State | None,
+    inner: tuple[slice, slice],
+    std: bool,
+) -> tuple[DeviceArray, DeviceArray | None, None]:
+    """One thread a series; takes and returns arrays of the device."""
+    lines = settled(state).lines if std else None
+    return *smoothed_there(cube[:, :, *inner], _plan(times, params), lines), None
+
+
 def fill(
     cube: np.ndarray, out: np.ndarray, order: np.ndarray, pixels: slice, *, times: np.ndarray,
     params: Params,
@@ -431,7 +450,7 @@ METHOD = Method(
     summary="A smooth curve through each pixel's observations, as stiff as a period in days says.",
     params=Params,
     halo=lambda params, ratio: 0,
-    kernels={"numba": _numba, "numpy": _numpy},
+    kernels={"numba": _numba, "cupy": _cupy, "numpy": _numpy},
     direct=fill,
     settle=settle,
     state_for_std=True,

@@ -19,6 +19,8 @@ import numpy as np
 LOST = 1e-3
 # Of the dates that show something, at most so many are hidden whole at a time.
 MOST_DATES = 1 / 3
+# Kinds of lost dates, by the days to either side, that are looked for at most.
+KINDS = 24
 # So many spans are enough: no further round hides other ones.
 ENOUGH = 12
 # Dates are hidden that show at least this share of what dates show in the middle.
@@ -41,7 +43,7 @@ def hidden_gaps(samples: np.ndarray, times: np.ndarray) -> np.ndarray:
     turned = gaps[..., ::-1, ::-1] if len(gaps) == 1 else np.roll(gaps, 1, axis=0)
     hidden: np.ndarray = turned & ~gaps
     for date, near in enumerate(_one_day(times)):
-        if len(near) > 1:
+        if near.sum() > 1:
             hidden[:, date] = turned[:, near].any(axis=1) & ~gaps[:, date]
     return hidden
 
@@ -66,9 +68,10 @@ def hidden_dates(samples: np.ndarray, times: np.ndarray, rounds: int) -> list[np
         return []
     good = ~lost & (clear >= SHOWS * np.median(clear[~lost]))
     centres = _spread(t for t in np.flatnonzero(good) if 0 < t < len(times) - 1)
-    targets = _spread(_sides(lost, times))
+    targets = _spread(sorted(set(_sides(lost, times))))[:KINDS]
+    days = _one_day(times)
     options = [
-        sorted((_span(t, sides, lost, times) for t in centres), key=lambda option: option[0])
+        sorted((_span(t, sides, lost, times, days) for t in centres), key=lambda one: one[0])
         for sides in targets
     ]
     out: list[np.ndarray] = []
@@ -117,13 +120,14 @@ def _sides(lost: np.ndarray, times: np.ndarray) -> list[tuple[float, float]]:
     """
     shown = times[~lost]
     gaps = [(days - shown[shown < days], shown[shown > days] - days) for days in times[lost]]
-    inner = [(since.min(), until.min()) for since, until in gaps if since.size and until.size]
-    ends = [(np.concatenate(gap).min(),) * 2 for gap in gaps if gap[0].size or gap[1].size]
-    return inner or ends
+    both = [gap for gap in gaps if gap[0].size and gap[1].size]
+    if not both:
+        return [(float(np.concatenate(gap).min()),) * 2 for gap in gaps]
+    return [(float(since.min()), float(until.min())) for since, until in both]
 
 
 def _span(
-    centre: int, sides: tuple[float, float], lost: np.ndarray, times: np.ndarray
+    centre: int, sides: tuple[float, float], lost: np.ndarray, times: np.ndarray, alike: np.ndarray
 ) -> tuple[float, np.ndarray]:
     """Return by how much a hidden date is farther from others than a lost one, and its span.
 
@@ -133,7 +137,7 @@ def _span(
     days = times - times[centre]
     near = (days > -sides[0]) & (days < sides[1]) & ~lost
     near[centre] = True
-    near = np.array([near[beside].any() for beside in _one_day(times)]) & ~lost
+    near = alike[near].any(axis=0) & ~lost
     near[[0, -1]] = False
     left = days[~lost & ~near]
     since, until = -left[left < 0], left[left > 0]
@@ -152,9 +156,9 @@ def _beside(span: np.ndarray, shown: np.ndarray) -> np.ndarray:
     return out
 
 
-def _one_day(times: np.ndarray) -> list[np.ndarray]:
-    """Return for each date those within half a day of it, itself among them."""
-    return [np.flatnonzero(np.abs(times - time) < 0.5) for time in times]
+def _one_day(times: np.ndarray) -> np.ndarray:
+    """Return which dates are within half a day of which, (time, time)."""
+    return np.asarray(np.abs(times[:, None] - times) < 0.5)
 
 
 def days_to_nearest(samples: np.ndarray, times: np.ndarray) -> np.ndarray:

@@ -47,8 +47,8 @@ from xstf.numerics.seasonal import season_again
 
 # Dates, or spans of dates, that a method's own account of its errors weighs as much as.
 OWN = 5.0
-# Sets of whole dates that are hidden, each by itself, at most.
-ROUNDS = 4
+# Sets of whole dates that are hidden, each by itself.
+ROUNDS = 2
 # Pixels that are filled in each trial: those around err as they do, and more tell no more.
 PIXELS = 1024
 # Dates without which nothing can be hidden: one, between two others.

@@ -56,8 +56,8 @@ from xstf.methods.gapfill.auto.skill import guarded, skill_by_date
 from xstf.methods.gapfill.auto.trials import trials
 from xstf.numerics.seasonal import season_state
 
-# Sets of whole dates that are hidden, each by itself, at most.
-WHOLE_ROUNDS = 4
+# Sets of whole dates that are hidden, each by itself.
+WHOLE_ROUNDS = 2
 
 
 @dataclass(frozen=True)

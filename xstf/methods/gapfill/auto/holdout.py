@@ -10,23 +10,12 @@ many in a row, in days, as the scene misses.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any
-
 import numpy as np
 
 # A date of which less is clear is lost.
 LOST = 1e-3
-# Of the dates that show something, at most so many are hidden whole at a time.
+# Of the dates, at most so many are hidden whole at a time.
 MOST_DATES = 1 / 3
-# Kinds of lost dates, by the days to either side, that are looked for at most.
-KINDS = 24
-# So many spans are enough: no further round hides other ones.
-ENOUGH = 12
-# Dates are hidden that show at least this share of what dates show in the middle.
-SHOWS = 0.5
-# Steps of it go round evenly, however many there are.
-GOLDEN = 0.6180339887
 
 
 def hidden_gaps(samples: np.ndarray, times: np.ndarray) -> np.ndarray:
@@ -43,7 +32,7 @@ def hidden_gaps(samples: np.ndarray, times: np.ndarray) -> np.ndarray:
     turned = gaps[..., ::-1, ::-1] if len(gaps) == 1 else np.roll(gaps, 1, axis=0)
     hidden: np.ndarray = turned & ~gaps
     for date, near in enumerate(_one_day(times)):
-        if near.sum() > 1:
+        if len(near) > 1:
             hidden[:, date] = turned[:, near].any(axis=1) & ~gaps[:, date]
     return hidden
 
@@ -51,114 +40,52 @@ def hidden_gaps(samples: np.ndarray, times: np.ndarray) -> np.ndarray:
 def hidden_dates(samples: np.ndarray, times: np.ndarray, rounds: int) -> list[np.ndarray]:
     """Return spans of dates to hide whole: a number (time,) for each round, 0 for what is shown.
 
-    Each span puts a shown date where a lost one is: as many days from the shown dates on either
-    side, as near as the dates allow. Lost dates beside it belong to its gap.
-
     Parameters
     ----------
     samples : ndarray (window, time, band, y, x)
     times : ndarray (time,)
         Days, ascending.
     rounds : int
-        At most; each hides other dates, if there are some. There are none where no date is lost.
+        Each hides other dates; there are none where no date is lost.
     """
     clear = 1 - missing_pixels(samples).mean(axis=(0, 2, 3))
     lost = clear < LOST
-    if not lost.any() or lost.all():
-        return []
-    good = ~lost & (clear >= SHOWS * np.median(clear[~lost]))
-    centres = _spread(t for t in np.flatnonzero(good) if 0 < t < len(times) - 1)
-    targets = _spread(sorted(set(_sides(lost, times))))[:KINDS]
-    days = _one_day(times)
-    options = [
-        sorted((_span(t, sides, lost, times, days) for t in centres), key=lambda one: one[0])
-        for sides in targets
-    ]
-    out: list[np.ndarray] = []
-    for turn in range(rounds if centres else 0):
-        before = np.logical_or.reduce([span > 0 for span in out], initial=False)
-        span = _chosen(options, ~lost, before & ~lost, turn)
-        if not span.any():  # no other dates are left
-            span = _chosen(options, ~lost, np.zeros(len(times), bool), turn)
-        out.append(span)
-        if sum(int(span.max()) for span in out) >= ENOUGH:
-            break
-    return out
-
-
-def _chosen(
-    options: list[list[tuple[float, np.ndarray]]], shown: np.ndarray, used: np.ndarray, turn: int
-) -> np.ndarray:
-    """Return a round's spans, numbered (time,): of each kind of gap in turn the nearest to it."""
-    span = np.zeros(len(shown), int)
-    most = MOST_DATES * shown.sum()
-    kind = turn
-    while True:
-        for _, near in options[kind % len(options)]:
+    lengths = _lengths(lost, times)
+    good = np.zeros(len(times), bool)
+    if not lost.all():
+        good = ~lost & (clear >= np.median(clear[~lost]))
+    inner = [int(t) for t in np.flatnonzero(good) if 0 < t < len(times) - 1]
+    out = []
+    for turn in range(rounds if lengths and inner else 0):
+        span = np.zeros(len(times), int)
+        for number, centre in enumerate(inner[turn::rounds]):
+            half = lengths[number % len(lengths)] / 2
+            near = (np.abs(times - times[centre]) < half) & ~lost
+            near = np.array([near[beside].any() for beside in _one_day(times)]) & ~lost
+            near[[0, -1]] = False
+            beside = np.convolve(near, [1, 1, 1], "same") > 0
             hidden = (span > 0) | near
-            few = hidden.sum() <= most or not span.any()
-            free = near.any() and not used[near].any() and not span[_beside(near, shown)].any()
+            few = hidden.mean() <= MOST_DATES or number == 0
             # Something must stay to fill from.
-            if free and few and not hidden[shown].all():
-                span[near] = span.max() + 1
-                break
-        else:
-            return span
-        kind += 1
-
-
-def _spread(values: Iterable[Any]) -> list[Any]:
-    """Return values in an order of which any first few are spread over all: golden sections."""
-    values = list(values)
-    return [values[i] for i in np.argsort(np.arange(len(values)) * GOLDEN % 1, kind="stable")]
-
-
-def _sides(lost: np.ndarray, times: np.ndarray) -> list[tuple[float, float]]:
-    """Return the days from each lost date to the shown ones before and after it.
-
-    Where no lost date lies between shown ones, the side that is not there is like the other.
-    """
-    shown = times[~lost]
-    gaps = [(days - shown[shown < days], shown[shown > days] - days) for days in times[lost]]
-    both = [gap for gap in gaps if gap[0].size and gap[1].size]
-    if not both:
-        return [(float(np.concatenate(gap).min()),) * 2 for gap in gaps]
-    return [(float(since.min()), float(until.min())) for since, until in both]
-
-
-def _span(
-    centre: int, sides: tuple[float, float], lost: np.ndarray, times: np.ndarray, alike: np.ndarray
-) -> tuple[float, np.ndarray]:
-    """Return by how much a hidden date is farther from others than a lost one, and its span.
-
-    The span (time,) is of the shown dates that are nearer to it than the lost one's neighbours are;
-    what it is off by, the logarithms of both ratios of days, to a tenth.
-    """
-    days = times - times[centre]
-    near = (days > -sides[0]) & (days < sides[1]) & ~lost
-    near[centre] = True
-    near = alike[near].any(axis=0) & ~lost
-    near[[0, -1]] = False
-    left = days[~lost & ~near]
-    since, until = -left[left < 0], left[left > 0]
-    off = 0.0
-    for own, wanted in ((since, sides[0]), (until, sides[1])):
-        off += abs(np.log(own.min() / wanted)) if own.size else np.inf
-    return round(off, 1), near
-
-
-def _beside(span: np.ndarray, shown: np.ndarray) -> np.ndarray:
-    """Return a span and the shown dates next to it, (time,): two gaps beside each other are one."""
-    out, own = np.zeros(len(span), bool), span[shown]
-    own[1:] |= span[shown][:-1]
-    own[:-1] |= span[shown][1:]
-    out[shown] = own
+            if near.any() and not span[beside].any() and few and not (hidden | lost).all():
+                span[near] = number + 1
+        out.append(span)
     return out
 
 
-def _one_day(times: np.ndarray) -> np.ndarray:
-    """Return which dates are within half a day of which, (time, time)."""
-    return np.asarray(np.abs(times[:, None] - times) < 0.5)
+def _one_day(times: np.ndarray) -> list[np.ndarray]:
+    """Return for each date those within half a day of it, itself among them."""
+    return [np.flatnonzero(np.abs(times - time) < 0.5) for time in times]
+
+
+def _lengths(lost: np.ndarray, times: np.ndarray) -> list[float]:
+    """Return the days from the date before to the date after each run of lost dates."""
+    found = []
+    edges = np.flatnonzero(np.diff(np.concatenate([[0], lost.astype(int), [0]])))
+    for start, stop in edges.reshape(-1, 2):
+        before, after = max(start - 1, 0), min(stop, len(times) - 1)
+        found.append(float(times[after] - times[before]))
+    return sorted(found)
 
 
 def days_to_nearest(samples: np.ndarray, times: np.ndarray) -> np.ndarray:

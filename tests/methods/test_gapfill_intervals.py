@@ -11,6 +11,7 @@ import pytest
 from xstf._method import GapfillSamples, Method
 from xstf.methods.gapfill import linear
 from xstf.methods.gapfill._intervals import OWN, with_intervals
+from xstf.methods.gapfill._spans import spans_like_lost
 from xstf.numerics.normal import Z90
 
 NOISE = 0.05
@@ -131,3 +132,50 @@ def test_dates_that_are_only_asked_for_are_lost_and_no_evidence():
     ).widths  # fmt: skip
     assert (old.partly, old.lost, old.far) == (new.partly, new.lost, new.far)
     np.testing.assert_array_equal(np.flatnonzero(~new.clear), [10, 21, 22, 41])
+
+
+# --- hidden spans stand where lost dates do -----------------------------------------------------
+
+
+def shown(times, clear, spans):
+    """Return of the middle date of each span the days to those that are still shown around it."""
+    found = []
+    for span in spans:
+        left = times[clear & (span == 0)]
+        for number in range(1, span.max() + 1):
+            at = times[span == number]
+            before, after = left[left < at[0]], left[left > at[-1]]
+            found.append([(float(t - before[-1]), float(after[0] - t)) for t in at])
+    return found
+
+
+def of_dates(clear):
+    cube = np.where(clear[None, :, None, None, None], np.float32(0.3), np.float32(np.nan))
+    return np.ascontiguousarray(np.broadcast_to(cube, (1, len(clear), 1, 4, 4)))
+
+
+def test_a_single_lost_date_in_a_regular_series_is_like_hidden_ones():
+    clear, times = np.arange(30) != 14, np.arange(30) * 10.0
+    found = shown(times, clear, spans_like_lost(of_dates(clear), times, 4))
+    assert len(found) >= 8
+    assert all(gap == [(10.0, 10.0)] for gap in found)
+
+
+def test_hidden_dates_are_as_far_from_others_on_either_side_as_lost_ones():
+    clear, times = np.ones(60, bool), np.arange(60) * 10.0
+    clear[20:25] = False  # 10 and 50, 20 and 40, 30 and 30, ...
+    wanted = {(10.0 * k, 60 - 10.0 * k) for k in range(1, 6)}
+    found = shown(times, clear, spans_like_lost(of_dates(clear), times, 4))
+    assert len(found) >= 5
+    sides = [side for gap in found for side in gap]
+    assert wanted <= set(sides)
+    assert np.mean([side in wanted for side in sides]) > 0.6
+
+
+def test_spans_are_apart_although_lost_dates_lie_between_them():
+    clear, times = np.arange(40) % 3 == 0, np.arange(40) * 5.0
+    for span in spans_like_lost(of_dates(clear), times, 4):
+        inside = span[clear]
+        both = (inside[1:] > 0) & (inside[:-1] > 0)
+        assert (inside[1:] == inside[:-1])[both].all()
+        assert 0 < (inside > 0).sum() <= clear.sum() / 3

@@ -2,7 +2,7 @@
 
 Methods say how far they may be off by models of their own, which no scene obeys in all. So pixels
 of the scene's sample are hidden (`auto.holdout`), in the shapes of its own gaps and, where dates
-are lost, by spans of whole dates; the method fills them, settled anew without them; and c is what
+are lost, by spans of whole dates (`_spans`); the method fills them, settled anew; and c is what
 its standard deviation s must be taken times so that 90 % intervals hold 90 % of them, dates or
 spans weighed alike. As n of these tell c only so well,
 
@@ -34,9 +34,9 @@ import numpy as np
 
 from xstf._method import Engine, GapfillKernel, GapfillSamples, Method
 from xstf.methods.gapfill import eof, harmonic, hybrid, linear, mnspi, regression
+from xstf.methods.gapfill._spans import spans_like_lost
 from xstf.methods.gapfill.auto.holdout import (
     days_to_nearest,
-    hidden_dates,
     hidden_gaps,
     missing_pixels,
     without,
@@ -47,8 +47,8 @@ from xstf.numerics.seasonal import season_again
 
 # Dates, or spans of dates, that a method's own account of its errors weighs as much as.
 OWN = 5.0
-# Sets of whole dates that are hidden, each by itself.
-ROUNDS = 2
+# Sets of whole dates that are hidden, each by itself, at most.
+ROUNDS = 4
 # Pixels that are filled in each trial: those around err as they do, and more tell no more.
 PIXELS = 1024
 # Dates without which nothing can be hidden: one, between two others.
@@ -197,7 +197,7 @@ class _Trials:
             return Widths(clear)
         hidden = hidden_gaps(samples.cube, times)
         partly, _, _ = _width(self._trial(samples, times, params, state, hidden, None), None)
-        spans = hidden_dates(samples.cube, times, ROUNDS)
+        spans = spans_like_lost(samples.cube, times, ROUNDS)
         if not spans:
             return Widths(clear, partly)
         lines = linear.settle(samples, times=times, params=linear.Params())

@@ -112,7 +112,7 @@ def test_evaluate_gapfill_prints_a_table(tmp_path, capsys):
     call = ["evaluate", "gapfill", str(tmp_path / "cube.nc"), "--methods", "linear", "whittaker"]
     assert main(call) == 0
     printed = capsys.readouterr().out
-    words = ("partial", "persistent", "full", "linear", "whittaker", "covered")
+    words = ("partial", "persistent", "full", "linear", "whittaker", "coverage")
     assert all(word in printed for word in words)
 
 

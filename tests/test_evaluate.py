@@ -86,9 +86,12 @@ class TestSeries:
 
     def test_scores_by_way_and_date(self):
         scores = self.evaluate("sts_linear", ("fitfc", ("gsa", {})), time=self.SCENE.truth.time[:3])
-        assert list(scores.way.values) == ["sts_linear", "fitfc + gsa"]
+        assert list(scores.method.values) == [
+            "unchanged + interpolated", "sts_linear", "fitfc + gsa",
+        ]  # fmt: skip
         assert scores.paired.values.tolist() == [True, False, True]
-        assert scores.psnr.sizes == {"way": 2, "time": 3, "band": 40}
+        assert scores.psnr.sizes == {"method": 3, "time": 3, "band": 40}
+        scores = scores.isel(method=[1, 2])
         unpaired = scores.isel(time=1)
         assert unpaired.sam[0] < unpaired.sam[1]
         assert (unpaired.psnr[0] > unpaired.psnr[1]).mean() > 0.9
@@ -160,7 +163,11 @@ def test_the_interval_score_is_the_width_and_what_lies_beyond():
     name = cube.name or "filled"
     half = 1.6449 * filled[f"{name}_std"]
     off = abs(filled[name] - cube)
-    want = (2 * half + 20 * (off - half).where(off > half, 0)).where(held & cube.notnull()).mean()
+    want = (2 * half + 20 * (off - half).where(off > half, 0)).where(held & cube.notnull())
     linear, nearest = (scores.interval_score.sel({"method": m}) for m in ("linear", "nearest"))
-    assert float(linear.squeeze()) == pytest.approx(float(want), rel=1e-5)
+    by_date = want.mean(("y", "x")).transpose("time", "band").sel(time=scores.time)
+    np.testing.assert_allclose(linear.squeeze("regime"), by_date, rtol=1e-5)
     assert np.isnan(nearest).all()
+    pooled = xstf.rank(scores, "interval_score")["interval_score"]
+    np.testing.assert_allclose(pooled["linear"], want.mean(("time", "y", "x")).mean(), rtol=1e-5)
+    assert np.isnan(pooled["nearest"])

@@ -15,8 +15,10 @@ import inspect
 import re
 from collections.abc import Callable, Mapping, Sequence
 from os import PathLike
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeAlias, TypeVar, overload
 
+import pandas as pd
 import xarray as xr
 
 from xstf._method import Method
@@ -26,10 +28,6 @@ from xstf.verbs.by_trial import tell_of
 from xstf.verbs.dry_run import DryRun
 
 if TYPE_CHECKING:
-    from pathlib import Path
-
-    import pandas as pd
-
     from xstf.cubes.describe import Described
 
 C = TypeVar("C", bound=Labelled)

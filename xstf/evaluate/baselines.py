@@ -74,7 +74,6 @@ DELTA = Method(
 )
 
 
-
 def _interpolated(
     spectral: np.ndarray,
     spatial: np.ndarray,

@@ -9,13 +9,12 @@ from typing import Any
 
 import xarray as xr
 
-from xstf._method import Task
 from xstf.cubes.arrays import Labelled
 from xstf.evaluate.fuse import evaluate_fusion
 from xstf.evaluate.gapfill import evaluate_gapfill
 from xstf.evaluate.ranking import rank, sentences
 from xstf.evaluate.sharpen_spectral import evaluate_sharpen_spectral
-from xstf.methods.lookup import classical_names, get_method
+from xstf.methods.lookup import get_method
 from xstf.verbs.by_trial import NAME
 from xstf.verbs.fuse import fuse
 from xstf.verbs.gapfill import gapfill
@@ -51,8 +50,8 @@ def run_best(verb: str, call: Mapping[str, Any]) -> Any:
     """
     if call["params"]:
         raise ValueError(
-            f"method={NAME!r} tries each method as it is, and {list(call['params'])} are parameters "
-            "of one: leave them out, or name the method"
+            f"method={NAME!r} tries each method as it is; {list(call['params'])} are parameters of "
+            "one: leave them out, or name the method"
         )
     if call.get("spatial") is not None and verb == "fuse":
         raise ValueError(
@@ -65,7 +64,9 @@ def run_best(verb: str, call: Mapping[str, Any]) -> Any:
     best = str(table.index[0])
     given.pop("params")
     made: Labelled = _VERBS[verb](*cubes, **{**given, "method": best})
-    words = "; ".join([f"{best}, by trial", *sentences(scores, table), scores.attrs["stf_protocol"]])
+    words = "; ".join(
+        [f"{best}, by trial", *sentences(scores, table), scores.attrs["stf_protocol"]]
+    )
     return _with_choice(made, words)
 
 
@@ -76,22 +77,19 @@ def _tried(verb: str, cubes: list[Any], given: Mapping[str, Any]) -> xr.Dataset:
         name: value for name, value in given.items()
         if name not in _NOT_TRIED and value is not defaults[name].default
     }  # fmt: skip
-    wanted = bool(given.get("return_quality"))
     if verb != "sharpen_spectral":
         options["return_quality"] = False
-    task: Task = verb  # type: ignore[assignment]
-    able = [name for name in classical_names(task) if get_method(task, name).std or not wanted]
-    evaluation = _EVALUATIONS[verb]
     try:
-        return evaluation(
-            *cubes, methods=None if not wanted else able, baselines=False, max_pixels=SAMPLE,
-            **options,
-        )  # fmt: skip
+        scores = _EVALUATIONS[verb](*cubes, baselines=False, max_pixels=SAMPLE, **options)
     except ValueError as error:
         raise ValueError(
             f"method={NAME!r} finds nothing to try methods on: {error}; or name a method, such as "
             "method='auto'"
         ) from error
+    if not given.get("return_quality"):
+        return scores
+    able = [get_method(verb, name).std for name in scores["method"].values.tolist()]
+    return scores.isel(method=able)
 
 
 def _with_choice(made: Labelled, words: str) -> Labelled:

@@ -237,9 +237,7 @@ def _row(
         reference = given.truth.isel({dim: [places[date]]}).assign_coords({dim: [date]})
     estimate = estimate.assign_coords({dim: reference[dim].variable})  # its CRS is to be compared
     e, t, s = image_beside(estimate, reference, std)
-    return score_image(
-        frame, trial.label, (date,), estimate=e, truth=t, std=s, seconds=seconds
-    )
+    return score_image(frame, trial.label, (date,), estimate=e, truth=t, std=s, seconds=seconds)
 
 
 def _nesting(

@@ -45,21 +45,21 @@ _COLUMNS = (
 _MOST_ROWS = 400
 _HOW_TO_READ = (
     "Something that was observed was hidden, or a truth was known; every method estimated it "
-    "without seeing it, and this file says how far off each was. The trivial methods (unchanged, "
-    "delta, nearest, linear, interpolated) show what is won by a method at all.",
-    "RMSE is the usual size of an error, in the unit of the data; bias is the mean error. CC, SSIM, "
-    "UIQI and Q2n are 1 where estimate and truth agree; SAM is the angle between spectra, ERGAS the "
-    "error relative to the brightness. Edge is below 0 where edges are blurred, and above 0 where "
-    "they are too strong: a smooth picture can have a small RMSE and still be of no use for fields' "
-    "borders.",
-    "Errors of neighbouring pixels are alike, so that millions of pixels say less than they seem to. "
-    "Intervals come from whole blocks of pixels, and dates, that are drawn again. A method marked "
-    "“no clear difference” may be as good as the best one: choose it for its speed, or for its "
-    "intervals, or try more dates.",
-    "Coverage is the share of the truth inside each method's own 90 % intervals: 0.9 is right, less "
-    "means that they are too narrow. Of methods without intervals it is empty.",
-    "The figures hold for this place, these dates and this kind of gap. What was scored is a part of "
-    "the scene where that is large.",
+    "without seeing it, and this file says how far off each was. The trivial methods "
+    "(unchanged, delta, nearest, linear, interpolated) show what a method wins at all.",
+    "RMSE is the usual size of an error, in the unit of the data; bias is the mean error. CC, "
+    "SSIM, UIQI and Q2n are 1 where estimate and truth agree; SAM is the angle between "
+    "spectra, ERGAS the error relative to the brightness. Edge is below 0 where edges are "
+    "blurred, and above 0 where they are too strong: a smooth picture can have a small RMSE "
+    "and be of no use for the borders of fields.",
+    "Errors of neighbouring pixels are alike, so that millions of pixels say less than they "
+    "seem to. Intervals come from whole blocks of pixels, and dates, that are drawn again and "
+    "again. A method with “no clear difference” may be as good as the best one: choose it for "
+    "its speed or for its own intervals, or try more dates.",
+    "Coverage is the share of the truth inside each method's own 90 % intervals: 0.9 is "
+    "right, less means that they are too narrow. It is empty for methods without intervals.",
+    "The figures hold for this place, these dates and this kind of gap. Of a large scene its "
+    "middle was scored.",
 )
 
 
@@ -269,14 +269,15 @@ def _scores(scores: xr.Dataset) -> str:
     for method in scores["method"].values:
         one = scores.sel({"method": method})
         rows.append([str(method), *(_number(float(one[name].mean())) for name in names)])
-    meaning = "; ".join(
-        f"{name}: {MEANING[name][0]}" + (f", {unit}" if (unit := scores[name].attrs.get("units")) and
-                                         unit != "1" else "")
-        for name in names
-    )  # fmt: skip
+    meaning = "; ".join(_meaning(name, scores) for name in names)
     return _table(["method", *names], rows) + (
         f"<p class='note'>Means over dates and bands. {_text(meaning)}.</p>"
     )
+
+
+def _meaning(name: str, scores: xr.Dataset) -> str:
+    unit = scores[name].attrs.get("units")
+    return f"{name}: {MEANING[name][0]}" + (f", {unit}" if unit and unit != "1" else "")
 
 
 def _by(scores: xr.Dataset, dim: str) -> str:

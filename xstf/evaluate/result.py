@@ -92,10 +92,14 @@ def assemble_scores(
         Of the draws of blocks.
     """
     labels = [list(dict.fromkeys(row.at[i] for row in rows)) for i in range(len(dims))]
-    labels = [sorted(some) if dim == "time" else some for dim, some in zip(dims, labels, strict=True)]
+    labels = [
+        sorted(some) if dim == "time" else some for dim, some in zip(dims, labels, strict=True)
+    ]
     names = [m for m in methods if any(row.method == m for row in rows)]
     table = {
-        name: _filled(name, rows, names, labels) for name in DIMS if any(name in r.found for r in rows)
+        name: _filled(name, rows, names, labels)
+        for name in DIMS
+        if any(name in r.found for r in rows)
     }
     correlation = rows[0].correlation
     for row in rows[1:]:
@@ -117,7 +121,9 @@ def assemble_scores(
     found = found.assign_coords(used)
     for name in found.data_vars:
         long_name, unit = MEANING[str(name)]
-        found[name].attrs = {"long_name": long_name} | ({"units": unit or units} if unit or units else {})
+        found[name].attrs = {"long_name": long_name} | (
+            {"units": unit or units} if unit or units else {}
+        )
     found.attrs = {
         "title": f"xstf: scores of {verb}",
         "stf_scores": verb,

@@ -108,7 +108,9 @@ def _dates(own: Cube, other: Cube) -> list[tuple[int | None, int | None]]:
         return [(None, None if other.dims[0] is None else 0)]
     if other.dims[0] is None:
         if len(own.dates) != 1:
-            raise ValueError("the result has several dates and truth none: select one of the result")
+            raise ValueError(
+                "the result has several dates and truth none: select one of the result"
+            )
         return [(0, None)]
     place = longitude_of(own.grid, own.dims[3])
     mine, its = dates_of(own.dates, place), dates_of(other.dates, place)

@@ -145,8 +145,9 @@ def evaluate_sharpen_spectral(
             full = sharpen_spectral(case.spectral, case.spatial, **call).compute()
         again = _blurred(full, case.ratio, width)
         lost.append(metrics.rmse(again, case.spectral, per="band").reset_coords(drop=True))
-    how = "compared with a truth" if truth is not None else (
-        f"both cubes blurred and thinned {lower} times, sharpened, compared with the spectral one")  # fmt: skip
+    how = "sharpened and compared with a truth"
+    if truth is None:
+        how = f"both cubes made {lower} times as coarse, sharpened, compared with the spectral one"
     scores = assemble_scores(
         frame, rows, verb="sharpen_spectral", dims=("time",) if "time" in reference.dims else (),
         seed=seed, options=said, units=str(getattr(many.source, "attrs", {}).get("units", "")),
@@ -252,7 +253,5 @@ def _rows(
     rows = []
     for date, stamp in enumerate(reference["time"].values):
         e, t, _ = image_beside(made.isel(time=[date]), reference.isel(time=[date]))
-        rows.append(
-            score_image(frame, trial.label, (stamp,), estimate=e, truth=t, seconds=seconds)
-        )
+        rows.append(score_image(frame, trial.label, (stamp,), estimate=e, truth=t, seconds=seconds))
     return rows

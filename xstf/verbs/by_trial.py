@@ -19,7 +19,7 @@ def tell_of(load: Callable[[], Runner]) -> None:
     _LOADERS[:] = [load]
 
 
-def wanted(method: object) -> bool:
+def wants_trial(method: object) -> bool:
     """Return whether a call wants its method found by trial."""
     return isinstance(method, str) and method == NAME
 

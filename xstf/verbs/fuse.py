@@ -31,7 +31,7 @@ from xstf.tiles.flags import FLAG_MEANINGS
 from xstf.tiles.fuse import fuse_job, looked_at
 from xstf.tiles.run import State, cores
 from xstf.tiles.units import check_units
-from xstf.verbs.by_trial import run_best, wanted
+from xstf.verbs.by_trial import run_best, wants_trial
 from xstf.verbs.checkpoint import NetworkCubes
 from xstf.verbs.frame import choices, frame_of
 from xstf.verbs.pipeline import choose, chunks_of, compute, prepare
@@ -278,7 +278,7 @@ def fuse(
     >>> fused.sizes["time"], fused.dims == fine.dims
     (2, True)
     """
-    if wanted(method):
+    if wants_trial(method):
         return run_best("fuse", dict(locals()))
     coarse = with_period(coarse, composite, "coarse")
     said: dict[str, Any] = {"decoded": decoded, "valid_range": valid_range}

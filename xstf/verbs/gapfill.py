@@ -25,7 +25,7 @@ from xstf.tiles.chunks import check_fits, result_chunks
 from xstf.tiles.flags import FLAG_MEANINGS, LAYERS
 from xstf.tiles.gapfill import GapfillTile, gapfill_job
 from xstf.tiles.run import cores, is_lazy
-from xstf.verbs.by_trial import run_best, wanted
+from xstf.verbs.by_trial import run_best, wants_trial
 from xstf.verbs.checkpoint import NetworkCubes
 from xstf.verbs.pipeline import Chunks, choose, compute, named, prepare, records_of
 from xstf.verbs.watching import note
@@ -261,7 +261,7 @@ def gapfill(
     >>> bool(cube.isnull().any()), bool(filled.isnull().any())
     (True, False)
     """
-    if wanted(method):
+    if wants_trial(method):
         return run_best("gapfill", dict(locals()))
     cube = as_values(
         cube, what="cube", scale=scale, decoded=decoded, valid_range=valid_range, mask=mask

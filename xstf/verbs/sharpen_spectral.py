@@ -19,7 +19,7 @@ from xstf.tiles.flags import FLAG_MEANINGS
 from xstf.tiles.run import State
 from xstf.tiles.sharpen_spectral import sharpen_spectral_job
 from xstf.tiles.units import check_units
-from xstf.verbs.by_trial import run_best, wanted
+from xstf.verbs.by_trial import run_best, wants_trial
 from xstf.verbs.checkpoint import NetworkCubes
 from xstf.verbs.pipeline import choose, chunks_of, compute, prepare
 from xstf.verbs.watching import note
@@ -184,7 +184,7 @@ def sharpen_spectral(
     """
     if "return_quality" in params:
         raise ValueError(NO_STD)
-    if wanted(method):
+    if wants_trial(method):
         return cast(Labelled, run_best("sharpen_spectral", dict(locals())))
     said: dict[str, Any] = {"decoded": decoded, "valid_range": valid_range}
     spectral = as_values(spectral, what="spectral", scale=scale, mask=mask, **said)

@@ -237,7 +237,7 @@ def _begun(arguments: argparse.Namespace, task: str) -> Sequence[Input]:
         paths = [path for one in arguments.inputs for path in one.paths]
         check_target(arguments.out, paths, overwrite=arguments.overwrite)
     if arguments.html is not None:
-        from xstf.evaluate.report import check_report
+        from xstf.evaluate.page import check_report
 
         check_report(arguments.html, overwrite=arguments.overwrite)
     found: Sequence[Input] = arguments.inputs
@@ -308,7 +308,10 @@ def _ranked(scores: xr.Dataset) -> tuple[list[dict[str, Any]], str]:
     from xstf.evaluate.ranking import rank, sentences
 
     found = rank(scores)
-    rows = [{"method": name, **row} for name, row in found.to_dict("index").items()]
+    rows: list[dict[str, Any]] = [
+        {"method": name, **{str(key): value for key, value in row.items()}}
+        for name, row in found.to_dict("index").items()
+    ]
     said = "\n".join(f"{one[:1].upper()}{one[1:]}." for one in sentences(scores, found))
     return rows, f"{said}\n({scores.attrs['stf_blocks']})"
 

@@ -40,7 +40,7 @@ class Cells(NamedTuple):
     columns: int
 
     @property
-    def count(self) -> int:
+    def number(self) -> int:
         """How many cells there are."""
         return self.rows * self.columns
 
@@ -149,9 +149,8 @@ def joined(sums: np.ndarray, cells: Cells, blocks: Blocks) -> np.ndarray:
     row, column = (np.arange(n) // blocks.cells for n in (cells.rows, cells.columns))
     across = column[-1] + 1
     of_cell = (row[:, None] * across + column).ravel()
-    out = np.zeros((*sums.shape[:-1], of_cell[-1] + 1))
-    np.add.at(out, (..., of_cell), sums)
-    return out
+    member = of_cell[:, None] == np.arange(of_cell[-1] + 1)
+    return np.asarray(sums @ member.astype(np.float64))
 
 
 def centres(cells: Cells, blocks: Blocks, height: int, width: int) -> tuple[np.ndarray, np.ndarray]:

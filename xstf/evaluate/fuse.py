@@ -136,7 +136,7 @@ def evaluate_fusion(
     if truth is not None:
         truth = mosaic(decoded_values(as_array(truth, what="truth"), "truth"), by="acquisition")
     tried = methods_to_try("fuse", methods)
-    given = _given(fine, coarse, truth, options, max_pixels)
+    given = _given(fine, as_array(coarse, what="coarse"), truth, options, max_pixels)
     own, other = given.cube.when, given.coarse_when
     pairs = match_dates(own, other, pair_tolerance)
     dates = _dates_to_predict(own, other, pairs, time, truth is not None)
@@ -148,7 +148,7 @@ def evaluate_fusion(
     grid = given.cube.grid
     frame = Frame(
         given.cube.bands, grid.y, grid.x,
-        read_classes(classes, given.fine, grid.y, grid.x), given.ratio,
+        read_classes(classes, grid, grid.y, grid.x), given.ratio,
     )  # fmt: skip
     call = {"pair_tolerance": pair_tolerance, **options}
     rows = []

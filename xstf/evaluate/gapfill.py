@@ -125,7 +125,7 @@ def evaluate_gapfill(
         tried = [t for t in tried if t.record.fewest <= plain.data.shape[0]]
     frame = Frame(
         plain.bands, plain.grid.y, plain.grid.x,
-        read_classes(classes, array, plain.grid.y, plain.grid.x),
+        read_classes(classes, plain.grid, plain.grid.y, plain.grid.x),
     )  # fmt: skip
     rows: list[Row] = []
     hides_all = []

@@ -72,7 +72,8 @@ def rank(scores: xr.Dataset, metric: str = "rmse", *, by: str | None = None) -> 
     if by not in dims:
         raise ValueError(unknown("dim to rank by", by, dims))
     parts = {label: _table(scores.sel({by: [label]}), metric) for label in scores[by].values}
-    return pd.concat(parts, names=[by])
+    together: pd.DataFrame = pd.concat(parts, names=[by])
+    return together
 
 
 def require_scores(scores: object) -> None:
@@ -168,11 +169,11 @@ def _draws(sums: _Sums, seed: int, root: bool) -> np.ndarray:
     """Return the scores of each draw of blocks and of images, ``(method, draw)``."""
     images, blocks = sums.total.shape[1], sums.total.shape[3]
     of_blocks, of_images = drawn(blocks, seed), drawn(images, seed + 1)
-    parts = []
-    for one in sums:
-        by_draw = one @ of_blocks.T  # (method, image, band, draw)
-        parts.append(np.einsum("mibd,di->mbd", by_draw, of_images))
-    return _pooled(*parts, root)
+    # (method, image, band, draw), then images are drawn, too
+    total, pixels = (
+        np.einsum("mibd,di->mbd", one @ of_blocks.T, of_images) for one in (sums.total, sums.pixels)
+    )
+    return _pooled(total, pixels, root)
 
 
 def _deviation(draws: np.ndarray) -> np.ndarray:
@@ -180,7 +181,8 @@ def _deviation(draws: np.ndarray) -> np.ndarray:
     some = np.isfinite(draws)
     count = np.maximum(some.sum(axis=1), 2)
     mean = np.where(some, draws, 0).sum(axis=1) / count
-    return np.sqrt(np.where(some, (draws - mean[:, None]) ** 2, 0).sum(axis=1) / (count - 1))
+    squares = np.where(some, (draws - mean[:, None]) ** 2, 0).sum(axis=1)
+    return np.asarray(np.sqrt(squares / (count - 1)))
 
 
 def _together(apart: np.ndarray, difference: np.ndarray) -> float:

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple, TypeAlias
 
 import numpy as np
+import pandas as pd
 import xarray as xr
 
 from xstf._method import Method, Task
@@ -14,7 +15,7 @@ from xstf.cubes.arrays import Labelled
 from xstf.cubes.compare import match_cubes
 from xstf.cubes.crs import crs_of
 from xstf.cubes.dims import find_dim
-from xstf.cubes.grid import crs_name, same_crs
+from xstf.cubes.grid import Grid, crs_name, same_crs
 from xstf.cubes.words import listed
 from xstf.evaluate.scoring import Classes
 from xstf.methods.lookup import Trial, Tried, trials
@@ -48,7 +49,7 @@ def with_baselines(tried: list[Trial], baselines: Sequence[Method]) -> list[Tria
     return [Trial(r.name, r, {}) for r in baselines if r.name not in have] + tried
 
 
-def run_timed(make: Callable[[], Labelled], record: Method | None) -> tuple[Labelled, float]:
+def run_timed(make: Callable[[], Any], record: Method | None) -> tuple[Any, float]:
     """Return what is made, computed, and its seconds with compiled loops.
 
     It is made once more where loops were compiled on the way; a network is not, which may train.
@@ -135,7 +136,7 @@ def parted(found: Labelled, name: str) -> tuple[xr.DataArray, xr.DataArray | Non
 
 
 def read_classes(
-    classes: xr.DataArray | None, cube: xr.DataArray, y: np.ndarray, x: np.ndarray
+    classes: xr.DataArray | None, grid: Grid, y: np.ndarray, x: np.ndarray
 ) -> Classes | None:
     """Return a class map on the pixels at `y` and `x`, by the nearest of its own.
 
@@ -149,7 +150,7 @@ def read_classes(
     dims = find_dim(classes, "y"), find_dim(classes, "x")
     if None in dims or set(classes.dims) != set(dims):
         raise ValueError(f"classes has dims {listed(classes.dims)}; it needs y and x alone")
-    ours, theirs = crs_of(cube), crs_of(classes, "classes")
+    ours, theirs = grid.crs, crs_of(classes, "classes")
     if ours is not None and theirs is not None and not same_crs(ours, theirs):
         raise ValueError(
             f"classes are in {crs_name(theirs)} and the cube is in {crs_name(ours)}: reproject "
@@ -178,7 +179,7 @@ def _numbered(values: np.ndarray, attrs: Mapping[Any, Any]) -> Classes:
     if values.dtype.kind == "f":
         missing = ~np.isfinite(values)
     elif values.dtype.kind == "O":
-        missing = np.equal(values, None)
+        missing = np.asarray(pd.isna(values))
     nodata = attrs.get("_FillValue", attrs.get("nodata"))
     if nodata is not None:
         missing |= values == nodata

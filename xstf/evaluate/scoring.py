@@ -148,7 +148,7 @@ def _sums(frame: Frame, error: np.ndarray, std: np.ndarray | None) -> dict[str, 
     kinds = 1 if classes is None else len(classes.names) + 1
     # Pixels of no class are the last.
     kind = 0 if classes is None else np.where(classes.of_pixel < 0, kinds - 1, classes.of_pixel)
-    place = cell_of_pixels(*error.shape[1:], cells) + cells.count * np.asarray(kind)
+    place = cell_of_pixels(error.shape[1], error.shape[2], cells) + cells.number * np.asarray(kind)
     parts = {
         "cell_pixels": np.ones_like(error), "cell_squares": error**2, "cell_absolutes": abs(error),
         "class_errors": error,
@@ -162,10 +162,10 @@ def _sums(frame: Frame, error: np.ndarray, std: np.ndarray | None) -> dict[str, 
     for name, values in parts.items():
         sums = np.stack([
             np.bincount(
-                place[seen], weights=np.nan_to_num(value[seen]), minlength=kinds * cells.count
+                place[seen], weights=np.nan_to_num(value[seen]), minlength=kinds * cells.number
             )
             for value, seen in zip(values, np.isfinite(error), strict=True)
-        ]).reshape(len(error), kinds, cells.count)  # fmt: skip
+        ]).reshape(len(error), kinds, cells.number)  # fmt: skip
         out[name] = sums.sum(axis=2) if name.startswith("class") else sums
     return out
 

@@ -128,7 +128,7 @@ def evaluate_sharpen_spectral(
     reference = case.spectral if case.truth is None else case.truth
     whole = {d: slice(0, low[0].sizes[d] * (lower if truth is None else case.ratio)) for d in "yx"}
     reference = reference.isel(whole)
-    place = few.source if case.truth is not None else many.source
+    place = few.grid if case.truth is not None else many.grid
     frame = Frame(
         many.bands, reference["y"].values, reference["x"].values,
         read_classes(classes, place, reference["y"].values, reference["x"].values),
@@ -192,7 +192,8 @@ def _case(spectral: Cube, spatial: Cube, truth: Cube | None, most: int | None) -
             raise ValueError("no pixel of spectral lies wholly inside spatial; nothing to compare")
         ends.append((first, stop))
     pixels = nesting.ratio**2
-    part = part_of(*(b - a for a, b in ends), None if most is None else max(1, most // pixels))
+    rows, columns = (b - a for a, b in ends)
+    part = part_of(rows, columns, None if most is None else max(1, most // pixels))
     text = ""
     if part is not None:
         cut = zip(ends, part, strict=True)

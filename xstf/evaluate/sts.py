@@ -98,7 +98,7 @@ def evaluate_sts(
     labels = read_cube(reference, what="truth")
     grid = labels.grid
     frame = Frame(
-        labels.bands, grid.y, grid.x, read_classes(classes, reference, grid.y, grid.x),
+        labels.bands, grid.y, grid.x, read_classes(classes, grid, grid.y, grid.x),
         cubes.series.ratios[0],
     )  # fmt: skip
     rows: list[Row] = []

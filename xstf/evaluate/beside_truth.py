@@ -69,7 +69,7 @@ def score(
     name = full.split("(")[0]
     frame = Frame(
         own.bands, own.grid.y, own.grid.x,
-        read_classes(classes, estimate, own.grid.y, own.grid.x), ratio,
+        read_classes(classes, own.grid, own.grid.y, own.grid.x), ratio,
     )  # fmt: skip
     rows, stamps = [], []
     pairs = _dates(own, other)

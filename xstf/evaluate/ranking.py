@@ -206,7 +206,9 @@ def sentences(scores: xr.Dataset, table: pd.DataFrame) -> Sequence[str]:
     """Return what a ranking by RMSE says, in sentences."""
     best = table.iloc[0]
     metric = table.columns[0]
-    said = [f"{table.index[0]} has the lowest {metric}, {best[metric]:.4g}"]
+    said = [f"{table.index[0]} has {metric} {best[metric]:.4g}"]
+    if len(table) > 1:
+        said = [f"{table.index[0]} has the lowest {metric}, {best[metric]:.4g}"]
     unit = scores[metric].attrs.get("units")
     if unit and unit != "1":
         said[0] += f" {unit}"
@@ -246,7 +248,8 @@ def described(scores: xr.Dataset) -> tuple[str, list[tuple[str, str]]]:
         text = f"{table.columns[0]} {row.iloc[0]:.4g}"
         if np.isfinite(row["low"]):
             text += f" ({row['low']:.4g} to {row['high']:.4g})"
-        rows.append((str(name), f"{text}, {verdict(row, i == 0)}"))
+        words = f", {verdict(row, i == 0)}" if len(table) > 1 else ""
+        rows.append((str(name), text + words))
     rows.append(("how", scores.attrs["stf_protocol"]))
     rows.append(("how sure", scores.attrs["stf_blocks"]))
     return title, rows

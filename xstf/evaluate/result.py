@@ -125,7 +125,7 @@ def assemble_scores(
             {"units": unit or units} if unit or units else {}
         )
     found.attrs = {
-        "title": f"xstf: scores of {verb}",
+        "title": f"xstf: scores of {'a result' if verb == 'score' else verb}",
         "stf_scores": verb,
         "stf_protocol": protocol,
         "stf_blocks": said_of_blocks(blocks, found.sizes["block"]),

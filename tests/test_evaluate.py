@@ -191,8 +191,8 @@ def poisoned(cube, where):
 def test_what_is_hidden_changes_no_estimate(scene):
     """Neither by itself nor through what methods settle of the whole scene (fsdaf)."""
     fine, coarse = scene
-    date = fine.time[[1]]
-    wrong = poisoned(fine, fine.time == date)
+    date = fine.time.values[[1]]
+    wrong = poisoned(fine, fine.time == date[0])
     call = {"methods": ["fsdaf"], "baselines": False}
     for truth in (fine, wrong):
         found = truth.stf.evaluate(coarse, **call)
@@ -226,7 +226,7 @@ def test_a_neighbour_granule_of_the_hidden_pass_is_hidden_too(scene):
 @pytest.mark.parametrize("regime", ["partial", "full"])
 def test_hidden_pixels_change_no_filling(regime):
     """`eof` settles patterns of the whole scene, which must not have seen them."""
-    cube = xstf.testing.holes()[0]
+    cube = xstf.testing.holes()[0].isel(y=slice(14), x=slice(14))
     holed, held = xstf.simulate.transplant_mask(cube, regime=regime, days=25, seed=0)
     wrong = poisoned(cube, held & holed.isnull())
     call = {"methods": ["eof"], "regimes": [regime], "baselines": False}
@@ -398,16 +398,15 @@ def test_differences_that_are_noise_are_told_from_those_that_are_not():
     """Of equal methods few differ clearly; one whose errors are a third larger does."""
     rng = np.random.default_rng(3)
     alike, worse = 0, 0
-    for _ in range(20):
-        shared, one, other, third = errors(rng, (4, 72, 72), 1.5)
+    for _ in range(12):
+        shared, one, other, third = errors(rng, (4, 60, 60), 1.5)
         found = {"a": shared + one, "b": shared + other, "c": 1.33 * (shared + third)}
         scores = scored({name: e[None, None] / 20 for name, e in found.items()})
         table = scores.stf.rank()
-        assert list(scores.stf.rank().columns) == list(table.columns)
         alike += bool(table["significant"].loc[["a", "b"]].any())
         worse += bool(table["significant"].loc["c"])
-    assert alike <= 3
-    assert worse >= 18
+    assert alike <= 2
+    assert worse >= 11
 
 
 def test_what_holds_on_one_date_of_two_is_not_sure():
@@ -531,8 +530,8 @@ def test_scores_say_which_method_is_best_and_how_sure_that_is(scene):
     assert lines[1].endswith(", best")
     assert "clearly worse" in text
     assert "blocks of" in text
-    for text in (text, page):
-        assert all(name in text for name in scores.method.values)
+    for said in (text, page):
+        assert all(name in said for name in scores.method.values)
     assert "cannot be ranked" in repr(scores.isel(method=0).stf)
 
 
@@ -641,8 +640,8 @@ def test_a_report_is_one_whole_page_that_loads_nothing(written):
     assert all(one.startswith("data:") for one in page.loads)
     assert not re.search(r"https?://|@import|url\(|<script", text)
     words = " ".join(page.words)
-    for said in (*scores.method.values, *scores.parameters.values, scores.stf_protocol,
-                 "95 % interval", "clearly worse", f"xstf {xstf.__version__}".split()[1]):  # fmt: skip
+    wanted = [*scores.method.values, *scores.parameters.values, scores.stf_protocol]
+    for said in (*wanted, "95 % interval", "clearly worse", xstf.__version__):
         assert said in words
 
 

@@ -312,7 +312,7 @@ def _ranked(scores: xr.Dataset) -> tuple[list[dict[str, Any]], str]:
         {"method": name, **{str(key): value for key, value in row.items()}}
         for name, row in found.to_dict("index").items()
     ]
-    said = "\n".join(f"{one[:1].upper()}{one[1:]}." for one in sentences(scores, found))
+    said = "\n".join(sentences(scores, found))
     return rows, f"{said}\n({scores.attrs['stf_blocks']})"
 
 

@@ -32,7 +32,7 @@ h1 { font-size: 1.6rem; } h2 { font-size: 1.2rem; margin-top: 2.2rem; }
 table { border-collapse: collapse; font-size: .9rem; display: block; overflow-x: auto; }
 th, td { padding: .25rem .7rem; text-align: right; border-bottom: 1px solid #ddd; }
 th:first-child, td:first-child, td.words, th.words { text-align: left; }
-tr.best td { font-weight: 600; } tr.alike td { background: #eef6f7; }
+td:not(.words) { white-space: nowrap; } tr.best td { font-weight: 600; } tr.alike td { background: #eef6f7; }
 img { max-width: 100%; height: auto; } figure { margin: 1rem 0; }
 figcaption, .note { color: #555; font-size: .9rem; }
 code { overflow-wrap: anywhere; }
@@ -185,13 +185,13 @@ def _plain(value: Any) -> Any:
 def page_of(scores: xr.Dataset) -> str:
     """Return the whole file."""
     table = rank(scores)
-    said = "".join(f"<li>{_text(s[:1].upper() + s[1:])}.</li>" for s in sentences(scores, table))
+    said = "".join(f"<li>{_text(s)}.</li>" for s in sentences(scores, table))
     parts = [
         f"<h1>{_text(scores.attrs['title'])}</h1>",
         f"<p>{_text(scores.attrs['stf_protocol'])}.</p>",
         f"<section id='result'><h2>Which method</h2><ul>{said}</ul>{_ranking(table)}"
         f"<p class='note'>{_text(scores.attrs['stf_blocks'])}.</p></section>",
-        _section("pictures", "Pictures", "".join(_pictures(scores))),
+        _pictures(scores),
         _section("scores", "All scores", _scores(scores)),
     ]
     for dim, title in (("regime", "By kind of gap"), ("time", "By date"), ("band", "By band"),
@@ -335,11 +335,17 @@ def _pairs(found: dict[str, Any]) -> str:
 # --- pictures ---------------------------------------------------------------------------------
 
 
-def _pictures(scores: xr.Dataset) -> Iterator[str]:
-    """Return the pictures that the scores allow, as parts of the file."""
+def _pictures(scores: xr.Dataset) -> str:
+    """Return the section of the pictures that the scores allow."""
     if find_spec("matplotlib") is None:
-        yield "<p class='note'>No pictures: matplotlib is not installed.</p>"
-        return
+        body = "<p class='note'>No pictures: matplotlib is not installed.</p>"
+    else:
+        body = "".join(_drawn(scores))
+    return _section("pictures", "Pictures", body)
+
+
+def _drawn(scores: xr.Dataset) -> Iterator[str]:
+    """Return each picture as a part of the file."""
     wanted: list[tuple[str, str, bool]] = [
         ("rank", "Error of each method, with its interval", True),
         ("apa", "Error against edges: the best place is the lower middle", "edge" in scores),

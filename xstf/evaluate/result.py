@@ -152,7 +152,7 @@ def _plain(value: object) -> object:
 def said_of_blocks(blocks: Blocks, count: int) -> str:
     """Return in words what intervals stand on."""
     text = (
-        f"{LEVEL:.0%} intervals from {count} blocks of {blocks.side} pixels a side; errors are "
+        f"{100 * LEVEL:.0f} % intervals from {count} blocks of {blocks.side} pixels a side; errors are "
         f"correlated over {blocks.length:.1f} pixels"
     )
     if blocks.capped:

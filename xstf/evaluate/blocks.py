@@ -22,9 +22,8 @@ from scipy.stats import t as student
 # Cells along the longer side of an image, from which blocks are joined.
 CELLS = 24
 # Side of a block over the length at which the correlation of errors falls to 1 / e, and the blocks
-# that a side has at least, however far they are correlated. Set on simulated fields of two sizes and
-# three lengths (asv_bench/evaluation_intervals.py; docs/evaluation.md has the figures): of equal
-# methods 5 to 11 % differ "clearly" where 5 % should; with 3 and 4 blocks a side it was 6 to 15 %.
+# that a side has at least, however far they are correlated. Set on simulated fields of two sizes
+# and three lengths: asv_bench/evaluation_intervals.py; docs/evaluation.md has the figures.
 APART = 4.0
 FEWEST_A_SIDE = 2
 # Blocks with errors in them that an interval stands on, at least.

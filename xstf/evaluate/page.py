@@ -32,7 +32,8 @@ h1 { font-size: 1.6rem; } h2 { font-size: 1.2rem; margin-top: 2.2rem; }
 table { border-collapse: collapse; font-size: .9rem; display: block; overflow-x: auto; }
 th, td { padding: .25rem .7rem; text-align: right; border-bottom: 1px solid #ddd; }
 th:first-child, td:first-child, td.words, th.words { text-align: left; }
-td:not(.words) { white-space: nowrap; } tr.best td { font-weight: 600; } tr.alike td { background: #eef6f7; }
+td:not(.words) { white-space: nowrap; }
+tr.best td { font-weight: 600; } tr.alike td { background: #eef6f7; }
 img { max-width: 100%; height: auto; } figure { margin: 1rem 0; }
 figcaption, .note { color: #555; font-size: .9rem; }
 code { overflow-wrap: anywhere; }

@@ -152,8 +152,8 @@ def _plain(value: object) -> object:
 def said_of_blocks(blocks: Blocks, count: int) -> str:
     """Return in words what intervals stand on."""
     text = (
-        f"{100 * LEVEL:.0f} % intervals from {count} blocks of {blocks.side} pixels a side; errors are "
-        f"correlated over {blocks.length:.1f} pixels"
+        f"{100 * LEVEL:.0f} % intervals from {count} blocks of {blocks.side} pixels a side; errors "
+        f"are correlated over {blocks.length:.1f} pixels"
     )
     if blocks.capped:
         text += ", too far for blocks of this image to be independent: intervals are too narrow"

@@ -347,17 +347,23 @@ def _pictures(scores: xr.Dataset) -> str:
 
 def _drawn(scores: xr.Dataset) -> Iterator[str]:
     """Return each picture as a part of the file."""
-    wanted: list[tuple[str, str, bool]] = [
-        ("rank", "Error of each method, with its interval", True),
-        ("apa", "Error against edges: the best place is the lower middle", "edge" in scores),
-        ("calibration", "What intervals hold, against what they should", "covered" in scores),
-    ]
-    for name, caption, can in wanted:
+    wanted = {
+        "rank": "Error of each method, with its interval. Where intervals overlap the table may "
+        "still tell methods apart: it compares them place by place",
+        "apa": "Error against edges: the best place is the lower middle",
+        "calibration": "What each method's own intervals hold, against what they should",
+    }
+    needs = {"apa": "edge", "calibration": "covered"}
+    for name, caption in wanted.items():
         draw: Callable[..., Any] | None = getattr(plot, name, None)
-        if can and draw is not None:
+        if draw is not None and needs.get(name, "rmse") in scores:
+            shown = scores
+            if name == "calibration":
+                has = scores["covered"].notnull()
+                shown = scores.isel(method=has.any([d for d in has.dims if d != "method"]).values)
             yield (
                 f"<figure id='{name}'><img alt='{_text(caption)}' "
-                f"src='data:image/png;base64,{_png(draw, scores)}'>"
+                f"src='data:image/png;base64,{_png(draw, shown)}'>"
                 f"<figcaption>{_text(caption)}.</figcaption></figure>"
             )
 

@@ -645,6 +645,13 @@ def test_a_report_is_one_whole_page_that_loads_nothing(written):
         assert said in words
 
 
+def test_a_report_has_the_pictures_that_there_are(written):
+    pytest.importorskip("matplotlib", reason="needs matplotlib")
+    page = Page(written[1].read_text(encoding="utf-8"))
+    for picture in ("rank", "apa", "calibration"):
+        assert (picture in page.ids) == hasattr(xstf.plot, picture)
+
+
 def test_the_numbers_beside_it_are_those_of_the_scores(written):
     scores, _, path = written
     data = json.loads(path.read_text())

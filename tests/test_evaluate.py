@@ -637,6 +637,7 @@ def test_a_report_is_one_whole_page_that_loads_nothing(written):
     page = Page(text)
     assert page.wrong == page.open == []
     assert set(PARTS) <= set(page.ids)
+    assert len(set(page.ids)) == len(page.ids)
     assert all(one.startswith("data:") for one in page.loads)
     assert not re.search(r"https?://|@import|url\(|<script", text)
     words = " ".join(page.words)
@@ -649,7 +650,7 @@ def test_a_report_has_the_pictures_that_there_are(written):
     pytest.importorskip("matplotlib", reason="needs matplotlib")
     page = Page(written[1].read_text(encoding="utf-8"))
     for picture in ("rank", "apa", "calibration"):
-        assert (picture in page.ids) == hasattr(xstf.plot, picture)
+        assert (f"picture-{picture}" in page.ids) == hasattr(xstf.plot, picture)
 
 
 def test_the_numbers_beside_it_are_those_of_the_scores(written):

@@ -362,7 +362,7 @@ def _drawn(scores: xr.Dataset) -> Iterator[str]:
                 has = scores["covered"].notnull()
                 shown = scores.isel(method=has.any([d for d in has.dims if d != "method"]).values)
             yield (
-                f"<figure id='{name}'><img alt='{_text(caption)}' "
+                f"<figure id='picture-{name}'><img alt='{_text(caption)}' "
                 f"src='data:image/png;base64,{_png(draw, shown)}'>"
                 f"<figcaption>{_text(caption)}.</figcaption></figure>"
             )

@@ -18,7 +18,7 @@ copyright = "2026, the xstf developers"
 version = release = xstf.__version__
 
 extensions = [
-    "myst_parser",
+    "myst_nb",  # myst_parser, and pages with cells that are run
     "sphinx.ext.autodoc",
     "sphinx.ext.autosummary",
     "sphinx.ext.mathjax",
@@ -33,6 +33,8 @@ numpydoc_show_class_members = False
 numpydoc_validation_checks = {"GL08", "SS03"}
 autodoc_typehints = "none"
 nitpicky = False
+nb_execution_raise_on_error = True
+nb_execution_timeout = 120
 
 
 WORDS = {"True": "yes", "False": "no"}

@@ -119,8 +119,12 @@ def test_both_known_changes_have_the_same_say():
 @pytest.mark.parametrize(("ratio", "trust"), [(0.5, 1), (0.125, 0.5), (0.02, 0)])
 def test_a_target_image_that_does_not_show_the_scene_is_not_trusted(ratio, trust):
     explained = np.array([[0.5, 0.7], [ratio * 0.4, ratio * 0.8]])
-    assert _shown(explained) == pytest.approx(trust)
-    assert _shown(np.zeros((2, 2))) == 1
+    assert _shown(explained, 1000) == pytest.approx(trust)
+    assert _shown(np.zeros((2, 2)), 1000) == 1
+    # Of few pixels as much is told by chance.
+    small = 0.1 * explained
+    assert _shown(small, 1000) == pytest.approx(trust)
+    assert _shown(small, 64) == 1
 
 
 # ---------------------------------------------------------------- the standard deviation

@@ -108,7 +108,9 @@ TOLD = 20.0  # share of a change that is told, in coarse pixels, that makes it s
 # dates: nothing of it trusted, all of it. Real images .45 to 1.1, NDVI from winter to summer .18 at
 # least; images of another place 0 to .15.
 SHOWN = (0.05, 0.2)
-UNSEEN = 0.02
+# What they tell of their own dates' that is as good as nothing, and, over the coarse pixels, what
+# chance tells of them.
+UNSEEN, BY_CHANCE = 0.02, 4.0
 POWER = 1.0  # of a part's mean squared error
 LITTLE = 0.03  # a part of less weight in every band is left out
 
@@ -246,7 +248,8 @@ def _settle(
         made = _of_one(names, evidence[0], agree, told, _alike(groups, bands), ratio)
     raw = [groups["raw"][f"coarse_{n}"] for n in range(len(groups["raw"]))]
     weights, trust, error = made
-    shown = _shown(regression_unmixing.explained(groups["patches"], raw, regression))
+    explained = regression_unmixing.explained(groups["patches"], raw, regression)
+    shown = _shown(explained, regression.cells)
     level = shown * np.maximum(trust, _level_known(groups, bands))
     made = (weights, shown * trust, error)
     nothing = np.full(bands, np.nan)
@@ -330,13 +333,16 @@ def _of_two(
     return (weights, trust, error)
 
 
-def _shown(explained: np.ndarray) -> float:
+def _shown(explained: np.ndarray, cells: int) -> float:
     """Return whether the target date's coarse image shows the scene at all, 0 to 1.
 
-    Of what the fine images tell of each coarse image ``(image, band)``, the target's last.
+    Of what the fine images tell of each coarse image ``(image, band)``, the target's last, found of
+    so many coarse pixels.
     """
     pairs, target = explained[:-1].mean(), explained[-1].mean()
-    if pairs < UNSEEN:  # they tell nothing of those of their own dates either
+    if pairs < UNSEEN + BY_CHANCE / max(
+        cells, 1
+    ):  # they tell nothing of those of their own dates either
         return 1.0
     return float(np.clip((target / pairs - SHOWN[0]) / (SHOWN[1] - SHOWN[0]), 0, 1))
 

@@ -6,9 +6,10 @@ and mixed with the block means around by a spill, against the coarse image::
     seen(shift, spill) = [spill, 1 - 2 spill, spill]' * block mean(F moved by shift)
 
 The shift is the one whose mean correlation over pairs and bands is highest. It is believed only if
-the correlation gains on that of no shift, each with its best spill, as much as `GAIN`; and if what
-is left unexplained falls by `LESS`, so that a gain by chance is none where the images agree poorly
-anyway; and if it is higher than the best of unlike images is by chance (`CHANCE`). Nothing is resampled: the shift is whole fine pixels, by which the coarse grid is moved.
+the correlation gains on that of no shift, each with its best spill, as much as `GAIN`; if what is
+left unexplained falls by `LESS`, so that a gain by chance is none where the images agree poorly
+anyway; and if it is higher than the best of unlike images is by chance (`CHANCE`). Nothing is
+resampled: the shift is whole fine pixels, by which the coarse grid is moved.
 Parts of a fine pixel stay: half of one along both axes, the most that can, adds to the error of
 `auto` 6 % (one pair) and 8 % (two) at ratio 2, 2 % at 3, 1.5 % at 4 and .4 % at 8 on simulated
 land. Undoing it by bilinear interpolation of the coarse images made it worse (9 and 11 % at 2); a

@@ -33,10 +33,10 @@ Every part sees the coarse change as it is believed (`xstf.numerics.belief`).
 The standard deviation joins what is known of the error with what the parts disagree on, ``v`` (the
 weighted variance between them, its mean over 9 x 9 pixels)::
 
-    known change:  (KNOWN E)^2 + SPREAD_TWO^2 v + c^2      E: error on it, by band
+    known change:  (KNOWN E)^2 q + SPREAD_TWO^2 v + c^2      E: error on it, by band
     none:          the mean of  NOISE^2 N + SPREAD_ONE^2 v + c^2   N: variance of the misfit
                    and of what `xstf.numerics.doubt` expects of any method
-    c = CHANGE (x - F)
+    c = CHANGE (x - F);   q: what that expects here, over the mean of what it did of the known one
 
 With one pair E is `OUTSIDE` times the error on the known change. Between two dates the error was .4
 to .7 of that from one date to the other, on scenes of every kind and ratio. With one pair alone the
@@ -81,7 +81,16 @@ from xstf.methods.fuse.auto.blend import (
 )
 from xstf.methods.fuse.auto.evidence import EVIDENCE, Evidence, look_back, stacked
 from xstf.numerics.belief import Belief, believed, find_belief
-from xstf.numerics.doubt import detail_of, middle, unchecked, with_margin
+from xstf.numerics.doubt import (
+    Scene,
+    expected,
+    middle,
+    packed,
+    scene_of,
+    unchecked,
+    unpacked,
+    with_margin,
+)
 from xstf.numerics.in_time import mean_of, shares_of
 from xstf.numerics.patches import sample_patches
 from xstf.numerics.upsample import upsample_numpy
@@ -145,8 +154,10 @@ class State(NamedTuple):
         Of the fine images in their interpolation in time.
     belief : Belief or None
         In the coarse change; None: it is taken as it is.
-    detail, noise : ndarray (band,)
-        With one pair, what its error is expected from (`xstf.numerics.doubt.Doubt`); else NaN.
+    scene : Scene or None
+        What the error of a pixel is expected from; None in small scenes.
+    usual : ndarray (band,)
+        Its mean of the known change; NaN where none is known.
     """
 
     names: tuple[str, ...]
@@ -157,8 +168,8 @@ class State(NamedTuple):
     level: np.ndarray
     shares: np.ndarray
     belief: Belief | None
-    detail: np.ndarray
-    noise: np.ndarray
+    scene: Scene | None
+    usual: np.ndarray
 
     def text(self) -> str:
         """Return in words what the scene chose."""
@@ -206,10 +217,10 @@ def _prepare(
     if days is not None:
         raw = sample_patches(fine, coarse, ratio=ratio, params=None)
         out |= {f"raw.{key}": value for key, value in raw.items() if "coarse" in key}
-    if known is None and days is not None:
+    if days is not None:
         found = belief if belief is not None else find_belief(fine, coarse, ratio=ratio, spill=0.0)
-        out["doubt.noise"] = found.noise
-        out["doubt.detail"] = detail_of(fine, ratio) + found.noise
+        scene = scene_of(fine, coarse, found.noise, ratio)
+        out |= {f"doubt.{key}": value for key, value in packed(scene).items()}
     if known is not None and days is not None:
         out["known.fine"], out["known.coarse"] = middle(*known, ratio)
     return out
@@ -234,7 +245,7 @@ def _settle(
         nothing = np.full(bands, np.nan)
         even = np.full(pairs, 1 / pairs)
         sure = np.ones(bands)
-        return State(names, states, first, sure, nothing, sure, even, None, nothing, nothing)
+        return State(names, states, first, sure, nothing, sure, even, None, None, nothing)
     agree = np.ones(bands)
     if belief is not None:
         agree = np.clip((belief.agreement - AGREE[0]) / (AGREE[1] - AGREE[0]), 0, 1)
@@ -252,10 +263,21 @@ def _settle(
     shown = _shown(explained, regression.cells)
     level = shown * np.maximum(trust, _level_known(groups, bands))
     made = (weights, shown * trust, error)
-    nothing = np.full(bands, np.nan)
-    alone = groups.get("doubt", {"detail": nothing, "noise": nothing})
-    doubt = (alone["detail"], alone["noise"])
-    return _kept(State(names, states, *made, level, shares_of(days), belief, *doubt))
+    scene = unpacked(groups["doubt"])
+    usual = _usual(groups.get("known"), scene, pairs, ratio)
+    return _kept(State(names, states, *made, level, shares_of(days), belief, scene, usual))
+
+
+def _usual(
+    known: Mapping[str, np.ndarray] | None, scene: Scene, pairs: int, ratio: int
+) -> np.ndarray:
+    """Return the mean of what is expected of the known change ``(band,)``; NaN without one."""
+    if known is None:
+        return np.full(len(scene.detail), np.nan)
+    fine, coarse = known["fine"], known["coarse"]
+    whole = (slice(0, fine.shape[-2]), slice(0, fine.shape[-1]))
+    found = expected(fine[:pairs], coarse, scene, ratio=ratio, inner=whole)
+    return np.asarray(found.mean(axis=(1, 2)))
 
 
 def _pairs_of(groups: Mapping[str, Mapping[str, np.ndarray]]) -> int:
@@ -446,7 +468,7 @@ def _kernel(
     if state.belief is not None:
         seen = believed(fine, coarse, state.belief, ratio=ratio).astype(np.float32)
     call = partial(_run_part, fine, seen, ratio=ratio, engine=engine)
-    if state.names == SMALL:
+    if state.scene is None:
         return _run_small(call, state, inner, std)
     area, own = with_margin(inner, fine.shape[-2:], AROUND if std else 0)
     found = [
@@ -466,13 +488,20 @@ def _kernel(
         return estimate, None
     near = box_mean(spread)[:, *own]
     base = mean_of(fine[:, :, *inner], np.maximum(state.shares, 1e-6))
-    if np.isfinite(state.detail).all():
-        doubt = unchecked(state.detail, state.noise)
-        other = doubt.deviation(fine, seen, None, ratio=ratio, inner=inner)
-        std_of = deviation_alone(near, estimate - base, state.noise, other)
-    else:
-        std_of = deviation(near, estimate - base, state.error)
+    hope = expected(fine, seen, state.scene, ratio=ratio, inner=inner)
+    std_of = _deviation(near, estimate - base, hope, state, state.scene)
     return estimate, np.where(np.isnan(estimate), np.nan, std_of).astype(np.float32)
+
+
+def _deviation(
+    near: np.ndarray, change: np.ndarray, hope: np.ndarray, state: State, scene: Scene
+) -> np.ndarray:
+    """Return the standard deviation of the blend by what is known, and by what is expected."""
+    if np.isfinite(state.error).all():
+        usual = np.maximum(state.usual, np.finfo(float).tiny)[:, None, None]
+        return deviation(near, change, state.error[:, None, None] * np.sqrt(hope / usual))
+    factor = unchecked(scene).factor[:, None, None]
+    return deviation_alone(near, change, scene.noise, np.sqrt(factor * hope))
 
 
 def _run_part(

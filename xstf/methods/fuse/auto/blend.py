@@ -44,9 +44,9 @@ def deviation(spread: np.ndarray, change: np.ndarray, error: np.ndarray) -> np.n
     spread, change
         ``(band, y, x)``: the variance between the parts, and the estimate less the base image.
     error
-        ``(band,)``, of leaving a date out.
+        ``(band, y, x)``: of leaving a date out, as it is expected of each pixel.
     """
-    known = (KNOWN * error[:, None, None]) ** 2
+    known = (KNOWN * error) ** 2
     found: np.ndarray = np.sqrt(known + SPREAD_TWO**2 * spread + (CHANGE * change) ** 2)
     return found
 

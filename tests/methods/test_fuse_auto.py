@@ -133,8 +133,8 @@ def test_a_target_image_that_does_not_show_the_scene_is_not_trusted(ratio, trust
 def test_the_deviation_joins_what_is_known():
     spread, change = np.full((1, 2, 2), 0.04), np.full((1, 2, 2), 0.8)
     known = deviation(spread, change, np.array([[[0.6, 0.6], [0.6, 0.2]]]))
-    wanted = np.full((1, 2, 2), np.sqrt(0.3**2 + 1.44 * 0.04 + 0.2**2))
-    wanted[0, 1, 1] = np.sqrt(0.1**2 + 1.44 * 0.04 + 0.2**2)
+    wanted = np.full((1, 2, 2), np.sqrt(0.33**2 + 1.44 * 0.04 + 0.2**2))
+    wanted[0, 1, 1] = np.sqrt(0.11**2 + 1.44 * 0.04 + 0.2**2)
     np.testing.assert_allclose(known, wanted)
     alone = deviation_alone(spread, change, np.array([0.01]), np.full((1, 2, 2), 0.5))
     np.testing.assert_allclose(alone, np.sqrt((2.25 * 0.01 + 9 * 0.04 + 0.2**2 + 0.25) / 2))

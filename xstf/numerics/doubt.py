@@ -152,22 +152,34 @@ def expected(
         Rows and columns of the wanted part.
     """
     change = _mean_of((coarse[-1:] - coarse[:-1]).astype(np.float64))
-    uneven = upsample(_variance(change[None], CELLS).astype(np.float32), ratio)[0]
+    uneven = upsample(_variance(change[None], CELLS).astype(np.float32), ratio)[0][:, *inner]
+    level = scene.detail[:, None, None]
+    uneven = _some(uneven + scene.noise[:, None, None], level)
+    within = pattern(fine, coarse, scene, ratio=ratio, inner=inner)
+    return np.asarray(np.sqrt(level * np.sqrt(uneven)) * within)
+
+
+def pattern(
+    fine: np.ndarray, coarse: np.ndarray, scene: Scene, *, ratio: int, inner: Inner
+) -> np.ndarray:
+    """Return the part of the expectation that no target date has a say in: T, Q and R.
+
+    Parameters are those of `expected`; of the coarse images the first two count, of two pairs.
+    """
     area, own = with_margin(inner, fine.shape[-2:], PIXELS // 2)
-    images = fine[:, :, *area]
-    texture = _mean_of(_variance(images, PIXELS))[:, *own]
-    level, misfit = scene.detail[:, None, None], scene.noise[:, None, None]
-
-    def some(part: np.ndarray) -> np.ndarray:
-        return np.maximum(np.where(np.isfinite(part), part, level), LEAST * level)
-
-    found = level * np.sqrt(some(uneven[:, *inner] + misfit) * some(texture))
+    images, level = fine[:, :, *area], scene.detail[:, None, None]
+    found = _some(_mean_of(_variance(images, PIXELS))[:, *own], level)
     if len(fine) > 1:
         told = upsample(np.ascontiguousarray(coarse[1:2] - coarse[:1], np.float32), ratio)[0]
         missed = np.square(images[1] - images[0] - told[:, *area], dtype=np.float64)
         missed = window_mean(missed, PIXELS)[:, *own]
-        found *= np.sqrt(some(missed) / np.where(level > 0, level, 1))
-    return np.asarray(np.sqrt(found) * _kind(fine[:, :, *inner], scene))
+        found = found * _some(missed, level) / np.where(level > 0, level, 1)
+    return np.asarray(np.sqrt(np.sqrt(found)) * _kind(fine[:, :, *inner], scene))
+
+
+def _some(part: np.ndarray, level: np.ndarray) -> np.ndarray:
+    """Return values that are there, and over 0: the scene's level stands for others."""
+    return np.maximum(np.where(np.isfinite(part), part, level), LEAST * level)
 
 
 def _kind(fine: np.ndarray, scene: Scene) -> np.ndarray:

@@ -36,7 +36,7 @@ weighted variance between them, its mean over 9 x 9 pixels)::
     known change:  (KNOWN E)^2 q + SPREAD_TWO^2 v + c^2      E: error on it, by band
     none:          the mean of  NOISE^2 N + SPREAD_ONE^2 v + c^2   N: variance of the misfit
                    and of what `xstf.numerics.doubt` expects of any method
-    c = CHANGE (x - F);   q: what that expects here, over the mean of what it did of the known one
+    c = CHANGE (x - F);   q: its `pattern` here, over the mean where the change is known
 
 With one pair E is `OUTSIDE` times the error on the known change. Between two dates the error was .4
 to .7 of that from one date to the other, on scenes of every kind and ratio. With one pair alone the
@@ -86,6 +86,7 @@ from xstf.numerics.doubt import (
     expected,
     middle,
     packed,
+    pattern,
     scene_of,
     unchecked,
     unpacked,
@@ -108,7 +109,9 @@ OUTSIDE = 1.8
 BOTH = ("regression_unmixing", "fastvsdf", "starfm", "estarfm", "fitfc")
 # The first alone; the last one's standard deviation.
 SMALL = ("fsdaf", "fitfc")
-DELTA = 4.0  # prior weight of delta at ratio 1, against 1 of all parts together
+# Prior weight of delta at ratio 1, against 1 of all parts together: with two pairs or a witness, and
+# with one pair alone, of whose parts none sees a flood (the others are in docs/choosing.md).
+DELTA, DELTA_ALONE = 4.0, 7.0
 # Share of the coarse image's variance that the fine one explains: none of it trusted, all of it.
 # Real pairs have .6 to .9, MODIS composites of NDVI the least; simulated useless ones .1 to .7.
 AGREE = (0.65, 0.8)
@@ -157,7 +160,7 @@ class State(NamedTuple):
     scene : Scene or None
         What the error of a pixel is expected from; None in small scenes.
     usual : ndarray (band,)
-        Its mean of the known change; NaN where none is known.
+        The mean of its `pattern` where a change is known; NaN where none is.
     """
 
     names: tuple[str, ...]
@@ -271,12 +274,12 @@ def _settle(
 def _usual(
     known: Mapping[str, np.ndarray] | None, scene: Scene, pairs: int, ratio: int
 ) -> np.ndarray:
-    """Return the mean of what is expected of the known change ``(band,)``; NaN without one."""
+    """Return the mean of `pattern` where a change is known ``(band,)``; NaN without one."""
     if known is None:
         return np.full(len(scene.detail), np.nan)
     fine, coarse = known["fine"], known["coarse"]
     whole = (slice(0, fine.shape[-2]), slice(0, fine.shape[-1]))
-    found = expected(fine[:pairs], coarse, scene, ratio=ratio, inner=whole)
+    found = pattern(fine[:pairs], coarse, scene, ratio=ratio, inner=whole)
     return np.asarray(found.mean(axis=(1, 2)))
 
 
@@ -311,7 +314,7 @@ def _of_one(
     """Return what is made of one pair alone."""
     first = TOLD_OF if found is not None else ALONE
     prior = np.array([FITFC if n == "fitfc" else 1.0 for n in names]) * [n in first for n in names]
-    prior[-1] = DELTA / ratio**2 * prior.sum()
+    prior[-1] = (DELTA_ALONE if found is None else DELTA) / ratio**2 * prior.sum()
     if found is None:
         weights = np.repeat(prior[:, None], len(agree), axis=1)
         weights[-1] *= agree
@@ -488,20 +491,16 @@ def _kernel(
         return estimate, None
     near = box_mean(spread)[:, *own]
     base = mean_of(fine[:, :, *inner], np.maximum(state.shares, 1e-6))
-    hope = expected(fine, seen, state.scene, ratio=ratio, inner=inner)
-    std_of = _deviation(near, estimate - base, hope, state, state.scene)
-    return estimate, np.where(np.isnan(estimate), np.nan, std_of).astype(np.float32)
-
-
-def _deviation(
-    near: np.ndarray, change: np.ndarray, hope: np.ndarray, state: State, scene: Scene
-) -> np.ndarray:
-    """Return the standard deviation of the blend by what is known, and by what is expected."""
-    if np.isfinite(state.error).all():
+    known = bool(np.isfinite(state.error).all())
+    hope = (pattern if known else expected)(fine, seen, state.scene, ratio=ratio, inner=inner)
+    if known:
         usual = np.maximum(state.usual, np.finfo(float).tiny)[:, None, None]
-        return deviation(near, change, state.error[:, None, None] * np.sqrt(hope / usual))
-    factor = unchecked(scene).factor[:, None, None]
-    return deviation_alone(near, change, scene.noise, np.sqrt(factor * hope))
+        error = state.error[:, None, None] * np.sqrt(hope / usual)
+        std_of = deviation(near, estimate - base, error)
+    else:
+        other = np.sqrt(unchecked(state.scene).factor[:, None, None] * hope)
+        std_of = deviation_alone(near, estimate - base, state.scene.noise, other)
+    return estimate, np.where(np.isnan(estimate), np.nan, std_of).astype(np.float32)
 
 
 def _run_part(

@@ -6,7 +6,7 @@ import numpy as np
 from scipy.ndimage import uniform_filter1d
 
 # Of the standard deviation, see ``auto``.
-KNOWN, SPREAD_TWO, SPREAD_ONE, NOISE, CHANGE = 0.5, 1.2, 3.0, 1.5, 0.25
+KNOWN, SPREAD_TWO, SPREAD_ONE, NOISE, CHANGE = 0.55, 1.2, 3.0, 1.5, 0.25
 AROUND = 4  # pixels to each side over which the parts' variance is averaged
 
 

@@ -109,8 +109,8 @@ OUTSIDE = 1.8
 BOTH = ("regression_unmixing", "fastvsdf", "starfm", "estarfm", "fitfc")
 # The first alone; the last one's standard deviation.
 SMALL = ("fsdaf", "fitfc")
-# Prior weight of delta at ratio 1, against 1 of all parts together: with two pairs or a witness, and
-# with one pair alone, of whose parts none sees a flood (the others are in docs/choosing.md).
+# Prior weight of delta at ratio 1, against 1 of all parts together: with two pairs or a witness,
+# and with one pair alone, of whose parts none sees a flood (docs/choosing.md).
 DELTA, DELTA_ALONE = 4.0, 7.0
 # Share of the coarse image's variance that the fine one explains: none of it trusted, all of it.
 # Real pairs have .6 to .9, MODIS composites of NDVI the least; simulated useless ones .1 to .7.

@@ -114,7 +114,7 @@ def test_evaluate_gapfill_prints_a_table(tmp_path, capsys):
     call = ["evaluate", "gapfill", str(tmp_path / "cube.nc"), "--methods", "linear", "whittaker"]
     assert main(call) == 0
     printed = capsys.readouterr().out
-    words = ("partial", "persistent", "full", "linear", "whittaker", "covered")
+    words = ("partial", "persistent", "full", "linear", "whittaker", "coverage")
     assert all(word in printed for word in words)
 
 
@@ -680,6 +680,26 @@ def test_scores_go_to_a_file_that_is_looked_at_first(paths, tmp_path, capsys):
     assert "--overwrite" in capsys.readouterr().err
     assert main([*call[:-1], "scores.tif"]) == 1
     assert "scores go to a .nc file" in capsys.readouterr().err
+
+
+def test_an_evaluation_is_written_as_a_report(paths, scene, tmp_path, capsys):
+    page = tmp_path / "report.html"
+    classes = (scene[0].isel(time=0, band=0, drop=True) > 0.1).astype("int8").rename("cover")
+    classes.to_netcdf(tmp_path / "classes.nc")
+    call = ["evaluate", "fuse", *map(str, paths), "--methods", "starfm", "--html", str(page)]
+    call += ["--max-pixels", "300", "--classes", str(tmp_path / "classes.nc"), "--json"]
+    assert main(call) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["html"], found["html_data"]) == (str(page), str(page.with_suffix(".json")))
+    want = xstf.evaluate_fusion(*scene, methods=["starfm"], max_pixels=300, classes=classes)
+    text = page.read_text(encoding="utf-8")
+    assert want.stf_protocol in text
+    assert "by-class" in text
+    assert [row["method"] for row in found["rank"]] == list(want.stf.rank().index)
+    assert main(call) == 1
+    assert "report.html" in capsys.readouterr().err
+    assert main([*call[:-1], "--overwrite", "--html", "scores.pdf"]) == 1
+    assert "a report goes to a .html file" in capsys.readouterr().err
 
 
 def test_sharpening_is_scored(tmp_path, capsys, monkeypatch):

@@ -273,9 +273,7 @@ def main(argv=None):
     parser.add_argument("--seeds", type=int, nargs="+", default=list(range(1, 9)))
     parser.add_argument("--only", default="", help="cases whose name has this in it")
     parser.add_argument("--json", type=Path, default=Path("robustness.json"))
-    parser.add_argument(
-        "--page", type=Path, help="a page with both marks, such as docs/robustness.md"
-    )
+    parser.add_argument("--page", type=Path, help="such as docs/robustness.md")
     parser.add_argument("--picture", type=Path, help="such as docs/images/robustness.png")
     given = parser.parse_args(argv)
     _tiles.cores = lambda: 1

@@ -33,7 +33,7 @@ def rank(scores: xr.Dataset, metric: str = "rmse", *, ax: Axes | None = None) ->
 
     The mark is the mean over the dates, bands and classes that all methods have a score of. Where
     `scores` has intervals the line spans the mean of their ends, and methods whose interval reaches
-    that of the best are drawn in its colour: the data do not tell them apart.
+    that of the best are drawn in its colour: that picture alone does not tell them apart.
 
     Parameters
     ----------
@@ -99,8 +99,8 @@ def _said(cells: str, intervals: bool, near: int) -> str:
     """Return the caption of a ranking."""
     if not intervals:
         return f"mean of {cells}; no intervals, so small differences may be noise"
-    told = "no other reaches its interval" if near == 1 else "in its colour: not told apart"
-    return f"mean of {cells}; lines: 90 % intervals\nbest first; {told}"
+    told = "no other reaches its interval" if near == 1 else "in its colour: intervals overlap"
+    return f"mean of {cells}; lines: intervals\nbest first; {told}"
 
 
 def calibration(scores: xr.Dataset, *, ax: Axes | None = None) -> Axes:

@@ -15,6 +15,7 @@ import pytest
 import xarray as xr
 
 import xstf
+from xstf.methods import lookup
 
 
 def test_bands_together_have_an_angle_and_ergas(scene):
@@ -53,10 +54,11 @@ def test_a_dataset_of_bands_gives_the_same(scene):
     xr.testing.assert_allclose(have.rmse.transpose(*want.rmse.dims), want.rmse)
 
 
-def test_a_method_that_needs_more_pairs_is_left_out_unless_named(scene):
+def test_a_method_that_needs_more_pairs_is_left_out_unless_named(scene, monkeypatch):
+    monkeypatch.setattr(lookup, "classical_names", lambda task: ["estarfm", "starfm"])
     fine, coarse = scene
     scores = xstf.evaluate_fusion(fine[:2], coarse)
-    assert "estarfm" not in scores.method.values
+    assert scores.method.values.tolist() == ["unchanged", "delta", "starfm"]
     with pytest.raises(ValueError, match="estarfm needs 2 pairs"):
         xstf.evaluate_fusion(fine[:2], coarse, methods=["estarfm"])
 
@@ -127,9 +129,15 @@ def test_methods_with_parameters_are_told_apart(scene):
         xstf.evaluate_fusion(fine, coarse, methods=[("starfm", 3)])
 
 
-def test_networks_are_left_out_unless_named(scene):
-    fine, coarse = scene
-    assert "ctstfm" not in xstf.evaluate_fusion(fine, coarse, time=fine.time[1]).method
+@pytest.mark.parametrize("task", ["fuse", "gapfill", "sharpen_spectral"])
+def test_networks_are_left_out_unless_named(task):
+    from xstf.evaluate.running import methods_to_try
+
+    tried = [trial.record for trial in methods_to_try(task, None)]
+    assert "auto" in [record.name for record in tried]
+    assert all(record.net is None for record in tried)
+    networks = [name for name in lookup.method_names(task) if lookup.get_method(task, name).net]
+    assert [t.label for t in methods_to_try(task, networks)] == networks
 
 
 def test_a_truth_in_another_crs_is_refused(scene):
@@ -549,8 +557,6 @@ def test_scores_go_through_a_file(scene, tmp_path):
 @pytest.fixture
 def few(monkeypatch):
     """Only some methods of fusion and filling are there to be tried."""
-    from xstf.methods import lookup
-
     names = {"fuse": ["fitfc", "starfm"], "gapfill": ["linear", "nearest"],
              "sharpen_spectral": ["mtf_glp_hs", "sfim"]}  # fmt: skip
     monkeypatch.setattr(lookup, "classical_names", lambda task: names[task])

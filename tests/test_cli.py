@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
 import warnings
 from pathlib import Path
 
@@ -179,12 +181,20 @@ def test_debug_shows_the_traceback(paths, tmp_path):
 
 
 @pytest.mark.slow
-def test_demo_leaves_files_and_pictures(tmp_path, capsys):
+def test_demo_leaves_files_and_pictures_and_says_what_next(tmp_path, capsys):
     assert main(["demo", "--size", "60", "-o", str(tmp_path / "demo")]) == 0
     printed = capsys.readouterr().out
+    for meaning in ("RMSE is the typical error", "SAM is the angle", "SSIM is how alike"):
+        assert meaning in printed
+    after = printed.split("What next:\n")[1]
+    commands = re.findall(r"^  \S*(?:xstf| -m xstf) (.+)$", after, re.MULTILINE)
+    assert [command.split()[0] for command in commands] == ["evaluate", "gapfill", "plan"]
+    for command in commands:
+        assert main(shlex.split(command)) == 0
+    assert (tmp_path / "demo" / "mine.png").read_bytes().startswith(b"\x89PNG")
     names = ("fusion", "unchanged", "fsdaf", "gap filling", "linear", "eof", "sharpening", "gsa")
     assert all(name in printed for name in names)
-    for name in ("fused", "filled", "series", "sharpened"):
+    for name in ("fused", "filled", "series", "uncertainty", "sharpened"):
         assert (tmp_path / "demo" / f"{name}.png").read_bytes().startswith(b"\x89PNG")
     for name in ("fused", "filled", "sharpened"):
         with xr.open_dataset(tmp_path / "demo" / f"{name}.nc", decode_coords="all") as back:

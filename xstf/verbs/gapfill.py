@@ -20,6 +20,7 @@ from xstf.cubes.read import Cube
 from xstf.cubes.series import unfold
 from xstf.cubes.values import as_values
 from xstf.cubes.write import assemble
+from xstf.methods.gapfill._intervals import with_intervals
 from xstf.numerics.outliers import SCREEN_HALO
 from xstf.tiles.chunks import check_fits, result_chunks
 from xstf.tiles.flags import FLAG_MEANINGS, LAYERS
@@ -273,6 +274,8 @@ def gapfill(
     optical, asked = cubes.cube, cubes.asked
     note(cubes=cubes)
     call = choose(gapfill, "gapfill", method, params, quality=return_quality, progress=progress)
+    if return_quality:
+        call = replace(call, record=with_intervals(call.record))
     record = call.record
     alone = optical.series is not None
     _check_can(record, optical, smooth=smooth, guided=bool(cubes.guides), asked=asked is not None)

@@ -652,11 +652,11 @@ def test_a_report_is_one_whole_page_that_loads_nothing(written):
         assert said in words
 
 
-def test_a_report_has_the_pictures_that_there_are(written):
+def test_a_report_has_its_pictures(written):
     pytest.importorskip("matplotlib", reason="needs matplotlib")
     page = Page(written[1].read_text(encoding="utf-8"))
     for picture in ("rank", "apa", "calibration"):
-        assert (f"picture-{picture}" in page.ids) == hasattr(xstf.plot, picture)
+        assert f"picture-{picture}" in page.ids
 
 
 def test_the_numbers_beside_it_are_those_of_the_scores(written):
@@ -676,6 +676,17 @@ def test_names_in_a_report_are_text(tmp_path):
     page = Page(scores.stf.report(tmp_path / "odd.html")[0].read_text())
     assert page.wrong == page.open == []
     assert "<b>&" in page.words
+
+
+def test_a_report_of_methods_that_share_no_date_says_so(tmp_path):
+    pytest.importorskip("matplotlib", reason="needs matplotlib")
+    rng = np.random.default_rng(8)
+    scores = scored({name: errors(rng, (2, 30, 30), 1)[:, None] for name in "ab"})
+    for name in ("rmse", "edge"):
+        scores[name][0, 0], scores[name][1, 1] = np.nan, np.nan
+    page = Page(scores.stf.report(tmp_path / "apart.html")[0].read_text())
+    assert "No picture of rmse: nothing was scored of all methods." in page.words
+    assert "picture-rank" not in page.ids
 
 
 def test_a_report_replaces_nothing_unasked(written, tmp_path):

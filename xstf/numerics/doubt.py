@@ -39,7 +39,9 @@ from typing import NamedTuple
 
 import numpy as np
 
+from xstf.numerics.array_module import beside
 from xstf.numerics.belief import believed, find_belief
+from xstf.numerics.cuda.upsample import upsample as lifted_there
 from xstf.numerics.degrade import block_means
 from xstf.numerics.unmixing import SEEN
 from xstf.numerics.upsample import upsample
@@ -95,12 +97,12 @@ class Doubt(NamedTuple):
         spread
             The method's own standard deviation of the inner part, None if it gives none.
         """
-        variance = expected(
-            fine, coarse, self.detail, self.noise, ratio=ratio, inner=inner
-        ) * self.factor[:, None, None]  # fmt: skip
+        detail, noise, factor, share = (beside(n, fine) for n in self)
+        hope = expected(fine, coarse, detail, noise, ratio=ratio, inner=inner)
+        variance = hope * factor[:, None, None]
         if spread is not None:
             own = np.square(np.nan_to_num(spread), dtype=np.float64)
-            variance = variance + self.spread[:, None, None] * own
+            variance = variance + share[:, None, None] * own
         deviation: np.ndarray = np.sqrt(variance).astype(np.float32)
         return deviation
 
@@ -125,7 +127,8 @@ def expected(
         Rows and columns of the wanted part.
     """
     change = _mean_of((coarse[-1:] - coarse[:-1]).astype(np.float64))
-    uneven = upsample(_variance(change[None], CELLS).astype(np.float32), ratio)[0]
+    lift = upsample if isinstance(fine, np.ndarray) else lifted_there
+    uneven = lift(_variance(change[None], CELLS).astype(np.float32), ratio)[0]
     area, own = with_margin(inner, fine.shape[-2:], PIXELS // 2)
     images = fine[:, :, *area]
     texture = _mean_of(_variance(images, PIXELS))[:, *own]
@@ -138,14 +141,16 @@ def expected(
     if len(fine) > 1:
         change = window_mean(np.square(images[1] - images[0], dtype=np.float64), PIXELS)[:, *own]
         found *= (some(change) / np.where(level > 0, level, 1)) ** 0.25
-    return np.asarray(np.sqrt(found))
+    hope: np.ndarray = np.sqrt(found)
+    return hope
 
 
 def _variance(images: np.ndarray, window: int) -> np.ndarray:
     """Return the variance in a window around each pixel of ``(image, band, y, x)``."""
     mean = window_mean(images, window)
     square = window_mean(np.square(images, dtype=np.float64), window)
-    return np.asarray(np.maximum(square - np.square(mean, dtype=np.float64), 0))
+    variance: np.ndarray = np.maximum(square - np.square(mean, dtype=np.float64), 0)
+    return variance
 
 
 def _mean_of(images: np.ndarray) -> np.ndarray:
@@ -153,7 +158,8 @@ def _mean_of(images: np.ndarray) -> np.ndarray:
     seen = np.isfinite(images)
     count = seen.sum(axis=0)
     total = np.where(seen, images, 0).sum(axis=0)
-    return np.asarray(np.where(count > 0, total / np.maximum(count, 1), np.nan))
+    mean: np.ndarray = np.where(count > 0, total / np.maximum(count, 1), np.nan)
+    return mean
 
 
 def with_margin(inner: Inner, size: tuple[int, ...], margin: int) -> tuple[Inner, Inner]:

@@ -16,8 +16,9 @@ from xstf.cubes.read import Cube
 from xstf.numerics.outliers import find_outliers
 from xstf.numerics.seasonal import SceneSeason, season_state
 from xstf.tiles.blocks import clean_block, is_lazy
-from xstf.tiles.engines import Runner, to_host
+from xstf.tiles.engines import Runner
 from xstf.tiles.flags import FILLED_IN_SPACE, FILLED_IN_TIME, LAYERS, MISSING, OBSERVED, OUTLIER
+from xstf.tiles.gpu import to_host
 from xstf.tiles.guide import GuideTile, guide_on_grid
 from xstf.tiles.job import Job, Source, States
 from xstf.tiles.lazy import as_lazy
@@ -369,7 +370,8 @@ def _in_windows(
     shape: tuple[int, int], spot: int, samples: dict[str, np.ndarray]
 ) -> dict[str, np.ndarray]:
     """Return what was sampled of images as windows of them."""
-    return {n: as_windows(v, shape, spot) if v.ndim == 4 else v for n, v in samples.items()}
+    plain = {name: to_host(value) for name, value in samples.items()}
+    return {n: as_windows(v, shape, spot) if v.ndim == 4 else v for n, v in plain.items()}
 
 
 @dataclass(frozen=True)

@@ -80,7 +80,9 @@ from xstf.methods.fuse.auto.blend import (
     deviation_alone,
 )
 from xstf.methods.fuse.auto.evidence import EVIDENCE, Evidence, look_back, stacked
+from xstf.numerics.array_module import beside
 from xstf.numerics.belief import Belief, believed, find_belief
+from xstf.numerics.cuda.upsample import upsample as lifted_there
 from xstf.numerics.doubt import detail_of, middle, unchecked, with_margin
 from xstf.numerics.in_time import mean_of, shares_of
 from xstf.numerics.patches import sample_patches
@@ -420,7 +422,8 @@ def _delta(
     fine: np.ndarray, coarse: np.ndarray, inner: tuple[slice, slice], ratio: int
 ) -> np.ndarray:
     """Return the fine images plus the interpolated coarse change, the mean of the pairs."""
-    change = upsample_numpy(coarse[-1:] - coarse[:-1], ratio=ratio)
+    lift = upsample_numpy if isinstance(fine, np.ndarray) else lifted_there
+    change = lift(coarse[-1:] - coarse[:-1], ratio=ratio)
     return mean_of((fine + change)[:, :, *inner], np.ones(len(fine)))
 
 
@@ -449,10 +452,11 @@ def _kernel(
     ]
     blend, spread = blended(found, state.weights)
     if (state.trust < 1).any():
-        trust = state.trust[:, None, None]
+        trust = beside(state.trust[:, None, None], blend)
         still = mean_of(fine[:, :, *area], np.maximum(state.shares, 1e-6))
         if state.belief is not None and len(fine) == 1:
-            still = still + (state.level * state.belief.level[0])[:, None, None]
+            level = (state.level * state.belief.level[0])[:, None, None]
+            still = still + beside(level, still)
         still = np.where(np.isfinite(blend), still, np.nan)
         blend = still + trust * (blend - still)
     estimate = blend[:, *own].astype(np.float32)
@@ -501,7 +505,11 @@ METHOD = Method(
     summary="The default: unlike methods blended, by what they show on known changes.",
     params=Params,
     halo=_halo,
-    kernels={"numba": partial(_kernel, engine="numba"), "numpy": partial(_kernel, engine="numpy")},
+    kernels={
+        "numba": partial(_kernel, engine="numba"),
+        "cupy": partial(_kernel, engine="cupy"),
+        "numpy": partial(_kernel, engine="numpy"),
+    },
     reference="xstf's own; its parts: see their records",
     pairs=(1, 2),
     whole=series.METHOD,

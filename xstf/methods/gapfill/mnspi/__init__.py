@@ -64,6 +64,7 @@ from xstf.methods.gapfill.mnspi.loops import (
     Scene,
     Surroundings,
     fill_pixels,
+    room_of,
 )
 from xstf.methods.gapfill.mnspi.references import nearest_clear, references
 from xstf.numerics.gaps import variance
@@ -380,14 +381,16 @@ def _fill(
             factor=np.ascontiguousarray(state.factor[:, bands]),
             lines=state.lines[bands],
         )
+        around = Surroundings(*pattern(params.reach), params.reach + 1.0, params.similar)
         fill_pixels(
             values,
             clear,
             np.ascontiguousarray(wanted & ~clear[:, *inner]),
             (inner[0].start, inner[1].start),
             np.asarray(times, np.float64),
-            Surroundings(*pattern(params.reach), params.reach + 1.0, params.similar),
+            around,
             scene,
+            room_of(len(times), around, scene),
             filled,
         )
     return filled

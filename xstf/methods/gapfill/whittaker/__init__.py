@@ -54,13 +54,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Literal, NamedTuple
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 
 from xstf._checks import check_above, check_at_least, check_between, check_one_of
 from xstf._method import GapfillSamples, Method
 from xstf.cubes.limits import LARGEST
+from xstf.methods.gapfill.whittaker.cuda import smooth as smoothed_there
 from xstf.methods.gapfill.whittaker.penalised import (
     BLOCK,
     PAD,
@@ -86,8 +87,10 @@ from xstf.methods.gapfill.whittaker.rules import (
     ROBUST_WIDTH,
     ROUNDING,
     Plan,
+    Room,
     choose,
     reweigh,
+    room_of,
 )
 from xstf.numerics.gaps import (
     hidden_widths,
@@ -98,6 +101,9 @@ from xstf.numerics.gaps import (
     variance,
 )
 from xstf.numerics.jit import jit
+
+if TYPE_CHECKING:
+    from cupy import ndarray as DeviceArray
 
 # Periods that are tried, from this many mean steps (fewer cannot be told from none) to the length.
 GRID, SHORTEST_PERIOD = 12, 3.0
@@ -323,6 +329,21 @@ def _numba(
     return estimate.reshape(wanted.shape), v.reshape(wanted.shape), None
 
 
+def _cupy(
+    cube: DeviceArray,
+    guide: DeviceArray | None,
+    *,
+    times: np.ndarray,
+    params: Params,
+    state: State | None,
+    inner: tuple[slice, slice],
+    std: bool,
+) -> tuple[DeviceArray, DeviceArray | None, None]:
+    """One thread a series; takes and returns arrays of the device."""
+    lines = settled(state).lines if std else None
+    return *smoothed_there(cube[:, :, *inner], _plan(times, params), lines), None
+
+
 def fill(
     cube: np.ndarray, out: np.ndarray, order: np.ndarray, pixels: slice, *, times: np.ndarray,
     params: Params,
@@ -357,15 +378,20 @@ def _smooth(rows: np.ndarray, plan: Plan, inverse: bool) -> tuple[np.ndarray, np
 def _run(whole: Stretch, plan: Plan) -> None:
     """Fill a stretch of pixels."""
     dates, bands, _ = whole.cube.shape
-    fill = _fill if plan.passes == 0 and plan.rule == 0 else _fill_chosen
-    fill(whole, plan, *workspace(dates), np.empty((dates, bands, STRETCH), np.float32))
+    work, ends = workspace(dates)
+    stretch = np.empty((dates, bands, STRETCH), np.float32)
+    if plan.passes == 0 and plan.rule == 0:
+        _fill(whole, plan, work, ends, np.empty(BLOCK), stretch)
+    else:
+        _fill_chosen(whole, plan, work, ends, room_of(plan), stretch)
 
 
 @jit
-def _fill(whole: Stretch, plan: Plan, work: Work, ends: Ends, stretch: np.ndarray) -> None:
+def _fill(
+    whole: Stretch, plan: Plan, work: Work, ends: Ends, unit: np.ndarray, stretch: np.ndarray
+) -> None:
     """Write the fill, and v if there is room for it, of the one period and plain weights."""
     cube, out, v, order = whole.cube, whole.out, whole.v, whole.order
-    unit = np.empty(BLOCK)
     for i in range(BLOCK):
         unit[i] = plan.unit[0]
     for left in range(whole.start, whole.stop, STRETCH):
@@ -388,10 +414,12 @@ def _fill(whole: Stretch, plan: Plan, work: Work, ends: Ends, stretch: np.ndarra
 
 
 @jit
-def _fill_chosen(whole: Stretch, plan: Plan, work: Work, ends: Ends, stretch: np.ndarray) -> None:
+def _fill_chosen(
+    whole: Stretch, plan: Plan, work: Work, ends: Ends, room: Room, stretch: np.ndarray
+) -> None:
     """Do as `_fill` with weights of their own or chosen periods, which few want: compiled apart."""
     cube, out, v, order = whole.cube, whole.out, whole.v, whole.order
-    unit = np.empty(BLOCK)
+    unit = room.unit
     for i in range(BLOCK):
         unit[i] = plan.unit[0]
     for left in range(whole.start, whole.stop, STRETCH):
@@ -401,9 +429,9 @@ def _fill_chosen(whole: Stretch, plan: Plan, work: Work, ends: Ends, stretch: np
             size = min(BLOCK, count - x)
             for b in range(cube.shape[1]):
                 load(stretch, b, x, size, plan.clock, work, ends)
-                reweigh(plan, size, work, ends)
+                reweigh(plan, size, room.rests, work, ends)
                 if plan.rule > 0:
-                    choose(plan, size, v.size > 0, unit, work, ends)
+                    choose(plan, size, v.size > 0, room, work, ends)
                 else:
                     weigh(work.trust, plan.unit[0], work, ends)
                     factor(work, plan.penalty[0])
@@ -422,7 +450,7 @@ METHOD = Method(
     summary="A smooth curve through each pixel's observations, as stiff as a period in days says.",
     params=Params,
     halo=lambda params, ratio: 0,
-    kernels={"numba": _numba, "numpy": _numpy},
+    kernels={"numba": _numba, "cupy": _cupy, "numpy": _numpy},
     direct=fill,
     settle=settle,
     state_for_std=True,

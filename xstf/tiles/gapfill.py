@@ -319,7 +319,7 @@ def gapfill_job(
                 _nth(i): _guide_windows(guide.data, tile, function.shape, spot)
                 for i, (guide, tile) in enumerate(guides)
             }
-        whole = (len(rows), len(cols)) == function.shape and certain is None
+        whole = certain is None and _is_whole(rows, cols, function.shape)
         settle = partial(
             _settle, record.settle if wanted else None, times=function.times,
             images=function.images, params=options, screens=function.screens, alone=function.alone,
@@ -345,6 +345,11 @@ def _direct(
 ) -> None:  # fmt: skip
     """Fill pixels straight into the result, of one layer and dates in the cube's order."""
     fill(cube, out[0], order, part, times=times, params=params)
+
+
+def _is_whole(rows: np.ndarray, cols: np.ndarray, shape: tuple[int, int]) -> bool:
+    """Return whether a sample is all of a scene."""
+    return (len(rows), len(cols)) == shape
 
 
 def _nth(guide: int) -> str:

@@ -224,6 +224,17 @@ def test_psnr_takes_the_largest_value_of_each_band_for_the_peak(estimate, truth)
     assert np.isposinf(metrics.psnr(truth, truth))
 
 
+def test_psnr_peak_is_that_of_the_known_truth():
+    truth = xr.DataArray([[0.1, np.nan, 0.4, 0.2]], dims=("y", "x"))
+    estimate = truth.fillna(0.9) + 0.01
+    # 20 log10(0.4 / 0.01): the pixel without truth gives neither peak nor error.
+    np.testing.assert_allclose(metrics.psnr(estimate, truth), 20 * np.log10(40))
+    # A missing estimate takes the error away and leaves the truth's peak.
+    np.testing.assert_allclose(
+        metrics.psnr(estimate.where(estimate < 0.4), truth), 20 * np.log10(40)
+    )
+
+
 @pytest.mark.parametrize(
     ("name", "best"),
     [(name, 0) for name in ("rmse", "mae", "bias", "sam", "ergas", "edge")]

@@ -48,7 +48,10 @@ from typing import NamedTuple
 
 import numpy as np
 
+from xstf.numerics.array_module import beside, contiguous
 from xstf.numerics.belief import believed, find_belief
+from xstf.numerics.cuda.unmixing import mix as mixed_there
+from xstf.numerics.cuda.upsample import upsample as lifted_there
 from xstf.numerics.degrade import block_means
 from xstf.numerics.unmixing import SEEN, Classes, find_classes, predict
 from xstf.numerics.upsample import upsample
@@ -124,10 +127,10 @@ class Doubt(NamedTuple):
             The method's own standard deviation of the inner part, None if it gives none.
         """
         found = expected(fine, coarse, self.scene, ratio=ratio, inner=inner)
-        variance = found * self.factor[:, None, None]
+        variance = found * beside(self.factor[:, None, None], found)
         if spread is not None:
             own = np.square(np.nan_to_num(spread), dtype=np.float64)
-            variance = variance + self.spread[:, None, None] * own
+            variance = variance + beside(self.spread[:, None, None], own) * own
         deviation: np.ndarray = np.sqrt(variance).astype(np.float32)
         return deviation
 
@@ -152,11 +155,11 @@ def expected(
         Rows and columns of the wanted part.
     """
     change = _mean_of((coarse[-1:] - coarse[:-1]).astype(np.float64))
-    uneven = upsample(_variance(change[None], CELLS).astype(np.float32), ratio)[0][:, *inner]
-    level = scene.detail[:, None, None]
-    uneven = _some(uneven + scene.noise[:, None, None], level)
+    uneven = _lifted(_variance(change[None], CELLS).astype(np.float32), ratio)[0][:, *inner]
+    level, noise = (beside(n[:, None, None], uneven) for n in (scene.detail, scene.noise))
     within = pattern(fine, coarse, scene, ratio=ratio, inner=inner)
-    return np.asarray(np.sqrt(level * np.sqrt(uneven)) * within)
+    found: np.ndarray = np.sqrt(level * np.sqrt(_some(uneven + noise, level))) * within
+    return found
 
 
 def pattern(
@@ -167,14 +170,23 @@ def pattern(
     Parameters are those of `expected`; of the coarse images the first two count, of two pairs.
     """
     area, own = with_margin(inner, fine.shape[-2:], PIXELS // 2)
-    images, level = fine[:, :, *area], scene.detail[:, None, None]
+    images = fine[:, :, *area]
+    level = beside(scene.detail[:, None, None], images)
     found = _some(_mean_of(_variance(images, PIXELS))[:, *own], level)
     if len(fine) > 1:
-        told = upsample(np.ascontiguousarray(coarse[1:2] - coarse[:1], np.float32), ratio)[0]
+        told = _lifted((coarse[1:2] - coarse[:1]).astype(np.float32), ratio)[0]
         missed = np.square(images[1] - images[0] - told[:, *area], dtype=np.float64)
         missed = window_mean(missed, PIXELS)[:, *own]
         found = found * _some(missed, level) / np.where(level > 0, level, 1)
-    return np.asarray(np.sqrt(np.sqrt(found)) * _kind(fine[:, :, *inner], scene))
+    within: np.ndarray = np.sqrt(np.sqrt(found)) * _kind(fine[:, :, *inner], scene)
+    return within
+
+
+def _lifted(coarse: np.ndarray, ratio: int) -> np.ndarray:
+    """Return images interpolated to fine pixels, on the side where they are."""
+    lift = upsample if isinstance(coarse, np.ndarray) else lifted_there
+    fine: np.ndarray = lift(coarse, ratio)
+    return fine
 
 
 def _some(part: np.ndarray, level: np.ndarray) -> np.ndarray:
@@ -184,9 +196,12 @@ def _some(part: np.ndarray, level: np.ndarray) -> np.ndarray:
 
 def _kind(fine: np.ndarray, scene: Scene) -> np.ndarray:
     """Return Q of each pixel, 1 where one of its values is missing."""
-    stack = np.ascontiguousarray(fine.reshape(-1, *fine.shape[-2:]), np.float32)
+    stack = contiguous(fine.reshape(-1, *fine.shape[-2:]).astype(np.float32))
     none = np.zeros((len(scene.kinds), len(stack)))
-    found = predict(stack, 1, scene.classes, scene.kinds, none)[0]
+    if isinstance(stack, np.ndarray):
+        found = predict(stack, 1, scene.classes, scene.kinds, none)[0]
+    else:
+        found = mixed_there(stack, scene.classes, scene.kinds, none)
     return np.where(np.isnan(found), 1.0, found)
 
 
@@ -194,7 +209,8 @@ def _variance(images: np.ndarray, window: int) -> np.ndarray:
     """Return the variance in a window around each pixel of ``(image, band, y, x)``."""
     mean = window_mean(images, window)
     square = window_mean(np.square(images, dtype=np.float64), window)
-    return np.asarray(np.maximum(square - np.square(mean, dtype=np.float64), 0))
+    variance: np.ndarray = np.maximum(square - np.square(mean, dtype=np.float64), 0)
+    return variance
 
 
 def _mean_of(images: np.ndarray) -> np.ndarray:
@@ -202,7 +218,8 @@ def _mean_of(images: np.ndarray) -> np.ndarray:
     seen = np.isfinite(images)
     count = seen.sum(axis=0)
     total = np.where(seen, images, 0).sum(axis=0)
-    return np.asarray(np.where(count > 0, total / np.maximum(count, 1), np.nan))
+    mean: np.ndarray = np.where(count > 0, total / np.maximum(count, 1), np.nan)
+    return mean
 
 
 def with_margin(inner: Inner, size: tuple[int, ...], margin: int) -> tuple[Inner, Inner]:

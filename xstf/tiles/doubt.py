@@ -13,8 +13,9 @@ from xstf.numerics import doubt as _doubt
 from xstf.numerics.belief import find_belief
 from xstf.numerics.doubt import Doubt
 from xstf.numerics.registration import Registration
-from xstf.tiles.engines import Runner, make_runner, to_host
+from xstf.tiles.engines import Runner, make_runner
 from xstf.tiles.frame import Runs, moved_sample
+from xstf.tiles.gpu import to_host
 
 
 @dataclass(frozen=True)

@@ -80,7 +80,9 @@ from xstf.methods.fuse.auto.blend import (
     deviation_alone,
 )
 from xstf.methods.fuse.auto.evidence import EVIDENCE, Evidence, look_back, stacked
+from xstf.numerics.array_module import beside
 from xstf.numerics.belief import Belief, believed, find_belief
+from xstf.numerics.cuda.upsample import upsample as lifted_there
 from xstf.numerics.doubt import (
     Scene,
     expected,
@@ -453,7 +455,8 @@ def _delta(
     fine: np.ndarray, coarse: np.ndarray, inner: tuple[slice, slice], ratio: int
 ) -> np.ndarray:
     """Return the fine images plus the interpolated coarse change, the mean of the pairs."""
-    change = upsample_numpy(coarse[-1:] - coarse[:-1], ratio=ratio)
+    lift = upsample_numpy if isinstance(fine, np.ndarray) else lifted_there
+    change = lift(coarse[-1:] - coarse[:-1], ratio=ratio)
     return mean_of((fine + change)[:, :, *inner], np.ones(len(fine)))
 
 
@@ -482,10 +485,11 @@ def _kernel(
     ]
     blend, spread = blended(found, state.weights)
     if (state.trust < 1).any():
-        trust = state.trust[:, None, None]
+        trust = beside(state.trust[:, None, None], blend)
         still = mean_of(fine[:, :, *area], np.maximum(state.shares, 1e-6))
         if state.belief is not None and len(fine) == 1:
-            still = still + (state.level * state.belief.level[0])[:, None, None]
+            level = (state.level * state.belief.level[0])[:, None, None]
+            still = still + beside(level, still)
         still = np.where(np.isfinite(blend), still, np.nan)
         blend = still + trust * (blend - still)
     estimate = blend[:, *own].astype(np.float32)
@@ -496,11 +500,12 @@ def _kernel(
     known = bool(np.isfinite(state.error).all())
     hope = (pattern if known else expected)(fine, seen, state.scene, ratio=ratio, inner=inner)
     if known:
-        usual = np.maximum(state.usual, np.finfo(float).tiny)[:, None, None]
-        error = state.error[:, None, None] * np.sqrt(hope / usual)
+        usual = np.maximum(state.usual, np.finfo(float).tiny)
+        scale = beside((state.error / np.sqrt(usual))[:, None, None], hope)
+        error = scale * np.sqrt(hope)
         std_of = deviation(near, estimate - base, error)
     else:
-        other = np.sqrt(unchecked(state.scene).factor[:, None, None] * hope)
+        other = np.sqrt(beside(unchecked(state.scene).factor[:, None, None], hope) * hope)
         std_of = deviation_alone(near, estimate - base, state.scene.noise, other)
     return estimate, np.where(np.isnan(estimate), np.nan, std_of).astype(np.float32)
 
@@ -537,7 +542,11 @@ METHOD = Method(
     summary="The default: unlike methods blended, by what they show on known changes.",
     params=Params,
     halo=_halo,
-    kernels={"numba": partial(_kernel, engine="numba"), "numpy": partial(_kernel, engine="numpy")},
+    kernels={
+        "numba": partial(_kernel, engine="numba"),
+        "cupy": partial(_kernel, engine="cupy"),
+        "numpy": partial(_kernel, engine="numpy"),
+    },
     reference="xstf's own; its parts: see their records",
     pairs=(1, 2),
     whole=series.METHOD,

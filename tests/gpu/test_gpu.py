@@ -164,7 +164,7 @@ def test_a_cube_with_holes_stays_on_the_gpu(stand_in, sampled, method):
         np.testing.assert_allclose(host(filled[name]), want[name], rtol=1e-3, atol=1e-5)
 
 
-@pytest.mark.parametrize("method", ["gsa", "mtf_glp_hs", "fuse"])
+@pytest.mark.parametrize("method", ["auto", "gsa", "local_regression"])
 def test_a_sharpened_cube_stays_on_the_gpu(stand_in, sampled, method):
     spectral, spatial, _ = xstf.testing.bands()
     want = xstf.sharpen_spectral(spectral, spatial, method=method)

@@ -120,15 +120,15 @@ class Weights:
         Sides of its tiles are whole in this.
     taught
         Whether it was trained on several image pairs at a time.
-    written
-        When the file was written, ns: another file under an old name is other weights.
+    sha256
+        Of what is in the checkpoint: other bytes under an old name are other weights.
     """
 
     source: str | bytes
     module: str
     multiple: int = 1
     taught: bool = False
-    written: int = 0
+    sha256: str = ""
 
 
 class NetworkCall(NamedTuple):

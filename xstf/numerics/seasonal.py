@@ -438,3 +438,8 @@ def seasonal(
         SIDES[reject], state.widen * state.sigma, drift, out,
     )  # fmt: skip
     return out
+
+
+def predicted(cube: np.ndarray, times: np.ndarray, state: SceneSeason) -> Predictions:
+    """Return the predictions of `seasonal` by its defaults."""
+    return seasonal(cube, times, state=state)

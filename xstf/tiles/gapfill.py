@@ -40,11 +40,15 @@ class GapfillState:
         The season that outliers are found by; None without screening.
     screened
         Share of the sample's clear observations that are outliers; None without screening.
+    outliers
+        ``(time, y, x)`` bool, those of the scene, where the sample is all of it; None otherwise:
+        tiles look for themselves.
     """
 
     method: object = None
     screen: SceneSeason | None = None
     screened: float | None = None
+    outliers: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -148,7 +152,10 @@ class GapfillTile:
         )
         certain = others.pop(0) if self.certain else None
         state: GapfillState = states[0]() if states else GapfillState()
-        outlier = self._outliers(cube, certain, state.screen)
+        if state.outliers is None:
+            outlier = self._outliers(cube, certain, state.screen)
+        else:
+            outlier = state.outliers[:, *window]
         seen = cube if outlier is None else _without(cube, outlier)
         if self.images is not None:
             count = len(self.times)
@@ -312,9 +319,11 @@ def gapfill_job(
                 _nth(i): _guide_windows(guide.data, tile, function.shape, spot)
                 for i, (guide, tile) in enumerate(guides)
             }
+        whole = (len(rows), len(cols)) == function.shape and certain is None
         settle = partial(
             _settle, record.settle if wanted else None, times=function.times,
             images=function.images, params=options, screens=function.screens, alone=function.alone,
+            whole=whole,
         )  # fmt: skip
         states = (State(settle, samples, partial(_in_windows, function.shape, spot)),)
     lattice = record.lattice(options, 1) if record.lattice else 0
@@ -378,16 +387,17 @@ class _Around:
 
 def _settle(
     settle: Callable[..., Any] | None, samples: dict[str, Any], *, times: np.ndarray,
-    images: np.ndarray | None, params: Any, screens: bool, alone: bool,
+    images: np.ndarray | None, params: Any, screens: bool, alone: bool, whole: bool,
 ) -> GapfillState:  # fmt: skip
     """Settle what screening and the method need: plain numpy, wherever the samples were.
 
-    The method's settle sees no outliers, as its kernel sees none.
+    The method's settle sees no outliers, as its kernel sees none. If the samples are the whole
+    scene, tiles need not look for outliers again.
     """
     host = {name: to_host(value) for name, value in samples.items()}
     cube = host.pop("cube")
     guides = [host[name] for name in sorted(host)]
-    screen, screened = None, None
+    screen, screened, outliers = None, None, None
     if screens:
         days = times if images is None else times[images]
         screen = season_state(cube, days)  # robust, so good enough for the method, too
@@ -398,12 +408,14 @@ def _settle(
             seen += int((~np.isnan(window).all(axis=1)).sum())
             window[np.broadcast_to(outlier[:, None], window.shape)] = np.nan
         screened = found / max(seen, 1)
+        outliers = outlier if whole else None
     if settle is None:
-        return GapfillState(None, screen, screened)
+        return GapfillState(None, screen, screened, outliers)
     asked = None
     if images is not None:
         cube = np.stack([_among(len(times), images, window) for window in cube])
         asked = ~np.isin(np.arange(len(times)), images)
     guide = np.concatenate(guides, axis=2) if guides else None
     windows = GapfillSamples(cube, guide, screen, asked)
-    return GapfillState(settle(windows, times=times, params=params), screen, screened)
+    method = settle(windows, times=times, params=params)
+    return GapfillState(method, screen, screened, outliers)

@@ -75,6 +75,29 @@ def test_a_cube_of_the_host_goes_there_and_comes_back(stand_in, scene, lazy):
     np.testing.assert_allclose(fused, want, rtol=1e-4, atol=1e-6)
 
 
+def test_workers_of_a_cluster_use_the_gpu_that_is_theirs(stand_in, scene):
+    """As dask-cuda sets them up, one worker a GPU: "cuda" is the current one of each."""
+    distributed = pytest.importorskip("distributed", reason="distributed is not installed")
+    device = importlib.import_module("cupy").cuda.Device
+
+    def set_up(number):
+        device.current.id = number
+        return _gpu.gpu_of("cuda").number
+
+    fine, coarse = (cube.chunk(y=24, x=24) for cube in scene)
+    fused = xstf.fuse(fine, coarse.chunk(y=3, x=3), engine="cupy", device="cuda", **SMALL)
+    with distributed.Client(
+        n_workers=2, threads_per_worker=1, processes=False, dashboard_address=None
+    ) as client:
+        workers = list(client.scheduler_info()["workers"])
+        for number, worker in enumerate(workers):
+            assert client.submit(set_up, number, workers=worker, pure=False).result() == number
+        found = fused.compute()
+    assert set(_gpu._GPUS) == {0, 1}
+    want = xstf.fuse(*scene, engine="numba", **SMALL)
+    np.testing.assert_allclose(found, want, rtol=1e-4, atol=1e-6)
+
+
 def test_so_many_tiles_are_on_the_gpu_and_one_kernel_runs(stand_in):
     """More threads than places: none gets in early, and pinned memory is not mixed up."""
     running, most, guard = [0], [0], threading.Lock()

@@ -65,6 +65,22 @@ def test_a_cube_of_the_gpu_stays_there(stand_in, sampled, scene, method):
         np.testing.assert_allclose(host(fused[name]), want[name], rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
+def test_the_default_blends_its_parts_there(stand_in):
+    """A scene that is large enough for the blend, and two pairs."""
+    fine, coarse = test_laws.labelled(
+        test_laws.make_case(ratio=4, cells=(12, 13), pairs=2), [0] * 4
+    )
+    call = {"time": coarse.time[-1:], "return_quality": True}
+    want = xstf.fuse(fine, coarse, **call)
+    stand_in.reset()
+    found = xstf.fuse(on_gpu(fine), on_gpu(coarse), **call)
+    assert {"regress", "mix", "down", "votes"} <= set(stand_in.kernels)
+    assert found.attrs["stf_choice"] == want.attrs["stf_choice"]
+    for name in want.data_vars:
+        np.testing.assert_allclose(host(found[name]), want[name], rtol=1e-4, atol=1e-5)
+
+
 @pytest.mark.parametrize("lazy", [False, True], ids=["numpy", "dask"])
 def test_a_cube_of_the_host_goes_there_and_comes_back(stand_in, scene, lazy):
     fine, coarse = (cube.chunk(y=20, x=20) if lazy else cube for cube in scene)
@@ -185,6 +201,14 @@ def test_a_cube_with_holes_stays_on_the_gpu(stand_in, sampled, method):
     assert stand_in.to_host == sum(sampled)
     for name in want.data_vars:
         np.testing.assert_allclose(host(filled[name]), want[name], rtol=1e-3, atol=1e-5)
+
+
+@pytest.mark.parametrize("options", [{"max_gap": 40}, {"edge": "nearest"}])
+def test_what_a_filling_leaves_and_holds_is_the_same_there(stand_in, options):
+    cube, _ = xstf.testing.holes()
+    call = {"method": "linear", "screen": False} | options
+    filled = xstf.gapfill(on_gpu(cube), engine="cupy", **call)
+    np.testing.assert_allclose(host(filled), xstf.gapfill(cube, **call), rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.parametrize("method", ["auto", "gsa", "local_regression"])

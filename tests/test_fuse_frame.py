@@ -203,3 +203,14 @@ def test_a_cloud_in_one_pair_leaves_nothing_missing(truth):
     out = fused(cloudy, seen(truth), return_quality=True)
     assert not np.isnan(out.reflectance).any()
     assert not np.isnan(out.reflectance_std).any()
+
+
+def test_the_true_resolution_of_a_resampled_coarse_cube_is_estimated():
+    scene = xstf.scenes.nested(size=96, ratio=8)
+    fine, day = scene.fine, scene.coarse.time.values[1:2]
+    places = {"y": fine.y, "x": fine.x}
+    finer = scene.coarse.interp(places, "nearest", kwargs={"fill_value": "extrapolate"})
+    out = xstf.fuse(fine, finer, method="fsdaf", time=day)
+    assert "ratio 8, true resolution estimated as 240" in out.attrs["stf_grid"]
+    want = xstf.fuse(fine, scene.coarse, method="fsdaf", time=day)
+    np.testing.assert_allclose(out, want, atol=1e-5)

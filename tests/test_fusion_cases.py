@@ -75,6 +75,10 @@ def test_a_case_differs_from_the_plain_one_where_its_kind_says(cases):
     moved = plain["moved by a coarse pixel"][1].values
     np.testing.assert_array_equal(moved[..., 1:], coarse.values[..., :-1])
     np.testing.assert_allclose(plain["other gain and offset"][1], 1.2 * coarse + 0.02, rtol=1e-5)
+    for kind, wanted in (("gain", 1.1 * coarse[1]), ("offset", coarse[1] + 0.02)):
+        own = plain[f"{kind} of the target"][1]
+        assert own[[0, 2]].equals(coarse[[0, 2]])
+        np.testing.assert_allclose(own[1], wanted, rtol=1e-5)
     hazy = plain["hazy target"][1]
     assert hazy[[0, 2]].equals(coarse[[0, 2]])
     assert 0.35 < (hazy[1] != coarse[1]).mean() < 0.45

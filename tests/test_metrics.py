@@ -164,6 +164,29 @@ def test_q2n_falls_with_one_wrong_band_and_does_not_see_units(estimate, truth):
     assert metrics.q2n(wrong, truth) < whole - 0.05
 
 
+def test_edge_is_the_mean_over_the_strongest_edges_of_the_truth(estimate, truth):
+    e, t = estimate.values[0, 0], truth.values[0, 0]
+    strength = []
+    for image in (e, t):
+        crosses = [
+            abs(image[y, x] - image[y + 1, x + 1]) + abs(image[y, x + 1] - image[y + 1, x])
+            for y in range(69)
+            for x in range(49)
+        ]
+        strength.append(np.array(crosses))
+    ours, theirs = strength
+    top = theirs >= np.quantile(theirs, 0.9)
+    expected = ((ours - theirs) / (ours + theirs))[top].mean()
+    np.testing.assert_allclose(metrics.edge(estimate[0, 0], truth[0, 0]), expected, rtol=1e-12)
+
+
+def test_edge_tells_blurred_from_sharpened(truth):
+    level = truth.mean(("y", "x"))
+    np.testing.assert_allclose(metrics.edge(level + (truth - level) / 3, truth), -0.5)
+    np.testing.assert_allclose(metrics.edge(level + (truth - level) * 3, truth), 0.5)
+    np.testing.assert_allclose(metrics.edge(truth * 0 + level, truth), -1)
+
+
 def test_ssim_psnr_and_rmse_are_scikit_images(estimate, truth):
     ski = pytest.importorskip("skimage.metrics", reason="compares with scikit-image")
     keep = ("time", "band")
@@ -201,9 +224,20 @@ def test_psnr_takes_the_largest_value_of_each_band_for_the_peak(estimate, truth)
     assert np.isposinf(metrics.psnr(truth, truth))
 
 
+def test_psnr_peak_is_that_of_the_known_truth():
+    truth = xr.DataArray([[0.1, np.nan, 0.4, 0.2]], dims=("y", "x"))
+    estimate = truth.fillna(0.9) + 0.01
+    # 20 log10(0.4 / 0.01): the pixel without truth gives neither peak nor error.
+    np.testing.assert_allclose(metrics.psnr(estimate, truth), 20 * np.log10(40))
+    # A missing estimate takes the error away and leaves the truth's peak.
+    np.testing.assert_allclose(
+        metrics.psnr(estimate.where(estimate < 0.4), truth), 20 * np.log10(40)
+    )
+
+
 @pytest.mark.parametrize(
     ("name", "best"),
-    [(name, 0) for name in ("rmse", "mae", "bias", "sam", "ergas")]
+    [(name, 0) for name in ("rmse", "mae", "bias", "sam", "ergas", "edge")]
     + [(name, 1) for name in ("cc", "q2n", "ssim", "uiqi")],
 )
 def test_a_perfect_estimate_has_the_best_value(truth, name, best):
@@ -469,6 +503,8 @@ def test_what_is_no_number_is_refused(estimate, truth, dtype):
         ("q2n", {"per": "band"}, "cannot keep 'band'"),
         ("q2n", {"per": "y"}, "per cannot keep"),
         ("q2n", {"window": 1}, "window must be 2"),
+        ("edge", {"per": "y"}, "per cannot keep"),
+        ("edge", {"share": 0}, "share must be above 0"),
     ],
 )
 def test_wrong_options_are_refused(estimate, truth, name, options, match):

@@ -322,6 +322,22 @@ def test_dims_of_another_crs_are_called_as_there():
     assert pyproj.CRS.from_cf(out.spatial_ref.attrs) == UTM
 
 
+def test_a_grid_mapping_keeps_its_own_name():
+    cube = land().rename(spatial_ref="transverse_mercator")
+    cube.encoding["grid_mapping"] = "transverse_mercator"
+    out = cube.stf.gapfill(method="linear")
+    assert "spatial_ref" not in out.coords
+    assert pyproj.CRS.from_cf(out.transverse_mercator.attrs) == UTM
+    assert out.encoding["grid_mapping"] == "transverse_mercator"
+
+
+def test_a_crs_in_attributes_alone_is_on_the_result():
+    cube = land(crs="EPSG:32633").drop_vars("spatial_ref")
+    out = cube.stf.gapfill(method="linear")
+    assert out.attrs["crs"] == "EPSG:32633"
+    assert out.stf.plan("gapfill", method="linear").grids  # it is read again
+
+
 # --- attributes of the grid -------------------------------------------------------------------
 
 
@@ -511,6 +527,7 @@ def test_a_pixel_size_beside_a_stale_transform_follows():
 
 
 def test_a_grid_mapping_of_text_is_not_warned_of():
+    pytest.importorskip("rioxarray", reason="needs rioxarray")
     cube = land()
     crs = cube.spatial_ref.attrs
     data = cube.drop_vars("spatial_ref").to_dataset("band")

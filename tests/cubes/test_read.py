@@ -96,6 +96,16 @@ def test_a_decoded_value_that_equals_the_fill_value_is_a_measurement():
     assert not np.isnan(_inputs.read_cube(decoded, what="fine").data).any()
 
 
+@pytest.mark.parametrize("dtype", ["int16", "float32"])
+def test_codes_of_two_attributes_hold_at_once(dtype):
+    data = np.full((2, 2, 4, 5), 7, dtype)
+    data[0, 0, 1, :3] = -9999, -32768, 0
+    packed = cube(data=data, _FillValue=-32768, nodata=-9999)
+    read = np.asarray(_inputs.read_cube(packed, what="fine").data)
+    assert np.isnan(read[0, 0, 1, :3]).tolist() == [True, True, False]
+    assert np.isnan(read).sum() == 2
+
+
 FLOAT32_LEAST = float(np.finfo(np.float32).min)
 CODES = [  # what the attrs say, the dtype, what is stored, which of it is missing
     ("none", "float32", [-9999, 0, 7], [False, False, False]),

@@ -104,15 +104,15 @@ def made(dates=30, side=16, seed=0):
 
 def test_a_season_settled_again_is_that_of_what_is_left():
     cube, times = made()
-    cube[:, 12:16] += 0.2  # what is hidden must not be in it
+    cube[:, 12:16] += 0.1  # what is hidden must not be in it
     holed = cube.copy()
     holed[:, 12:16] = np.nan
     state = season_state(cube, times)
     again, anew = season_again(state, holed, times), season_state(holed, times)
     curves = [terms_of(times, s) @ s.mean.T for s in (again, anew, state)]
     off, leak = np.abs(curves[0] - curves[1]).max(), np.abs(curves[2] - curves[1]).max()
-    assert off < 0.02
-    assert off < leak
+    assert off < 0.002
+    assert leak > 0.05
 
 
 def test_modes_settled_again_have_next_to_nothing_of_what_is_hidden():

@@ -1,9 +1,10 @@
-"""Example scenes with a known truth, made in about a second from a seed: no files, no downloads.
+"""Example scenes with a known truth, made in about a second from a seed, and small files of them.
 
 It may import `simulate`, `sensors` and `cubes/`; it knows no verb and no method.
 """
 
 from xstf.scenes.examples import GapScene, Scene, landsat_modis, nested, sentinel_1_2
+from xstf.scenes.samples import sample_files
 from xstf.scenes.series import SeriesScene, hyperspectral_series
 from xstf.scenes.spectra import SpectralScene, hyperspectral
 
@@ -16,5 +17,6 @@ __all__ = [
     "hyperspectral_series",
     "landsat_modis",
     "nested",
+    "sample_files",
     "sentinel_1_2",
 ]

@@ -33,10 +33,10 @@ Every part sees the coarse change as it is believed (`xstf.numerics.belief`).
 The standard deviation joins what is known of the error with what the parts disagree on, ``v`` (the
 weighted variance between them, its mean over 9 x 9 pixels)::
 
-    known change:  (KNOWN E)^2 + SPREAD_TWO^2 v + c^2      E: error on it, by band
+    known change:  (KNOWN E)^2 q + SPREAD_TWO^2 v + c^2      E: error on it, by band
     none:          the mean of  NOISE^2 N + SPREAD_ONE^2 v + c^2   N: variance of the misfit
                    and of what `xstf.numerics.doubt` expects of any method
-    c = CHANGE (x - F)
+    c = CHANGE (x - F);   q: its `pattern` here, over the mean where the change is known
 
 With one pair E is `OUTSIDE` times the error on the known change. Between two dates the error was .4
 to .7 of that from one date to the other, on scenes of every kind and ratio. With one pair alone the
@@ -83,7 +83,17 @@ from xstf.methods.fuse.auto.evidence import EVIDENCE, Evidence, look_back, stack
 from xstf.numerics.array_module import beside
 from xstf.numerics.belief import Belief, believed, find_belief
 from xstf.numerics.cuda.upsample import upsample as lifted_there
-from xstf.numerics.doubt import detail_of, middle, unchecked, with_margin
+from xstf.numerics.doubt import (
+    Scene,
+    expected,
+    middle,
+    packed,
+    pattern,
+    scene_of,
+    unchecked,
+    unpacked,
+    with_margin,
+)
 from xstf.numerics.in_time import mean_of, shares_of
 from xstf.numerics.patches import sample_patches
 from xstf.numerics.upsample import upsample_numpy
@@ -101,7 +111,9 @@ OUTSIDE = 1.8
 BOTH = ("regression_unmixing", "fastvsdf", "starfm", "estarfm", "fitfc")
 # The first alone; the last one's standard deviation.
 SMALL = ("fsdaf", "fitfc")
-DELTA = 4.0  # prior weight of delta at ratio 1, against 1 of all parts together
+# Prior weight of delta at ratio 1, against 1 of all parts together: with two pairs or a witness,
+# and with one pair alone, of whose parts none sees a flood (docs/choosing.md).
+DELTA, DELTA_ALONE = 4.0, 7.0
 # Share of the coarse image's variance that the fine one explains: none of it trusted, all of it.
 # Real pairs have .6 to .9, MODIS composites of NDVI the least; simulated useless ones .1 to .7.
 AGREE = (0.65, 0.8)
@@ -110,7 +122,9 @@ TOLD = 20.0  # share of a change that is told, in coarse pixels, that makes it s
 # dates: nothing of it trusted, all of it. Real images .45 to 1.1, NDVI from winter to summer .18 at
 # least; images of another place 0 to .15.
 SHOWN = (0.05, 0.2)
-UNSEEN = 0.02
+# What they tell of their own dates' that is as good as nothing, and, over the coarse pixels, what
+# chance tells of them.
+UNSEEN, BY_CHANCE = 0.02, 4.0
 POWER = 1.0  # of a part's mean squared error
 LITTLE = 0.03  # a part of less weight in every band is left out
 
@@ -145,8 +159,10 @@ class State(NamedTuple):
         Of the fine images in their interpolation in time.
     belief : Belief or None
         In the coarse change; None: it is taken as it is.
-    detail, noise : ndarray (band,)
-        With one pair, what its error is expected from (`xstf.numerics.doubt.Doubt`); else NaN.
+    scene : Scene or None
+        What the error of a pixel is expected from; None in small scenes.
+    usual : ndarray (band,)
+        The mean of its `pattern` where a change is known; NaN where none is.
     """
 
     names: tuple[str, ...]
@@ -157,8 +173,8 @@ class State(NamedTuple):
     level: np.ndarray
     shares: np.ndarray
     belief: Belief | None
-    detail: np.ndarray
-    noise: np.ndarray
+    scene: Scene | None
+    usual: np.ndarray
 
     def text(self) -> str:
         """Return in words what the scene chose."""
@@ -206,10 +222,10 @@ def _prepare(
     if days is not None:
         raw = sample_patches(fine, coarse, ratio=ratio, params=None)
         out |= {f"raw.{key}": value for key, value in raw.items() if "coarse" in key}
-    if known is None and days is not None:
+    if days is not None:
         found = belief if belief is not None else find_belief(fine, coarse, ratio=ratio, spill=0.0)
-        out["doubt.noise"] = found.noise
-        out["doubt.detail"] = detail_of(fine, ratio) + found.noise
+        scene = scene_of(fine, coarse, found.noise, ratio)
+        out |= {f"doubt.{key}": value for key, value in packed(scene).items()}
     if known is not None and days is not None:
         out["known.fine"], out["known.coarse"] = middle(*known, ratio)
     return out
@@ -234,7 +250,7 @@ def _settle(
         nothing = np.full(bands, np.nan)
         even = np.full(pairs, 1 / pairs)
         sure = np.ones(bands)
-        return State(names, states, first, sure, nothing, sure, even, None, nothing, nothing)
+        return State(names, states, first, sure, nothing, sure, even, None, None, nothing)
     agree = np.ones(bands)
     if belief is not None:
         agree = np.clip((belief.agreement - AGREE[0]) / (AGREE[1] - AGREE[0]), 0, 1)
@@ -248,13 +264,25 @@ def _settle(
         made = _of_one(names, evidence[0], agree, told, _alike(groups, bands), ratio)
     raw = [groups["raw"][f"coarse_{n}"] for n in range(len(groups["raw"]))]
     weights, trust, error = made
-    shown = _shown(regression_unmixing.explained(groups["patches"], raw, regression))
+    explained = regression_unmixing.explained(groups["patches"], raw, regression)
+    shown = _shown(explained, regression.cells)
     level = shown * np.maximum(trust, _level_known(groups, bands))
     made = (weights, shown * trust, error)
-    nothing = np.full(bands, np.nan)
-    alone = groups.get("doubt", {"detail": nothing, "noise": nothing})
-    doubt = (alone["detail"], alone["noise"])
-    return _kept(State(names, states, *made, level, shares_of(days), belief, *doubt))
+    scene = unpacked(groups["doubt"])
+    usual = _usual(groups.get("known"), scene, pairs, ratio)
+    return _kept(State(names, states, *made, level, shares_of(days), belief, scene, usual))
+
+
+def _usual(
+    known: Mapping[str, np.ndarray] | None, scene: Scene, pairs: int, ratio: int
+) -> np.ndarray:
+    """Return the mean of `pattern` where a change is known ``(band,)``; NaN without one."""
+    if known is None:
+        return np.full(len(scene.detail), np.nan)
+    fine, coarse = known["fine"], known["coarse"]
+    whole = (slice(0, fine.shape[-2]), slice(0, fine.shape[-1]))
+    found = pattern(fine[:pairs], coarse, scene, ratio=ratio, inner=whole)
+    return np.asarray(found.mean(axis=(1, 2)))
 
 
 def _pairs_of(groups: Mapping[str, Mapping[str, np.ndarray]]) -> int:
@@ -288,7 +316,7 @@ def _of_one(
     """Return what is made of one pair alone."""
     first = TOLD_OF if found is not None else ALONE
     prior = np.array([FITFC if n == "fitfc" else 1.0 for n in names]) * [n in first for n in names]
-    prior[-1] = DELTA / ratio**2 * prior.sum()
+    prior[-1] = (DELTA_ALONE if found is None else DELTA) / ratio**2 * prior.sum()
     if found is None:
         weights = np.repeat(prior[:, None], len(agree), axis=1)
         weights[-1] *= agree
@@ -332,13 +360,16 @@ def _of_two(
     return (weights, trust, error)
 
 
-def _shown(explained: np.ndarray) -> float:
+def _shown(explained: np.ndarray, cells: int) -> float:
     """Return whether the target date's coarse image shows the scene at all, 0 to 1.
 
-    Of what the fine images tell of each coarse image ``(image, band)``, the target's last.
+    Of what the fine images tell of each coarse image ``(image, band)``, the target's last, found of
+    so many coarse pixels.
     """
     pairs, target = explained[:-1].mean(), explained[-1].mean()
-    if pairs < UNSEEN:  # they tell nothing of those of their own dates either
+    if pairs < UNSEEN + BY_CHANCE / max(
+        cells, 1
+    ):  # they tell nothing of those of their own dates either
         return 1.0
     return float(np.clip((target / pairs - SHOWN[0]) / (SHOWN[1] - SHOWN[0]), 0, 1))
 
@@ -443,7 +474,7 @@ def _kernel(
     if state.belief is not None:
         seen = believed(fine, coarse, state.belief, ratio=ratio).astype(np.float32)
     call = partial(_run_part, fine, seen, ratio=ratio, engine=engine)
-    if state.names == SMALL:
+    if state.scene is None:
         return _run_small(call, state, inner, std)
     area, own = with_margin(inner, fine.shape[-2:], AROUND if std else 0)
     found = [
@@ -464,12 +495,16 @@ def _kernel(
         return estimate, None
     near = box_mean(spread)[:, *own]
     base = mean_of(fine[:, :, *inner], np.maximum(state.shares, 1e-6))
-    if np.isfinite(state.detail).all():
-        doubt = unchecked(state.detail, state.noise)
-        other = doubt.deviation(fine, seen, None, ratio=ratio, inner=inner)
-        std_of = deviation_alone(near, estimate - base, state.noise, other)
+    known = bool(np.isfinite(state.error).all())
+    hope = (pattern if known else expected)(fine, seen, state.scene, ratio=ratio, inner=inner)
+    if known:
+        usual = np.maximum(state.usual, np.finfo(float).tiny)
+        scale = beside((state.error / np.sqrt(usual))[:, None, None], hope)
+        error = scale * np.sqrt(hope)
+        std_of = deviation(near, estimate - base, error)
     else:
-        std_of = deviation(near, estimate - base, state.error)
+        other = np.sqrt(beside(unchecked(state.scene).factor[:, None, None], hope) * hope)
+        std_of = deviation_alone(near, estimate - base, state.scene.noise, other)
     return estimate, np.where(np.isnan(estimate), np.nan, std_of).astype(np.float32)
 
 

@@ -9,7 +9,7 @@ from xstf.numerics.array_module import beside
 from xstf.numerics.window_mean import window_mean
 
 # Of the standard deviation, see ``auto``.
-KNOWN, SPREAD_TWO, SPREAD_ONE, NOISE, CHANGE = 0.5, 1.2, 3.0, 1.5, 0.25
+KNOWN, SPREAD_TWO, SPREAD_ONE, NOISE, CHANGE = 0.55, 1.2, 3.0, 1.5, 0.25
 AROUND = 4  # pixels to each side over which the parts' variance is averaged
 
 
@@ -49,9 +49,9 @@ def deviation(spread: np.ndarray, change: np.ndarray, error: np.ndarray) -> np.n
     spread, change
         ``(band, y, x)``: the variance between the parts, and the estimate less the base image.
     error
-        ``(band,)``, of leaving a date out.
+        ``(band, y, x)``: of leaving a date out, as it is expected of each pixel.
     """
-    known = (KNOWN * beside(error[:, None, None], spread)) ** 2
+    known = (KNOWN * error) ** 2
     found: np.ndarray = np.sqrt(known + SPREAD_TWO**2 * spread + (CHANGE * change) ** 2)
     return found
 

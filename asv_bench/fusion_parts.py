@@ -110,7 +110,9 @@ class Cached:
             return self.made[key]
 
         auto._run_part = part
-        self.record = replace(record, settle=settle, kernels={"numba": run}, whole=None)
+        self.record = replace(
+            record, settle=settle, kernels={**record.kernels, "numba": run}, whole=None
+        )
 
     def errors(self, fine, coarse, truth, **options):
         """Return the error of the default, of each row, and of each option."""

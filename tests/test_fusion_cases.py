@@ -14,9 +14,6 @@ from xstf import evaluate, simulate
 FOLDER = Path(__file__).parent.parent / "asv_bench"
 SEEDS = {1: (1, 2, 3, 4), 2: (1,)}  # by how many pairs: the second is slow and far from the bound
 MOST = 1.02
-# Where it is more than 2 % behind: at ratio 2 the coarse change alone tells nearly all of a flood;
-# 1.03 was measured, 1.13 for one seed.
-BEHIND = {("flood", 2, 1): 1.06}
 
 
 @pytest.fixture
@@ -97,7 +94,7 @@ def test_a_case_differs_from_the_plain_one_where_its_kind_says(cases):
 def test_the_default_is_not_behind_the_best_trivial_way(cases, kind, ratio, pairs):
     found = cases.measured([kind], [ratio], SEEDS[pairs], ["auto"], [pairs])
     beside = cases.mean(cases.beside_best(found[kind, ratio, pairs]))
-    assert beside < BEHIND.get((kind, ratio, pairs), MOST)
+    assert beside < MOST
 
 
 @pytest.mark.slow

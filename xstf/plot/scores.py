@@ -100,7 +100,7 @@ def _said(cells: str, intervals: bool, near: int) -> str:
     if not intervals:
         return f"mean of {cells}; no intervals, so small differences may be noise"
     told = "no other reaches its interval" if near == 1 else "in its colour: intervals overlap"
-    return f"mean of {cells}; lines: intervals\nbest first; {told}"
+    return f"mean of {cells}; lines: 95 % intervals\nbest first; {told}"
 
 
 def calibration(scores: xr.Dataset, *, ax: Axes | None = None) -> Axes:

@@ -8,7 +8,7 @@
 coarse change, as far as the coarse images' mean is near the fine one's beside it. Pixels that one
 pair of several sees alone are made of it alone. Weights and trust are per band:
 
-- Prior weights are equal. That of delta falls with the square of the ratio (`DELTA`): where a
+- Prior weights are equal. That of delta falls with a power of the ratio (`DELTA`): where a
   coarse pixel is two or three fine ones wide, interpolation alone resolves most of the change. It
   filters no noise, and has no part where the pair's images agree poorly.
 - With two pairs each fine image is predicted from the other one, of which the truth is known
@@ -111,9 +111,10 @@ OUTSIDE = 1.8
 BOTH = ("regression_unmixing", "fastvsdf", "starfm", "estarfm", "fitfc")
 # The first alone; the last one's standard deviation.
 SMALL = ("fsdaf", "fitfc")
-# Prior weight of delta at ratio 1, against 1 of all parts together: with two pairs or a witness,
-# and with one pair alone, of whose parts none sees a flood (docs/choosing.md).
-DELTA, DELTA_ALONE = 4.0, 7.0
+# Prior weight of delta at ratio 1, against 1 of all parts together, and the power of the ratio that
+# it falls with; with one pair alone more, since no other part of that sees a flood.
+DELTA, FALLS = 4.0, 2.0
+DELTA_ALONE, FALLS_ALONE = 10.0, 2.5
 # Share of the coarse image's variance that the fine one explains: none of it trusted, all of it.
 # Real pairs have .6 to .9, MODIS composites of NDVI the least; simulated useless ones .1 to .7.
 AGREE = (0.65, 0.8)
@@ -316,7 +317,8 @@ def _of_one(
     """Return what is made of one pair alone."""
     first = TOLD_OF if found is not None else ALONE
     prior = np.array([FITFC if n == "fitfc" else 1.0 for n in names]) * [n in first for n in names]
-    prior[-1] = (DELTA_ALONE if found is None else DELTA) / ratio**2 * prior.sum()
+    known = found is not None
+    prior[-1] = (DELTA / ratio**FALLS if known else DELTA_ALONE / ratio**FALLS_ALONE) * prior.sum()
     if found is None:
         weights = np.repeat(prior[:, None], len(agree), axis=1)
         weights[-1] *= agree
@@ -338,7 +340,7 @@ def _of_two(
     """Return what is made of two pairs."""
     found = [e for e in evidence if e is not None]
     weights = np.ones((len(names), len(agree)))
-    weights[-1] = DELTA / ratio**2 * (len(names) - 1) * agree
+    weights[-1] = DELTA / ratio**FALLS * (len(names) - 1) * agree
     if not found:
         return (weights / weights.sum(axis=0), told, np.full(len(agree), np.nan))
     both = found[0].joined(found[1:])
@@ -346,7 +348,7 @@ def _of_two(
     usual = np.exp(np.log(squares).mean(axis=0))
     drawn = POWER * both.cells / (both.cells + EVIDENCE)
     prior = np.ones(len(both.names))
-    prior[-1] = DELTA / ratio**2 * (len(prior) - 1)
+    prior[-1] = DELTA / ratio**FALLS * (len(prior) - 1)
     even = np.repeat(prior[:, None] / prior.sum(), len(agree), axis=1)
     trust = _trust(both, even, alike, told)
     for name, square in zip(both.names, squares, strict=True):

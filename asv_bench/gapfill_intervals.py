@@ -124,7 +124,7 @@ def picture(found, kinds, methods, path):
     low = min(min(row.values()) for row in found.values())
     axes.set(ylim=(min(low - 0.03, 0.68), 1.01), ylabel="share within 90 % intervals")
     axes.set_xticks(range(len(methods)), methods)
-    axes.legend(loc="lower left", ncols=2, fontsize=9, frameon=False)
+    figure.legend(loc="outside upper center", ncols=4, fontsize=8, frameon=False)
     figure.savefig(path, dpi=110)
 
 

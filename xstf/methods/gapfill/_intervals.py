@@ -18,8 +18,8 @@ D being the standard deviation of linear filling at the same place, which grows 
 nearest observations as values of the scene do (`linear`), and d what makes it hold the method's own
 hidden errors.
 
-`OWN` was set on twelve real and six simulated cases and eight methods together: of 0, 5, 10 and 20,
-5 left the fewest outside of 85 to 95 %, and had the best interval scores but for 10 (by .2 %).
+`OWN` was set on twelve real and three simulated cases and eight methods together: of 0, 5, 10 and
+20, 5 left the fewest outside of 85 to 95 %; interval scores differed by 1.6 % at most.
 `auto` does the like by itself, and networks have their own way.
 """
 

@@ -2,9 +2,10 @@
 
     python asv_bench/evaluation_intervals.py [DRAWS]
 
-Errors are normal, of variance 1, under Gaussians of several widths; two methods share half of
-their variance. 5 % should differ clearly, and 95 % of the intervals should hold 1. A table is
-printed, a row a size and width, for the blocks that `xstf.evaluate` takes and for others.
+Errors are normal, of variance 1, under Gaussians of several widths, or noise of single pixels with
+a part of that; two methods share half of their variance. 5 % should differ clearly, and 95 % of the
+intervals should hold 1. A table is printed, a row a kind of field, for the blocks that
+`xstf.evaluate` takes and for others.
 """
 
 import sys
@@ -14,14 +15,20 @@ from scipy.ndimage import gaussian_filter
 
 from xstf.evaluate import blocks
 
-SETTINGS = ((4.0, 2), (3.0, 4), (1.0, 4))  # lengths that a block is wide, fewest blocks a side
-CASES = [(size, width) for width in (2, 5, 8) for size in (100, 200)]
+# The correlation that a length goes down to, and the lengths that a block is wide.
+SETTINGS = ((0.1, 2.7), (float(np.exp(-1)), 4.0), (0.1, 1.0))
+# Pixels a side, width, share of the variance that is not noise of single pixels.
+CASES = [
+    *((size, width, 1.0) for width in (2, 5, 8) for size in (100, 200)),
+    *((size, size // 25, 0.3) for size in (100, 200)),
+]  # fmt: skip
 
 
-def draw(rng, size, width):
+def draw(rng, size, width, share):
     """Return the errors of two methods."""
     fields = gaussian_filter(rng.standard_normal((3, size, size)), (0, width, width), mode="wrap")
-    fields *= np.sqrt(4 * np.pi) * width
+    fields *= np.sqrt(4 * np.pi * share) * width
+    fields += np.sqrt(1 - share) * rng.standard_normal(fields.shape)
     return (fields[0] + fields[1:]) / np.sqrt(2)
 
 
@@ -44,19 +51,19 @@ def judge(errors, seed):
 
 def main(count):
     """Print the table."""
-    head = [f"{a:g} lengths, {n} a side" for a, n in SETTINGS]
-    print("| pixels a side | width |", " | ".join(f"{h}: differ | hold" for h in head), "|")
-    print("| --- " * (2 + 2 * len(head)) + "|")
-    for size, width in CASES:
-        rng = np.random.default_rng([size, width])
+    head = [f"{apart:g} lengths down to {fallen:.2f}" for fallen, apart in SETTINGS]
+    print("| pixels a side | width | share |", " | ".join(f"{h}: differ | hold" for h in head), "|")
+    print("| --- " * (3 + 2 * len(head)) + "|")
+    for case in CASES:
+        rng = np.random.default_rng(case[:2])
         totals = np.zeros((len(SETTINGS), 2))
         for seed in range(count):
-            errors = draw(rng, size, width)
-            for i, (blocks.APART, blocks.FEWEST_A_SIDE) in enumerate(SETTINGS):
+            errors = draw(rng, *case)
+            for i, (blocks.FALLEN, blocks.APART) in enumerate(SETTINGS):
                 totals[i] += judge(errors, seed)
         shares = " | ".join(f"{a:.2f} | {b:.2f}" for a, b in totals / count)
-        print(f"| {size} | {width} | {shares} |", flush=True)
+        print(f"| {case[0]} | {case[1]} | {case[2]:g} | {shares} |", flush=True)
 
 
 if __name__ == "__main__":
-    main(int(sys.argv[1]) if len(sys.argv) > 1 else 300)
+    main(int(sys.argv[1]) if len(sys.argv) > 1 else 100)

@@ -4,8 +4,8 @@
 20, 50 and 80 % of each sharp image, and the shared real cases. The error of a case is the
 RMSE of what the verb had to estimate, over pixels that every way estimates, beside that of the
 best trivial way, which nobody can know beforehand. Finished cases are kept in ``--json`` and not
-run again; ``--seeds`` and ``--only`` choose some. With ``--page`` the table goes into
-a page, between its two marks, and the picture to ``--picture``.
+run again; ``--seeds`` and ``--only`` choose some. ``--page`` writes a page, the text of
+``robustness.md`` with the table in it, and ``--picture`` the picture that it shows.
 """
 
 from __future__ import annotations
@@ -24,7 +24,6 @@ from xstf import evaluate, scenes, simulate
 from xstf.tiles import run as _tiles
 
 CLOUDS = (0.2, 0.5, 0.8)
-MARKS = ("<!-- robustness: begin -->", "<!-- robustness: end -->")
 SIDE = 20  # pixels of a real series that are used
 
 
@@ -274,9 +273,7 @@ def main(argv=None):
     parser.add_argument("--seeds", type=int, nargs="+", default=list(range(1, 9)))
     parser.add_argument("--only", default="", help="cases whose name has this in it")
     parser.add_argument("--json", type=Path, default=Path("robustness.json"))
-    parser.add_argument(
-        "--page", type=Path, help="a page with both marks, such as docs/robustness.md"
-    )
+    parser.add_argument("--page", type=Path, help="such as docs/robustness.md")
     parser.add_argument("--picture", type=Path, help="such as docs/images/robustness.png")
     given = parser.parse_args(argv)
     _tiles.cores = lambda: 1
@@ -288,9 +285,8 @@ def main(argv=None):
     print(table)
     print(f"\n{sum(case['seconds'] for case in done.values()):.0f} CPU s")
     if given.page:
-        before, rest = given.page.read_text().split(MARKS[0])
-        after = rest.split(MARKS[1])[1]
-        given.page.write_text(f"{before}{MARKS[0]}\n\n{table}\n\n{MARKS[1]}{after}")
+        text = Path(__file__).with_suffix(".md").read_text()
+        given.page.write_text(text.replace("{table}", table))
     if given.picture:
         draw(done, given.picture)
 

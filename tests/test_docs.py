@@ -93,7 +93,8 @@ def as_readers_give_them(cube, classes, fine) -> dict[str, object]:
     bands = numbers.assign_coords(band=["red", "nir"]).to_dataset("band")
     for band in bands.values():
         band.attrs = {"nodata": 0}
-    stack = xr.concat([seen.drop_vars("wavelength"), scl.astype(float)], "band")
+    layers = [seen.drop_vars("wavelength"), scl.astype(float).expand_dims(band=["scl"])]
+    stack = xr.concat(layers, "band")
     qa = xr.where(scl == 9, 22280, 21824).astype(np.uint16)  # cloud; clear land
     landsat = (0.2 + seen) / 0.0000275
     landsat = landsat.fillna(0).round().astype(np.uint16).drop_vars("wavelength")
@@ -155,7 +156,8 @@ def write_files(folder: Path, cubes: dict[str, object]) -> None:
         for layer, word in ((image[0], "B04"), (image[1], "B8A"), (fmask, "Fmask")):
             day = f"{image.time.dt.strftime('%Y%j').item()}"
             name = f"HLS.S30.T33UUP.{day}T100551.v2.0.{word}.tif"
-            layer.drop_vars(["time", "band", "wavelength"]).rio.to_raster(hls / name)
+            plain = layer.drop_vars(["time", "band", "wavelength"])
+            plain.rio.write_crs(image.rio.crs).rio.to_raster(hls / name)
     for name in ("s2_20m", "s2_10m"):
         xstf.files.save_cube(cubes[name], folder / f"{name}.tif")
 

@@ -15,6 +15,7 @@ import pytest
 import xarray as xr
 
 import xstf
+from xstf.methods import lookup
 
 
 def test_bands_together_have_an_angle_and_ergas(scene):
@@ -53,10 +54,11 @@ def test_a_dataset_of_bands_gives_the_same(scene):
     xr.testing.assert_allclose(have.rmse.transpose(*want.rmse.dims), want.rmse)
 
 
-def test_a_method_that_needs_more_pairs_is_left_out_unless_named(scene):
+def test_a_method_that_needs_more_pairs_is_left_out_unless_named(scene, monkeypatch):
+    monkeypatch.setattr(lookup, "classical_names", lambda task: ["estarfm", "starfm"])
     fine, coarse = scene
     scores = xstf.evaluate_fusion(fine[:2], coarse)
-    assert "estarfm" not in scores.method.values
+    assert scores.method.values.tolist() == ["unchanged", "delta", "starfm"]
     with pytest.raises(ValueError, match="estarfm needs 2 pairs"):
         xstf.evaluate_fusion(fine[:2], coarse, methods=["estarfm"])
 
@@ -127,9 +129,15 @@ def test_methods_with_parameters_are_told_apart(scene):
         xstf.evaluate_fusion(fine, coarse, methods=[("starfm", 3)])
 
 
-def test_networks_are_left_out_unless_named(scene):
-    fine, coarse = scene
-    assert "ctstfm" not in xstf.evaluate_fusion(fine, coarse, time=fine.time[1]).method
+@pytest.mark.parametrize("task", ["fuse", "gapfill", "sharpen_spectral"])
+def test_networks_are_left_out_unless_named(task):
+    from xstf.evaluate.running import methods_to_try
+
+    tried = [trial.record for trial in methods_to_try(task, None)]
+    assert "auto" in [record.name for record in tried]
+    assert all(record.net is None for record in tried)
+    networks = [name for name in lookup.method_names(task) if lookup.get_method(task, name).net]
+    assert [t.label for t in methods_to_try(task, networks)] == networks
 
 
 def test_a_truth_in_another_crs_is_refused(scene):
@@ -364,13 +372,15 @@ def errors(rng, shape, wide):
 
 
 def test_the_correlation_length_is_that_of_the_field():
-    """White noise under a Gaussian of s pixels correlates as exp(-d² / 4 s²): 1 / e at 2 s."""
+    """White noise under a Gaussian of s pixels correlates as exp(-d² / 4 s²): 0.1 at 3.03 s."""
     from xstf.evaluate.blocks import correlation_of, length_of
 
     field = errors(np.random.default_rng(0), (4, 200, 200), 3)
-    assert length_of(correlation_of(field)) == pytest.approx(6, rel=0.15)
+    assert length_of(correlation_of(field)) == pytest.approx(9.1, rel=0.15)
     holed = np.where(np.random.default_rng(1).random(field.shape) < 0.5, np.nan, field + 7)
-    assert length_of(correlation_of(holed)) == pytest.approx(6, rel=0.15)
+    assert length_of(correlation_of(holed)) == pytest.approx(9.1, rel=0.15)
+    noisy = field + 1.5 * np.random.default_rng(3).standard_normal(field.shape)
+    assert length_of(correlation_of(noisy)) > 5  # a third of the variance is alike that far
     assert length_of(correlation_of(np.random.default_rng(2).random((1, 90, 90)))) < 1
     assert length_of(correlation_of(np.zeros((1, 20, 20)))) == 0
 
@@ -549,8 +559,6 @@ def test_scores_go_through_a_file(scene, tmp_path):
 @pytest.fixture
 def few(monkeypatch):
     """Only some methods of fusion and filling are there to be tried."""
-    from xstf.methods import lookup
-
     names = {"fuse": ["fitfc", "starfm"], "gapfill": ["linear", "nearest"],
              "sharpen_spectral": ["mtf_glp_hs", "sfim"]}  # fmt: skip
     monkeypatch.setattr(lookup, "classical_names", lambda task: names[task])
@@ -646,11 +654,11 @@ def test_a_report_is_one_whole_page_that_loads_nothing(written):
         assert said in words
 
 
-def test_a_report_has_the_pictures_that_there_are(written):
+def test_a_report_has_its_pictures(written):
     pytest.importorskip("matplotlib", reason="needs matplotlib")
     page = Page(written[1].read_text(encoding="utf-8"))
     for picture in ("rank", "apa", "calibration"):
-        assert (f"picture-{picture}" in page.ids) == hasattr(xstf.plot, picture)
+        assert f"picture-{picture}" in page.ids
 
 
 def test_the_numbers_beside_it_are_those_of_the_scores(written):
@@ -670,6 +678,17 @@ def test_names_in_a_report_are_text(tmp_path):
     page = Page(scores.stf.report(tmp_path / "odd.html")[0].read_text())
     assert page.wrong == page.open == []
     assert "<b>&" in page.words
+
+
+def test_a_report_of_methods_that_share_no_date_says_so(tmp_path):
+    pytest.importorskip("matplotlib", reason="needs matplotlib")
+    rng = np.random.default_rng(8)
+    scores = scored({name: errors(rng, (2, 30, 30), 1)[:, None] for name in "ab"})
+    for name in ("rmse", "edge"):
+        scores[name][0, 0], scores[name][1, 1] = np.nan, np.nan
+    page = Page(scores.stf.report(tmp_path / "apart.html")[0].read_text())
+    assert "No picture of rmse: nothing was scored of all methods." in page.words
+    assert "picture-rank" not in page.ids
 
 
 def test_a_report_replaces_nothing_unasked(written, tmp_path):

@@ -1,5 +1,6 @@
 """What a first call costs: a process that finds no compiled loops, against one that finds them."""
 
+import functools
 import os
 import subprocess
 import sys
@@ -33,24 +34,26 @@ class FirstCall:
     unit = "s"
 
     def track_compiling(self, call):
-        with tempfile.TemporaryDirectory() as folder:
-            cold, _ = self._seconds(call, folder)
-            return cold - self._seconds(call, folder)[0]
+        return measured(call)[0]
 
     def track_call_with_loops_kept(self, call):
-        with tempfile.TemporaryDirectory() as folder:
-            self._seconds(call, folder)
-            return self._seconds(call, folder)[1]
+        return measured(call)[1]
 
-    def _seconds(self, call, folder):
-        """Return the CPU seconds of the whole process, and of the call."""
-        code = (
-            f"import time, xstf; {CALLS[call]}; start = time.process_time(); call(); "
-            "print(time.process_time(), time.process_time() - start)"
-        )
-        done = subprocess.run(
-            [sys.executable, "-c", code], capture_output=True, text=True, check=True,
-            env={**os.environ, "NUMBA_CACHE_DIR": folder},
-        )  # fmt: skip
-        whole, own = done.stdout.split()
-        return float(whole), float(own)
+
+@functools.cache
+def measured(call):
+    """Return what compiling adds to the whole process, and the call's own seconds without it."""
+    code = (
+        f"import time, xstf; {CALLS[call]}; start = time.process_time(); call(); "
+        "print(time.process_time(), time.process_time() - start)"
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        runs = [
+            subprocess.run(
+                [sys.executable, "-c", code], capture_output=True, text=True, check=True,
+                env={**os.environ, "NUMBA_CACHE_DIR": folder},
+            ).stdout.split()
+            for _ in range(2)
+        ]  # fmt: skip
+    (cold, _), (kept, own) = runs
+    return float(cold) - float(kept), float(own)

@@ -65,6 +65,22 @@ def test_a_cube_of_the_gpu_stays_there(stand_in, sampled, scene, method):
         np.testing.assert_allclose(host(fused[name]), want[name], rtol=1e-4, atol=1e-5)
 
 
+@pytest.mark.slow
+def test_the_default_blends_its_parts_there(stand_in):
+    """A scene that is large enough for the blend, and two pairs."""
+    fine, coarse = test_laws.labelled(
+        test_laws.make_case(ratio=4, cells=(12, 13), pairs=2), [0] * 4
+    )
+    call = {"time": coarse.time[-1:], "return_quality": True}
+    want = xstf.fuse(fine, coarse, **call)
+    stand_in.reset()
+    found = xstf.fuse(on_gpu(fine), on_gpu(coarse), **call)
+    assert {"regress", "mix", "down", "votes"} <= set(stand_in.kernels)
+    assert found.attrs["stf_choice"] == want.attrs["stf_choice"]
+    for name in want.data_vars:
+        np.testing.assert_allclose(host(found[name]), want[name], rtol=1e-4, atol=1e-5)
+
+
 @pytest.mark.parametrize("lazy", [False, True], ids=["numpy", "dask"])
 def test_a_cube_of_the_host_goes_there_and_comes_back(stand_in, scene, lazy):
     fine, coarse = (cube.chunk(y=20, x=20) if lazy else cube for cube in scene)
@@ -73,6 +89,29 @@ def test_a_cube_of_the_host_goes_there_and_comes_back(stand_in, scene, lazy):
     assert stand_in.to_host > 0
     want = xstf.fuse(*scene, engine="numba", **SMALL)
     np.testing.assert_allclose(fused, want, rtol=1e-4, atol=1e-6)
+
+
+def test_workers_of_a_cluster_use_the_gpu_that_is_theirs(stand_in, scene):
+    """As dask-cuda sets them up, one worker a GPU: "cuda" is the current one of each."""
+    distributed = pytest.importorskip("distributed", reason="distributed is not installed")
+    device = importlib.import_module("cupy").cuda.Device
+
+    def set_up(number):
+        device.current.id = number
+        return _gpu.gpu_of("cuda").number
+
+    fine, coarse = (cube.chunk(y=24, x=24) for cube in scene)
+    fused = xstf.fuse(fine, coarse.chunk(y=3, x=3), engine="cupy", device="cuda", **SMALL)
+    with distributed.Client(
+        n_workers=2, threads_per_worker=1, processes=False, dashboard_address=None
+    ) as client:
+        workers = list(client.scheduler_info()["workers"])
+        for number, worker in enumerate(workers):
+            assert client.submit(set_up, number, workers=worker, pure=False).result() == number
+        found = fused.compute()
+    assert set(_gpu._GPUS) == {0, 1}
+    want = xstf.fuse(*scene, engine="numba", **SMALL)
+    np.testing.assert_allclose(found, want, rtol=1e-4, atol=1e-6)
 
 
 def test_so_many_tiles_are_on_the_gpu_and_one_kernel_runs(stand_in):
@@ -164,7 +203,15 @@ def test_a_cube_with_holes_stays_on_the_gpu(stand_in, sampled, method):
         np.testing.assert_allclose(host(filled[name]), want[name], rtol=1e-3, atol=1e-5)
 
 
-@pytest.mark.parametrize("method", ["gsa", "mtf_glp_hs", "fuse"])
+@pytest.mark.parametrize("options", [{"max_gap": 40}, {"edge": "nearest"}])
+def test_what_a_filling_leaves_and_holds_is_the_same_there(stand_in, options):
+    cube, _ = xstf.testing.holes()
+    call = {"method": "linear", "screen": False} | options
+    filled = xstf.gapfill(on_gpu(cube), engine="cupy", **call)
+    np.testing.assert_allclose(host(filled), xstf.gapfill(cube, **call), rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("method", ["auto", "gsa", "local_regression"])
 def test_a_sharpened_cube_stays_on_the_gpu(stand_in, sampled, method):
     spectral, spatial, _ = xstf.testing.bands()
     want = xstf.sharpen_spectral(spectral, spatial, method=method)

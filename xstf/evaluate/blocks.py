@@ -21,10 +21,14 @@ from scipy.stats import t as student
 
 # Cells along the longer side of an image, from which blocks are joined.
 CELLS = 24
-# Side of a block over the length at which the correlation of errors falls to 1 / e, and the blocks
-# that a side has at least, however far they are correlated. Set on simulated fields of two sizes
-# and three lengths: asv_bench/evaluation_intervals.py; docs/evaluation.md has the figures.
-APART = 4.0
+# The correlation that errors are called correlated down to: noise of single pixels hides a weak one
+# over coarse pixels from a higher one.
+FALLEN = 0.1
+# Side of a block over the length at which the correlation of errors falls to that, and the blocks
+# that a side has at least, however far they are correlated. Set on simulated fields of two sizes,
+# three lengths and two kinds, by asv_bench/evaluation_intervals.py: docs/evaluation.md has the
+# figures.
+APART = 2.7
 FEWEST_A_SIDE = 2
 # Blocks with errors in them that an interval stands on, at least.
 FEWEST = 4
@@ -55,7 +59,7 @@ class Blocks(NamedTuple):
     side
         In pixels.
     length
-        The pixels over which the correlation of errors falls to 1 / e.
+        The pixels over which the correlation of errors falls to `FALLEN`.
     capped
         Whether blocks would have to be larger than the image allows.
     """
@@ -118,7 +122,7 @@ def correlation_of(error: np.ndarray) -> Correlation:
 
 
 def length_of(found: Correlation) -> float:
-    """Return the distance at which the correlation falls to 1 / e; the longest lag if it does not.
+    """Return the distance at which the correlation falls to `FALLEN`; else the longest lag.
 
     It is interpolated between the lags that were looked at, the first being 0, where it is 1.
     """
@@ -127,11 +131,11 @@ def length_of(found: Correlation) -> float:
         return 0.0
     at = np.concatenate([[0.0], found.lags[seen]])
     height = np.concatenate([[1.0], found.total[seen] / found.count[seen]])
-    below = np.flatnonzero(height < np.exp(-1))
+    below = np.flatnonzero(height < FALLEN)
     if not below.size:
         return float(at[-1])
     i = below[0]
-    share = (height[i - 1] - np.exp(-1)) / (height[i - 1] - height[i])
+    share = (height[i - 1] - FALLEN) / (height[i - 1] - height[i])
     return float(at[i - 1] + share * (at[i] - at[i - 1]))
 
 

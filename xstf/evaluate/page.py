@@ -347,20 +347,27 @@ def _pictures(scores: xr.Dataset) -> str:
 
 def _drawn(scores: xr.Dataset) -> Iterator[str]:
     """Return each picture as a part of the file."""
-    wanted = {
-        "rank": "Error of each method, with its interval. Where intervals overlap the table may "
-        "still tell methods apart: it compares them place by place",
-        "apa": "Error against edges: the best place is the lower middle",
-        "calibration": "What each method's own intervals hold, against what they should",
-    }
-    needs = {"apa": "edge", "calibration": "covered"}
-    for name, caption in wanted.items():
-        draw: Callable[..., Any] | None = getattr(plot, name, None)
-        if draw is not None and needs.get(name, "rmse") in scores:
-            shown = scores
-            if name == "calibration":
-                has = scores["covered"].notnull()
-                shown = scores.isel(method=has.any([d for d in has.dims if d != "method"]).values)
+    wanted: tuple[tuple[str, Callable[..., Any], str, str], ...] = (
+        (
+            "rank", plot.rank, "rmse",
+            "Error of each method, with its interval. Where intervals overlap the table may still "
+            "tell methods apart: it compares them place by place",
+        ),
+        ("apa", plot.apa, "edge", "Error against edges: the best place is the lower middle"),
+        (
+            "calibration", plot.calibration, "covered",
+            "What each method's own intervals hold, against what they should",
+        ),
+    )  # fmt: skip
+    for name, draw, needs, caption in wanted:
+        if needs not in scores:
+            continue
+        has = scores[needs].notnull()
+        some = has.any([d for d in has.dims if d != "method"]).values
+        if not bool(has.isel(method=some).all("method").any()):
+            yield f"<p class='note'>No picture of {needs}: nothing was scored of all methods.</p>"
+        else:
+            shown = scores.isel(method=some)
             yield (
                 f"<figure id='picture-{name}'><img alt='{_text(caption)}' "
                 f"src='data:image/png;base64,{_png(draw, shown)}'>"

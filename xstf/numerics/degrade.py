@@ -107,7 +107,7 @@ def bilinear(images: np.ndarray, *, ratio: int) -> np.ndarray:
     None of them may miss a pixel. Beyond the outermost centres they are held.
     """
     tables = [_linear(n, ratio) for n in images.shape[-2:]]
-    return apply_tables(np.asarray(images, np.float32), tables)
+    return apply_tables(images.astype(np.float32, copy=False), tables)
 
 
 def register(images: np.ndarray, *, shift: np.ndarray | tuple[float, float]) -> np.ndarray:

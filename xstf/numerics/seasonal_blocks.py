@@ -83,7 +83,7 @@ def fill_rows(
         number=np.empty((0, 0), np.int64),
         trust=Trust(np.empty((0, 0)), np.empty(0)),
     )
-    room = _room(*cube.shape[:2], model.terms.shape[1])
+    room = _room(cube.shape[0], cube.shape[1], model.terms.shape[1])
     _run(cube, model, Robust(passes, side), nothing, Spread(width, drift), out, *room)
 
 
@@ -94,7 +94,7 @@ def study_pixels(cube: np.ndarray, model: Model, passes: int, side: float, fits:
     """
     nothing = Predictions(*(np.empty((0, 0, 0, 0), np.float32) for _ in Predictions._fields))
     spread = Spread(np.empty(0), np.empty(0))
-    room = _room(*cube.shape[:2], model.terms.shape[1])
+    room = _room(cube.shape[0], cube.shape[1], model.terms.shape[1])
     _run(cube, model, Robust(passes, side), fits, spread, nothing, *room)
 
 

@@ -170,7 +170,7 @@ def _compare_axes(
     if ax is not None and np.ndim(np.asarray(ax, dtype=object)):
         return draw.panels(ax, inputs + 2 * made, columns=columns)
     rows = errors[-1] // columns + 1
-    grid = draw.panels(ax, rows * columns, columns=columns, aspect=aspect, extra=1.2)
+    grid = draw.panels(ax, rows * columns, columns=columns, aspect=aspect, extra=0.9)
     used = [*first, *images, *errors]
     for place in set(range(rows * columns)) - set(used):
         grid[place].set_axis_off()

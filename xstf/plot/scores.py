@@ -23,6 +23,7 @@ _NAMES = {
     "seconds": ("seconds", False),
 }  # fmt: skip
 _WAYS = ("method", "way")
+_PLURALS = {"time": "dates", "class": "classes"}
 _SIGNED = ("bias", "edge")  # 0 is best
 _ROW = 0.3  # inches of a method's row
 
@@ -99,7 +100,7 @@ def _said(cells: str, intervals: bool, near: int) -> str:
     if not intervals:
         return f"mean of {cells}; no intervals, so small differences may be noise"
     told = "no other reaches its interval" if near == 1 else "in its colour: not told apart"
-    return f"mean of {cells}; lines: 90 % intervals\nbest first; {told}"
+    return f"mean of {cells}; lines: 95 % intervals\nbest first; {told}"
 
 
 def calibration(scores: xr.Dataset, *, ax: Axes | None = None) -> Axes:
@@ -291,8 +292,8 @@ def _means(
         one = abs(one) if name in _SIGNED and not signed else one
         found[name] = _mean(one, way)
     names = [str(n) for n in array[way].values]
-    sizes = [f"{n} {d}{'s' if n > 1 else ''}" for d, n in array.sizes.items() if d != way]
-    words = " × ".join(sizes).replace("time", "date").replace("classs", "classes")
+    sizes = [(n, _PLURALS.get(str(d), f"{d}s")) for d, n in array.sizes.items() if d != way]
+    words = " × ".join(f"{n} {many}" for n, many in sizes if n > 1)
     return names, found, words or "one score"
 
 

@@ -13,6 +13,7 @@ import numpy as np
 from xstf._method import Direct, GapfillSamples, Method
 from xstf.cubes.arrays import Array
 from xstf.cubes.read import Cube
+from xstf.numerics.array_module import beside
 from xstf.numerics.outliers import find_outliers
 from xstf.numerics.seasonal import SceneSeason, season_state
 from xstf.tiles.blocks import clean_block, is_lazy
@@ -249,10 +250,21 @@ def gap_lengths(
     days = times.reshape(-1, *(1,) * (observed.ndim - 1)).astype(np.float32)
     first, last = record or (times[0], times[-1])
     start, end = np.minimum(days, np.float32(first)), np.maximum(days, np.float32(last))
-    before = np.maximum.accumulate(np.where(observed, days, -np.inf), axis=0)
-    after = np.minimum.accumulate(np.where(observed, days, np.inf)[::-1], axis=0)[::-1]
+    days, start, end = (beside(d, observed) for d in (days, start, end))
+    before = _running(np.maximum, np.where(observed, days, -np.inf))
+    after = _running(np.minimum, np.where(observed, days, np.inf)[::-1])[::-1]
     gaps = np.where(np.isinf(after), end, after) - np.where(np.isinf(before), start, before)
-    return np.asarray(gaps, np.float32)
+    return gaps.astype(np.float32, copy=False)
+
+
+def _running(function: np.ufunc, values: np.ndarray) -> np.ndarray:
+    """Return the extremes along the first axis up to each position."""
+    if isinstance(values, np.ndarray):
+        return np.asarray(function.accumulate(values, axis=0))
+    running: np.ndarray = values.copy()  # cupy's ufuncs do not accumulate
+    for t in range(1, len(running)):
+        running[t] = function(running[t - 1], running[t])
+    return running
 
 
 def ends(evidence: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -265,8 +277,8 @@ def ends(evidence: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarr
     evidence : ndarray of bool (time, ...)
     values : ndarray (time, ...)
     """
-    since = np.logical_or.accumulate(evidence, axis=0)
-    until = np.logical_or.accumulate(evidence[::-1], axis=0)[::-1]
+    since = _running(np.maximum, evidence)
+    until = _running(np.maximum, evidence[::-1])[::-1]
     first = evidence.argmax(axis=0)[None]
     last = len(evidence) - 1 - evidence[::-1].argmax(axis=0)[None]
     head, tail = (np.take_along_axis(values, at, axis=0) for at in (first, last))
@@ -319,7 +331,7 @@ def gapfill_job(
                 _nth(i): _guide_windows(guide.data, tile, function.shape, spot)
                 for i, (guide, tile) in enumerate(guides)
             }
-        whole = (len(rows), len(cols)) == function.shape and certain is None
+        whole = certain is None and _is_whole(rows, cols, function.shape)
         settle = partial(
             _settle, record.settle if wanted else None, times=function.times,
             images=function.images, params=options, screens=function.screens, alone=function.alone,
@@ -345,6 +357,11 @@ def _direct(
 ) -> None:  # fmt: skip
     """Fill pixels straight into the result, of one layer and dates in the cube's order."""
     fill(cube, out[0], order, part, times=times, params=params)
+
+
+def _is_whole(rows: np.ndarray, cols: np.ndarray, shape: tuple[int, int]) -> bool:
+    """Return whether a sample is all of a scene."""
+    return (len(rows), len(cols)) == shape
 
 
 def _nth(guide: int) -> str:

@@ -42,6 +42,7 @@ from xstf.methods.gapfill.auto.holdout import (
     without,
 )
 from xstf.methods.gapfill.auto.skill import LEAST_SCALE, Trial, matched, width_of
+from xstf.numerics.array_module import beside
 from xstf.numerics.gaps import FEWEST_ERRORS
 from xstf.numerics.seasonal import season_again
 
@@ -144,9 +145,10 @@ def _kernel(
     if spread is None:
         return estimate, None, in_space
     clear, partly, lost, far, own, lines = state.widths
-    spread = spread * np.where(clear, partly, lost).astype(np.float32)[:, None, None, None]
+    factor = np.where(clear, partly, lost).astype(np.float32)[:, None, None, None]
+    spread = spread * beside(factor, spread)
     if lines is not None and not clear.all():
-        gone = ~clear
+        gone = np.flatnonzero(~clear)
         distant = far * _linear(cube, times, lines, inner, engine)[gone]
         both = np.sqrt(own * spread[gone] ** 2 + (1 - own) * distant**2)
         spread[gone] = np.where(np.isnan(both), spread[gone], both)

@@ -52,7 +52,7 @@ if TYPE_CHECKING:
 # Keeps 0 / 0 out of the weight of a value at its own date; shorter than any time between dates.
 INSTANT = np.float32(1e-30)
 # Pixels in work at once: long stretches of memory are read faster, and the last cache holds them.
-WIDE = 2048
+WIDE = 4096
 ZERO, NOTHING, LARGEST32 = np.float32(0), np.float32(np.nan), np.float32(LARGEST)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from functools import partial
 from typing import Any, cast
 
 import numpy as np
@@ -32,11 +31,6 @@ AGAIN: dict[str, Callable[..., object]] = {
 WANTED: dict[str, Callable[..., tuple[np.ndarray, np.ndarray, np.ndarray]]] = {
     module.METHOD.name: module.fill_wanted for module in (regression, mnspi)
 }
-# What the regression's deviations are widened by, one number, `auto` finds for itself.
-SETTLE: dict[str, Callable[..., object]] = {
-    name: record.settle for name, record in CANDIDATES.items() if record.settle is not None
-}
-SETTLE[regression.METHOD.name] = partial(regression.settle, calibrated=False)
 # Those that need nothing of the date itself; the others fall back on one of them.
 IN_TIME = ("harmonic", GUIDED, ALONE, "eof", "linear")
 
@@ -68,8 +62,10 @@ def own_params(name: str, params: Params) -> Any:
 
 def settled(name: str, samples: GapfillSamples, times: np.ndarray, params: Params) -> object:
     """Settle a candidate on a sample."""
-    seen = _seen_by(CANDIDATES[name], samples)
-    return SETTLE[name](seen, times=times, params=own_params(name, params))
+    record = CANDIDATES[name]
+    if record.settle is None:
+        return None
+    return record.settle(_seen_by(record, samples), times=times, params=own_params(name, params))
 
 
 def settled_again(

@@ -1,7 +1,9 @@
 """What the candidates make of pixels and of whole dates that are hidden from them.
 
 Each is settled once, on all that is clear. For a trial only that is settled again which has the
-hidden pixels in it, from there: a rank, lengths in time, calibrations are the scene's.
+hidden pixels in it, from there: a rank, lengths in time, calibrations are the scene's. All that is
+hidden is hidden from all; of it, a grid of pixels is filled and judged. Candidates and trials are
+pieces of work of their own, which do not wait for each other.
 """
 
 from __future__ import annotations
@@ -32,8 +34,8 @@ from xstf.numerics.seasonal import SceneSeason, season_again
 from xstf.numerics.threads import each
 from xstf.numerics.window_mean import window_mean
 
-# Pixels that whole dates are hidden of: all those of a date err together, so that more of them
-# tell no more.
+# Pixels that are judged, about so many: a grid over the windows. Neighbours err together, so that
+# more of them tell little more.
 PIXELS = 1024
 
 

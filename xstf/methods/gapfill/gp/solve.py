@@ -58,7 +58,7 @@ class Room(NamedTuple):
     mean: np.ndarray  # (band,)
     numbers: np.ndarray  # (system, most)
     prior: np.ndarray  # (number,)
-    index: np.ndarray  # (system, most)
+    places: np.ndarray  # (system, most)
     size: np.ndarray  # (system,)
     pair: np.ndarray  # (2, most)
 
@@ -93,7 +93,7 @@ def room_whole(view: Series, systems: Systems, width: int) -> Room:
         mean=np.empty(bands),
         numbers=np.empty((parts, most)),
         prior=np.zeros(parts * most),
-        index=np.empty((parts, most), np.int64),
+        places=np.empty((parts, most), np.int64),
         size=np.empty(parts, np.int64),
         pair=np.empty((2, most)),
     )

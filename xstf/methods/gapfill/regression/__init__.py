@@ -315,13 +315,8 @@ def _temporal(
     out.done[where] = np.broadcast_to(done[:, None], where.shape)[where]
 
 
-def settle(
-    samples: GapfillSamples, *, times: np.ndarray, params: Params, calibrated: bool = True
-) -> State:
-    """Return every date's models, the correlation in space of what they leave, and the season.
-
-    Uncalibrated, standard deviations are not widened: for a caller that scales them itself.
-    """
+def settle(samples: GapfillSamples, *, times: np.ndarray, params: Params) -> State:
+    """Return every date's models, the correlation in space of what they leave, and the season."""
     cube, guide = samples.cube, samples.guide
     if guide is not None:
         guide = window_mean(guide, params.speckle)
@@ -334,14 +329,11 @@ def settle(
         seen, days = samples.images(times)
         scene = samples.season or season_state(seen.cube, days)
         season = Season(scene, _season_correlation(studied(cube, STUDIED_SEASON), times, scene))
-    widen = 1.0
-    if calibrated:
-        widen = _calibrate(part, part_guide, times, params, found.first, space)
     return State(
         models=found,
         guides=0 if guide is None else guide.shape[2],
         correlation=space,
-        widen=widen,
+        widen=_calibrate(part, part_guide, times, params, found.first, space),
         season=season,
     )
 

@@ -127,7 +127,8 @@ def _days_at(
     """Return the days from each judged value to the nearest clear date, of `days_to_nearest`."""
     there = _cells(cube, hidden)
     near = days_to_nearest(blind[_few(cube)], times)
-    return np.broadcast_to(near[:, :, None], there.shape)[there]
+    found: np.ndarray = np.broadcast_to(near[:, :, None], there.shape)[there]
+    return found
 
 
 def _trial(results: list[tuple[np.ndarray, np.ndarray] | None], there: np.ndarray) -> Trial:

@@ -19,7 +19,8 @@ import xstf
 from xstf import evaluate, scenes, simulate
 from xstf.tiles import run as _tiles
 
-SIZES = {2: 56, 8: 96, 16: 144, 33: 264}  # fine pixels a side: 28, 12, 9 and 8 coarse ones
+SIZES = {2: 56, 3: 72, 8: 96, 16: 144, 33: 264}  # fine pixels a side: 28 to 8 coarse ones
+USUAL = (2, 8, 16, 33)
 NOISE = 0.002  # reflectance
 SPRING, SUMMER = (1, 3, 5), (7, 9, 11)  # dates of the scene: pair, target, pair
 KINDS = {
@@ -30,6 +31,8 @@ KINDS = {
     "moved by a coarse pixel": ((), SPRING),
     "other gain and offset": ((), SPRING),
     "hazy target": ((), SPRING),
+    "gain of the target": ((), SPRING),
+    "offset of the target": ((), SPRING),
 }
 METHODS = ("auto", "fsdaf", "starfm")
 TRIVIAL = ("unchanged", "in time", "fine + change")
@@ -57,6 +60,11 @@ def case(kind, ratio, seed):
     if kind == "hazy target":  # a veil over two fifths of it
         veil = 0.3 * simulate.clouds(coarse[1], 0.4, seed=seed, size=coarse.sizes["x"] / 3)
         coarse = coarse.where(coarse.time != coarse.time[1], (1 - veil) * coarse + 0.4 * veil)
+    sign = 1 if seed % 2 else -1
+    if kind == "gain of the target":  # its calibration alone
+        coarse = coarse.where(coarse.time != coarse.time[1], (1 + 0.1 * sign) * coarse)
+    if kind == "offset of the target":
+        coarse = coarse.where(coarse.time != coarse.time[1], coarse + 0.02 * sign)
     return truth.isel(time=[0, 2]), coarse.transpose(*truth.dims), truth[1]
 
 
@@ -142,7 +150,7 @@ def main(argv=None):
     """Print the table."""
     parser = argparse.ArgumentParser(description=__doc__.split("\n")[0])
     parser.add_argument("--seeds", type=int, nargs="+", default=[1, 2, 3, 4])
-    parser.add_argument("--ratios", type=int, nargs="+", default=list(SIZES), choices=list(SIZES))
+    parser.add_argument("--ratios", type=int, nargs="+", default=list(USUAL), choices=list(SIZES))
     parser.add_argument("--kinds", nargs="+", default=list(KINDS), choices=list(KINDS))
     parser.add_argument("--methods", nargs="+", default=list(METHODS))
     parser.add_argument("--all", action="store_true", help="each ratio and method")

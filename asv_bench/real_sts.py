@@ -20,7 +20,7 @@ import torch
 import xarray as xr
 
 import xstf
-from xstf.evaluate import sts as _evaluate_sts
+from xstf.evaluate import running as _running
 from xstf.numerics.degrade import degrade
 from xstf.tiles import run as _tiles
 
@@ -107,7 +107,7 @@ def main(wanted):
     """Print the tables."""
     torch.set_num_threads(1)
     # The evaluation's own clock, which leaves the metrics out, is to count CPU seconds.
-    _evaluate_sts.clock = SimpleNamespace(perf_counter=time.process_time)
+    _running.clock = SimpleNamespace(perf_counter=time.process_time)
     _tiles.cores = lambda: 1
     quick = "--quick" in wanted
     for case in [w for w in wanted if not w.startswith("-")] or ("embedded", "jasper"):
@@ -129,9 +129,10 @@ def main(wanted):
 
 def print_row(name, way, fine, coarse, spatial, truth, spent=0.0):
     """Make the series one way and print its scores."""
-    scores = xstf.evaluate_sts(fine, coarse, spatial, truth=truth, ways=[way]).isel(way=0)
+    scores = xstf.evaluate_sts(fine, coarse, spatial, truth=truth, ways=[way], baselines=False)
+    scores = scores.isel(method=0)
     spent += float(scores.seconds)
-    cells = [name or str(scores.way.values)]
+    cells = [name or str(scores.method.values)]
     for part in (scores.paired, ~scores.paired):
         one = scores.isel(time=np.flatnonzero(part.values))
         means = [float(one[n].mean()) for n in ("cc", "sam", "psnr", "ssim")]

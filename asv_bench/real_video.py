@@ -215,7 +215,8 @@ def picture(options):
     date = {"time": [int(abs(missing - 0.5).values.argmin())]}
     shown = {title: c.isel(date) for title, c in filled.items()}
     drawn = ["nir", "red", "green"]
-    xstf.plot.compare(scene.truth.isel(date), shown, bands=drawn).savefig("video.png", dpi=100)
+    axes = xstf.plot.compare(scene.truth.isel(date), shown, bands=drawn)
+    xstf.plot.save(axes, "video.png", width=1000, colours=200)
 
 
 def _timed(cube, sar, method):

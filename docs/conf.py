@@ -15,7 +15,7 @@ copyright = "2026, the xstf developers"
 version = release = xstf.__version__
 
 extensions = [
-    "myst_parser",
+    "myst_nb",  # myst_parser, and pages with cells that are run
     "sphinx.ext.autodoc",
     "sphinx.ext.autosummary",
     "sphinx.ext.mathjax",
@@ -37,5 +37,7 @@ autodoc_typehints = "signature"
 autodoc_typehints_format = "short"
 autosummary_generate = False
 nitpicky = False
+nb_execution_raise_on_error = True
+nb_execution_timeout = 120
 
 made_pages.write(Path(__file__).parent)

@@ -40,6 +40,25 @@ def real_data() -> Path:
     return Path(folder)
 
 
+@pytest.fixture
+def cuda():
+    """The GPU or, where there is none, a stand-in that runs CUDA source on the processor."""
+    import fake_cupy
+
+    if not why_no_gpu("cupy"):
+        yield None
+        return
+    with fake_cupy.installed() as log:
+        yield log
+
+
+@pytest.fixture(autouse=True)
+def _cuda_where_marked(request):
+    """Give the fixture `cuda` to tests that are marked so: parameters can bear marks alone."""
+    if request.node.get_closest_marker("cuda"):
+        request.getfixturevalue("cuda")
+
+
 def pytest_collection_modifyitems(items):
     """Skip what needs a GPU where none answers: ``gpu`` asks cupy, ``gpu("torch")`` asks torch."""
     reasons: dict[str, str] = {}

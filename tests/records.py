@@ -26,9 +26,13 @@ def each(records: Iterable[Method]) -> Any:
 
 
 def each_engine(records: Iterable[Method], *, definition: bool = True) -> Any:
-    """Return the same for `record` and `engine`, with or without the definition, numpy."""
+    """Return the same for `record` and `engine`, with or without the definition, numpy.
+
+    Where there is no GPU, the CUDA source runs on the processor: see the fixture `cuda`.
+    """
+    cuda = [pytest.mark.cuda]
     cases = [
-        pytest.param(r, e, id=f"{r.name}-{e}", marks=_marks(r) + [pytest.mark.gpu] * (e == "cupy"))
+        pytest.param(r, e, id=f"{r.name}-{e}", marks=_marks(r) + cuda * (e == "cupy"))
         for r in records
         for e in r.kernels
         if definition or e != "numpy"

@@ -29,6 +29,9 @@ METHODS = {
     "evaluate_gapfill": xstf.evaluate_gapfill,
     "evaluate_sharpen_spectral": xstf.evaluate_sharpen_spectral,
     "evaluate_sharpen": xstf.evaluate_sharpen,
+    "score": xstf.score,
+    "rank": xstf.rank,
+    "report": xstf.report,
 }
 VERBS = ["fuse", "gapfill", "sharpen_spectral"]
 

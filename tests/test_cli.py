@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import shlex
 import warnings
 from pathlib import Path
 
@@ -112,7 +114,7 @@ def test_evaluate_gapfill_prints_a_table(tmp_path, capsys):
     call = ["evaluate", "gapfill", str(tmp_path / "cube.nc"), "--methods", "linear", "whittaker"]
     assert main(call) == 0
     printed = capsys.readouterr().out
-    words = ("partial", "persistent", "full", "linear", "whittaker", "covered")
+    words = ("partial", "persistent", "full", "linear", "whittaker", "coverage")
     assert all(word in printed for word in words)
 
 
@@ -179,12 +181,20 @@ def test_debug_shows_the_traceback(paths, tmp_path):
 
 
 @pytest.mark.slow
-def test_demo_leaves_files_and_pictures(tmp_path, capsys):
+def test_demo_leaves_files_and_pictures_and_says_what_next(tmp_path, capsys):
     assert main(["demo", "--size", "60", "-o", str(tmp_path / "demo")]) == 0
     printed = capsys.readouterr().out
+    for meaning in ("RMSE is the typical error", "SAM is the angle", "SSIM is how alike"):
+        assert meaning in printed
+    after = printed.split("What next:\n")[1]
+    commands = re.findall(r"^  \S*(?:xstf| -m xstf) (.+)$", after, re.MULTILINE)
+    assert [command.split()[0] for command in commands] == ["evaluate", "gapfill", "plan"]
+    for command in commands:
+        assert main(shlex.split(command)) == 0
+    assert (tmp_path / "demo" / "mine.png").read_bytes().startswith(b"\x89PNG")
     names = ("fusion", "unchanged", "fsdaf", "gap filling", "linear", "eof", "sharpening", "gsa")
     assert all(name in printed for name in names)
-    for name in ("fused", "filled", "series", "sharpened"):
+    for name in ("fused", "filled", "series", "uncertainty", "sharpened"):
         assert (tmp_path / "demo" / f"{name}.png").read_bytes().startswith(b"\x89PNG")
     for name in ("fused", "filled", "sharpened"):
         with xr.open_dataset(tmp_path / "demo" / f"{name}.nc", decode_coords="all") as back:
@@ -670,6 +680,26 @@ def test_scores_go_to_a_file_that_is_looked_at_first(paths, tmp_path, capsys):
     assert "--overwrite" in capsys.readouterr().err
     assert main([*call[:-1], "scores.tif"]) == 1
     assert "scores go to a .nc file" in capsys.readouterr().err
+
+
+def test_an_evaluation_is_written_as_a_report(paths, scene, tmp_path, capsys):
+    page = tmp_path / "report.html"
+    classes = (scene[0].isel(time=0, band=0, drop=True) > 0.1).astype("int8").rename("cover")
+    classes.to_netcdf(tmp_path / "classes.nc")
+    call = ["evaluate", "fuse", *map(str, paths), "--methods", "starfm", "--html", str(page)]
+    call += ["--max-pixels", "300", "--classes", str(tmp_path / "classes.nc"), "--json"]
+    assert main(call) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["html"], found["html_data"]) == (str(page), str(page.with_suffix(".json")))
+    want = xstf.evaluate_fusion(*scene, methods=["starfm"], max_pixels=300, classes=classes)
+    text = page.read_text(encoding="utf-8")
+    assert want.stf_protocol in text
+    assert "by-class" in text
+    assert [row["method"] for row in found["rank"]] == list(want.stf.rank().index)
+    assert main(call) == 1
+    assert "report.html" in capsys.readouterr().err
+    assert main([*call[:-1], "--overwrite", "--html", "scores.pdf"]) == 1
+    assert "a report goes to a .html file" in capsys.readouterr().err
 
 
 def test_sharpening_is_scored(tmp_path, capsys, monkeypatch):

@@ -16,6 +16,7 @@ import xstf
 from xstf import testing
 from xstf.methods.lookup import classical_names
 from xstf.tiles import flags as _flags
+from xstf.tiles import gapfill as tiles_gapfill
 from xstf.tiles.gapfill import gap_lengths
 
 UTM = pyproj.CRS.from_epsg(32631)
@@ -288,6 +289,28 @@ def test_screening_keeps_outliers_flags_them_and_does_not_use_them():
 
 
 @pytest.mark.slow
+@pytest.mark.slow
+def test_a_scene_that_is_its_own_sample_is_screened_once(monkeypatch):
+    cube, haze = hazy()
+    looks = []
+    look = tiles_gapfill.find_outliers
+
+    def counted(*args, **options):
+        looks.append(1)
+        return look(*args, **options)
+
+    monkeypatch.setattr(tiles_gapfill, "find_outliers", counted)
+    once = cube.stf.gapfill(method="linear", screen="replace")
+    assert (once != cube).values[np.broadcast_to(haze[:, None], cube.shape)].mean() > 0.8
+    assert len(looks) == 1
+    # Pixels that are certain are not known where the season is learnt.
+    cube.stf.gapfill(method="linear", screen="replace", certain=cube.isel(band=0).isnull())
+    assert len(looks) > 2
+    # Tiles that look for themselves find the same.
+    monkeypatch.setattr(tiles_gapfill, "_is_whole", lambda *_: False)
+    xr.testing.assert_equal(cube.stf.gapfill(method="linear", screen="replace"), once)
+
+
 def test_screening_can_replace_outliers():
     cube, haze = hazy()
     replaced = cube.stf.gapfill(method="linear", screen="replace")

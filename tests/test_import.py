@@ -17,7 +17,8 @@ PUBLIC = {
     "Method", "__version__", "evaluate_fusion", "evaluate_gapfill", "evaluate_sharpen",
     "evaluate_sharpen_spectral", "evaluate_sts", "files", "fuse", "gapfill", "get_method",
     "list_methods", "masks", "metrics", "mosaic", "plan",
-    "plot", "scenes", "sensors", "sharpen_spectral", "show_versions", "simulate", "store",
+    "plot", "rank", "report", "scenes", "score", "sensors", "sharpen_spectral", "show_versions",
+    "simulate", "store",
     "testing", "train", "weights",
 }  # fmt: skip
 

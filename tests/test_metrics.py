@@ -164,6 +164,29 @@ def test_q2n_falls_with_one_wrong_band_and_does_not_see_units(estimate, truth):
     assert metrics.q2n(wrong, truth) < whole - 0.05
 
 
+def test_edge_is_the_mean_over_the_strongest_edges_of_the_truth(estimate, truth):
+    e, t = estimate.values[0, 0], truth.values[0, 0]
+    strength = []
+    for image in (e, t):
+        crosses = [
+            abs(image[y, x] - image[y + 1, x + 1]) + abs(image[y, x + 1] - image[y + 1, x])
+            for y in range(69)
+            for x in range(49)
+        ]
+        strength.append(np.array(crosses))
+    ours, theirs = strength
+    top = theirs >= np.quantile(theirs, 0.9)
+    expected = ((ours - theirs) / (ours + theirs))[top].mean()
+    np.testing.assert_allclose(metrics.edge(estimate[0, 0], truth[0, 0]), expected, rtol=1e-12)
+
+
+def test_edge_tells_blurred_from_sharpened(truth):
+    level = truth.mean(("y", "x"))
+    np.testing.assert_allclose(metrics.edge(level + (truth - level) / 3, truth), -0.5)
+    np.testing.assert_allclose(metrics.edge(level + (truth - level) * 3, truth), 0.5)
+    np.testing.assert_allclose(metrics.edge(truth * 0 + level, truth), -1)
+
+
 def test_ssim_psnr_and_rmse_are_scikit_images(estimate, truth):
     ski = pytest.importorskip("skimage.metrics", reason="compares with scikit-image")
     keep = ("time", "band")
@@ -214,7 +237,7 @@ def test_psnr_peak_is_that_of_the_known_truth():
 
 @pytest.mark.parametrize(
     ("name", "best"),
-    [(name, 0) for name in ("rmse", "mae", "bias", "sam", "ergas")]
+    [(name, 0) for name in ("rmse", "mae", "bias", "sam", "ergas", "edge")]
     + [(name, 1) for name in ("cc", "q2n", "ssim", "uiqi")],
 )
 def test_a_perfect_estimate_has_the_best_value(truth, name, best):
@@ -480,6 +503,8 @@ def test_what_is_no_number_is_refused(estimate, truth, dtype):
         ("q2n", {"per": "band"}, "cannot keep 'band'"),
         ("q2n", {"per": "y"}, "per cannot keep"),
         ("q2n", {"window": 1}, "window must be 2"),
+        ("edge", {"per": "y"}, "per cannot keep"),
+        ("edge", {"share": 0}, "share must be above 0"),
     ],
 )
 def test_wrong_options_are_refused(estimate, truth, name, options, match):

@@ -22,7 +22,7 @@ safetensors_torch = pytest.importorskip("safetensors.torch", reason="needs safet
 from xstf import weights  # noqa: E402
 from xstf.weights import Manifest, fill, load, load_state, save, save_state, to_bytes  # noqa: E402
 
-MARK, STATE = "xstf checkpoint 1", "xstf training state 1"
+MARK, STATE = "xstf checkpoint 1", "xstf training state 2"
 
 
 def manifest(**changed) -> Manifest:

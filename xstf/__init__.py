@@ -29,6 +29,9 @@ if TYPE_CHECKING:
         evaluate_sharpen,
         evaluate_sharpen_spectral,
         evaluate_sts,
+        rank,
+        report,
+        score,
     )
     from xstf.methods.lookup import get_method, list_methods
     from xstf.verbs.fuse import fuse
@@ -54,7 +57,10 @@ __all__ = [
     "mosaic",
     "plan",
     "plot",
+    "rank",
+    "report",
     "scenes",
+    "score",
     "sensors",
     "sharpen_spectral",
     "show_versions",
@@ -98,6 +104,9 @@ _HOMES = {
     "list_methods": "methods.lookup",
     "mosaic": "cubes.mosaic",
     "plan": "verbs.plan",
+    "rank": "evaluate",
+    "report": "evaluate",
+    "score": "evaluate",
     "sharpen_spectral": "verbs.sharpen_spectral",
 }
 _MODULES = {

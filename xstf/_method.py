@@ -120,15 +120,15 @@ class Weights:
         Sides of its tiles are whole in this.
     taught
         Whether it was trained on several image pairs at a time.
-    written
-        When the file was written, ns: another file under an old name is other weights.
+    sha256
+        Of what is in the checkpoint: other bytes under an old name are other weights.
     """
 
     source: str | bytes
     module: str
     multiple: int = 1
     taught: bool = False
-    written: int = 0
+    sha256: str = ""
 
 
 class NetworkCall(NamedTuple):
@@ -452,7 +452,8 @@ class Method:
     std
         Whether there is a standard deviation: the kernels can give one. That of a fusion is made in
         the tiles (`xstf.numerics.doubt`) of what the scene tells, and a kernel gives its own part
-        or None; but it is the kernel's alone of a method that ``believes``, and of a series.
+        or None; but it is the kernel's alone of a method that ``believes``, and of a series. That
+        of a gap filling is the kernel's, made as wide as hidden pixels of the scene say.
     whole
         A method of whole series that a fusion method of pairs is averaged with, where the known
         dates of a scene tell that this is worth it (`xstf.tiles.ways`).

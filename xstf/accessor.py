@@ -13,14 +13,18 @@ from __future__ import annotations
 import html
 import inspect
 import re
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from os import PathLike
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, Literal, TypeAlias, TypeVar, overload
 
+import pandas as pd
 import xarray as xr
 
 from xstf._method import Method
 from xstf.cubes.arrays import Guides, Labelled
 from xstf.cubes.pairs import CompositeLike, DateLike, LengthLike
+from xstf.verbs.by_trial import tell_of
 from xstf.verbs.dry_run import DryRun
 
 if TYPE_CHECKING:
@@ -29,8 +33,9 @@ if TYPE_CHECKING:
 C = TypeVar("C", bound=Labelled)
 F = TypeVar("F", bound=Callable[..., object])
 Regime: TypeAlias = Literal["partial", "persistent", "full"]
-# A method of an evaluation, or one with parameters of its own.
-Tried: TypeAlias = str | Method | tuple[str | Method, dict[str, Any]]
+# Methods of an evaluation: each alone or with parameters of its own, or parameters by name.
+Tried: TypeAlias = str | Method | tuple[str | Method, Mapping[str, Any]]
+Methods: TypeAlias = Sequence[Tried] | Mapping[str, Mapping[str, Any]]
 
 
 class _Documented:
@@ -363,10 +368,14 @@ class StfAccessor(Generic[C]):
         self,
         coarse: Labelled,
         *,
-        methods: Sequence[Tried] | None = None,
+        methods: Methods | None = None,
         time: DateLike | None = None,
         truth: Labelled | None = None,
         baselines: bool = True,
+        classes: xr.DataArray | None = None,
+        max_pixels: int | None = 1_000_000,
+        max_dates: int | None = None,
+        seed: int = 0,
         pair_tolerance: LengthLike = "1D",
         **options: object,
     ) -> xr.Dataset:
@@ -375,6 +384,7 @@ class StfAccessor(Generic[C]):
 
         return evaluate_fusion(
             self._cube, coarse, methods=methods, time=time, truth=truth, baselines=baselines,
+            classes=classes, max_pixels=max_pixels, max_dates=max_dates, seed=seed,
             pair_tolerance=pair_tolerance, **options,
         )  # fmt: skip
 
@@ -383,10 +393,13 @@ class StfAccessor(Generic[C]):
         self,
         sar: Guides | None = None,
         *,
-        methods: Sequence[Tried] | None = None,
+        methods: Methods | None = None,
         regimes: Sequence[Regime] = ("partial", "persistent", "full"),
         mask: xr.DataArray | None = None,
         days: LengthLike = 25.0,
+        baselines: bool = True,
+        classes: xr.DataArray | None = None,
+        max_pixels: int | None = 1_000_000,
         seed: int = 0,
         **options: object,
     ) -> xr.Dataset:
@@ -394,8 +407,8 @@ class StfAccessor(Generic[C]):
         from xstf.evaluate import evaluate_gapfill
 
         return evaluate_gapfill(
-            self._cube, sar, methods=methods, regimes=regimes, mask=mask, days=days, seed=seed,
-            **options,
+            self._cube, sar, methods=methods, regimes=regimes, mask=mask, days=days,
+            baselines=baselines, classes=classes, max_pixels=max_pixels, seed=seed, **options,
         )  # fmt: skip
 
     @_documented_by("evaluate_sharpen_spectral")
@@ -403,19 +416,52 @@ class StfAccessor(Generic[C]):
         self,
         spatial: Labelled,
         *,
-        methods: Sequence[Tried] | None = None,
+        methods: Methods | None = None,
         truth: Labelled | None = None,
         ratio: int | None = None,
+        baselines: bool = True,
+        classes: xr.DataArray | None = None,
+        max_pixels: int | None = 1_000_000,
+        seed: int = 0,
         **options: object,
     ) -> xr.Dataset:
         """Call :func:`xstf.evaluate_sharpen_spectral` with this cube as `spectral`."""
         from xstf.evaluate import evaluate_sharpen_spectral
 
         return evaluate_sharpen_spectral(
-            self._cube, spatial, methods=methods, truth=truth, ratio=ratio, **options
-        )
+            self._cube, spatial, methods=methods, truth=truth, ratio=ratio, baselines=baselines,
+            classes=classes, max_pixels=max_pixels, seed=seed, **options,
+        )  # fmt: skip
 
     evaluate_sharpen = evaluate_sharpen_spectral
+
+    @_documented_by("score")
+    def score(
+        self,
+        truth: Labelled,
+        *,
+        classes: xr.DataArray | None = None,
+        ratio: float | None = None,
+        seed: int = 0,
+    ) -> xr.Dataset:
+        """Call :func:`xstf.score` with this cube as `result`."""
+        from xstf.evaluate import score
+
+        return score(self._cube, truth, classes=classes, ratio=ratio, seed=seed)
+
+    @_documented_by("rank")
+    def rank(self, metric: str = "rmse", *, by: str | None = None) -> pd.DataFrame:
+        """Call :func:`xstf.rank` with these scores."""
+        from xstf.evaluate import rank
+
+        return rank(self._cube, metric, by=by)  # type: ignore[arg-type]
+
+    @_documented_by("report")
+    def report(self, path: str | PathLike[str], *, overwrite: bool = False) -> tuple[Path, Path]:
+        """Call :func:`xstf.report` with these scores."""
+        from xstf.evaluate import report
+
+        return report(self._cube, path, overwrite=overwrite)  # type: ignore[arg-type]
 
 
 # --- in words ---------------------------------------------------------------------------------
@@ -423,6 +469,10 @@ class StfAccessor(Generic[C]):
 
 def _described(cube: Labelled) -> tuple[str, list[tuple[str, str]]]:
     """Return a title and rows on what a cube is and what it can serve; never raise."""
+    if isinstance(cube, xr.Dataset) and "stf_scores" in cube.attrs:
+        from xstf.evaluate.ranking import described
+
+        return described(cube)
     title = f"xstf: {type(cube).__name__} {getattr(cube, 'name', None) or ''}".rstrip()
     try:
         return title, _rows(cube)
@@ -457,5 +507,13 @@ def _can_serve(cube: Described) -> list[tuple[str, str]]:
     return [("fuse", fuse), ("gapfill", gapfill), ("sharpen_spectral", sharpen)]
 
 
+def _load_trials() -> Callable[[str, dict[str, Any]], Any]:
+    """Return what tries methods, for ``method="evaluate"``: it stands above the verbs."""
+    from xstf.evaluate.choice import run_best
+
+    return run_best
+
+
+tell_of(_load_trials)
 xr.register_dataarray_accessor("stf")(StfAccessor)
 xr.register_dataset_accessor("stf")(StfAccessor)

@@ -1,10 +1,6 @@
 """Speed of gap filling: kernels alone, beside the copying of the cube and xarray's own filling."""
 
 import importlib
-import os
-import subprocess
-import sys
-import tempfile
 import time
 
 import numpy as np
@@ -127,33 +123,3 @@ class AgainstWhittakerEilers:
         return took / common.quickest(
             lambda: xstf.gapfill(ours, **call), clock=time.process_time
         )  # fmt: skip
-
-
-class FirstCall:
-    """CPU seconds of a process that fills a tiny cube, its loops compiled in it or kept."""
-
-    params = (["linear"] if common.SMALL else ["auto", "harmonic", "linear"],)
-    param_names = ("method",)
-    timeout = 600
-    unit = "s"
-
-    def track_cold(self, method):
-        with tempfile.TemporaryDirectory() as folder:
-            return self._seconds(method, folder)
-
-    def track_kept(self, method):
-        with tempfile.TemporaryDirectory() as folder:
-            self._seconds(method, folder)
-            return self._seconds(method, folder)
-
-    def _seconds(self, method, folder):
-        code = (
-            "import time, xstf; cube = xstf.testing.holes()[0].isel(x=slice(12), y=slice(12)); "
-            f"start = time.process_time(); xstf.gapfill(cube, method={method!r}); "
-            "print(time.process_time() - start)"
-        )
-        done = subprocess.run(
-            [sys.executable, "-c", code], capture_output=True, text=True, check=True,
-            env={**os.environ, "NUMBA_CACHE_DIR": folder},
-        )  # fmt: skip
-        return float(done.stdout)

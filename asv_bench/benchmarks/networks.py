@@ -106,7 +106,8 @@ class Overhead:
 
     def _bare(self):
         """Run the network on as many tiles of that size as the verb does."""
-        net, _ = _networks.load_once(Weights(str(self.path), "ctstfm"), "cpu")
+        digest = xstf.weights.load(self.path).sha256
+        net, _ = _networks.load_once(Weights(str(self.path), "ctstfm", sha256=digest), "cpu")
         stride = TILE - 32
         across = -(-(self.fine.sizes["x"] - 16) // stride)
         tile = torch.from_numpy(np.random.default_rng(0).random((1, BANDS, TILE, TILE), np.float32))

@@ -136,11 +136,12 @@ def test_with_equal_weights_the_likelihood_never_falls_from_round_to_round(monke
             total -= np.linalg.slogdet(covariance)[1] + rest @ np.linalg.solve(covariance, rest)
         return total / len(values)
 
-    model = _modes.grow(values, _modes.start(values, times), 2)
+    seen = _modes.Seen.of(values)
+    model = _modes.grow(seen, _modes.start(seen, times), 2)
     found = []
     for _ in range(6):
         found.append(likelihood(model))
-        model, _ = _modes.refine(values, times, model, rounds=1, tolerance=1e-12)
+        model, _ = _modes.refine(seen, times, model, rounds=1, tolerance=1e-12)
     assert all(b > a - 0.02 for a, b in zip(found, found[1:], strict=False)), found
     assert found[-1] > found[0] + 0.5
 

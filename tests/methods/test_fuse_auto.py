@@ -119,8 +119,12 @@ def test_both_known_changes_have_the_same_say():
 @pytest.mark.parametrize(("ratio", "trust"), [(0.5, 1), (0.125, 0.5), (0.02, 0)])
 def test_a_target_image_that_does_not_show_the_scene_is_not_trusted(ratio, trust):
     explained = np.array([[0.5, 0.7], [ratio * 0.4, ratio * 0.8]])
-    assert _shown(explained) == pytest.approx(trust)
-    assert _shown(np.zeros((2, 2))) == 1
+    assert _shown(explained, 1000) == pytest.approx(trust)
+    assert _shown(np.zeros((2, 2)), 1000) == 1
+    # Of few pixels as much is told by chance.
+    small = 0.1 * explained
+    assert _shown(small, 1000) == pytest.approx(trust)
+    assert _shown(small, 64) == 1
 
 
 # ---------------------------------------------------------------- the standard deviation
@@ -128,8 +132,10 @@ def test_a_target_image_that_does_not_show_the_scene_is_not_trusted(ratio, trust
 
 def test_the_deviation_joins_what_is_known():
     spread, change = np.full((1, 2, 2), 0.04), np.full((1, 2, 2), 0.8)
-    known = deviation(spread, change, np.array([0.6]))
-    np.testing.assert_allclose(known, np.sqrt(0.3**2 + 1.44 * 0.04 + 0.2**2))
+    known = deviation(spread, change, np.array([[[0.6, 0.6], [0.6, 0.2]]]))
+    wanted = np.full((1, 2, 2), np.sqrt(0.33**2 + 1.44 * 0.04 + 0.2**2))
+    wanted[0, 1, 1] = np.sqrt(0.11**2 + 1.44 * 0.04 + 0.2**2)
+    np.testing.assert_allclose(known, wanted)
     alone = deviation_alone(spread, change, np.array([0.01]), np.full((1, 2, 2), 0.5))
     np.testing.assert_allclose(alone, np.sqrt((2.25 * 0.01 + 9 * 0.04 + 0.2**2 + 0.25) / 2))
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from xstf._method import GapfillSamples
-from xstf.methods.gapfill import eof
+from xstf.methods.gapfill import auto, eof
 from xstf.methods.gapfill.auto.holdout import hidden_dates
 from xstf.methods.gapfill.auto.skill import (
     Trial,
@@ -17,8 +17,10 @@ from xstf.methods.gapfill.auto.skill import (
     scales_by_date,
     scales_of_spans,
 )
+from xstf.methods.gapfill.auto.trials import _few
 from xstf.numerics.normal import Z90
 from xstf.numerics.seasonal import season_again, season_state, terms_of
+from xstf.numerics.threads import free
 
 
 def trial(errors, dates, spread=1.0, alike=1.0):
@@ -127,6 +129,29 @@ def test_modes_settled_again_have_next_to_nothing_of_what_is_hidden():
     assert again.rank == state.rank
     np.testing.assert_allclose(again.mean[12:14], anew.mean[12:14], atol=0.02)
     assert np.abs(state.mean[12:14] - anew.mean[12:14]).min() > 0.1
+
+
+# --- on several threads ------------------------------------------------------------------------
+
+
+@pytest.mark.slow
+def test_the_blend_does_not_depend_on_the_number_of_threads():
+    cube, times = made(dates=16, side=10)
+    cube[0, 3:9:2, :, :5] = cube[0, 5, :, 2:] = cube[0, 11] = np.nan
+    one = auto.settle(GapfillSamples(cube.copy()), times=times, params=auto.Params())
+    with free(3):
+        many = auto.settle(GapfillSamples(cube.copy()), times=times, params=auto.Params())
+    assert one.choice == many.choice
+    np.testing.assert_array_equal(one.factor, many.factor)
+    for name, candidate in one.candidates.items():
+        np.testing.assert_array_equal(candidate.scale, many.candidates[name].scale)
+
+
+def test_of_series_without_space_a_grid_is_judged_too():
+    """Pixels of which one in nine is judged, in either direction, whatever the shape."""
+    for shape in ((96, 96), (1, 9216), (9216, 1), (2, 4608)):
+        few = np.zeros((1, 3, 1, *shape), np.float32)[_few(np.zeros((1, 3, 1, *shape)))]
+        assert few[0, 0, 0].size == pytest.approx(9216 / 9, rel=0.15)
 
 
 # --- the guide ----------------------------------------------------------------------------------

@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 from xstf._method import GapfillSamples
+from xstf.methods.gapfill._intervals import with_intervals
 from xstf.methods.gapfill.gp import METHOD, Params, State
 from xstf.methods.gapfill.gp import basis as _gp_basis
 from xstf.methods.gapfill.gp import coregionalization as _coregion
@@ -324,15 +325,16 @@ def test_inputs_are_left_alone_and_answers_repeat():
 
 @pytest.fixture(scope="module")
 def long_gaps():
-    """A scene whose targets are hidden on runs of dates, as in a cloudy season, and its fills."""
+    """A scene whose targets are hidden on runs of dates, as in a cloudy season."""
     cube, guide, times, truth = scene(dates=36, size=(20, 21), missing=0.1, days=10, seed=3)
     for start in (6, 17, 28):
         cube[start : start + 5] = np.nan
-    return cube, truth, {"alone": fill(cube, None, times), "sar": fill(cube, guide, times)}
+    return {"cube": cube, "truth": truth, "guide": guide, "times": times}
 
 
 def test_sar_helps_over_long_gaps_and_both_beat_the_mean(long_gaps):
-    cube, truth, fills = long_gaps
+    cube, truth, guide, times = (long_gaps[k] for k in ("cube", "truth", "guide", "times"))
+    fills = {"alone": fill(cube, None, times), "sar": fill(cube, guide, times)}
     hidden = np.isnan(cube)
     error = {k: np.sqrt(np.mean((v[0] - truth)[hidden] ** 2)) for k, v in fills.items()}
     mean = np.broadcast_to(np.nanmean(cube, axis=0), cube.shape)
@@ -341,18 +343,21 @@ def test_sar_helps_over_long_gaps_and_both_beat_the_mean(long_gaps):
     assert error["sar"] < 0.6 * error["alone"]
 
 
-OVERCONFIDENT = "82 %: where SAR tells nearly all, hidden dates are modelled as harder than holes"
-
-
-@pytest.mark.parametrize(
-    "name", ["alone", pytest.param("sar", marks=pytest.mark.xfail(reason=OVERCONFIDENT))]
-)
+@pytest.mark.parametrize("name", ["alone", "sar"])
 def test_the_ninety_percent_interval_holds_ninety_percent(long_gaps, name):
-    cube, truth, fills = long_gaps
-    estimate, deviation = fills[name]
+    """As a user has it: by hidden pixels, which count SAR that tells nearly all for what it is."""
+    cube, truth, guide, times = (long_gaps[k] for k in ("cube", "truth", "guide", "times"))
+    record = with_intervals(METHOD)
+    guide = guide if name == "sar" else None
+    samples = GapfillSamples(cube[None], None if guide is None else guide[None])
+    state = record.settle(samples, times=times, params=SHARP)
+    inner = tuple(slice(0, n) for n in cube.shape[2:])
+    estimate, deviation, _ = record.kernels["numba"](
+        cube, guide, times=times, params=SHARP, state=state, inner=inner, std=True
+    )
     hidden = np.isnan(cube)
     inside = np.abs(estimate - truth)[hidden] <= 1.6449 * deviation[hidden]
-    assert 0.85 <= inside.mean() <= 0.95
+    assert 0.87 <= inside.mean() <= 0.93
 
 
 def test_the_fit_finds_covariances_that_are_as_modelled():

@@ -103,7 +103,11 @@ def test_nothing_beyond_the_halo_matters(weights, poked, residual):
     samples = SharpenSamples(spectral, spatial, fwhm=1.0, shift=np.zeros(2))
     state = srecnn._settle(samples, ratio=4, params=params)
     call = NetworkCall(
-        Weights(str(weights), "srecnn"), (0, 0), (176, 176), device="cpu", bands=np.arange(20)
+        Weights(str(weights), "srecnn", sha256=xstf.weights.load(weights).sha256),
+        (0, 0),
+        (176, 176),
+        device="cpu",
+        bands=np.arange(20),
     )
 
     def run():

@@ -128,7 +128,7 @@ def test_the_closed_form_is_the_minimiser(shape: tuple[int, int], ratio: int) ->
     normal += np.kron(np.diag(state["gain"]), np.eye(size)) + 0.7 * np.kron(np.eye(2), rough)
     right = np.kron(state["weight"], blur.T) @ coarse.ravel() + sharp.ravel()
     expected = np.linalg.solve(normal, right).reshape(2, *shape)
-    system = _fourier.build(shape, ratio=ratio, penalty=0.7, **state)
+    system = _fourier.build(shape, ratio=ratio, penalty=0.7, like=sharp, **state)
     spectrum = _fourier.solve(system, _fourier.transform(coarse), _fourier.transform(sharp))
     assert np.allclose(_fourier.restore(system, spectrum), expected, atol=2e-4)
 

@@ -13,17 +13,30 @@ from xstf.numerics.doubt import (
     SPREAD,
     STAND_IN,
     Doubt,
+    Scene,
     checked,
     delta,
     detail_of,
     expected,
+    kinds_of,
     middle,
+    packed,
+    scene_of,
     unchecked,
+    unpacked,
     with_margin,
 )
+from xstf.numerics.unmixing import Classes, find_classes
 
 RATIO = 4
 H, N = np.array([0.04]), np.array([0.01])
+
+
+def scene(detail=H, noise=N, pairs=1):
+    """Return a scene whose land is all of one kind."""
+    size = pairs * len(detail)
+    one = Classes(np.zeros(size), np.ones(size), np.zeros((1, size)), 1.0)
+    return Scene(np.asarray(detail), np.asarray(noise), one, np.ones((len(detail), 1)))
 
 
 def stripes(height, width, size):
@@ -60,7 +73,7 @@ def test_detail_leaves_out_coarse_pixels_that_are_hardly_seen():
 
 def test_the_expectation_is_the_mean_of_its_parts(one):
     # Five rows of two values: three of one and two of the other, a variance of 24/25.
-    found = expected(*one, H, N, ratio=RATIO, inner=(slice(18, 22), slice(18, 22)))
+    found = expected(*one, scene(), ratio=RATIO, inner=(slice(18, 22), slice(18, 22)))
     change, texture = 0.0225 * 24 / 25 + 0.01, 0.01 * 24 / 25
     np.testing.assert_allclose(found, (0.04**2 * change * texture) ** 0.25, rtol=1e-5)
 
@@ -68,21 +81,64 @@ def test_the_expectation_is_the_mean_of_its_parts(one):
 def test_a_known_change_raises_the_expectation(one):
     fine, coarse = one
     two = np.concatenate([fine, fine + 0.3])
+    blurred = np.stack([coarse[0], coarse[0] + 0.1, coarse[1]])  # a third of it is seen
     inner = (slice(18, 22), slice(18, 22))
-    alone = expected(fine, coarse, H, N, ratio=RATIO, inner=inner)
-    both = expected(two, coarse, H, N, ratio=RATIO, inner=inner)
-    np.testing.assert_allclose(both / alone, (0.09 / 0.04) ** 0.125, rtol=1e-5)
+    alone = expected(fine, coarse, scene(), ratio=RATIO, inner=inner)
+    both = expected(two, blurred, scene(pairs=2), ratio=RATIO, inner=inner)
+    np.testing.assert_allclose(both / alone, (0.2**2 / 0.04) ** 0.25, rtol=1e-5)
+
+
+def test_land_that_changes_unevenly_is_doubted_more():
+    rng = np.random.default_rng(4)
+    field = np.kron(rng.integers(0, 2, (10, 10)), np.ones((RATIO, RATIO)))  # whole coarse pixels
+    fine = (field + 0.01 * rng.standard_normal(field.shape)).astype(np.float32)[None]
+    own = field[::RATIO, ::RATIO]
+    change = own * np.where(np.arange(100).reshape(10, 10) % 2, 0.3, -0.3)[None]
+    classes = find_classes([fine], 2)
+    found = kinds_of(fine, change, classes, RATIO)[0]
+    crop = int(np.argmax(classes.centres[:, 0]))
+    mean, share = (change**2).mean() - change.mean() ** 2, own.mean()
+    square = (change - change.mean())[0] ** 2
+    parts = [(square[own == k].sum() + 4 * mean) / ((own == k).sum() + 4) for k in (0, 1)]
+    usual = (1 - share) * parts[0] + share * parts[1]
+    np.testing.assert_allclose(found[[1 - crop, crop]], np.array(parts) / usual, rtol=1e-3)
+    # It is what the expectation of their pixels differs by.
+    land = scene()._replace(classes=classes, kinds=found[None])
+    coarse = np.zeros((2, 1, 10, 10), np.float32)
+    by = expected(fine[None], coarse, land, ratio=RATIO, inner=whole(fine))
+    plain = expected(fine[None], coarse, scene(), ratio=RATIO, inner=whole(fine))
+    np.testing.assert_allclose((by / plain)[0][field == 1], found[crop], rtol=1e-3)
+
+
+def test_a_scene_travels_as_arrays():
+    rng = np.random.default_rng(5)
+    fine, coarse = rng.random((2, 1, 40, 40)), rng.random((3, 1, 10, 10))
+    land = scene_of(fine.astype(np.float32), coarse, N, RATIO)
+    again = unpacked(packed(land))
+    for own, other in zip((*land[:2], *land.classes, land.kinds),
+                          (*again[:2], *again.classes, again.kinds), strict=True):  # fmt: skip
+        np.testing.assert_array_equal(own, other)
+    np.testing.assert_allclose(land.detail, detail_of(fine, RATIO) + N, rtol=1e-6)
+
+
+def test_land_that_is_not_seen_is_like_all():
+    fine, change = np.full((2, 8, 8), np.nan, np.float32), np.ones((2, 2, 2))
+    classes = find_classes([fine], 8)
+    np.testing.assert_array_equal(kinds_of(fine, change, classes, RATIO), 1)
+    np.testing.assert_array_equal(
+        kinds_of(fine + 1, np.full((2, 2, 2), np.nan), classes, RATIO), 1
+    )  # fmt: skip
 
 
 def test_where_nothing_is_seen_the_scene_stands_for_it(one):
     fine, coarse = one
     blind = np.full_like(fine, np.nan), np.full_like(coarse, np.nan)
-    np.testing.assert_allclose(expected(*blind, H, N, ratio=RATIO, inner=whole(fine)), 0.04)
+    np.testing.assert_allclose(expected(*blind, scene(), ratio=RATIO, inner=whole(fine)), 0.04)
 
 
 def test_no_change_and_no_texture_leave_a_little(one):
     flat = [np.zeros_like(image) for image in one]
-    found = expected(*flat, H, 0 * N, ratio=RATIO, inner=whole(flat[0]))
+    found = expected(*flat, scene(H, 0 * N), ratio=RATIO, inner=whole(flat[0]))
     np.testing.assert_allclose(found, LEAST**0.5 * 0.04, rtol=1e-6)
 
 
@@ -93,19 +149,19 @@ def test_a_tile_expects_what_the_whole_does():
     fine[0, :, 20:24, 10:30] = np.nan
     coarse[1, :, 4, 4] = np.nan
     inner = (slice(21, 30), slice(17, 27))
-    scene = (np.array([0.1, 0.2]), np.array([0.01, 0.02]))
-    all_of_it = expected(fine, coarse, *scene, ratio=RATIO, inner=whole(fine))
+    land = scene_of(fine, coarse, np.array([0.01, 0.02]), RATIO)
+    all_of_it = expected(fine, coarse, land, ratio=RATIO, inner=whole(fine))
     tile = expected(
-        fine[..., 8:44, 4:40].copy(), coarse[..., 2:11, 1:10].copy(), *scene, ratio=RATIO,
+        fine[..., 8:44, 4:40].copy(), coarse[..., 2:11, 1:10].copy(), land, ratio=RATIO,
         inner=(slice(13, 22), slice(13, 23)),
     )  # fmt: skip
     np.testing.assert_array_equal(tile, all_of_it[:, *inner])
 
 
 def test_the_deviation_joins_the_spread_of_a_method(one):
-    doubt = Doubt(H, N, np.array([2.0]), np.array([0.25]))
+    doubt = Doubt(scene(), np.array([2.0]), np.array([0.25]))
     inner = (slice(18, 22), slice(18, 22))
-    hope = 2 * expected(*one, H, N, ratio=RATIO, inner=inner)
+    hope = 2 * expected(*one, scene(), ratio=RATIO, inner=inner)
     found = doubt.deviation(*one, None, ratio=RATIO, inner=inner)
     np.testing.assert_allclose(found, np.sqrt(hope), rtol=1e-6)
     spread = np.full(hope.shape, 0.2)
@@ -128,7 +184,7 @@ def known():
 
 
 def held(known, estimate):
-    doubt = unchecked(np.array([0.04, 0.01]), np.array([0.01, 0.01]))
+    doubt = unchecked(scene([0.04, 0.01], [0.01, 0.01], pairs=2))
     call = {"ratio": RATIO, "spill": 0.0, "believe": False}
     return doubt, checked(doubt, *known, estimate, **call)
 
@@ -137,10 +193,7 @@ def test_the_expectation_is_scaled_to_a_known_error(known):
     fine, coarse = known
     off = np.array([0.1, 0.3])[:, None, None]
     doubt, found = held(known, lambda before, _: fine[1] + fine[0] - before[0] + off)
-    hope = [
-        expected(fine, coarse[[k, 1 - k]], doubt.detail, doubt.noise, ratio=4, inner=whole(fine))
-        for k in (0, 1)
-    ]
+    hope = [expected(fine, coarse, doubt.scene, ratio=4, inner=whole(fine)) for k in (0, 1)]
     wanted = KNOWN**2 * np.array([0.01, 0.09]) / np.mean(hope, axis=(0, 2, 3))
     np.testing.assert_allclose(found.factor, wanted, rtol=1e-5)
     np.testing.assert_array_equal(found.spread, 0)

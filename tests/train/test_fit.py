@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import dataclasses
+import os
 
 import numpy as np
 import pytest
@@ -14,6 +15,7 @@ from xstf._recipe import Recipe
 from xstf.methods.lookup import get_method
 from xstf.train import fuse as fusion
 from xstf.train import loop
+from xstf.weights import running
 
 QUICK = {
     "epochs": 2, "steps": 2, "patch": 16, "batch": 2, "device": "cpu",
@@ -48,15 +50,16 @@ def test_a_seed_gives_one_result(cubes):
 
 
 class Killed(Exception):
-    """What a kill between two epochs leaves: the state on disk and nothing else."""
+    """What a kill leaves: the state on disk and nothing else."""
 
 
-def kill_after(epochs, monkeypatch):
+def kill_after(epochs, monkeypatch, *, step=0, state=".training."):
+    """Stop once the state of so many epochs and steps is on disk."""
     keep = loop._Trainer.keep
 
     def die(self, path, done, mark):
         keep(self, path, done, mark)
-        if len(done.history) > epochs:
+        if state in path.name and len(done.history) > epochs and done.step == step:
             raise Killed
 
     monkeypatch.setattr(loop._Trainer, "keep", die)
@@ -81,6 +84,48 @@ def test_interrupted_and_resumed_is_as_unbroken(cubes, tmp_path, monkeypatch, ex
     assert list(tmp_path.glob("*.training.safetensors")) == []
     rows = list(csv.DictReader((tmp_path / "log.csv").read_text().splitlines()))
     assert [int(r["epoch"]) for r in rows] == [0, 1, 2, 3, 4]
+
+
+@pytest.mark.parametrize("state", [".training.", ".features."])
+def test_resumed_within_an_epoch_is_as_unbroken(cubes, tmp_path, monkeypatch, state):
+    monkeypatch.setattr(loop, "_EVERY", 0.0)
+    unbroken = fit(cubes)
+
+    path, log = tmp_path / "net.safetensors", tmp_path / "log.csv"
+    kill_after(int("training" in state), monkeypatch, step=1, state=state)
+    with pytest.raises(Killed):
+        fit(cubes, out=path, log=log)
+    monkeypatch.undo()
+    resumed = fit(cubes, out=path, log=log)
+    want, have = (
+        [[r[k] for k in ("epoch", "loss", "mae", "rate")] for r in f.history[1:]]
+        for f in (unbroken, resumed)
+    )
+    assert have == want
+    assert [p.name for p in sorted(tmp_path.iterdir())] == ["log.csv", "net.safetensors"]
+
+
+def test_a_kill_before_the_state_is_written_doubles_no_row(cubes, tmp_path, monkeypatch):
+    path, log = tmp_path / "net.safetensors", tmp_path / "log.csv"
+    keep = loop._Trainer.keep
+
+    def die(self, path, done, mark):
+        if ".training." in path.name and len(done.history) > 2:
+            raise Killed
+        keep(self, path, done, mark)
+
+    monkeypatch.setattr(loop._Trainer, "keep", die)
+    with pytest.raises(Killed):
+        fit(cubes, out=path, log=log)
+    monkeypatch.undo()
+    fit(cubes, out=path, log=log)
+    rows = list(csv.DictReader(log.read_text().splitlines()))
+    assert [int(r["epoch"]) for r in rows] == [0, 1, 2]
+
+
+def test_the_bar_counts_steps(cubes, capsys):
+    fit(cubes, progress=True)
+    assert "4/4" in capsys.readouterr().err
 
 
 def test_state_of_another_training_is_refused(cubes, tmp_path, monkeypatch):
@@ -230,3 +275,60 @@ class TestTheVerb:
             time=coarse.time[5],
         )  # fmt: skip
         assert not np.isnan(out).any()
+
+
+# --- through the verb --------------------------------------------------------------------------
+
+
+def fuse(cubes, **options):
+    return xstf.fuse(*cubes, method="edcstfn", device="cpu", **options)
+
+
+def test_the_verb_takes_a_recipe_and_keeps_the_weights(cubes, tmp_path):
+    quick = {k: v for k, v in QUICK.items() if k != "device"} | {"seed": 3}
+    path = tmp_path / "net.safetensors"
+    found = fuse(cubes, weights="fit", fit=quick, save=str(path))
+    assert xstf.weights.load(path).sha256 in found.attrs["stf_weights"]
+    assert (
+        xstf.weights.load(path).tensors.keys()
+        == xstf.weights.load(fit(cubes, seed=3).checkpoint).tensors.keys()
+    )
+    again = fuse(cubes, weights=str(path))
+    np.testing.assert_array_equal(again, found)
+    with pytest.raises(ValueError, match=r"fit= has \['device', 'out'\], which the verb says"):
+        fuse(cubes, weights="fit", fit={"out": "b.safetensors", "device": "cuda"})
+    with pytest.raises(ValueError, match='fit= and save= go with weights="fit"'):
+        fuse(cubes, weights=str(path), save=str(path))
+    with pytest.raises(FileNotFoundError, match="there is no folder"):
+        fuse(cubes, weights="fit", fit=quick, save=str(tmp_path / "no" / "net.safetensors"))
+
+
+def test_other_weights_under_an_old_name_are_noticed(cubes, tmp_path):
+    path = tmp_path / "net.safetensors"
+    one, two = (fit(cubes, seed=s, epochs=1, rate=1.0, clip=1e6) for s in (1, 2))
+    one.save(path)
+    lazy = fuse((cubes[0].chunk(x=30), cubes[1]), weights=str(path))
+    first = fuse(cubes, weights=str(path))
+    old = path.stat()
+    two.save(path)
+    os.utime(path, ns=(old.st_atime_ns, old.st_mtime_ns))
+    assert path.stat().st_size == old.st_size  # same path, time and size
+    second = fuse(cubes, weights=str(path))
+    assert first.attrs["stf_weights"] != second.attrs["stf_weights"]
+    loaded = running._LOADED.copy()
+    running._LOADED.clear()
+    with pytest.raises(ValueError, match="holds other weights than when the verb was called"):
+        lazy.compute()
+    running._LOADED.update(loaded)
+    lazy_now = fuse((cubes[0].chunk(x=30), cubes[1]), weights=str(path))
+    assert lazy.data.name != lazy_now.data.name
+
+
+def test_a_network_that_its_weights_do_not_fit_is_refused_at_once(cubes, tmp_path):
+    path = tmp_path / "net.safetensors"
+    read = xstf.weights.load(fit(cubes, epochs=1, steps=1).checkpoint)
+    lazy = cubes[0].chunk(x=30), cubes[1].chunk()
+    for sizes, words in (({"widths": (4, 8, 16)}, "of another shape"), ({"depth": 3}, "depth")):
+        xstf.weights.save(path, read.tensors, dataclasses.replace(read.manifest, sizes=sizes))
+        with pytest.raises(ValueError, match=words):
+            fuse(lazy, weights=str(path))

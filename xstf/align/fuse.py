@@ -36,7 +36,7 @@ from xstf.cubes.pairs import (
 from xstf.cubes.read import Cube, frame_text, read_cube, select_bands
 from xstf.cubes.variables import first_band
 from xstf.cubes.words import warn_user
-from xstf.tiles.engines import to_host
+from xstf.tiles.gpu import to_host
 from xstf.tiles.run import is_lazy
 
 # Texts of dates: such as 2021-05-03 and 20210503, and whole months and years.

@@ -16,7 +16,7 @@ from xstf.cubes.dims import find_dim
 from xstf.cubes.limits import LARGEST
 from xstf.cubes.read import Cube, band_labels
 from xstf.cubes.variables import band_variables
-from xstf.tiles.engines import to_host
+from xstf.tiles.gpu import to_host
 from xstf.tiles.run import compute_now, is_lazy
 
 Units: TypeAlias = Literal["dB", "linear"]

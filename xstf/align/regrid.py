@@ -12,8 +12,8 @@ from xstf.cubes.arrays import Array
 from xstf.cubes.grid import Grid
 from xstf.cubes.nesting import Nesting
 from xstf.cubes.read import Cube
-from xstf.tiles.engines import to_host
 from xstf.tiles.geometry import plan_chunks
+from xstf.tiles.gpu import to_host
 from xstf.tiles.regrid import Regridding
 
 COARSE_TILE = 256

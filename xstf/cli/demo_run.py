@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import argparse
+import os
+import shutil
+import sys
 import time as clock
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 import xarray as xr
@@ -19,9 +22,6 @@ from xstf.cli.tables import Row, sizes, table
 from xstf.cli.telling import Outcome, bar_wanted
 from xstf.files.beside import check_place
 from xstf.methods.lookup import classical_names, get_method
-
-if TYPE_CHECKING:
-    from matplotlib.figure import Figure
 
 # Compiling every method for the first time takes minutes, however small the scene. These are soon
 # ready; but for gap filling and fusion they have among them what the verb does by default.
@@ -35,10 +35,25 @@ _LATER = (
     "most of a minute the first time: xstf demo --all has it\n"
 )
 _FILES = (
-    "fused.nc", "fused.png", "filled.nc", "filled.png", "series.png", "sharpened.nc",
-    "sharpened.png",
+    "fine.nc", "coarse.nc", "fused.nc", "fused.png", "cloudy.nc", "filled.nc", "filled.png",
+    "series.png", "uncertainty.png", "sharpened.nc", "sharpened.png",
 )  # fmt: skip
-_DPI = 110
+_PAGE: dict[str, int] = {"width": 1000, "colours": 200}  # of pictures for a page 700 pixels wide
+# What a table's numbers are, in a sentence each.
+_FUSION_WORDS = (
+    "RMSE is the typical error of a pixel, in reflectance (0 black, 1 white). SAM is the angle\n"
+    "between estimated and true spectra: at 0 colours are alike. SSIM is how alike details are:\n"
+    "1 at best. `unchanged` (the nearest fine image) and `delta` (that plus the coarse change)\n"
+    "are the trivial ways that a method has to beat."
+)
+_FILLING_WORDS = (
+    "All three are of pixels under clouds alone, whose truth only a made scene has: RMSE is the\n"
+    "typical, MAE the mean error in reflectance, SAM the error in colour."
+)
+_SHARPENING_WORDS = (
+    "RMSE is the typical error in reflectance over all bands, SAM the angle between estimated and\n"
+    "true spectra: what a map of minerals or crops is made from."
+)
 
 
 @dataclass(frozen=True)
@@ -55,6 +70,8 @@ class Part:
         What these are.
     made
         What is in which file.
+    words
+        What these errors mean.
     note
         What to know of it.
     """
@@ -63,10 +80,12 @@ class Part:
     head: tuple[str, ...]
     rows: list[Row]
     made: list[tuple[str, Path]]
+    words: str
     note: str = ""
 
     def __str__(self) -> str:
-        return f"{self.text}\n{table(['method', *self.head], self.rows)}\n{self.note}"
+        shown = table(["method", *self.head], self.rows)
+        return f"{self.text}\n{shown}\n{self.words}\n{self.note}"
 
 
 def run_demo(arguments: argparse.Namespace) -> Outcome:
@@ -83,13 +102,39 @@ def run_demo(arguments: argparse.Namespace) -> Outcome:
             print(part, flush=True)
     made = [one for part in parts for one in part.made]
     seconds = clock.perf_counter() - started
-    lines = [f"{what + ':':36} {path}" for what, path in made]
+    lines = [f"{what + ':':46} {path}" for what, path in made]
     scores = {
         verb: [{"method": r.name, **dict(zip(p.head, r.values, strict=True))} for r in p.rows]
         for verb, p in zip(("fuse", "gapfill", "sharpen_spectral"), parts, strict=True)
     }
-    data = {"scores": scores, "files": [path for _, path in made], "seconds": round(seconds, 1)}
-    return Outcome("\n".join([*lines, f"{seconds:.0f} s in all"]), data)
+    following = what_next(out)
+    data = {
+        "scores": scores, "files": [path for _, path in made], "seconds": round(seconds, 1),
+        "next": [command for _, command in following],
+    }  # fmt: skip
+    lines += [f"{seconds:.0f} s in all", "", "What next:"]
+    lines += [f"  {command}\n      {what}" for what, command in following]
+    return Outcome("\n".join(lines), data)
+
+
+def what_next(out: Path) -> list[tuple[str, str]]:
+    """Return three commands that go on with the demo's files, each after what it does."""
+    words = "xstf" if shutil.which("xstf") else f"{os.path.relpath(sys.executable)} -m xstf"
+    return [
+        (
+            "which method for these images? hides a date that is known",
+            f"{words} evaluate fuse {out / 'fine.nc'} {out / 'coarse.nc'} --methods fitfc fsdaf",
+        ),
+        (
+            "fills the clouds another way, with a picture",
+            f"{words} gapfill {out / 'cloudy.nc'} -o {out / 'mine.nc'} --method linear "
+            f"--quicklook {out / 'mine.png'} --overwrite",
+        ),
+        (
+            "what fusing would do, before it does it: put your own files here",
+            f"{words} plan {out / 'fine.nc'} {out / 'coarse.nc'}",
+        ),
+    ]
 
 
 def _parts(arguments: argparse.Namespace, out: Path) -> Iterator[Part]:
@@ -118,25 +163,29 @@ def fusion(out: Path, names: Sequence[str], size: int, progress: bool) -> Part:
         rows.append(Row(record.name, scores))
         results[record.name] = (fused, estimate)
     best = min((row for row in rows if row.name in names), key=lambda row: row.values[0]).name
-    files.save_cube(results[best][0], out / "fused.nc", overwrite=True)
+    for cube, name in ((fine, "fine"), (coarse, "coarse"), (results[best][0], "fused")):
+        files.save_cube(cube, out / f"{name}.nc", overwrite=True)
     estimates = {name: estimate for name, (_, estimate) in results.items()}
-    _fusion_picture(scene, estimates, best).savefig(out / "fused.png", dpi=_DPI)
+    plot.save(_fusion_picture(scene, estimates, best), out / "fused.png", **_PAGE)
     made = [
-        (f"the fused cube ({best})", out / "fused.nc"),
-        ("a picture of one date", out / "fused.png"),
+        ("the fine images", out / "fine.nc"),
+        ("the coarse images", out / "coarse.nc"),
+        (f"sharp images on the coarse dates ({best})", out / "fused.nc"),
+        ("one of them beside the truth", out / "fused.png"),
     ]
     text = f"fusion: {sizes(fine)} fine, {sizes(coarse)} coarse in another CRS"
-    return Part(text, ("RMSE", "SAM (deg)", "SSIM"), rows, made)
+    return Part(text, ("RMSE", "SAM (deg)", "SSIM"), rows, made, _FUSION_WORDS)
 
 
-def _fusion_picture(scene: scenes.Scene, results: dict[str, xr.DataArray], best: str) -> Figure:
+def _fusion_picture(scene: scenes.Scene, results: dict[str, xr.DataArray], best: str) -> np.ndarray:
     fused, dates = results[best], scene.fine.time.values
-    middle = int(np.argmax([_distance(date, dates) for date in fused.time.values]))
-    at = {"time": fused.time.values[middle]}
+    between = fused.time.values[(fused.time.values > dates[0]) & (fused.time.values < dates[-1])]
+    middle = int(np.argmax([_distance(date, dates) for date in between]))
+    at = {"time": between[middle]}
     nearest = int(np.abs(dates - at["time"]).argmin())
     return plot.compare(
         scene.truth.sel(at),
-        {f"xstf, {best}": fused.sel(at), "unchanged fine image": results["unchanged"].sel(at),
+        {f"xstf: {best}": fused.sel(at), "unchanged": results["unchanged"].sel(at),
          "fine + coarse change": results["delta"].sel(at)},
         before=scene.fine.isel(time=nearest),
         coarse=scene.coarse.sel(at),
@@ -161,23 +210,29 @@ def filling(out: Path, names: Sequence[str], size: int, progress: bool) -> Part:
         if name != chosen
     ]
     sar = scene.sar if chosen == "auto" else None
-    filled = xstf.gapfill(scene.cube, sar, method=chosen, return_quality=True, progress=progress)
+    # Haze that the cloud mask missed is replaced, too: kept, it looks like a fault of the filling.
+    filled = xstf.gapfill(
+        scene.cube, sar, method=chosen, return_quality=True, screen="replace", progress=progress
+    )
     title = chosen if sar is None else f"{chosen} + SAR"
     rows.append(_filling_row(title, filled[scene.cube.name], scene, missing))
     rows.sort(key=lambda row: row.values[0])
+    files.save_cube(scene.cube, out / "cloudy.nc", overwrite=True)
     files.save_cube(filled, out / "filled.nc", overwrite=True)
     _filling_pictures(scene, filled, out)
     made = [
-        (f"the filled cube ({title})", out / "filled.nc"),
+        ("the cube with clouds", out / "cloudy.nc"),
+        (f"filled, with standard deviation and flag ({title})", out / "filled.nc"),
         ("a date before and after", out / "filled.png"),
-        ("a pixel's series", out / "series.png"),
+        ("a pixel's series with its 90 % interval", out / "series.png"),
+        ("how sure, and made of what", out / "uncertainty.png"),
     ]
     share = float(missing.mean())
     text = f"gap filling: {sizes(scene.cube)}, {share:.0%} missing"
     if sar is not None:
         text += f"; radar {sizes(sar)}"
     note = "" if chosen == "auto" else _LATER
-    return Part(text, ("RMSE", "MAE", "SAM (deg)"), rows, made, note)
+    return Part(text, ("RMSE", "MAE", "SAM (deg)"), rows, made, _FILLING_WORDS, note)
 
 
 def _filling_row(
@@ -191,17 +246,20 @@ def _filling_row(
 def _filling_pictures(scene: scenes.GapScene, filled: xr.Dataset, out: Path) -> None:
     estimate, std = filled[scene.cube.name], filled[f"{scene.cube.name}_std"]
     missing = scene.cube.isel(band=0).isnull().mean(("y", "x"))
-    half = int(abs(missing.values - 0.6).argmin())  # a date of which a good part is left
+    half = int(np.abs(missing.values - 0.6).argmin())  # a date of which a good part is left
     date = scene.cube.time.values[half]
-    plot.before_after(scene.cube, estimate, truth=scene.truth, time=date).savefig(
-        out / "filled.png", dpi=_DPI
-    )
     change = scene.truth.sel(band="nir").std("time")
     row, col = np.unravel_index(int(change.values.argmax()), change.shape)
     at = {"y": float(change.y[row]), "x": float(change.x[col])}
-    plot.series(scene.cube, estimate, std=std, truth=scene.truth, at=at, bands=["nir"]).savefig(
-        out / "series.png", dpi=_DPI
-    )
+    pictures = {
+        "filled": plot.before_after(scene.cube, estimate, scene.truth, time=date),
+        "series": plot.series(
+            scene.cube, estimate, std=std, truth=scene.truth, at=at, bands=["nir"]
+        ),
+        "uncertainty": plot.uncertainty(filled, time=date),
+    }
+    for name, axes in pictures.items():
+        plot.save(axes, out / f"{name}.png", **_PAGE)
 
 
 # --- sharpening -------------------------------------------------------------------------------
@@ -218,22 +276,22 @@ def sharpening(out: Path, names: Sequence[str], size: int, progress: bool) -> Pa
         results[name] = made
     best = min(rows, key=lambda row: row.values[0]).name
     files.save_cube(results[best], out / "sharpened.nc", overwrite=True)
-    _sharpening_picture(scene, results[best], best).savefig(out / "sharpened.png", dpi=_DPI)
+    plot.save(_sharpening_picture(scene, results[best], best), out / "sharpened.png", **_PAGE)
     text = f"sharpening: {sizes(scene.spectral)} by {sizes(scene.spatial)}"
     files_made = [
-        (f"the sharpened image ({best})", out / "sharpened.nc"),
-        ("a picture of three of its bands", out / "sharpened.png"),
+        (f"many bands on small pixels ({best})", out / "sharpened.nc"),
+        ("three of them beside the truth", out / "sharpened.png"),
     ]
-    return Part(text, ("RMSE", "SAM (deg)"), rows, files_made)
+    return Part(text, ("RMSE", "SAM (deg)"), rows, files_made, _SHARPENING_WORDS)
 
 
-def _sharpening_picture(scene: scenes.SpectralScene, made: xr.DataArray, name: str) -> Figure:
-    """Return a picture of near infrared, red and green, blurred, sharpened and true."""
+def _sharpening_picture(scene: scenes.SpectralScene, made: xr.DataArray, name: str) -> np.ndarray:
+    """Draw near infrared, red and green: blurred, sharpened and true."""
     waves = scene.truth["wavelength"].values
     bands: list[Any] = [
         scene.truth["band"].values[int(np.abs(waves - nm).argmin())] for nm in (860, 665, 560)
     ]
     nearest = scene.spectral.interp(y=made.y, x=made.x, method="nearest")
     return plot.compare(
-        scene.truth, {f"xstf, {name}": made, "its pixels as they were": nearest}, bands=bands
+        scene.truth, {f"xstf: {name}": made, "pixels as they were": nearest}, bands=bands
     )

@@ -39,18 +39,9 @@ if TYPE_CHECKING:
     from xstf.cubes.arrays import Labelled
 
 _COLUMNS = (
-    "rmse",
-    "mae",
-    "bias",
-    "cc",
-    "ssim",
-    "sam",
-    "ergas",
-    "psnr",
-    "covered",
-    "interval_score",
-    "seconds",
-)
+    "rmse", "mae", "bias", "cc", "ssim", "edge", "sam", "ergas", "psnr", "q2n", "coverage",
+    "interval_score", "left", "seconds",
+)  # fmt: skip
 _REGIMES = ("partial", "persistent", "full")
 
 
@@ -60,7 +51,7 @@ def add_evaluate(commands: Commands) -> None:
         "evaluate", help="score every method on observations that are left out",
         description="Observations are left out, every method estimates them, and a table says how "
         "far off each is.\n\n`xstf evaluate VERB --help` tells more.",
-        epilog="examples:\n  xstf evaluate fuse landsat.nc modis.nc\n"
+        epilog="examples:\n  xstf evaluate fuse landsat.nc modis.nc --html report.html\n"
         "  xstf evaluate gapfill s2.nc --scl --methods linear gp",
     )  # fmt: skip
     verbs = parser.add_commands()
@@ -71,6 +62,21 @@ def add_evaluate(commands: Commands) -> None:
 
 def _finished(parser: Parser, task: str, run: Any, find: Any) -> None:
     add_methods_to_score(parser, task)
+    parser.add_argument(
+        "--html", metavar="FILE.html",
+        help="write a report, too: one file with tables, pictures, parameters and versions, and "
+        "its numbers as FILE.json beside it",
+    )  # fmt: skip
+    parser.add_argument(
+        "--classes", metavar="FILE", help="a map of land cover (y, x): scores by class are added"
+    )
+    parser.add_argument(
+        "--max-pixels", type=int, metavar="N",
+        help="score the middle of a larger scene, of so many pixels; 0 for all (default: 1000000)",
+    )  # fmt: skip
+    parser.add_argument(
+        "--seed", type=int, default=0, metavar="N", help="of all that is drawn at random"
+    )
     add_params(parser, "another argument of the evaluation, or of the verb")
     parser.set_defaults(run=run, find=find)
 
@@ -120,7 +126,8 @@ def _fuse(arguments: argparse.Namespace) -> Outcome:
         fine, coarse, methods=arguments.methods,
         time=cubes.dates_within(arguments.time, fine, "fine"),
         **{name: mask for name, mask in given.items() if mask is not None},
-        **read_pairs(arguments), **cubes.read_values(arguments, "coarse"), **dict(arguments.param),
+        **_common(arguments), **read_pairs(arguments), **cubes.read_values(arguments, "coarse"),
+        **dict(arguments.param),
     )  # fmt: skip
     return _scored(scores, "time", "left out", arguments)
 
@@ -158,7 +165,7 @@ def _gapfill(arguments: argparse.Namespace) -> Outcome:
     guides = [cubes.open_input(one, chunks=None) for one in radar]
     scores = evaluate_gapfill(
         cube, methods=arguments.methods, regimes=arguments.regimes, mask=masked.mask,
-        **radar_options(guides, arguments), **cubes.read_values(arguments),
+        **_common(arguments), **radar_options(guides, arguments), **cubes.read_values(arguments),
         **dict(arguments.param),
     )  # fmt: skip
     return _scored(scores, "regime", "masked", arguments)
@@ -209,7 +216,7 @@ def _sharpen(arguments: argparse.Namespace) -> Outcome:
     scores = evaluate_sharpen_spectral(
         spectral, spatial.load(), methods=arguments.methods, truth=truth,
         **{name: value for name, value in given.items() if value is not None},
-        **cubes.read_values(arguments, "spatial"), **dict(arguments.param),
+        **_common(arguments), **cubes.read_values(arguments, "spatial"), **dict(arguments.param),
     )  # fmt: skip
     return _scored(scores, "", "", arguments)
 
@@ -229,8 +236,26 @@ def _begun(arguments: argparse.Namespace, task: str) -> Sequence[Input]:
             raise ValueError(f"{arguments.out}: scores go to a .nc file or a .zarr store")
         paths = [path for one in arguments.inputs for path in one.paths]
         check_target(arguments.out, paths, overwrite=arguments.overwrite)
+    if arguments.html is not None:
+        from xstf.evaluate.page import check_report
+
+        check_report(arguments.html, overwrite=arguments.overwrite)
     found: Sequence[Input] = arguments.inputs
     return found
+
+
+def _common(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Return the arguments that all evaluations have."""
+    from xstf.cli import cubes
+    from xstf.cli.inputs import one_input
+
+    given: dict[str, Any] = {"seed": arguments.seed}
+    if arguments.max_pixels is not None:
+        given["max_pixels"] = arguments.max_pixels or None
+    if arguments.classes is not None:
+        found = cubes.open_input(one_input([arguments.classes], "classes", None), chunks=None)
+        given["classes"] = found.squeeze()
+    return given
 
 
 def _side(arguments: argparse.Namespace) -> int | None:
@@ -256,6 +281,12 @@ def _scored(scores: xr.Dataset, dim: str, title: str, arguments: argparse.Namesp
 
     if arguments.out is not None:
         files.save_cube(scores, arguments.out, overwrite=arguments.overwrite)
+    written: dict[str, Any] = {"out": arguments.out}
+    if arguments.html is not None:
+        from xstf.evaluate import report
+
+        pages = report(scores, arguments.html, overwrite=arguments.overwrite)
+        written |= dict(zip(("html", "html_data"), map(str, pages), strict=True))
     labels = scores[dim].values if dim else [""]
     parts = {str(at)[:10]: scores.sel({dim: at}) if dim else scores for at in labels}
     names = [name for name in _COLUMNS if name in scores]
@@ -267,7 +298,22 @@ def _scored(scores: xr.Dataset, dim: str, title: str, arguments: argparse.Namesp
         data += [
             where | {"method": row.name} | dict(zip(names, row.values, strict=True)) for row in rows
         ]
-    return Outcome("\n\n".join(texts), {"scores": data, "out": arguments.out})
+    ranked, said = _ranked(scores)
+    texts.append(said)
+    return Outcome("\n\n".join(texts), {"scores": data, "rank": ranked, **written})
+
+
+def _ranked(scores: xr.Dataset) -> tuple[list[dict[str, Any]], str]:
+    """Return the methods in order with what is known of their differences, and that in words."""
+    from xstf.evaluate.ranking import rank, sentences
+
+    found = rank(scores)
+    rows: list[dict[str, Any]] = [
+        {"method": name, **{str(key): value for key, value in row.items()}}
+        for name, row in found.to_dict("index").items()
+    ]
+    said = "\n".join(sentences(scores, found))
+    return rows, f"{said}\n({scores.attrs['stf_blocks']})"
 
 
 def _rows(scores: xr.Dataset, names: Sequence[str]) -> list[Row]:

@@ -33,7 +33,6 @@ from xstf.store.workers import working_with
 CHUNK = 1024  # pixels a side, where a run has to be lazy and no other size is given
 _WHOLE = 1 << 30  # pixels: an image in one chunk
 _SERIES_BYTES = 128e6  # of a chunk with all dates
-_PICTURE = 1000  # pixels a side of a quicklook's pictures at most
 
 
 @dataclasses.dataclass(frozen=True)
@@ -168,10 +167,8 @@ def make(
     lazy = _is_lazy(result)
     save(result, arguments, packing, lazy=lazy)
     if arguments.quicklook:
-        _draw(
-            _again(arguments.out, _variables(result)[0]) if lazy else result,
-            Path(arguments.quicklook),
-        )
+        shown = _again(arguments.out, _variables(result)[0]) if lazy else result
+        plot.save(plot.quicklook(shown), Path(arguments.quicklook))
     data = {
         "out": arguments.out, "method": _method_of(result), "sizes": dict(result.sizes),
         "variables": _variables(result), "dates": _dates(result), **_said(inputs),
@@ -322,17 +319,6 @@ def _again(out: str, name: str) -> Labelled:
     return files.open_cube(
         [one for one in sorted(folder.iterdir()) if dated.fullmatch(one.name)], chunks=CHUNK
     )
-
-
-def _draw(cube: Labelled, path: Path) -> None:
-    """Write a quicklook, thinned where it would be larger than a screen."""
-    if isinstance(cube, xr.Dataset):
-        names = band_variables(cube)
-        cube = cube[names[0]] if len(names) == 1 else cube[names]
-    array = cube if isinstance(cube, xr.DataArray) else next(iter(cube.data_vars.values()))
-    thin = {dim: slice(None, None, -(-array.sizes[dim] // _PICTURE)) for dim in _space(array)}
-    figure = plot.quicklook(cube.isel(thin))
-    figure.savefig(path, dpi=110)
 
 
 @contextmanager

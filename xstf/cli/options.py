@@ -249,7 +249,7 @@ def add_results(parser: Parser) -> None:
         "ones the greatest)",
     )  # fmt: skip
     group.add_argument(
-        "--quicklook", metavar="FILE.png", help="draw a picture of up to eight dates of the result"
+        "--quicklook", metavar="FILE.png", help="draw a picture of up to six dates of the result"
     )
     _add_work(parser)
 

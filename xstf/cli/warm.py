@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from xstf._method import Task
     from xstf.cli.telling import Outcome
 
+# Fine pixels a side of a scene of which `fuse` by default learns: 12 coarse ones of ratio 8.
+SIDE = 96
 # Choices of parameters whose loops are compiled apart.
 _APART: dict[str, dict[str, Any]] = {"whittaker": {"choose": "gcv"}}
 
@@ -62,6 +64,10 @@ def _run(task: Task, name: str) -> None:
     call: dict[str, Any] = {"method": name, "return_quality": record.std}
     if task == "fuse":
         xstf.fuse(*xstf.testing.scene(), **call)
+        if name == "auto":  # a series, two pairs, and one: its parts where there is enough to learn
+            large = xstf.scenes.nested(size=SIDE)
+            for dates in ([0, 1, 2], [0, 2], [0]):
+                xstf.fuse(large.fine.isel(time=dates), large.coarse, **call)
     elif task == "sharpen_spectral":
         xstf.sharpen_spectral(*xstf.testing.bands()[:2], **call)
     elif task == "sts":

@@ -1,4 +1,8 @@
-"""The two trivial ways that a method must beat: records, but offered by `xstf.evaluate` alone."""
+"""The trivial ways that a method must beat: records, but offered by `xstf.evaluate` alone.
+
+Of gap filling the trivial ways, the observation nearest in time and the line between two of them,
+are methods themselves.
+"""
 
 from __future__ import annotations
 
@@ -67,6 +71,31 @@ DELTA = Method(
     kernels={"numpy": _delta},
     reference="none: a baseline",
     pairs=(1, 2),
+)
+
+
+def _interpolated(
+    spectral: np.ndarray,
+    spatial: np.ndarray,
+    *,
+    ratio: int,
+    params: Params,
+    state: None,
+    inner: tuple[slice, slice],
+    std: bool,
+) -> tuple[np.ndarray, None]:
+    fine = upsample_numpy(spectral, ratio=ratio)
+    return fine[:, inner[0], inner[1]].astype(np.float32), None
+
+
+INTERPOLATED = Method(
+    name="interpolated",
+    task="sharpen_spectral",
+    summary="The coarse bands interpolated bilinearly; the sharp ones are not looked at.",
+    params=Params,
+    halo=lambda params, ratio: ratio,
+    kernels={"numpy": _interpolated},
+    reference="none: a baseline",
 )
 
 BASELINES: tuple[Method, ...] = (UNCHANGED, DELTA)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import time as clock
 import warnings
-from collections.abc import Hashable, Mapping, Sequence
+from collections.abc import Mapping
+from functools import partial
+from typing import Any, NamedTuple
 
 import numpy as np
 import xarray as xr
 
-from xstf import metrics
 from xstf.align.fuse import align_fuse
 from xstf.cubes.acquisitions import Dates, dates_of, same_day, with_period
 from xstf.cubes.dims import find_dim
@@ -26,21 +26,37 @@ from xstf.cubes.pairs import (
 from xstf.cubes.place import moved_along
 from xstf.cubes.read import Cube, as_array, read_cube, read_labels
 from xstf.cubes.values import decoded_values, take_values
-from xstf.evaluate.baselines import BASELINES
-from xstf.methods.lookup import Trial, Tried, trials
+from xstf.evaluate.baselines import DELTA, UNCHANGED
+from xstf.evaluate.result import assemble_scores, in_full
+from xstf.evaluate.running import (
+    MAX_PIXELS,
+    Methods,
+    image_beside,
+    methods_to_try,
+    part_of,
+    parted,
+    read_classes,
+    run_timed,
+    spread_over,
+    with_baselines,
+)
+from xstf.evaluate.scoring import Frame, Row, score_image
+from xstf.methods.lookup import Trial
 from xstf.verbs.fuse import fuse
-
-_PER_BAND = ("rmse", "mae", "bias", "cc", "ssim")
 
 
 def evaluate_fusion(
     fine: xr.DataArray | xr.Dataset,
     coarse: xr.DataArray | xr.Dataset,
     *,
-    methods: Sequence[Tried] | None = None,
+    methods: Methods | None = None,
     time: DateLike | None = None,
     truth: xr.DataArray | xr.Dataset | None = None,
     baselines: bool = True,
+    classes: xr.DataArray | None = None,
+    max_pixels: int | None = MAX_PIXELS,
+    max_dates: int | None = None,
+    seed: int = 0,
     pair_tolerance: LengthLike = "1D",
     **options: object,
 ) -> xr.Dataset:
@@ -54,10 +70,11 @@ def evaluate_fusion(
     ----------
     fine, coarse : DataArray or Dataset of bands
         As :func:`xstf.fuse` takes them.
-    methods : sequence of str, Method or (method, dict of its parameters), optional
-        Default: all but networks, which need weights: ``("ctstfm", {"weights": "fit"})`` trains on
-        the dates that are not left out. A method that needs more pairs than remain is an error if
-        it was named, and is skipped if it was not.
+    methods : sequence of str, Method or (method, dict of its parameters), or dict, optional
+        ``["starfm", ("fitfc", {"window": 9})]`` or ``{"starfm": {"window": 31}}``. Default: all but
+        networks, which need weights: ``("ctstfm", {"weights": "fit"})`` trains on the dates that
+        are not left out. A method that needs more pairs than remain is an error if it was named,
+        and is skipped if it was not.
     time : datetime-like or sequence, optional
         The fine dates to leave out, one at a time. Default: every one with a coarse image and
         others on both sides, or with any other where there are none on both.
@@ -67,15 +84,34 @@ def evaluate_fusion(
     baselines : bool
         Add two trivial methods: the unchanged fine image of the nearest date, and that image plus
         the interpolated change of the coarse ones (the mean over two pairs).
+    classes : DataArray (y, x), optional
+        A map of land cover, on any grid of the same CRS that covers the scene: scores by class are
+        added. Its labels, or ``flag_meanings`` of its attributes, name the classes.
+    max_pixels : int or None
+        Fine pixels that are scored at most: of a larger scene the middle part alone is read and
+        used, with whole coarse pixels. None: all.
+    max_dates : int, optional
+        Dates that are left out at most, evenly chosen of those that would be.
+    seed : int
+        Of the draws that intervals come from.
     pair_tolerance, **options
-        Passed on to :func:`xstf.fuse`.
+        Passed on to :func:`xstf.fuse`. With ``return_quality=False`` methods run without their
+        standard deviation, and there is no ``coverage``.
 
     Returns
     -------
     Dataset
-        ``rmse, mae, bias, cc, ssim`` ``(method, time, band)``, ``sam`` (degrees) and ``ergas`` (%)
-        ``(method, time)`` for two bands or more, and ``seconds`` ``(method, time)``, wall time with
-        compiled kernels.
+        ``(method, time, band)``: ``rmse`` with ``rmse_low`` and ``rmse_high``, its 95 % interval,
+        ``mae``, ``bias``, ``cc``, ``psnr`` (dB), ``ssim``, ``uiqi``, ``edge`` (below 0: blurred),
+        and of methods with a standard deviation ``coverage`` (the share of the truth inside ± 1.645
+        of them, 0.9 if they are right), ``interval_score`` (Gneiting & Raftery 2007,
+        doi:10.1198/016214506000001437, of 90 %, the lower the better) and, by ``level`` besides,
+        ``covered``. ``(method, time)``: ``sam`` (degrees), ``ergas`` (%) and ``q2n`` for two bands
+        or more, ``left`` (the share of pixels that a method leaves missing; it is scored on the
+        others), ``seconds`` (wall time with compiled kernels). ``block_pixels`` and the like are
+        sums over blocks of pixels, by which :func:`xstf.rank` tells differences from noise. With
+        `classes` ``rmse_by_class`` and the like ``(method, time, band, class)``.
+        ``scores.stf`` shows the methods in order.
 
     Notes
     -----
@@ -90,6 +126,7 @@ def evaluate_fusion(
     >>> list(scores.method.values)
     ['unchanged', 'delta', 'starfm']
     """
+    said: dict[str, object] = {"pair_tolerance": pair_tolerance, **options}
     fine, coarse, truth = take_values(
         options, (fine, "fine", "scale"), (coarse, "coarse", "coarse_scale"),
         (truth, "truth", "scale"),
@@ -98,67 +135,123 @@ def evaluate_fusion(
     coarse = with_period(as_array(coarse, what="coarse"), options.pop("composite", None), "coarse")
     if truth is not None:
         truth = mosaic(decoded_values(as_array(truth, what="truth"), "truth"), by="acquisition")
-    named = trials("fuse", methods or None)
-    cubes = read_cube(fine, what="fine"), read_cube(coarse, what="coarse")
-    if cubes[0].times is None or cubes[1].times is None or cubes[0].dims[0] is None:
-        raise ValueError("evaluate needs cubes with a time dim")
-    dim, band = str(cubes[0].dims[0]), cubes[0].dims[1]
-    own = cubes[0].when
-    if truth is not None:
-        truth = _as_fine(truth, cubes[0])
-    pairs = match_dates(own, cubes[1].when, pair_tolerance)
-    dates = _dates_to_predict(own, cubes[1].when, pairs, time, truth is not None)
-    places = {} if truth is None else _places_in(truth, cubes[1].when)
-    if truth is not None:
+    tried = methods_to_try("fuse", methods)
+    given = _given(fine, as_array(coarse, what="coarse"), truth, options, max_pixels)
+    own, other = given.cube.when, given.coarse_when
+    pairs = match_dates(own, other, pair_tolerance)
+    dates = _dates_to_predict(own, other, pairs, time, truth is not None)
+    places = {} if given.truth is None else _places_in(given.truth, other)
+    if given.truth is not None:
         dates = np.array(_with_truth(dates, places, time is not None))
-    tried = [Trial(r.name, r, {}) for r in (BASELINES if baselines else ())] + named
-    compiled: set[str] = set()
-    ratio = _ratio(fine, coarse, options)
-    by_date = []
+    dates = spread_over(dates, max_dates)
+    tried = with_baselines(tried, (UNCHANGED, DELTA) if baselines else ())
+    grid = given.cube.grid
+    frame = Frame(
+        given.cube.bands, grid.y, grid.x,
+        read_classes(classes, grid, grid.y, grid.x), given.ratio,
+    )  # fmt: skip
+    call = {"pair_tolerance": pair_tolerance, **options}
+    rows = []
     for date in dates:
-        scores = []
-        hidden = (
-            np.zeros(len(own.stamps), bool)
-            if truth is not None
-            else same_day(np.array([date]), own)
-        )
-        given = fine.isel({dim: ~hidden})
+        hidden = np.zeros(len(own.stamps), bool)
+        if given.truth is None:
+            hidden = same_day(np.array([date]), own)
         left = sum(not hidden[p.fine] for p in pairs)
         for trial in tried:
             if methods is None and left < trial.record.pairs[0]:
                 continue
-            call = {
-                "time": date, "method": trial.record, "pair_tolerance": pair_tolerance,
-                **options, **trial.params,
-            }  # fmt: skip
-            if trial.label not in compiled and trial.record.net is None:
-                fuse(given, coarse, **call).compute()
-                compiled.add(trial.label)
-            start = clock.perf_counter()
-            estimate = fuse(given, coarse, **call).compute()
-            seconds = clock.perf_counter() - start
-            if truth is None:
-                reference = fine.sel({dim: [date]})
-            else:
-                reference = truth.isel({dim: [places[date]]}).assign_coords({dim: [date]})
-            scores.append(_score(trial.label, estimate, reference, dim, band, seconds, ratio))
-        by_date.append(xr.concat(scores, "method"))
-    together = xr.concat(by_date, dim, join="outer")
-    names = [t.label for t in tried if t.label in together.method.values]
-    return together.sel({"method": names})
+            rows.append(_row(frame, trial, given, date, ~hidden, places, call))
+    what = "predicted beside a truth" if given.truth is not None else (
+        "left out, with all images of its day, predicted from the others")  # fmt: skip
+    return assemble_scores(
+        frame, rows, verb="fuse", dims=("time",), seed=seed, options=said,
+        units=str(given.fine.attrs.get("units", "")),
+        protocol=f"each of {len(dates)} fine date(s) {what}{given.part_text}",
+        methods={t.label: in_full(t) for t in tried},
+    )  # fmt: skip
 
 
-def _ratio(
+class _Given(NamedTuple):
+    """The cubes of an evaluation, cut to the part that is scored."""
+
+    fine: xr.DataArray
+    coarse: xr.DataArray
+    truth: xr.DataArray | None
+    cube: Cube
+    coarse_when: Dates
+    ratio: int
+    dim: str
+    part_text: str
+
+
+def _given(
+    fine: xr.DataArray,
+    coarse: xr.DataArray,
+    truth: xr.DataArray | None,
+    options: Mapping[str, object],
+    most: int | None,
+) -> _Given:
+    """Return the cubes, of a large scene the middle part, in memory."""
+    cube, other = read_cube(fine, what="fine"), read_cube(coarse, what="coarse")
+    if cube.times is None or other.times is None or cube.dims[0] is None:
+        raise ValueError("evaluate needs cubes with a time dim")
+    if truth is not None:
+        truth = _as_fine(truth, cube)
+    ratio, before = _nesting(fine, coarse, options)
+    part = part_of(cube.grid.height, cube.grid.width, most, ratio=ratio, before=before)
+    text = ""
+    if part is not None:
+        y, x = cube.dims[2:]
+        cut = {y: part.rows, x: part.columns}
+        fine = fine.isel(cut)
+        truth = None if truth is None else truth.isel(cut)
+        cube = read_cube(fine, what="fine")
+        text = f"; the middle {cube.grid.height} × {cube.grid.width} pixels of the scene"
+    if most is not None:
+        fine = fine.compute()
+        truth = None if truth is None else truth.compute()
+    return _Given(fine, coarse, truth, cube, other.when, ratio, str(cube.dims[0]), text)
+
+
+def _row(
+    frame: Frame,
+    trial: Trial,
+    given: _Given,
+    date: np.datetime64,
+    kept: np.ndarray,
+    places: Mapping[np.datetime64, int],
+    options: Mapping[str, Any],
+) -> Row:
+    """Return the scores of one method on one date."""
+    dim, fine = given.dim, given.fine
+    call = {
+        "time": date, "method": trial.record, "return_quality": trial.record.std,
+        **options, **trial.params,
+    }  # fmt: skip
+    seen = fine if kept.all() else fine.isel({dim: kept})
+    made, seconds = run_timed(partial(fuse, seen, given.coarse, **call), trial.record)
+    estimate, std = parted(made, str(fine.name or "estimate"))
+    if given.truth is None:
+        reference = fine.sel({dim: [date]})
+    else:
+        reference = given.truth.isel({dim: [places[date]]}).assign_coords({dim: [date]})
+    estimate = estimate.assign_coords({dim: reference[dim].variable})  # its CRS is to be compared
+    e, t, s = image_beside(estimate, reference, std)
+    return score_image(frame, trial.label, (date,), estimate=e, truth=t, std=s, seconds=seconds)
+
+
+def _nesting(
     fine: xr.DataArray | xr.Dataset,
     coarse: xr.DataArray | xr.Dataset,
     options: Mapping[str, object],
-) -> int:
-    """Return how many fine pixels a coarse one is wide, as `fuse` finds it."""
+) -> tuple[int, tuple[int, int]]:
+    """Return how many fine pixels a coarse one is wide, and how many lie before the scene."""
     stated = options.get("coarse_resolution")
     resolution = float(stated) if isinstance(stated, int | float) else None
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # `fuse` says them
-        return align_fuse(fine, coarse, coarse_resolution=resolution).nesting.ratio
+        nesting = align_fuse(fine, coarse, coarse_resolution=resolution).nesting
+    return nesting.ratio, nesting.before
 
 
 def _seen(fine: xr.DataArray | xr.Dataset, mask: object) -> xr.DataArray:
@@ -207,27 +300,6 @@ def _with_truth(
             "of each; name those that it has in time="
         )
     return [date for date in dates if date in places]
-
-
-def _score(
-    name: str,
-    estimate: xr.DataArray,
-    truth: xr.DataArray,
-    time: str,
-    band: Hashable | None,
-    seconds: float,
-    ratio: int,
-) -> xr.Dataset:
-    """Return one method's scores on one date."""
-    estimate = estimate.assign_coords({time: truth[time].variable})  # its CRS is to be compared
-    keep = [time] if band is None else [time, str(band)]
-    found = {n: getattr(metrics, n)(estimate, truth, per=keep) for n in _PER_BAND}
-    if band is not None and truth.sizes[band] > 1:
-        found["sam"] = metrics.sam(estimate, truth, per=[time])
-        found["ergas"] = metrics.ergas(estimate, truth, ratio=ratio, per=[time])
-    found["seconds"] = xr.DataArray([seconds], dims=time, coords={time: truth[time]})
-    bare = {n: v.reset_coords(drop=True) for n, v in found.items()}
-    return xr.Dataset(bare).expand_dims(method=[name])
 
 
 def _dates_to_predict(

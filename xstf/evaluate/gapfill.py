@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import time as clock
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, Literal
 
 import numpy as np
 import xarray as xr
 
-from xstf import metrics, simulate
+from xstf import simulate
 from xstf.cubes.arrays import Guides
 from xstf.cubes.masking import apply_mask
 from xstf.cubes.mosaic import mosaic
@@ -19,19 +19,37 @@ from xstf.cubes.read import Cube, as_array, read_cube, read_labels
 from xstf.cubes.values import decoded_values, take_values
 from xstf.cubes.variables import tell_of_layers
 from xstf.cubes.words import warn_user
-from xstf.methods.lookup import Trial, Tried, trials
-from xstf.numerics.normal import COVER, Z90
+from xstf.evaluate.result import assemble_scores, in_full
+from xstf.evaluate.running import (
+    MAX_PIXELS,
+    Methods,
+    image_beside,
+    methods_to_try,
+    part_of,
+    parted,
+    read_classes,
+    run_timed,
+    with_baselines,
+)
+from xstf.evaluate.scoring import Frame, Row, score_image
+from xstf.methods.lookup import Trial, get_method
 from xstf.verbs.gapfill import gapfill
+
+# Trivial ways that are methods.
+_TRIVIAL = ("nearest", "linear")
 
 
 def evaluate_gapfill(
     cube: xr.DataArray | xr.Dataset,
     sar: Guides | None = None,
     *,
-    methods: Sequence[Tried] | None = None,
+    methods: Methods | None = None,
     regimes: Sequence[Literal["partial", "persistent", "full"]] = ("partial", "persistent", "full"),
     mask: xr.DataArray | None = None,
     days: LengthLike = 25.0,
+    baselines: bool = True,
+    classes: xr.DataArray | None = None,
+    max_pixels: int | None = MAX_PIXELS,
     seed: int = 0,
     **options: object,
 ) -> xr.Dataset:
@@ -46,8 +64,9 @@ def evaluate_gapfill(
     cube, sar : DataArray or Dataset of bands
         As :func:`xstf.gapfill` takes them. `sar`, and ``guide=``, go to the methods that make use
         of them; several in a list or dict.
-    methods : sequence of str, Method or (method, dict of its parameters), optional
-        Default: all that the cube has dates enough for, but networks, which need weights.
+    methods : sequence of str, Method or (method, dict of its parameters), or dict, optional
+        As in :func:`xstf.evaluate_fusion`. Default: all that the cube has dates enough for, but
+        networks, which need weights.
     regimes : sequence of {"partial", "persistent", "full"}
         What is masked: a shape on one date; that shape on all dates within `days`; every pixel
         within `days`.
@@ -55,8 +74,12 @@ def evaluate_gapfill(
         True where `cube` is not usable.
     days : number of days or timedelta-like
         See `regimes`.
+    baselines : bool
+        Add the trivial methods ``"nearest"`` and ``"linear"``.
+    classes, max_pixels
+        As in :func:`xstf.evaluate_fusion`.
     seed : int
-        Of what is masked.
+        Of what is masked, and of the draws that intervals come from.
     **options
         Passed on to :func:`xstf.gapfill`; but for ``time`` and ``freq``, on whose dates there is
         nothing to compare with.
@@ -64,12 +87,8 @@ def evaluate_gapfill(
     Returns
     -------
     Dataset
-        ``rmse, mae, bias, cc`` ``(regime, method, band)``, ``covered`` (the share of masked values
-        within 1.6449 standard deviations, 0.9 if these are right; NaN for methods without),
-        ``interval_score`` (of these intervals, in the data's units, the lower the better: the mean
-        of their width and of 20 times what values lie beyond them; Gneiting & Raftery 2007,
-        doi:10.1198/016214506000001437, with 0.1 for alpha), ``left`` (the share that stayed
-        missing) and ``seconds`` ``(regime, method)``.
+        As of :func:`xstf.evaluate_fusion`, with a dim ``regime`` after ``method``; ``seconds`` are
+        of all dates ``(method, regime)``. Dates that a regime does not hide are NaN in it.
 
     Notes
     -----
@@ -79,7 +98,7 @@ def evaluate_gapfill(
     --------
     >>> import xstf
     >>> cube, _ = xstf.testing.holes()
-    >>> scores = xstf.evaluate_gapfill(cube, methods=["linear", "nearest"], regimes=["partial"])
+    >>> scores = xstf.evaluate_gapfill(cube, methods=["linear"], regimes=["partial"])
     >>> bool(scores.rmse.sel({"method": "linear"}).mean() < 0.1)
     True
     """
@@ -89,6 +108,7 @@ def evaluate_gapfill(
                 f"evaluate_gapfill compares with what was observed, on the cube's own dates; leave "
                 f"out {name}="
             )
+    said: dict[str, object] = {"days": days, **options}
     (cube,) = take_values(options, (cube, "cube", "scale"))
     tell_of_layers(cube, "cube", masked=mask is not None)
     array = decoded_values(as_array(cube, what="cube"), "cube")
@@ -97,39 +117,47 @@ def evaluate_gapfill(
         mask = moved_along(mask, cube, array)
         array, _ = apply_mask(array, mask, labels.dims, labels.place.grid, "cube")
     array = mosaic(array, by="acquisition")
-    plain = read_cube(array, what="cube", unsized=True)
-    dates = plain.data.shape[0]
-    tried = trials("gapfill", methods or None)
+    array, plain, text = _part(array, max_pixels)
+    tried = methods_to_try("gapfill", methods)
+    if baselines:
+        tried = with_baselines(tried, [get_method("gapfill", name) for name in _TRIVIAL])
     if methods is None:
-        tried = [t for t in tried if t.record.fewest <= dates]
-    compiled: set[str] = set()
-    by_regime, hides_all = [], []
+        tried = [t for t in tried if t.record.fewest <= plain.data.shape[0]]
+    frame = Frame(
+        plain.bands, plain.grid.y, plain.grid.x,
+        read_classes(classes, plain.grid, plain.grid.y, plain.grid.x),
+    )  # fmt: skip
+    rows: list[Row] = []
+    hides_all = []
     for regime in regimes:
         holed, held = simulate.transplant_mask(array, regime=regime, days=days, seed=seed)
         truth = array.where(held).compute()
         if not bool(holed.notnull().any()):
             hides_all.append(regime)
             continue
-        scores = []
         for trial in tried:
-            record = trial.record
-            call: dict[str, Any] = {
-                "method": record, "return_quality": record.std, **options, **trial.params,
-            }  # fmt: skip
-            if record.guided and sar is not None:
-                call["sar"] = sar
-            if not record.guided:
-                call.pop("guide", None)
-            if trial.label not in compiled and record.net is None:
-                gapfill(holed, **call).compute()
-                compiled.add(trial.label)
-            start = clock.perf_counter()
-            filled = gapfill(holed, **call).compute()
-            seconds = clock.perf_counter() - start
-            scores.append(_filling_score(trial, filled, truth, plain, seconds))
-        by_regime.append(xr.concat(scores, "method").expand_dims(regime=[regime]))
-    _tell_of_hidden(hides_all, days, left=len(by_regime))
-    return xr.concat(by_regime, "regime")
+            rows += _rows(frame, trial, regime, holed, truth, plain, sar, options)
+    _tell_of_hidden(hides_all, days, left=len(rows))
+    scores = assemble_scores(
+        frame, rows, verb="gapfill", dims=("regime", "time"), seed=seed, options=said,
+        units=str(array.attrs.get("units", "")),
+        protocol="clear pixels masked in the shapes of real gaps of other dates: on one date "
+        f"(partial), on all within {days} days (persistent), or whole dates (full){text}",
+        methods={t.label: in_full(t) for t in tried},
+    )  # fmt: skip
+    return scores.assign(seconds=scores["seconds"].mean("time", keep_attrs=True))
+
+
+def _part(array: xr.DataArray, most: int | None) -> tuple[xr.DataArray, Cube, str]:
+    """Return the cube, of a large scene its middle, in memory; as it is read; what was done."""
+    plain = read_cube(array, what="cube", unsized=True)
+    part = part_of(plain.grid.height, plain.grid.width, most)
+    text = ""
+    if part is not None:
+        array = array.isel({plain.dims[2]: part.rows, plain.dims[3]: part.columns})
+        plain = read_cube(array, what="cube", unsized=True)
+        text = f"; the middle {plain.grid.height} × {plain.grid.width} pixels of the scene"
+    return (array if most is None else array.compute()), plain, text
 
 
 def _tell_of_hidden(regimes: Sequence[str], days: LengthLike, *, left: int) -> None:
@@ -145,29 +173,39 @@ def _tell_of_hidden(regimes: Sequence[str], days: LengthLike, *, left: int) -> N
     warn_user(f"{text}; there are no scores of it")
 
 
-def _filling_score(
-    trial: Trial, filled: xr.DataArray | xr.Dataset, truth: xr.DataArray, cube: Cube, seconds: float
-) -> xr.Dataset:
-    """Return one method's scores on what was masked."""
-    estimate = filled if isinstance(filled, xr.DataArray) else filled[cube.name]
-    keep = [] if cube.dims[1] is None else [str(cube.dims[1])]
-    found = {
-        n: getattr(metrics, n)(estimate, truth, per=keep) for n in ("rmse", "mae", "bias", "cc")
-    }
-    masked = truth.notnull()
-    share = estimate.isnull().where(masked).mean()
-    covered: Any = np.nan
-    score: Any = np.nan
-    if trial.record.std:
-        half = Z90 * filled[f"{cube.name}_std"]
-        off = abs(estimate - truth)
-        there = masked & estimate.notnull()
-        covered = float((off <= half).where(there).mean())
-        beyond = 2 / (1 - COVER) * (off - half).clip(min=0)
-        score = float((2 * half + beyond).where(there).mean())
-    found |= {
-        "covered": xr.DataArray(covered), "interval_score": xr.DataArray(score), "left": share,
-        "seconds": xr.DataArray(seconds),
+def _rows(
+    frame: Frame,
+    trial: Trial,
+    regime: str,
+    holed: xr.DataArray,
+    truth: xr.DataArray,
+    plain: Cube,
+    sar: Guides | None,
+    options: dict[str, object],
+) -> list[Row]:
+    """Return one method's scores on the dates of which something was masked."""
+    record = trial.record
+    call: dict[str, Any] = {
+        "method": record, "return_quality": record.std, **options, **trial.params,
     }  # fmt: skip
-    bare = {n: v.reset_coords(drop=True).drop_attrs() for n, v in found.items()}
-    return xr.Dataset(bare).expand_dims(method=[trial.label])
+    if record.guided and sar is not None:
+        call["sar"] = sar
+    if not record.guided:
+        call.pop("guide", None)
+    made, seconds = run_timed(partial(gapfill, holed, **call), record)
+    estimate, std = parted(made, plain.name)
+    dim = plain.dims[0]
+    masked = truth.notnull().any([d for d in truth.dims if d != dim]).values
+    rows = []
+    for date in np.flatnonzero(masked):
+        at = {dim: [int(date)]}
+        e, t, s = image_beside(
+            estimate.isel(at), truth.isel(at), None if std is None else std.isel(at)
+        )
+        stamp = truth[dim].values[date]
+        rows.append(
+            score_image(
+                frame, trial.label, (regime, stamp), estimate=e, truth=t, std=s, seconds=seconds
+            )
+        )
+    return rows

@@ -37,6 +37,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from xstf.numerics.array_module import beside
 from xstf.numerics.degrade import block_means
 from xstf.numerics.unmixing import SEEN, see
 
@@ -128,12 +129,12 @@ def believed(fine: np.ndarray, coarse: np.ndarray, belief: Belief, *, ratio: int
     """
     if (belief.gain == 1).all() and (belief.pull == 0).all():
         return coarse
-    misfit = coarse[:-1] - belief.slope[:, :, None, None] * seen_means(fine, ratio, belief.spill)
-    misfit = np.nan_to_num(misfit - belief.offset[:, :, None, None])
-    level = belief.level[:, :, None, None]
-    change = coarse[-1:] - coarse[:-1] - level + belief.pull[:, :, None, None] * misfit
+    slope, offset, level, gain, pull = (beside(n[:, :, None, None], coarse) for n in belief[:5])
+    misfit = coarse[:-1] - slope * seen_means(fine, ratio, belief.spill)
+    misfit = np.nan_to_num(misfit - offset)
+    change = coarse[-1:] - coarse[:-1] - level + pull * misfit
     out = coarse.copy()
-    out[:-1] = coarse[-1:] - (level + belief.gain[:, :, None, None] * change)
+    out[:-1] = coarse[-1:] - (level + gain * change)
     return out
 
 

@@ -1,7 +1,8 @@
-"""What a user is told of a first call that compiles for long."""
+"""While a first call compiles: what a user is told of it, and that nothing is collected."""
 
 from __future__ import annotations
 
+import gc
 import sys
 import time
 from collections.abc import Callable, Iterator
@@ -68,3 +69,42 @@ def counted() -> Iterator[Compiling]:
     listener = Compiling(patience=float("inf"))
     with event.install_listener("numba:compile", listener):
         yield listener
+
+
+class Pause(event.Listener):
+    """Holds Python's garbage collection while a loop of this library is compiled.
+
+    numba makes some million small objects a second, few of them garbage, and each full collection
+    goes over all that there are: an eighth of the time. numba compiles one function at a time, and
+    one within another where that calls it.
+    """
+
+    def __init__(self) -> None:
+        self._depth = 0
+        self._resume = False
+
+    def on_start(self, event: Any) -> None:
+        """Stop collecting before the first function."""
+        ours = event.data["dispatcher"].py_func.__module__.startswith("xstf.")
+        if self._depth == 0 and not ours:
+            return
+        if self._depth == 0:
+            self._resume = gc.isenabled()
+            gc.disable()
+        self._depth += 1
+
+    def on_end(self, event: Any) -> None:
+        """Go on after the last one."""
+        if self._depth == 0:
+            return
+        self._depth -= 1
+        if self._depth == 0 and self._resume:
+            gc.enable()
+
+
+@cache
+def pause_collection() -> Pause:
+    """Register the pause, once in a process."""
+    pause = Pause()
+    event.register("numba:compile", pause)
+    return pause

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from xstf.numerics.array_module import beside
 from xstf.numerics.psf import Table, mirror_index, psf_table
 
 # The cubic convolution's free parameter: the value that is exact for parabolas (Keys 1981).
@@ -51,7 +52,7 @@ def degrade(
     ]
     valid = np.isfinite(images)
     if valid.all():
-        return apply_tables(np.asarray(images, np.float32), tables)
+        return apply_tables(images.astype(np.float32, copy=False), tables)
     mass = apply_tables(valid.astype(np.float32), tables)
     total = apply_tables(np.where(valid, images, 0).astype(np.float32), tables)
     return np.where(mass >= LEAST_MASS, total / np.where(mass > 0, mass, 1), np.float32(np.nan))
@@ -94,7 +95,7 @@ def upsample(images: np.ndarray, *, ratio: int) -> np.ndarray:
     tables = [_cubic(n, ratio) for n in images.shape[-2:]]
     valid = np.isfinite(images)
     if valid.all():
-        return apply_tables(np.asarray(images, np.float32), tables)
+        return apply_tables(images.astype(np.float32, copy=False), tables)
     out = apply_tables(fill(images), tables)
     out[~spread(valid, ratio=ratio)] = np.nan
     return out
@@ -106,7 +107,7 @@ def bilinear(images: np.ndarray, *, ratio: int) -> np.ndarray:
     None of them may miss a pixel. Beyond the outermost centres they are held.
     """
     tables = [_linear(n, ratio) for n in images.shape[-2:]]
-    return apply_tables(np.asarray(images, np.float32), tables)
+    return apply_tables(images.astype(np.float32, copy=False), tables)
 
 
 def register(images: np.ndarray, *, shift: np.ndarray | tuple[float, float]) -> np.ndarray:
@@ -124,7 +125,7 @@ def register(images: np.ndarray, *, shift: np.ndarray | tuple[float, float]) -> 
     ndarray (..., y, x), float32
         The images as they are if there is no shift.
     """
-    out = np.asarray(images, np.float32)
+    out = images.astype(np.float32, copy=False)
     if not np.any(shift):
         return out
     valid = np.isfinite(out)
@@ -152,7 +153,7 @@ def fill(images: np.ndarray) -> np.ndarray:
     """
     valid = np.isfinite(images)
     if valid.all():
-        return np.asarray(images, np.float32)
+        return images.astype(np.float32, copy=False)
     tables = [_window(n) for n in images.shape[-2:]]
     mass = apply_tables(valid.astype(np.float32), tables)
     total = apply_tables(np.where(valid, images, 0).astype(np.float32), tables)
@@ -176,7 +177,8 @@ def block_means(fine: np.ndarray, ratio: int) -> np.ndarray:
     valid = ~np.isnan(fine)
     total = _block_sums(np.where(valid, fine, 0), ratio, np.float64)
     count = _block_sums(valid, ratio, np.int64)
-    return np.asarray(np.where(count > 0, total / np.maximum(count, 1), np.nan))
+    means: np.ndarray = np.where(count > 0, total / np.maximum(count, 1), np.nan)
+    return means
 
 
 def _block_sums(values: np.ndarray, ratio: int, kind: type[np.generic]) -> np.ndarray:
@@ -204,12 +206,13 @@ def _along(images: np.ndarray, index: np.ndarray, weight: np.ndarray, axis: int)
     """Return the weighted sums of one axis; ``index, weight`` are ``(output pixel, term)``."""
     shape = list(images.shape)
     shape[axis] = len(index)
-    out = np.empty(shape, np.float32)
+    out = np.empty_like(images, np.float32, shape=tuple(shape))
     for start in range(0, len(index), BLOCK):
         part = slice(start, start + BLOCK)
         first, last = int(index[part].min()), int(index[part].max()) + 1
         matrix = np.zeros((len(index[part]), last - first), np.float32)
         np.add.at(matrix, (np.arange(len(matrix))[:, None], index[part] - first), weight[part])
+        matrix = beside(matrix, images)
         if axis == -2:
             out[..., part, :] = matrix @ images[..., first:last, :]
         else:

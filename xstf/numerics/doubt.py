@@ -2,7 +2,7 @@
 
 Of each pixel x and band, with fine images F_k, and D_k the (believed) changes of coarse images::
 
-    expected = H^(1/2) (L + N)^(1/4) T^(1/4) [(K / H)^(1/8)]             (a variance)
+    expected = H^(1/2) (L + N)^(1/4) T^(1/4) Q [(R / H)^(1/4)]           (a variance)
     variance = ALONE expected + SPREAD spread^2                          (nothing known)
     variance = KNOWN^2 (mean square error / mean expected, known) expected
 
@@ -10,12 +10,19 @@ Of each pixel x and band, with fine images F_k, and D_k the (believed) changes o
     N = variance of the misfit between the images of a pair                      (of the scene)
     L = variance over 5 x 5 coarse pixels around x of the mean of D_k       (an uneven change)
     T = variance of F over 5 x 5 fine pixels around x         (texture: borders, small things)
-    K = mean of (F_2 - F_1)^2 over 5 x 5 fine pixels around x         (two pairs: known to change)
+    Q = how unevenly land like that of x changed, over the mean of the scene    (`kinds_of`)
+    R = mean of (F_2 - F_1 - coarse change)^2 over 5 x 5 fine pixels around x      (two pairs)
 
 What a coarse image cannot tell is what goes on inside of its pixels. How much that can be is known
 from the fine images, and how much of it there was from how unlike the changes of coarse pixels
 around are. The error grows far less than in proportion with the change. Between two pairs, changes
 from both sides cancel in the mean of D_k where the target lies in the middle.
+
+Q is what tells pixels of a band apart best: crops change each in their own way, forest and water
+hardly. Land is told apart by `KINDS` soft classes of the fine images (all bands of both, of two
+pairs), and of each the mean square of the coarse change, less its mean over the scene, is known
+from the coarse pixels that it fills. With two pairs, R is where fine + coarse change was wrong
+between their dates.
 
 *Known*: of two pairs, each fine image is predicted from the other one, in the middle of the scene,
 and the error there, band by band, is held against what was expected of it. It is the error from one
@@ -24,24 +31,29 @@ it, on real scenes. For a method that needs two pairs, fine + coarse change stan
 
 *spread* is that of the method, if it gives one. With two pairs the known error has it already.
 
-Powers and constants were set on 67 cases and six methods together (boreal forest, irrigated fields,
-NDVI with composites; simulated land of ratios 2 to 33). Powers fitted by likelihood with one pair
-were .54, .22 and .24 for H, L + N and T, and .49 to .58, .21 to .25 and .21 to .27 with each of the
-five kinds of land left out; that of K .08 (-.02 to .18). That it grows with the change of the
-estimate (a power of .1) made no difference, and is left out. docs/choosing.md says what 90 %
-intervals then cover.
+Powers of H, L + N and T, and the constants, were set on 67 cases and six methods together (boreal
+forest, irrigated fields, NDVI with composites; simulated land of ratios 2 to 33). Fitted by
+likelihood with one pair the powers were .54, .22 and .24, and .49 to .58, .21 to .25 and .21 to .27
+with each of the five kinds of land left out. Those of Q and R were fitted to errors within bands
+alone: Q 1.2 with one pair and .9 with two, R .25. Within bands the rank correlation of the
+expectation with the error of `fsdaf` went from .19, .10, .15 and .23 (forest, fields, NDVI,
+simulated) to .23, .24, .23 and .34 with one pair, and from .18, .26, .15 and .31 to .19, .40, .17
+and .38 with two. docs/choosing.md says what 90 % intervals then cover.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import NamedTuple
 
 import numpy as np
 
+from xstf.numerics.array_module import beside, contiguous
 from xstf.numerics.belief import believed, find_belief
+from xstf.numerics.cuda.unmixing import mix as mixed_there
+from xstf.numerics.cuda.upsample import upsample as lifted_there
 from xstf.numerics.degrade import block_means
-from xstf.numerics.unmixing import SEEN
+from xstf.numerics.unmixing import SEEN, Classes, find_classes, predict
 from xstf.numerics.upsample import upsample
 from xstf.numerics.window_mean import window_mean
 
@@ -58,27 +70,46 @@ STAND_IN = 0.7  # of the squared error of delta: of it methods have .7 on real s
 # pixels tell an error to a few per cent.
 SIDE = 208
 FEWEST = 16  # coarse pixels without which a known change tells nothing
+KINDS = 8  # of land; 16 tell the same
+FILLED = 4.0  # coarse pixels that a kind fills whose evidence counts as much as the mean of all
 
 # Coarse pixels around a fine one that `expected` depends on: the window's, one for interpolation,
 # one that the believed change of each depends on.
 REACH = CELLS // 2 + 2
 
 
-class Doubt(NamedTuple):
-    """What is known of the errors of a method in a scene, ``(band,)`` each.
+class Scene(NamedTuple):
+    """What the expectation takes from the whole scene.
 
     Parameters
     ----------
-    detail, noise : ndarray
+    detail, noise : ndarray (band,)
         H and N.
-    factor : ndarray
-        What `expected` is multiplied by.
-    spread : ndarray
-        What the method's own variance is multiplied by.
+    classes : Classes
+        Of land, in all bands of all pairs.
+    kinds : ndarray (band, class)
+        Q of each.
     """
 
     detail: np.ndarray
     noise: np.ndarray
+    classes: Classes
+    kinds: np.ndarray
+
+
+class Doubt(NamedTuple):
+    """What is known of the errors of a method in a scene.
+
+    Parameters
+    ----------
+    scene : Scene
+    factor : ndarray (band,)
+        What `expected` is multiplied by.
+    spread : ndarray (band,)
+        What the method's own variance is multiplied by.
+    """
+
+    scene: Scene
     factor: np.ndarray
     spread: np.ndarray
 
@@ -95,20 +126,18 @@ class Doubt(NamedTuple):
         spread
             The method's own standard deviation of the inner part, None if it gives none.
         """
-        variance = expected(
-            fine, coarse, self.detail, self.noise, ratio=ratio, inner=inner
-        ) * self.factor[:, None, None]  # fmt: skip
+        found = expected(fine, coarse, self.scene, ratio=ratio, inner=inner)
+        variance = found * beside(self.factor[:, None, None], found)
         if spread is not None:
             own = np.square(np.nan_to_num(spread), dtype=np.float64)
-            variance = variance + self.spread[:, None, None] * own
+            variance = variance + beside(self.spread[:, None, None], own) * own
         deviation: np.ndarray = np.sqrt(variance).astype(np.float32)
         return deviation
 
 
 def expected(
-    fine: np.ndarray, coarse: np.ndarray, detail: np.ndarray, noise: np.ndarray, *, ratio: int,
-    inner: Inner,
-) -> np.ndarray:  # fmt: skip
+    fine: np.ndarray, coarse: np.ndarray, scene: Scene, *, ratio: int, inner: Inner
+) -> np.ndarray:
     """Return the expected variance ``(band, y, x)`` of the inner part.
 
     Parameters
@@ -116,36 +145,72 @@ def expected(
     fine
         ``(pair, band, y, x)``, NaN where missing: all that are known.
     coarse
-        ``(pair + 1, band, y / ratio, x / ratio)``, the target date last, those of one or all pairs.
-    detail, noise
-        ``(band,)``: H, which stands for L and T where these are missing, and N.
+        ``(image, band, y / ratio, x / ratio)``: those of all pairs and of the target date, last; or
+        those of two pairs, if the change between them is to be expected.
+    scene
+        Its H stands for what is missing.
     ratio
         Coarse pixel size / fine pixel size.
     inner
         Rows and columns of the wanted part.
     """
     change = _mean_of((coarse[-1:] - coarse[:-1]).astype(np.float64))
-    uneven = upsample(_variance(change[None], CELLS).astype(np.float32), ratio)[0]
+    uneven = _lifted(_variance(change[None], CELLS).astype(np.float32), ratio)[0][:, *inner]
+    level, noise = (beside(n[:, None, None], uneven) for n in (scene.detail, scene.noise))
+    within = pattern(fine, coarse, scene, ratio=ratio, inner=inner)
+    found: np.ndarray = np.sqrt(level * np.sqrt(_some(uneven + noise, level))) * within
+    return found
+
+
+def pattern(
+    fine: np.ndarray, coarse: np.ndarray, scene: Scene, *, ratio: int, inner: Inner
+) -> np.ndarray:
+    """Return the part of the expectation that no target date has a say in: T, Q and R.
+
+    Parameters are those of `expected`; of the coarse images the first two count, of two pairs.
+    """
     area, own = with_margin(inner, fine.shape[-2:], PIXELS // 2)
     images = fine[:, :, *area]
-    texture = _mean_of(_variance(images, PIXELS))[:, *own]
-    level, misfit = detail[:, None, None], noise[:, None, None]
-
-    def some(part: np.ndarray) -> np.ndarray:
-        return np.maximum(np.where(np.isfinite(part), part, level), LEAST * level)
-
-    found = level * np.sqrt(some(uneven[:, *inner] + misfit) * some(texture))
+    level = beside(scene.detail[:, None, None], images)
+    found = _some(_mean_of(_variance(images, PIXELS))[:, *own], level)
     if len(fine) > 1:
-        change = window_mean(np.square(images[1] - images[0], dtype=np.float64), PIXELS)[:, *own]
-        found *= (some(change) / np.where(level > 0, level, 1)) ** 0.25
-    return np.asarray(np.sqrt(found))
+        told = _lifted((coarse[1:2] - coarse[:1]).astype(np.float32), ratio)[0]
+        missed = np.square(images[1] - images[0] - told[:, *area], dtype=np.float64)
+        missed = window_mean(missed, PIXELS)[:, *own]
+        found = found * _some(missed, level) / np.where(level > 0, level, 1)
+    within: np.ndarray = np.sqrt(np.sqrt(found)) * _kind(fine[:, :, *inner], scene)
+    return within
+
+
+def _lifted(coarse: np.ndarray, ratio: int) -> np.ndarray:
+    """Return images interpolated to fine pixels, on the side where they are."""
+    lift = upsample if isinstance(coarse, np.ndarray) else lifted_there
+    fine: np.ndarray = lift(coarse, ratio)
+    return fine
+
+
+def _some(part: np.ndarray, level: np.ndarray) -> np.ndarray:
+    """Return values that are there, and over 0: the scene's level stands for others."""
+    return np.maximum(np.where(np.isfinite(part), part, level), LEAST * level)
+
+
+def _kind(fine: np.ndarray, scene: Scene) -> np.ndarray:
+    """Return Q of each pixel, 1 where one of its values is missing."""
+    stack = contiguous(fine.reshape(-1, *fine.shape[-2:]).astype(np.float32))
+    none = np.zeros((len(scene.kinds), len(stack)))
+    if isinstance(stack, np.ndarray):
+        found = predict(stack, 1, scene.classes, scene.kinds, none)[0]
+    else:
+        found = mixed_there(stack, scene.classes, scene.kinds, none)
+    return np.where(np.isnan(found), 1.0, found)
 
 
 def _variance(images: np.ndarray, window: int) -> np.ndarray:
     """Return the variance in a window around each pixel of ``(image, band, y, x)``."""
     mean = window_mean(images, window)
     square = window_mean(np.square(images, dtype=np.float64), window)
-    return np.asarray(np.maximum(square - np.square(mean, dtype=np.float64), 0))
+    variance: np.ndarray = np.maximum(square - np.square(mean, dtype=np.float64), 0)
+    return variance
 
 
 def _mean_of(images: np.ndarray) -> np.ndarray:
@@ -153,7 +218,8 @@ def _mean_of(images: np.ndarray) -> np.ndarray:
     seen = np.isfinite(images)
     count = seen.sum(axis=0)
     total = np.where(seen, images, 0).sum(axis=0)
-    return np.asarray(np.where(count > 0, total / np.maximum(count, 1), np.nan))
+    mean: np.ndarray = np.where(count > 0, total / np.maximum(count, 1), np.nan)
+    return mean
 
 
 def with_margin(inner: Inner, size: tuple[int, ...], margin: int) -> tuple[Inner, Inner]:
@@ -181,6 +247,59 @@ def detail_of(fine: np.ndarray, ratio: int) -> np.ndarray:
     return np.asarray((1 - 1 / ratio) * total / np.maximum(seen.sum(axis=(0, 2, 3)), 1))
 
 
+def packed(scene: Scene) -> dict[str, np.ndarray]:
+    """Return a scene as arrays by name, `unpacked` makes it of."""
+    classes = {f"classes_{k}": np.asarray(v) for k, v in scene.classes._asdict().items()}
+    return {"detail": scene.detail, "noise": scene.noise, "kinds": scene.kinds, **classes}
+
+
+def unpacked(arrays: Mapping[str, np.ndarray]) -> Scene:
+    """Return the scene of arrays."""
+    mean, scale, centres, spread = (arrays[f"classes_{k}"] for k in Classes._fields)
+    classes = Classes(mean, scale, centres, float(spread))
+    return Scene(arrays["detail"], arrays["noise"], classes, arrays["kinds"])
+
+
+def scene_of(fine: np.ndarray, coarse: np.ndarray, noise: np.ndarray, ratio: int) -> Scene:
+    """Return what the expectation takes from a scene, of images as `expected` takes them."""
+    stack = np.ascontiguousarray(fine.reshape(-1, *fine.shape[-2:]), np.float32)
+    classes = find_classes([stack], KINDS)
+    change = _mean_of((coarse[-1:] - coarse[:-1]).astype(np.float64))
+    kinds = kinds_of(stack, change, classes, ratio)
+    return Scene(detail_of(fine, ratio) + noise, noise, classes, kinds)
+
+
+def kinds_of(stack: np.ndarray, change: np.ndarray, classes: Classes, ratio: int) -> np.ndarray:
+    """Return how unevenly each class changed ``(band, class)``, over the mean of the scene.
+
+    Mean squares of the change, less its mean, of coarse pixels by the square of what a class fills
+    of them; drawn to that of all pixels, the more the fewer these are.
+
+    Parameters
+    ----------
+    stack
+        ``(pair * band, y, x)`` as the classes have them.
+    change
+        ``(band, y / ratio, x / ratio)``, NaN where missing.
+    """
+    count = len(classes.centres)
+    nothing = np.zeros((count, len(stack)))
+    _, filled, seen = predict(stack, ratio, classes, np.eye(count), nothing)
+    kinds = np.ones((len(change), count))
+    for own, moved in zip(kinds, change, strict=True):
+        use = (seen >= SEEN * ratio**2) & np.isfinite(moved)
+        if not use.any():
+            continue
+        share, square = filled[:, use], (moved[use] - moved[use].mean()) ** 2
+        if not square.any():
+            continue
+        # Sums row by row: a product of matrices rounds as it is cut into blocks.
+        total, mass = (share**2 * square).sum(axis=1), (share**2).sum(axis=1)
+        found = (total + FILLED * square.mean()) / (mass + FILLED)
+        own[:] = found / (found * share.mean(axis=1)).sum()
+    return kinds
+
+
 def middle(fine: np.ndarray, coarse: np.ndarray, ratio: int) -> tuple[np.ndarray, np.ndarray]:
     """Return the middle of both stacks, whole coarse pixels, up to `SIDE`."""
     cuts = []
@@ -191,10 +310,10 @@ def middle(fine: np.ndarray, coarse: np.ndarray, ratio: int) -> tuple[np.ndarray
     return fine[..., wide[0], wide[1]].copy(), coarse[..., cuts[0], cuts[1]].copy()
 
 
-def unchecked(detail: np.ndarray, noise: np.ndarray) -> Doubt:
+def unchecked(scene: Scene) -> Doubt:
     """Return the doubt of a scene without a known change."""
-    same = np.ones(len(detail))
-    return Doubt(detail, noise, ALONE * same, SPREAD * same)
+    same = np.ones(len(scene.detail))
+    return Doubt(scene, ALONE * same, SPREAD * same)
 
 
 def checked(
@@ -217,7 +336,7 @@ def checked(
     believe
         Whether the coarse change is believed first.
     """
-    square, hoped, count = (np.zeros(len(doubt.detail)) for _ in range(3))
+    square, hoped, count = (np.zeros(fine.shape[1]) for _ in range(3))
     inner = (slice(0, fine.shape[-2]), slice(0, fine.shape[-1]))
     for base, target in ((0, 1), (1, 0)):
         before, after = fine[base : base + 1], coarse[[base, target]]
@@ -226,7 +345,8 @@ def checked(
             after = believed(before, after, belief, ratio=ratio).astype(np.float32)
         off = (estimate or delta)(before, after) - fine[target].astype(np.float64)
         use = np.isfinite(off)
-        hope = expected(fine, after, doubt.detail, doubt.noise, ratio=ratio, inner=inner)
+        pair = after[[base, target]]  # as the fine images are ordered
+        hope = expected(fine, pair, doubt.scene, ratio=ratio, inner=inner)
         square += (np.where(use, off, 0) ** 2).sum(axis=(1, 2))
         hoped += np.where(use, hope, 0).sum(axis=(1, 2))
         count += use.sum(axis=(1, 2))

@@ -21,6 +21,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import fft
 
+from xstf.numerics.array_module import beside
 from xstf.numerics.psf import point_spread
 
 # Coarse pixels mirrored around the image at least: with fewer, what lies at the opposite border is
@@ -61,6 +62,7 @@ def build(
     weight: np.ndarray,
     fwhm: float,
     penalty: float,
+    like: np.ndarray,
 ) -> System:
     """Return the system for fine images of ``shape``, margins included.
 
@@ -77,15 +79,19 @@ def build(
         Full width at half maximum of the point spread, in coarse pixels.
     penalty : float
         Weight of the squared differences between neighbours.
+    like : ndarray
+        An array of the side on which the system is wanted.
     """
     height, width = shape
-    rows, cols = (_transfer(n, ratio, fwhm) for n in shape)
+    rows, cols = (beside(_transfer(n, ratio, fwhm), like) for n in shape)
     half = width // 2 + 1
     blur = rows[:, None] * cols[:half]
-    inverse = 1 / (gain[:, None, None] + penalty * roughness((height, width))[:, :half])
+    rough = beside(penalty * roughness((height, width))[:, :half], like)
+    inverse = 1 / (beside(gain[:, None, None], like) + rough)
     power = np.abs(blur) ** 2 * inverse
     joint = np.moveaxis(_fold(power, ratio, width).real, 0, -1)
-    couple = np.linalg.inv(joint[..., None] * np.eye(len(gain)) + np.linalg.inv(weight))
+    eye, least = (beside(m, like) for m in (np.eye(len(gain)), np.linalg.inv(weight)))
+    couple = np.linalg.inv(joint[..., None] * eye + least)
     return System(
         ratio, (height, width), blur.astype(np.complex64), inverse.astype(np.float32),
         couple.astype(np.float32),
@@ -145,17 +151,24 @@ def solve(system: System, coarse: np.ndarray, right: np.ndarray) -> np.ndarray:
     news = coarse - _fold(np.conj(system.blur) * alone, system.ratio, system.shape[1])
     joint = np.matmul(system.couple, np.moveaxis(news, 0, -1)[..., None])[..., 0]
     joint = np.moveaxis(joint, -1, 0)
-    return np.asarray(alone + system.inverse * (system.blur * _tile(joint, system)))
+    spectrum: np.ndarray = alone + system.inverse * (system.blur * _tile(joint, system))
+    return spectrum
 
 
 def transform(images: np.ndarray) -> np.ndarray:
     """Return the transform of real images over the last two axes."""
-    return np.asarray(fft.rfft2(images, workers=1))
+    if isinstance(images, np.ndarray):
+        return np.asarray(fft.rfft2(images, workers=1))
+    spectrum: np.ndarray = np.fft.rfft2(images)  # scipy's transforms are the host's
+    return spectrum
 
 
 def restore(system: System, spectrum: np.ndarray) -> np.ndarray:
     """Return the images of a transform, float32."""
-    return np.asarray(fft.irfft2(spectrum, s=system.shape, workers=1), np.float32)
+    if isinstance(spectrum, np.ndarray):
+        return np.asarray(fft.irfft2(spectrum, s=system.shape, workers=1), np.float32)
+    images: np.ndarray = np.fft.irfft2(spectrum, s=system.shape, axes=(-2, -1))
+    return images.astype(np.float32)
 
 
 def _fold(spectrum: np.ndarray, ratio: int, width: int) -> np.ndarray:
@@ -169,7 +182,8 @@ def _fold(spectrum: np.ndarray, ratio: int, width: int) -> np.ndarray:
     mirrored = np.conj(np.roll(rows[:, ::-1], 1, axis=1)[:, :, (width - 1) // 2 : 0 : -1])
     whole = np.concatenate([rows, mirrored], axis=2)
     columns = whole.reshape(count, height // ratio, ratio, width // ratio).sum(axis=2)
-    return np.asarray(columns[:, :, : width // ratio // 2 + 1] / ratio**2)
+    folded: np.ndarray = columns[:, :, : width // ratio // 2 + 1] / ratio**2
+    return folded
 
 
 def _tile(spectrum: np.ndarray, system: System) -> np.ndarray:
@@ -178,7 +192,8 @@ def _tile(spectrum: np.ndarray, system: System) -> np.ndarray:
     mirrored = np.conj(np.roll(spectrum[:, ::-1], 1, axis=1)[:, :, (width - 1) // 2 : 0 : -1])
     whole = np.concatenate([spectrum, mirrored], axis=2)
     repeated = np.tile(whole, (1, system.ratio, system.ratio))
-    return np.asarray(repeated[:, :, : system.shape[1] // 2 + 1])
+    tiled: np.ndarray = repeated[:, :, : system.shape[1] // 2 + 1]
+    return tiled
 
 
 def margins(sides: tuple[int, ...]) -> tuple[int, int]:

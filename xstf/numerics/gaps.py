@@ -140,7 +140,6 @@ def variance(line: np.ndarray, distance: np.ndarray) -> np.ndarray:
     return total
 
 
-@part
 def room(dates: int) -> Sweep:
     """Return the arrays of a sweep."""
     return Sweep(

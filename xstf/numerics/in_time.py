@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from xstf.numerics.array_module import beside
+
 
 def shares_of(days: tuple[float, ...]) -> np.ndarray:
     """Return the shares of images in their interpolation in time; days from the target."""
@@ -20,7 +22,8 @@ def shares_of(days: tuple[float, ...]) -> np.ndarray:
 def mean_of(images: np.ndarray, shares: np.ndarray) -> np.ndarray:
     """Return the weighted mean of images ``(image, ...)``, of those that are not missing."""
     seen = np.isfinite(images)
-    mass = (seen * shares.reshape(-1, *[1] * (images.ndim - 1))).sum(axis=0)
-    total = np.where(seen, images, 0) * shares.reshape(-1, *[1] * (images.ndim - 1))
+    shares = beside(shares.reshape(-1, *[1] * (images.ndim - 1)), images)
+    mass = (seen * shares).sum(axis=0)
+    total = np.where(seen, images, 0) * shares
     mean: np.ndarray = np.where(mass > 0, total.sum(axis=0) / np.where(mass > 0, mass, 1), np.nan)
     return mean

@@ -20,6 +20,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from xstf.numerics.array_module import beside
 from xstf.numerics.degrade import (
     FILL_REACH,
     SINC_REACH,
@@ -128,10 +129,10 @@ def project(spectral: np.ndarray, maps: Components) -> np.ndarray:
 
     Without components these are the bands less their centres.
     """
-    bands = spectral - maps.centre.astype(np.float32)[:, None, None]
+    bands: np.ndarray = spectral - beside(maps.centre.astype(np.float32)[:, None, None], spectral)
     if maps.into is None or maps.back is None:
         return bands
-    into, back = maps.into.astype(np.float32), maps.back.astype(np.float32)
+    into, back = (beside(m.astype(np.float32), spectral) for m in (maps.into, maps.back))
     flat = bands.reshape(len(bands), -1)
     missing = np.isnan(flat)
     some = np.flatnonzero(missing.any(axis=0))
@@ -141,15 +142,17 @@ def project(spectral: np.ndarray, maps: Components) -> np.ndarray:
         for _ in range(REFINEMENTS):
             out[:, some] = into @ np.where(holes, back @ out[:, some], part)
         out[:, some[2 * holes.sum(axis=0) > len(bands)]] = np.nan
-    return out.reshape(len(into), *bands.shape[1:])
+    parts: np.ndarray = out.reshape(len(into), *bands.shape[1:])
+    return parts
 
 
 def restore(values: np.ndarray, maps: Components) -> np.ndarray:
     """Return bands ``(band, y, x)``, float32, from components."""
     if maps.back is not None:
-        flat = maps.back.astype(np.float32) @ values.reshape(len(values), -1)
+        flat = beside(maps.back.astype(np.float32), values) @ values.reshape(len(values), -1)
         values = flat.reshape(-1, *values.shape[1:])
-    return np.asarray(values + maps.centre.astype(np.float32)[:, None, None])
+    bands: np.ndarray = values + beside(maps.centre.astype(np.float32)[:, None, None], values)
+    return bands
 
 
 def coefficients(targets: np.ndarray, guides: np.ndarray) -> np.ndarray:
@@ -224,11 +227,13 @@ def returned(residual: np.ndarray, *, ratio: int, fwhm: float) -> np.ndarray:
     The interpolation smooths: what it loses is added, twice. Missing pixels are filled.
     """
     residual = fill(residual)
-    rows, cols = (round_trip(n, ratio=ratio, fwhm=fwhm) for n in residual.shape[-2:])
+    rows, cols = (
+        beside(round_trip(n, ratio=ratio, fwhm=fwhm), residual) for n in residual.shape[-2:]
+    )
     out = residual
     for _ in range(RETURNS):
         out = out + (residual - rows @ out @ cols.T)
-    return np.asarray(out, np.float32)
+    return out.astype(np.float32, copy=False)
 
 
 def halo(ratio: int) -> int:

@@ -9,6 +9,8 @@ What a first call costs is compiling. It takes some 10 ms a loop and 4 ms each t
 read or written, and as much again in every caller, where numba optimises what is called once more:
 
 - Calls are two or three deep, not six.
+- Loops make no arrays: what they write to is given to them. So numba counts no references, which
+  is an eighth of the cost, and does not compile ``np.empty``, once more for each shape.
 - A copy between arrays is a plain loop. ``a[i] = b`` compiles the text of an error message, a
   second in every caller; ``np.median`` costs as much, `middle` a tenth.
 - A constant, or a counter that began as one, is not given to another loop as it is: ``f(x, 1)`` and
@@ -23,10 +25,14 @@ from typing import Any, TypeVar, cast
 import numba
 import numpy as np
 
+from xstf.numerics.compiling import pause_collection
+
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 # The flags that let sums be vectorised and still leave NaN and inf their meaning.
 NAN_SAFE = {"contract", "reassoc", "arcp"}
+
+pause_collection()
 
 
 def jit(function: Function) -> Function:
@@ -45,7 +51,7 @@ def part(function: Function) -> Function:
 
 def _compiled(function: Function, **options: Any) -> Function:
     """Return the function as numba compiles it; none is called as a C function."""
-    options |= {"nogil": True, "no_cfunc_wrapper": True}
+    options |= {"nogil": True, "no_cfunc_wrapper": True, "_nrt": False}
     try:
         return cast(Function, numba.njit(cache=True, fastmath=NAN_SAFE, **options)(function))
     except RuntimeError as error:

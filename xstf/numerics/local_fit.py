@@ -11,6 +11,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from xstf.numerics.array_module import beside
+
 # Leverage above which a left-out error is rounding.
 LEVERAGE = 0.99
 # A pivot below this share (squared) of its variance is rounding.
@@ -46,25 +48,26 @@ def fit(
     """
     spectra, guides = (np.where(valid[..., None], values, 0) for values in (spectra, guides))
     mass = _windowed(valid[..., None].astype(np.float64), near, step)
-    share = np.divide(1, mass, out=np.zeros_like(mass), where=mass > 0)
+    some = mass > 0
+    share = np.where(some, 1 / np.where(some, mass, 1), 0)
     mean_guide = _windowed(guides, near, step) * share
     products = guides[..., :, None] * guides[..., None, :]
     gram = _windowed(products.reshape(*guides.shape[:2], -1), near, step) * share
     gram = gram.reshape(*mean_guide.shape, -1)
     gram -= mean_guide[..., :, None] * mean_guide[..., None, :]
-    gram += np.diag(ridge)
+    gram += beside(np.diag(ridge), gram)
     inverse = _inverse(gram)
     own = (slice(None, None, step), slice(None, None, step))
     here = np.where(valid[own][..., None], guides[own] - mean_guide, 0)
     lever = np.einsum("yxi,yxij,yxj->yx", here, inverse, here)
     lost = np.maximum(1 - (1 + lever[..., None]) * share, 1 - LEVERAGE)
     count, bands = guides.shape[2], spectra.shape[2]
-    slopes = np.empty((*mass.shape[:2], count, bands))
-    level = np.empty((*mass.shape[:2], bands))
-    left = np.full_like(level, np.nan)
-    some = max(1, TOGETHER // (valid.size * count))
-    for start in range(0, bands, some):
-        part = slice(start, start + some)
+    slopes = np.empty_like(mass, shape=(*mass.shape[:2], count, bands))
+    level = np.empty_like(mass, shape=(*mass.shape[:2], bands))
+    left = np.empty_like(level)
+    together = max(1, TOGETHER // (valid.size * count))
+    for start in range(0, bands, together):
+        part = slice(start, start + together)
         y = spectra[..., part]
         mean = _windowed(y, near, step) * share
         cross = (guides[..., :, None] * y[..., None, :]).reshape(*valid.shape, -1)
@@ -74,7 +77,7 @@ def fit(
         slopes[..., part] = slope
         level[..., part] = mean - (mean_guide[..., None, :] @ slope)[..., 0, :]
         rest = y[own] - mean - (here[..., None, :] @ slope)[..., 0, :]
-        np.divide(rest, lost, out=left[..., part], where=valid[own][..., None])
+        left[..., part] = np.where(valid[own][..., None], rest / lost, np.nan)
     return slopes, level, left
 
 
@@ -90,7 +93,7 @@ def _along(images: np.ndarray, near: np.ndarray, step: int, axis: int) -> np.nda
     size, reach = images.shape[axis], len(near) // 2
     shape = list(images.shape)
     shape[axis] = -(-size // step)
-    out = np.zeros(shape)
+    out = np.zeros_like(images, np.float64, shape=tuple(shape))
     for offset, weight in enumerate(near, -reach):
         # The first and last of the pixels kept whose neighbour at this offset is inside.
         first, last = -(min(offset, 0) // step), (size - 1 - max(offset, 0)) // step
@@ -113,11 +116,12 @@ def _inverse(gram: np.ndarray) -> np.ndarray:
         done = lower[..., j, :j]
         pivot = gram[..., j, j] - (done**2).sum(axis=-1)
         there = pivot > ROUNDING**2 * gram[..., j, j]
-        unit = np.zeros_like(pivot)
-        np.divide(1, np.sqrt(np.where(there, pivot, 1)), out=unit, where=there)
-        lower[..., j, j] = np.where(there, np.sqrt(np.where(there, pivot, 1)), 0)
+        length = np.sqrt(np.where(there, pivot, 1))
+        unit = np.where(there, 1 / length, 0)
+        lower[..., j, j] = np.where(there, length, 0)
         below = gram[..., j + 1 :, j] - (lower[..., j + 1 :, :j] @ done[..., None])[..., 0]
         lower[..., j + 1 :, j] = below * unit[..., None]
         root[..., j, j] = unit
         root[..., j, :j] = -(done[..., None, :] @ root[..., :j, :j])[..., 0, :] * unit[..., None]
-    return np.asarray(np.swapaxes(root, -1, -2) @ root)
+    inverse: np.ndarray = np.swapaxes(root, -1, -2) @ root
+    return inverse

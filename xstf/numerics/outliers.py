@@ -20,6 +20,8 @@ on simulated haze, not fitted to data.
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 
 from xstf.numerics.jit import jit, part
@@ -34,6 +36,14 @@ AGREE, CONVICT = 0.25, 0.5
 RUN, LIKE = 3, 0.5
 # Most of a pixel's dates that can be outliers, and fewest dates that tell.
 MOST, FEWEST = 1 / 3, 5
+
+
+class Room(NamedTuple):
+    """Room for the dates at which a pixel is seen, one after the other."""
+
+    residual: np.ndarray  # (time, band)
+    size: np.ndarray  # (time,): the sum of its squares
+    when: np.ndarray  # (time,): the date's number
 
 
 def find_outliers(
@@ -72,7 +82,9 @@ def find_outliers(
     _, without, spread = seasonal(cube, times, state=state)
     score = np.full((cube.shape[0], *cube.shape[2:]), np.nan, np.float32)
     lasting = np.zeros(score.shape, np.bool_)
-    _score(cube, without, spread, state.widen, score, lasting)
+    dates, bands = cube.shape[:2]
+    room = Room(np.empty((dates, bands)), np.empty(dates), np.empty(dates, np.int64))
+    _score(cube, without, spread, state.widen, room, score, lasting)
     # A comparison with NaN is False.
     weak, strong = score > threshold / 2, score > threshold
     outlier = strong
@@ -107,13 +119,13 @@ def _score(
     without: np.ndarray,
     spread: np.ndarray,
     widen: float,
+    room: Room,
     score: np.ndarray,
     lasting: np.ndarray,
 ) -> None:
     """Fill the score of each observation and whether what it shows lasts."""
     dates, bands, height, width = cube.shape
-    residual = np.empty((dates, bands))
-    size, when = np.empty(dates), np.empty(dates, np.int64)
+    residual, size, when = room
     for y in range(height):
         for x in range(width):
             n = 0

@@ -7,6 +7,8 @@ from typing import TypeAlias
 
 import numpy as np
 
+from xstf.numerics.array_module import beside
+
 # Patches of both cubes by name, ``fine_0``, ``coarse_0``, ``fine_1`` …: `(pair, band, y, x)`, and
 # one image more of the coarse one. Arrays of numpy or, before a run, of dask.
 Samples: TypeAlias = Mapping[str, np.ndarray]
@@ -60,8 +62,9 @@ def pair_weights(change: np.ndarray) -> np.ndarray:
 
 def blend(results: list[np.ndarray], weights: np.ndarray) -> np.ndarray:
     """Return the weighted mean over pairs ``(pair, band)`` of what each pair knows."""
-    total, mass = np.zeros(results[0].shape, np.float32), np.zeros(results[0].shape, np.float32)
-    for result, weight in zip(results, weights[:, :, None, None].astype(np.float32), strict=True):
+    total, mass = np.zeros_like(results[0], np.float32), np.zeros_like(results[0], np.float32)
+    weights = beside(weights[:, :, None, None].astype(np.float32), total)
+    for result, weight in zip(results, weights, strict=True):
         valid = ~np.isnan(result)
         total += np.where(valid, result, 0) * weight
         mass += valid * weight

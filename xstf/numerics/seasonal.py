@@ -47,7 +47,9 @@ SURPRISE = np.log(3.0)
 SAMPLE = 1024
 # Variances of a pixel's departure, relative to that of its residual, until the scene says better:
 # level, first harmonic (those after it fall with the square of their order), trend in a year.
-# Larger ones (25, 10, 1) overshot in three-month gaps of a real monthly series.
+# Larger ones (25, 10, 1) overshot in three-month gaps of a real monthly series. Falling with the
+# fourth power instead, they took 3 % off the errors on lost dates of eight real and simulated
+# cases, in the mean, and added 2 % on partly clear ones.
 LEVEL, WAVE, TREND = 10.0, 1.0, 0.1
 ROUNDS, PASSES = 12, 2
 # Pixels and rounds where all but the scene's coefficients is known: these settle at once.
@@ -438,3 +440,8 @@ def seasonal(
         SIDES[reject], state.widen * state.sigma, drift, out,
     )  # fmt: skip
     return out
+
+
+def predicted(cube: np.ndarray, times: np.ndarray, state: SceneSeason) -> Predictions:
+    """Return the predictions of `seasonal` by its defaults."""
+    return seasonal(cube, times, state=state)

@@ -16,10 +16,9 @@ from xstf.numerics.seasonal_loops import (
     Block,
     Model,
     Work,
-    backward,
-    forward,
     predict,
     solve,
+    sweep,
 )
 
 # What the scene's spread counts for at a pixel, in observations.
@@ -84,7 +83,8 @@ def fill_rows(
         number=np.empty((0, 0), np.int64),
         trust=Trust(np.empty((0, 0)), np.empty(0)),
     )
-    _run(cube, model, Robust(passes, side), nothing, Spread(width, drift), out)
+    room = _room(cube.shape[0], cube.shape[1], model.terms.shape[1])
+    _run(cube, model, Robust(passes, side), nothing, Spread(width, drift), out, *room)
 
 
 def study_pixels(cube: np.ndarray, model: Model, passes: int, side: float, fits: Fits) -> None:
@@ -94,20 +94,12 @@ def study_pixels(cube: np.ndarray, model: Model, passes: int, side: float, fits:
     """
     nothing = Predictions(*(np.empty((0, 0, 0, 0), np.float32) for _ in Predictions._fields))
     spread = Spread(np.empty(0), np.empty(0))
-    _run(cube, model, Robust(passes, side), fits, spread, nothing)
+    room = _room(cube.shape[0], cube.shape[1], model.terms.shape[1])
+    _run(cube, model, Robust(passes, side), fits, spread, nothing, *room)
 
 
-@jit
-def _run(
-    cube: np.ndarray, model: Model, robust: Robust, fits: Fits, scene: Spread, out: Predictions
-) -> None:
-    """Fit all pixels, block by block; keep the fits or the predictions, whichever have room.
-
-    Bands that are missing in the same places are fitted together, else each by itself. One loop
-    serves both tasks: what it calls is compiled anew in each caller.
-    """
-    dates, bands, height, size = cube.shape
-    count = model.terms.shape[1]
+def _room(dates: int, bands: int, count: int) -> tuple[Block, Work]:
+    """Return the arrays of a block; ``count`` are the terms."""
     block = Block(
         np.empty((dates, bands, WIDTH)),
         np.empty((dates, bands, WIDTH)),
@@ -130,19 +122,33 @@ def _run(
         np.empty((3, WIDTH)),
         np.empty((4, WIDTH)),
         np.empty((count + bands, WIDTH)),
+        np.empty((3, dates)),
     )
+    return block, work
+
+
+@jit
+def _run(
+    cube: np.ndarray, model: Model, robust: Robust, fits: Fits, scene: Spread, out: Predictions,
+    block: Block, work: Work,
+) -> None:  # fmt: skip
+    """Fit all pixels, block by block; keep the fits or the predictions, whichever have room.
+
+    Bands that are missing in the same places are fitted together, else each by itself. One loop
+    serves both tasks: what it calls is compiled anew in each caller.
+    """
+    _, bands, height, size = cube.shape
     for y in range(height):
         for x in range(0, size, WIDTH):
             alike = _load(cube, model.season, y, x, fits.trust, block)
             group = bands if alike else 1
             for again in range(robust.passes + 1):
                 for first in range(0, bands, group):
-                    backward(block, first, group, model, work)
-                    forward(block, first, group, model, work)
+                    sweep(block, first, group, model, work)
                     solve(block, first, group, model)
                     predict(block, first, group, model, work)
                 if again < robust.passes:
-                    _reweigh(block, model, robust.side)
+                    _reweigh(block, model, robust.side, work.marks)
             if out.smooth.size > 0:
                 _sizes(block, model)
                 _store(cube, model, scene, y, x, block, out)
@@ -201,12 +207,12 @@ def _keep(x: int, alike: bool, model: Model, block: Block, fits: Fits) -> None:
 
 
 @part
-def _reweigh(block: Block, model: Model, side: float) -> None:
+def _reweigh(block: Block, model: Model, side: float, marks: np.ndarray) -> None:
     """Weigh each observation by its leave-one-out residual, joint over the bands."""
     values, seen, loo, variance = block.values, block.seen, block.loo, block.variance
     trust, pull, sigma, noise = block.trust, block.pull, model.sigma, model.noise
     dates, bands, _ = values.shape
-    score, sign, sizes = np.empty(dates), np.empty(dates), np.empty(dates)
+    score, sign, sizes = marks[0], marks[1], marks[2]
     for x in range(WIDTH):
         n = 0
         for i in range(dates):

@@ -7,7 +7,7 @@ bands, which are relative to the scene's mean season; one gain serves them all.
 Two filters run towards each date, one from either end. What they say together is what all other
 dates say of it: the leave-one-out prediction, which is also what a missing date needs.
 
-`backward`, `forward`, `solve` and `predict`, one after the other, fit the model to the bands
+`sweep`, `solve` and `predict`, one after the other, fit the model to the bands
 ``first`` to ``first + group`` of a block, which miss the same dates.
 """
 
@@ -46,6 +46,7 @@ class Work(NamedTuple):
     cov: np.ndarray  # (3, pixel)
     rows: np.ndarray  # (4, pixel): a date's weights
     new: np.ndarray  # (column, pixel): a date's innovations
+    marks: np.ndarray  # (3, time): a pixel's scores, their signs, those that there are
 
 
 class Block(NamedTuple):
@@ -65,92 +66,20 @@ class Block(NamedTuple):
 
 
 @part
-def _start(columns: int, work: Work) -> None:
-    """Set the state to what is known before the first date."""
-    state, cov = work.state, work.cov
-    for c in range(columns):
-        for x in range(WIDTH):
-            state[c, 0, x] = 0.0
-            state[c, 1, x] = 0.0
-    for x in range(WIDTH):
-        cov[0, x] = 1.0
-        cov[1, x] = 0.0
-        cov[2, x] = 1.0
+def sweep(block: Block, first: int, group: int, model: Model, work: Work) -> None:
+    """Filter towards each date from either end, join both; sum the normal equations.
 
-
-@part
-def _innovate(
-    values: np.ndarray, terms: np.ndarray, i: int, first: int, group: int, work: Work
-) -> None:
-    """Write what a date shows less what the state expects of it."""
-    state, new = work.state, work.new
-    count = terms.shape[1]
-    for k in range(count):
-        for x in range(WIDTH):
-            new[k, x] = terms[i, k] - state[k, 0, x]
-    for b in range(group):
-        for x in range(WIDTH):
-            new[count + b, x] = values[i, first + b, x] - state[count + b, 0, x]
-
-
-@part
-def _advance(i: int, to: int, columns: int, model: Model, work: Work) -> None:
-    """Take a date's innovations into the state and go on to the date after or before."""
-    state, cov, gain, new, weights = work.state, work.cov, work.rows, work.new, work.weights
+    The way back comes first and is kept. One loop serves both ways: what it does is compiled once.
+    """
+    values, terms, weights = block.values, model.terms, work.weights
+    factor, beta, likelihood, pull = block.factors, block.coefs, block.likelihood, block.pull
+    state, cov, gain, new = work.state, work.cov, work.rows, work.new
     signal, noise = model.signal, model.noise
-    step = min(i, to)
-    m0, m1 = model.moves[step, 0], model.moves[step, 1]
-    m2, m3 = model.moves[step, 2], model.moves[step, 3]
-    q0 = 1 - m0 * m0 - m1 * m1
-    q1 = -m0 * m2 - m1 * m3
-    q2 = 1 - m2 * m2 - m3 * m3
-    for x in range(WIDTH):
-        weight = weights[i, x]
-        share = signal * weight / (signal * weight * cov[0, x] + noise)
-        gain[0, x] = share * cov[0, x]
-        gain[1, x] = share * cov[1, x]
-        c = cov[2, x] - gain[1, x] * cov[1, x]
-        b = cov[1, x] * (1 - gain[0, x])
-        a = cov[0, x] * (1 - gain[0, x])
-        cov[0, x] = m0 * m0 * a + 2 * m0 * m1 * b + m1 * m1 * c + q0
-        cov[1, x] = m0 * m2 * a + (m0 * m3 + m1 * m2) * b + m1 * m3 * c + q1
-        cov[2, x] = m2 * m2 * a + 2 * m2 * m3 * b + m3 * m3 * c + q2
-    for k in range(columns):
-        for x in range(WIDTH):
-            level = state[k, 0, x] + gain[0, x] * new[k, x]
-            slope = state[k, 1, x] + gain[1, x] * new[k, x]
-            state[k, 0, x] = m0 * level + m1 * slope
-            state[k, 1, x] = m2 * level + m3 * slope
-
-
-@part
-def backward(block: Block, first: int, group: int, model: Model, work: Work) -> None:
-    """Keep what the dates after each date say of it."""
-    state, cov, back, back_cov = work.state, work.cov, work.back, work.back_cov
-    dates, count = model.terms.shape
+    dates, count = terms.shape
+    columns = count + group
     for i in range(dates):
         for x in range(WIDTH):
-            work.weights[i, x] = block.trust[i, x] * block.seen[i, first, x]
-    _start(count + group, work)
-    for i in range(dates - 1, -1, -1):
-        for c in range(count + group):
-            for x in range(WIDTH):
-                back[i, c, 0, x] = state[c, 0, x]
-                back[i, c, 1, x] = state[c, 1, x]
-        for x in range(WIDTH):
-            back_cov[i, 0, x] = cov[0, x]
-            back_cov[i, 1, x] = cov[1, x]
-            back_cov[i, 2, x] = cov[2, x]
-        if i > 0:
-            _innovate(block.values, model.terms, i, first, group, work)
-            _advance(i, i - 1, count + group, model, work)
-
-
-@part
-def forward(block: Block, first: int, group: int, model: Model, work: Work) -> None:
-    """Join what the dates before and after each date say of it; sum the normal equations."""
-    factor, beta, likelihood, pull = block.factors, block.coefs, block.likelihood, block.pull
-    dates, count = model.terms.shape
+            weights[i, x] = block.trust[i, x] * block.seen[i, first, x]
     for x in range(WIDTH):
         likelihood[0, first, x] = 0.0
     for k in range(count):
@@ -163,13 +92,68 @@ def forward(block: Block, first: int, group: int, model: Model, work: Work) -> N
         for k in range(count):
             for x in range(WIDTH):
                 beta[k, b, x] = 0.0
-    _start(count + group, work)
-    for i in range(dates):
-        _join(i, count + group, model.signal, work)
-        _innovate(block.values, model.terms, i, first, group, work)
-        _normal(i, first, group, model, work, block)
-        if i + 1 < dates:
-            _advance(i, i + 1, count + group, model, work)
+    for way in range(2):
+        forth = way == 1
+        for c in range(columns):
+            for x in range(WIDTH):
+                state[c, 0, x] = 0.0
+                state[c, 1, x] = 0.0
+        for x in range(WIDTH):
+            cov[0, x] = 1.0
+            cov[1, x] = 0.0
+            cov[2, x] = 1.0
+        for n in range(dates):
+            i = n if forth else dates - 1 - n
+            if forth:
+                _join(i, columns, signal, work)
+            else:
+                _keep_back(i, columns, work)
+            for k in range(count):
+                for x in range(WIDTH):
+                    new[k, x] = terms[i, k] - state[k, 0, x]
+            for b in range(group):
+                for x in range(WIDTH):
+                    new[count + b, x] = values[i, first + b, x] - state[count + b, 0, x]
+            if forth:
+                _normal(i, first, group, model, work, block)
+            if n + 1 == dates:
+                continue
+            step = i if forth else i - 1
+            m0, m1 = model.moves[step, 0], model.moves[step, 1]
+            m2, m3 = model.moves[step, 2], model.moves[step, 3]
+            q0 = 1 - m0 * m0 - m1 * m1
+            q1 = -m0 * m2 - m1 * m3
+            q2 = 1 - m2 * m2 - m3 * m3
+            for x in range(WIDTH):
+                weight = weights[i, x]
+                share = signal * weight / (signal * weight * cov[0, x] + noise)
+                gain[0, x] = share * cov[0, x]
+                gain[1, x] = share * cov[1, x]
+                c2 = cov[2, x] - gain[1, x] * cov[1, x]
+                c1 = cov[1, x] * (1 - gain[0, x])
+                c0 = cov[0, x] * (1 - gain[0, x])
+                cov[0, x] = m0 * m0 * c0 + 2 * m0 * m1 * c1 + m1 * m1 * c2 + q0
+                cov[1, x] = m0 * m2 * c0 + (m0 * m3 + m1 * m2) * c1 + m1 * m3 * c2 + q1
+                cov[2, x] = m2 * m2 * c0 + 2 * m2 * m3 * c1 + m3 * m3 * c2 + q2
+            for k in range(columns):
+                for x in range(WIDTH):
+                    level = state[k, 0, x] + gain[0, x] * new[k, x]
+                    slope = state[k, 1, x] + gain[1, x] * new[k, x]
+                    state[k, 0, x] = m0 * level + m1 * slope
+                    state[k, 1, x] = m2 * level + m3 * slope
+
+
+@part
+def _keep_back(i: int, columns: int, work: Work) -> None:
+    """Keep what the dates after a date say of it."""
+    state, cov, back, back_cov = work.state, work.cov, work.back, work.back_cov
+    for c in range(columns):
+        for x in range(WIDTH):
+            back[i, c, 0, x] = state[c, 0, x]
+            back[i, c, 1, x] = state[c, 1, x]
+    for k in range(3):
+        for x in range(WIDTH):
+            back_cov[i, k, x] = cov[k, x]
 
 
 @part

@@ -95,6 +95,7 @@ def group(pixels: np.ndarray, unit: np.ndarray, classes: int) -> np.ndarray:
         return np.zeros(len(pixels), int)
     values = (np.where(seen, pixels - mean, 0) / unit).reshape(len(pixels), -1)
     mask = seen.reshape(len(pixels), -1).astype(np.float64)
+    square = values**2
     level = values.sum(axis=1) / np.maximum(mask.sum(axis=1), 1)
     # Begin with equal groups by level: no random numbers, no place in the scene favoured.
     label = np.argsort(np.argsort(level, kind="stable"), kind="stable") * classes // len(level)
@@ -103,9 +104,12 @@ def group(pixels: np.ndarray, unit: np.ndarray, classes: int) -> np.ndarray:
         number = member.T @ mask
         centre = member.T @ values / np.maximum(number, 1)
         there = (number > 0).astype(np.float64)
-        far = values**2 @ there.T - 2 * values @ (centre * there).T + mask @ (centre**2 * there).T
+        far = square @ there.T - 2 * values @ (centre * there).T + mask @ (centre**2 * there).T
         common = mask @ there.T
+        before = label
         label = np.where(common > 0, far / np.maximum(common, 1), np.inf).argmin(axis=1)
+        if np.array_equal(label, before):
+            break
     return np.asarray(label)
 
 

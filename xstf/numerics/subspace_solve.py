@@ -11,6 +11,7 @@ from typing import TypeAlias
 
 import numpy as np
 
+from xstf.numerics.array_module import beside, of_host
 from xstf.numerics.degrade import fill, upsample
 from xstf.numerics.fourier import (
     System,
@@ -69,23 +70,28 @@ def solve_gaussian(
     penalty: float,
 ) -> np.ndarray:
     """Return the most probable coefficients under the Gaussian prior: a `Solver` but for three."""
-    system = system_of(subspace, shape, ratio=ratio, penalty=penalty)
+    system = system_of(subspace, shape, ratio=ratio, penalty=penalty, like=pull)
     return restore(system, solve(system, coarse, pull))
 
 
-def system_of(subspace: Subspace, shape: tuple[int, ...], *, ratio: int, penalty: float) -> System:
+def system_of(
+    subspace: Subspace, shape: tuple[int, ...], *, ratio: int, penalty: float, like: np.ndarray
+) -> System:
     """Return the system of a subspace for fine images of a shape, see `fourier.build`."""
     return build(
         shape, ratio=ratio, gain=subspace.gain, weight=subspace.weight, fwhm=subspace.fwhm,
-        penalty=penalty,
+        penalty=penalty, like=like,
     )  # fmt: skip
 
 
 def spectra_of(values: np.ndarray, subspace: Subspace) -> np.ndarray:
     """Return the spectra ``(band, y, x)`` of coefficients, float32."""
-    spectra = np.tensordot(subspace.basis.astype(np.float32), values, 1)
-    spectra += subspace.mean.astype(np.float32)[:, None, None]
-    return np.asarray(spectra)
+    basis, mean = (
+        beside(m.astype(np.float32), values) for m in (subspace.basis, subspace.mean[:, None, None])
+    )
+    spectra: np.ndarray = np.tensordot(basis, values, 1)
+    spectra += mean
+    return spectra
 
 
 def read(spectral: np.ndarray, subspace: Subspace) -> np.ndarray:
@@ -93,21 +99,22 @@ def read(spectral: np.ndarray, subspace: Subspace) -> np.ndarray:
 
     Where some bands are missing the others decide; where all are, the pixels near by.
     """
-    centred = spectral - subspace.mean[:, None, None]
-    out = np.tensordot(subspace.reader, centred, 1)
+    centred = spectral - beside(subspace.mean[:, None, None], spectral)
+    out = np.tensordot(beside(subspace.reader, spectral), centred, 1)
     missing = np.isnan(centred)
     some = missing.any(axis=0) & ~missing.all(axis=0)
     if some.any():
         weighted = subspace.weight @ subspace.reader
-        patterns, which = np.unique(missing[:, some], axis=1, return_inverse=True)
-        values = centred[:, some]
+        # The few pixels that lack some bands are the host's work, whatever the side.
+        patterns, which = np.unique(of_host(missing[:, some]), axis=1, return_inverse=True)
+        values = of_host(centred[:, some])
         found = np.empty((len(out), values.shape[1]))
         for number, pattern in enumerate(patterns.T):
             own, seen = which.ravel() == number, ~pattern
             normal = weighted[:, seen] @ subspace.basis[seen]
             right = weighted[:, seen] @ values[seen][:, own]
             found[:, own] = np.linalg.lstsq(normal, right, rcond=ROUNDING)[0]
-        out[:, some] = found
+        out[:, some] = beside(found, out)
     return fill(out)
 
 
@@ -116,10 +123,11 @@ def drive(spatial: np.ndarray, coarse: np.ndarray, subspace: Subspace, ratio: in
 
     Missing pixels are taken to agree with the coarse coefficients.
     """
-    deviation = spatial - subspace.offset[:, None, None].astype(np.float32)
+    deviation = spatial - beside(subspace.offset[:, None, None].astype(np.float32), spatial)
     missing = np.isnan(deviation)
     if missing.any():
-        expected = np.tensordot(subspace.response, upsample(coarse, ratio=ratio), 1)
+        response = beside(subspace.response, spatial)
+        expected = np.tensordot(response, upsample(coarse, ratio=ratio), 1)
         deviation = np.where(missing, expected, deviation)
-    pull = subspace.response.T @ subspace.precision
-    return np.tensordot(pull.astype(np.float32), deviation.astype(np.float32), 1)
+    pull = beside((subspace.response.T @ subspace.precision).astype(np.float32), spatial)
+    return np.tensordot(pull, deviation.astype(np.float32), 1)

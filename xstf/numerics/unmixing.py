@@ -254,7 +254,7 @@ def _weighted(image: np.ndarray, weights: np.ndarray) -> np.ndarray:
 def _along(image: np.ndarray, weights: np.ndarray, axis: int) -> np.ndarray:
     """Return weighted sums of neighbours along an axis, with nothing beyond the edge."""
     reach, size = len(weights) // 2, image.shape[axis]
-    total = np.zeros(image.shape)
+    total = np.zeros_like(image, np.float64)
     into, taken = (np.moveaxis(a, axis, -1) for a in (total, image))
     for k, weight in enumerate(weights):
         by = k - reach

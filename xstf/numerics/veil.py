@@ -31,6 +31,7 @@ from typing import NamedTuple
 import numpy as np
 from scipy.ndimage import median_filter
 
+from xstf.numerics.array_module import beside
 from xstf.numerics.in_time import mean_of
 
 AIRLIGHT = 0.5  # reflectance of haze and thin cloud, all bands alike
@@ -108,7 +109,7 @@ def unveiled(coarse: np.ndarray, veil: Veil) -> np.ndarray:
     if not veil.strength > 0:
         return coarse
     usual, change = _change(coarse, veil.shares)
-    excess, span = change - veil.level[:, None, None], _span(usual)
+    excess, span = change - beside(veil.level[:, None, None], change), _span(usual)
     there = np.isfinite(excess)
     none = (there.sum(axis=0) < 2) | _is_bright(coarse[-1])
     opacity = np.where(none, 0.0, _opacity(np.where(there, excess, 0), np.where(there, span, 0)))
@@ -138,7 +139,8 @@ def _opacity(excess: np.ndarray, span: np.ndarray) -> np.ndarray:
 
 def _is_bright(image: np.ndarray) -> np.ndarray:
     """Return where an image ``(band, y, x)`` is brighter than haze in each band that it has."""
-    return np.asarray((np.isnan(image) | (image > AIRLIGHT)).all(axis=0))
+    bright: np.ndarray = (np.isnan(image) | (image > AIRLIGHT)).all(axis=0)
+    return bright
 
 
 def _is_reflectance(values: np.ndarray) -> bool:

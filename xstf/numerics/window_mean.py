@@ -23,8 +23,9 @@ def window_mean(images: np.ndarray, window: int) -> np.ndarray:
     # Sums of slices, not running sums: a pixel must not depend on where its tile begins.
     for axis in (-2, -1):
         total, number = (_window_sum(a, reach, axis) for a in (total, number))
-    mean = np.divide(total, number, out=np.full(total.shape, np.nan), where=number > 0)
-    return np.where(valid, mean, np.nan).astype(np.float32)
+    # A valid pixel is in its own window.
+    mean = np.where(valid, total / np.where(valid, number, 1), np.nan)
+    return mean.astype(np.float32)
 
 
 def _window_sum(values: np.ndarray, reach: int, axis: int) -> np.ndarray:

@@ -13,8 +13,9 @@ from xstf.numerics import doubt as _doubt
 from xstf.numerics.belief import find_belief
 from xstf.numerics.doubt import Doubt
 from xstf.numerics.registration import Registration
-from xstf.tiles.engines import Runner, make_runner, to_host
+from xstf.tiles.engines import Runner, make_runner
 from xstf.tiles.frame import Runs, moved_sample
+from xstf.tiles.gpu import to_host
 
 
 @dataclass(frozen=True)
@@ -68,10 +69,8 @@ def prepare_doubt(
     fine, coarse = (to_host(samples[name]) for name in ("fine", "coarse"))
     fine = moved_sample(fine, runs, registration.shift, ratio)
     noise = find_belief(fine, coarse, ratio=ratio, spill=registration.spill).noise
-    out = {
-        "detail": _doubt.detail_of(fine, ratio) + noise, "noise": noise,
-        "spill": np.array(registration.spill),
-    }  # fmt: skip
+    scene = _doubt.scene_of(fine, coarse, noise, ratio)
+    out = {**_doubt.packed(scene), "spill": np.array(registration.spill)}
     if len(fine) > 1:
         out["fine"], out["coarse"] = _doubt.middle(fine[:2], coarse[:2], ratio)
     return out
@@ -82,7 +81,7 @@ def settle_doubt(
     samples: dict[str, np.ndarray],
 ) -> Doubt:  # fmt: skip
     """Return what is known of the errors of a method in the scene."""
-    doubt = _doubt.unchecked(samples["detail"], samples["noise"])
+    doubt = _doubt.unchecked(_doubt.unpacked(samples))
     if "fine" not in samples:
         return doubt
     return _doubt.checked(

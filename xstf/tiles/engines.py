@@ -1,4 +1,4 @@
-"""Which engine runs, is it installed, and how arrays get there and back."""
+"""Which engine runs, is it installed, and how kernels are run on it."""
 
 from __future__ import annotations
 
@@ -16,16 +16,9 @@ import numpy as np
 from xstf._method import Engine, Method, NetworkCall, Weights
 from xstf.cubes.arrays import Array
 from xstf.cubes.words import meant
+from xstf.tiles.gpu import is_cupy, run_there, to_device, to_host
 
 _EXTRAS: dict[str, str] = {"cupy": "cupy", "torch": "torch"}
-_LOCKS: dict[int, threading.Lock] = {}
-_LOCKS_GUARD = threading.Lock()
-
-
-def is_cupy(array: object) -> bool:
-    """Return whether an array, or what a dask array's chunks are, is cupy's."""
-    plain = getattr(array, "_meta", array)
-    return type(plain).__module__.split(".")[0] == "cupy"
 
 
 def why_missing(engine: Engine) -> str | None:
@@ -111,9 +104,8 @@ class Runner:
         """Run the kernel; arrays from the host go to the device and come back."""
         back = to_device if any(is_cupy(array) for array in arrays) else to_host
         if self.engine == "cupy":
-            with _OnGpu(self.device):
-                results = self.kernel(*(_there(to_device, array) for array in arrays), **named)
-                return tuple(_there(back, result) for result in results)
+            found: tuple[Any, ...] = run_there(self.kernel, arrays, self.device, **named)
+            return found
         if self.engine == "torch":
             with _TorchThreads():
                 found = self.kernel(*(_there(to_host, a) for a in arrays), **named)
@@ -156,18 +148,6 @@ def _require_device(device: str | None) -> None:
         ) from error
     if kind == "cuda" and not torch.cuda.is_available():
         raise ImportError(f"device {device!r}: torch finds no GPU; use device='cpu'")
-
-
-def to_host(array: Array) -> np.ndarray:
-    """Return an array in host memory."""
-    there: Any = array
-    host: np.ndarray = there.get() if is_cupy(array) else there
-    return host
-
-
-def to_device(array: Array) -> Any:
-    """Return an array in the current GPU's memory."""
-    return importlib.import_module("cupy").asarray(array)
 
 
 class _TorchThreads(AbstractContextManager[None]):
@@ -223,22 +203,3 @@ def _blas() -> Any:
 
 
 _ONE_BLAS_THREAD = _OneBlasThread()
-
-
-class _OnGpu(AbstractContextManager[None]):
-    """One kernel at a time on a GPU: tiles come from many threads, its memory is one."""
-
-    def __init__(self, device: str | None) -> None:
-        cupy = importlib.import_module("cupy")
-        number = int(device.split(":")[1]) if device and ":" in device else None
-        self.device = cupy.cuda.Device(number)
-        with _LOCKS_GUARD:
-            self.lock = _LOCKS.setdefault(self.device.id, threading.Lock())
-
-    def __enter__(self) -> None:
-        self.lock.acquire()
-        self.device.__enter__()
-
-    def __exit__(self, *error: object) -> None:
-        self.device.__exit__(*error)
-        self.lock.release()

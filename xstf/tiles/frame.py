@@ -14,11 +14,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from xstf.numerics.array_module import contiguous
 from xstf.numerics.belief import Belief, believed, find_belief
 from xstf.numerics.in_time import shares_of
 from xstf.numerics.registration import REACH, Registration, find_registration
 from xstf.numerics.veil import Veil, find_veil, unveiled
-from xstf.tiles.engines import to_host
+from xstf.tiles.gpu import to_host
 from xstf.tiles.samples import Cells
 
 Inner = tuple[slice, slice]
@@ -149,7 +150,7 @@ def place(
         inner.append(slice(part.start - begin, part.stop - begin))
     return Placed(
         _taken(fine, rows[0], rows[1]),
-        np.ascontiguousarray(coarse[..., cols[0][:, None], cols[1]]),
+        contiguous(coarse[..., cols[0][:, None], cols[1]]),
         (inner[0], inner[1]),
     )
 
@@ -158,7 +159,7 @@ def _taken(fine: np.ndarray, rows: np.ndarray, cols: np.ndarray) -> np.ndarray:
     """Return rows and columns that follow each other, NaN where there are none."""
     height, width = fine.shape[-2:]
     if rows[0] >= 0 and cols[0] >= 0 and rows[-1] < height and cols[-1] < width:
-        return np.ascontiguousarray(fine[..., rows[0] : rows[-1] + 1, cols[0] : cols[-1] + 1])
+        return contiguous(fine[..., rows[0] : rows[-1] + 1, cols[0] : cols[-1] + 1])
     out = np.full_like(fine, np.nan, shape=(*fine.shape[:-2], len(rows), len(cols)))
     inside = [(at >= 0) & (at < n) for at, n in ((rows, height), (cols, width))]
     ends = [slice(int(np.argmax(i)), int(len(i) - np.argmax(i[::-1]))) for i in inside]
@@ -190,7 +191,7 @@ def inside(placed: Placed, halo: int, ratio: int) -> Placed:
 def settle_registration(samples: dict[str, np.ndarray], *, runs: Runs, ratio: int, move: bool
                         ) -> Registration:  # fmt: skip
     """Return the registration of a scene from samples of its pairs."""
-    fine, coarse = samples["fine"], samples["coarse"]
+    fine, coarse = (to_host(samples[name]) for name in ("fine", "coarse"))
     patches = [
         (fine[..., y.start * ratio : y.stop * ratio, x.start * ratio : x.stop * ratio],
          coarse[..., y, x])

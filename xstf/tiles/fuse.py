@@ -19,7 +19,7 @@ from xstf.numerics.doubt import REACH, Doubt
 from xstf.numerics.veil import unveiled
 from xstf.tiles.clip import Clip
 from xstf.tiles.doubt import Predictor, predictor_of, prepare_doubt, settle_doubt
-from xstf.tiles.engines import Runner, is_cupy, to_device, to_host
+from xstf.tiles.engines import Runner
 from xstf.tiles.flags import (
     EXTRAPOLATED,
     FUSED_ONE_PAIR,
@@ -44,6 +44,7 @@ from xstf.tiles.frame import (
     settle_framed,
     settle_registration,
 )
+from xstf.tiles.gpu import to_host
 from xstf.tiles.job import Job, Source, States
 from xstf.tiles.samples import Cells, Sample, choose_cells
 from xstf.tiles.states import Known, Once, State
@@ -230,10 +231,7 @@ class FuseTile(NestedWindows):
 
 def _deviation(doubt: Doubt, seen: Placed, spread: Any, ratio: int) -> Any:
     """Return the standard deviation of the inner part, where its images are."""
-    fine, coarse = to_host(seen.fine), to_host(seen.coarse)
-    own = None if spread is None else to_host(spread)
-    found = doubt.deviation(fine, coarse, own, ratio=ratio, inner=seen.inner)
-    return to_device(found) if is_cupy(seen.fine) else found
+    return doubt.deviation(seen.fine, seen.coarse, spread, ratio=ratio, inner=seen.inner)
 
 
 def _along(array: np.ndarray, axis: int, part: slice) -> np.ndarray:

@@ -13,11 +13,13 @@ import numpy as np
 from xstf._method import Direct, GapfillSamples, Method
 from xstf.cubes.arrays import Array
 from xstf.cubes.read import Cube
+from xstf.numerics.array_module import beside
 from xstf.numerics.outliers import find_outliers
 from xstf.numerics.seasonal import SceneSeason, season_state
 from xstf.tiles.blocks import clean_block, is_lazy
-from xstf.tiles.engines import Runner, to_host
+from xstf.tiles.engines import Runner
 from xstf.tiles.flags import FILLED_IN_SPACE, FILLED_IN_TIME, LAYERS, MISSING, OBSERVED, OUTLIER
+from xstf.tiles.gpu import to_host
 from xstf.tiles.guide import GuideTile, guide_on_grid
 from xstf.tiles.job import Job, Source, States
 from xstf.tiles.lazy import as_lazy
@@ -39,11 +41,15 @@ class GapfillState:
         The season that outliers are found by; None without screening.
     screened
         Share of the sample's clear observations that are outliers; None without screening.
+    outliers
+        ``(time, y, x)`` bool, those of the scene, where the sample is all of it; None otherwise:
+        tiles look for themselves.
     """
 
     method: object = None
     screen: SceneSeason | None = None
     screened: float | None = None
+    outliers: np.ndarray | None = None
 
 
 @dataclass(frozen=True)
@@ -147,7 +153,10 @@ class GapfillTile:
         )
         certain = others.pop(0) if self.certain else None
         state: GapfillState = states[0]() if states else GapfillState()
-        outlier = self._outliers(cube, certain, state.screen)
+        if state.outliers is None:
+            outlier = self._outliers(cube, certain, state.screen)
+        else:
+            outlier = state.outliers[:, *window]
         seen = cube if outlier is None else _without(cube, outlier)
         if self.images is not None:
             count = len(self.times)
@@ -241,10 +250,21 @@ def gap_lengths(
     days = times.reshape(-1, *(1,) * (observed.ndim - 1)).astype(np.float32)
     first, last = record or (times[0], times[-1])
     start, end = np.minimum(days, np.float32(first)), np.maximum(days, np.float32(last))
-    before = np.maximum.accumulate(np.where(observed, days, -np.inf), axis=0)
-    after = np.minimum.accumulate(np.where(observed, days, np.inf)[::-1], axis=0)[::-1]
+    days, start, end = (beside(d, observed) for d in (days, start, end))
+    before = _running(np.maximum, np.where(observed, days, -np.inf))
+    after = _running(np.minimum, np.where(observed, days, np.inf)[::-1])[::-1]
     gaps = np.where(np.isinf(after), end, after) - np.where(np.isinf(before), start, before)
-    return np.asarray(gaps, np.float32)
+    return gaps.astype(np.float32, copy=False)
+
+
+def _running(function: np.ufunc, values: np.ndarray) -> np.ndarray:
+    """Return the extremes along the first axis up to each position."""
+    if isinstance(values, np.ndarray):
+        return np.asarray(function.accumulate(values, axis=0))
+    running: np.ndarray = values.copy()  # cupy's ufuncs do not accumulate
+    for t in range(1, len(running)):
+        running[t] = function(running[t - 1], running[t])
+    return running
 
 
 def ends(evidence: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -257,8 +277,8 @@ def ends(evidence: np.ndarray, values: np.ndarray) -> tuple[np.ndarray, np.ndarr
     evidence : ndarray of bool (time, ...)
     values : ndarray (time, ...)
     """
-    since = np.logical_or.accumulate(evidence, axis=0)
-    until = np.logical_or.accumulate(evidence[::-1], axis=0)[::-1]
+    since = _running(np.maximum, evidence)
+    until = _running(np.maximum, evidence[::-1])[::-1]
     first = evidence.argmax(axis=0)[None]
     last = len(evidence) - 1 - evidence[::-1].argmax(axis=0)[None]
     head, tail = (np.take_along_axis(values, at, axis=0) for at in (first, last))
@@ -311,9 +331,11 @@ def gapfill_job(
                 _nth(i): _guide_windows(guide.data, tile, function.shape, spot)
                 for i, (guide, tile) in enumerate(guides)
             }
+        whole = certain is None and _is_whole(rows, cols, function.shape)
         settle = partial(
             _settle, record.settle if wanted else None, times=function.times,
             images=function.images, params=options, screens=function.screens, alone=function.alone,
+            whole=whole,
         )  # fmt: skip
         states = (State(settle, samples, partial(_in_windows, function.shape, spot)),)
     lattice = record.lattice(options, 1) if record.lattice else 0
@@ -335,6 +357,11 @@ def _direct(
 ) -> None:  # fmt: skip
     """Fill pixels straight into the result, of one layer and dates in the cube's order."""
     fill(cube, out[0], order, part, times=times, params=params)
+
+
+def _is_whole(rows: np.ndarray, cols: np.ndarray, shape: tuple[int, int]) -> bool:
+    """Return whether a sample is all of a scene."""
+    return (len(rows), len(cols)) == shape
 
 
 def _nth(guide: int) -> str:
@@ -360,7 +387,8 @@ def _in_windows(
     shape: tuple[int, int], spot: int, samples: dict[str, np.ndarray]
 ) -> dict[str, np.ndarray]:
     """Return what was sampled of images as windows of them."""
-    return {n: as_windows(v, shape, spot) if v.ndim == 4 else v for n, v in samples.items()}
+    plain = {name: to_host(value) for name, value in samples.items()}
+    return {n: as_windows(v, shape, spot) if v.ndim == 4 else v for n, v in plain.items()}
 
 
 @dataclass(frozen=True)
@@ -376,16 +404,17 @@ class _Around:
 
 def _settle(
     settle: Callable[..., Any] | None, samples: dict[str, Any], *, times: np.ndarray,
-    images: np.ndarray | None, params: Any, screens: bool, alone: bool,
+    images: np.ndarray | None, params: Any, screens: bool, alone: bool, whole: bool,
 ) -> GapfillState:  # fmt: skip
     """Settle what screening and the method need: plain numpy, wherever the samples were.
 
-    The method's settle sees no outliers, as its kernel sees none.
+    The method's settle sees no outliers, as its kernel sees none. If the samples are the whole
+    scene, tiles need not look for outliers again.
     """
     host = {name: to_host(value) for name, value in samples.items()}
     cube = host.pop("cube")
     guides = [host[name] for name in sorted(host)]
-    screen, screened = None, None
+    screen, screened, outliers = None, None, None
     if screens:
         days = times if images is None else times[images]
         screen = season_state(cube, days)  # robust, so good enough for the method, too
@@ -396,12 +425,14 @@ def _settle(
             seen += int((~np.isnan(window).all(axis=1)).sum())
             window[np.broadcast_to(outlier[:, None], window.shape)] = np.nan
         screened = found / max(seen, 1)
+        outliers = outlier if whole else None
     if settle is None:
-        return GapfillState(None, screen, screened)
+        return GapfillState(None, screen, screened, outliers)
     asked = None
     if images is not None:
         cube = np.stack([_among(len(times), images, window) for window in cube])
         asked = ~np.isin(np.arange(len(times)), images)
     guide = np.concatenate(guides, axis=2) if guides else None
     windows = GapfillSamples(cube, guide, screen, asked)
-    return GapfillState(settle(windows, times=times, params=params), screen, screened)
+    method = settle(windows, times=times, params=params)
+    return GapfillState(method, screen, screened, outliers)

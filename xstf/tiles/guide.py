@@ -12,8 +12,8 @@ from xstf.cubes.arrays import Array
 from xstf.cubes.grid import Grid
 from xstf.cubes.resample import resample, source_window
 from xstf.tiles.blocks import is_lazy
-from xstf.tiles.engines import to_host
 from xstf.tiles.geometry import plan_chunks
+from xstf.tiles.gpu import to_host
 from xstf.tiles.regrid import Regridding
 
 # Backscatter below this, in linear power, is no echo: it would be minus infinity in dB.

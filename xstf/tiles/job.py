@@ -13,8 +13,11 @@ import numpy as np
 
 from xstf.cubes.arrays import Array
 from xstf.tiles.geometry import Axis, Window
+from xstf.tiles.gpu import free_memory, is_full
 from xstf.tiles.states import Once, State
 
+# Tiles are not halved below this side, in pixels: halos would be most of what is worked on.
+LEAST = 64
 States: TypeAlias = Sequence[Callable[[], Any]]
 # One array for each source of a job, and for each of its states a function that returns it.
 TileFunction: TypeAlias = Callable[[list[np.ndarray], slice, slice, States], np.ndarray]
@@ -124,11 +127,48 @@ class Job:
                 return self.function(blocks, rows, cols, states)
             return self._on_lattice(blocks, rows, cols, states)
         except Exception as error:
-            error.add_note(
-                f"in the tile of rows {rows.start} to {rows.stop} and columns {cols.start} to "
-                f"{cols.stop}"
+            if not is_full(error):
+                error.add_note(
+                    f"in the tile of rows {rows.start} to {rows.stop} and columns {cols.start} to "
+                    f"{cols.stop}"
+                )
+                raise
+        # Not in the handler: the error holds what was on the GPU.
+        return self._in_halves(blocks, rows, cols, states)
+
+    def _in_halves(
+        self, blocks: list[np.ndarray], rows: slice, cols: slice, states: States
+    ) -> np.ndarray:
+        """Make a tile that does not fit on the GPU in two, along its longer side."""
+        size = (rows.stop - rows.start, cols.stop - cols.start)
+        longer = int(size[1] > size[0])
+        if self.lattice or size[longer] < 2 * LEAST:
+            raise MemoryError(
+                f"the GPU's memory is too small for a tile of {size[0]} x {size[1]} pixels with "
+                f"{self.halo} around it; free some of it, or use an engine of the processor"
             )
-            raise
+        free_memory()
+        whole = (rows, cols)[longer]
+        middle = (whole.start + whole.stop) // 2
+        out = np.empty_like(blocks[0], shape=(*self.lead, *size), dtype=np.float32)
+        origins = [self.window(source, rows, cols) for source in self.sources]
+        for half in (slice(whole.start, middle), slice(middle, whole.stop)):
+            r, c = (rows, half) if longer else (half, cols)
+            cut = self._cut(blocks, origins, r, c)
+            out[..., _shift(r, rows), _shift(c, cols)] = self.make(cut, r, c, states)
+        return out
+
+    def _cut(
+        self, blocks: list[np.ndarray], origins: list[Window], rows: slice, cols: slice
+    ) -> list[np.ndarray]:
+        """Return what a part of a tile needs of the tile's blocks."""
+        inside = [
+            block[..., _shift(y, at[0]), _shift(x, at[1])]
+            for block, at, (y, x) in zip(
+                blocks, origins, (self.window(s, rows, cols) for s in self.sources), strict=True
+            )
+        ]
+        return [block.copy(order="C") for block in inside]
 
     def _on_lattice(
         self, blocks: list[np.ndarray], rows: slice, cols: slice, states: States
@@ -139,13 +179,7 @@ class Job:
         size = (rows.stop - rows.start, cols.stop - cols.start)
         out = np.empty_like(blocks[0], shape=(*self.lead, *size), dtype=np.float32)
         for r, c in itertools.product(*parts):
-            inside = [
-                block[..., _shift(y, at[0]), _shift(x, at[1])]
-                for block, at, (y, x) in zip(
-                    blocks, origins, (self.window(s, r, c) for s in self.sources), strict=True
-                )
-            ]
-            whole = [block.copy(order="C") for block in inside]
+            whole = self._cut(blocks, origins, r, c)
             out[..., _shift(r, rows), _shift(c, cols)] = self.function(whole, r, c, states)
         return out
 

@@ -20,6 +20,7 @@ from typing import Any, TypeAlias
 import numpy as np
 
 from xstf.cubes.arrays import Array
+from xstf.numerics.threads import free
 from xstf.tiles.bar import shown
 from xstf.tiles.blocks import clean_block, compute_now, is_lazy, module_of
 from xstf.tiles.geometry import as_chunks, pieces, plan_chunks
@@ -85,7 +86,8 @@ def settle_now(jobs: Sequence[Job]) -> tuple[list[Job], list[Once]]:
     found = [_once(state, shared) for job in done for state in job.states]
     for job in done:
         if len(job.states) == 1:
-            _once(job.states[0], shared)()
+            with free(cores()):  # no tile is made yet
+                _once(job.states[0], shared)()
     return done, found
 
 

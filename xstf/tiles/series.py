@@ -14,8 +14,9 @@ from xstf.cubes.arrays import Array
 from xstf.cubes.nesting import Nesting
 from xstf.tiles.chunks import CHUNK_BYTES
 from xstf.tiles.clip import Clip
-from xstf.tiles.engines import Runner, to_host
+from xstf.tiles.engines import Runner
 from xstf.tiles.flags import EXTRAPOLATED, FUSED_SERIES, LAYERS, MISSING, OBSERVED
+from xstf.tiles.gpu import to_host
 from xstf.tiles.job import Job, Source, States
 from xstf.tiles.samples import choose_cells
 from xstf.tiles.states import State

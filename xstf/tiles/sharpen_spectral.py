@@ -13,10 +13,12 @@ from scipy.special import ndtri
 from xstf._method import Method, SharpenSamples
 from xstf.cubes.arrays import Array
 from xstf.cubes.nesting import Nesting
+from xstf.numerics.array_module import contiguous
 from xstf.numerics.degrade import degrade, register
 from xstf.numerics.response import USUAL_WIDTH, common_pixels, locate, register_halo
 from xstf.numerics.subspace import noise
-from xstf.tiles.engines import Runner, to_host
+from xstf.tiles.engines import Runner
+from xstf.tiles.gpu import to_host
 from xstf.tiles.job import Job, Source, States
 from xstf.tiles.samples import choose_cells
 from xstf.tiles.states import State
@@ -79,7 +81,7 @@ class SharpenTile(NestedWindows):
         if len(bands):
             moved = self._moved(padded[0], state)
             estimate, _ = self.runner(
-                np.ascontiguousarray(spectral[bands]), moved, ratio=self.ratio,
+                contiguous(spectral[bands]), moved, ratio=self.ratio,
                 params=self.params, state=state.method, inner=inner, std=False,
                 **self.runner.network(origin, self.fine_shape, bands=bands),
             )  # fmt: skip
@@ -90,7 +92,7 @@ class SharpenTile(NestedWindows):
         """Return the spatial image as the spectral one lies."""
         if not state.shift.any():
             return spatial
-        return register(to_host(spatial), shift=state.shift)
+        return register(spatial, shift=state.shift)
 
 
 # --- jobs -------------------------------------------------------------------------------------

@@ -30,7 +30,7 @@ from dask.optimization import cull
 
 from xstf.cubes.arrays import Array
 from xstf.tiles.blocks import clean_samples, compute_now, is_lazy, join
-from xstf.tiles.engines import to_host
+from xstf.tiles.gpu import to_host
 from xstf.tiles.samples import Sample, take
 
 Arrays: TypeAlias = Mapping[str, np.ndarray]

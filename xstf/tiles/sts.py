@@ -14,8 +14,9 @@ from xstf._method import Method, StsSamples
 from xstf.cubes.arrays import Array
 from xstf.cubes.units import Side
 from xstf.tiles.clip import Clip
-from xstf.tiles.engines import Runner, to_host
+from xstf.tiles.engines import Runner
 from xstf.tiles.flags import FUSED_ONE_PAIR, FUSED_TWO_PAIRS, LAYERS, MISSING
+from xstf.tiles.gpu import to_host
 from xstf.tiles.job import Job, Source, States
 from xstf.tiles.lazy import pick_dates
 from xstf.tiles.samples import whole_blocks

@@ -16,7 +16,7 @@ from xstf.cubes.arrays import Array
 from xstf.cubes.limits import LARGEST
 from xstf.cubes.units import Side, require_same_units
 from xstf.tiles.blocks import is_lazy
-from xstf.tiles.engines import to_host
+from xstf.tiles.gpu import to_host
 from xstf.tiles.samples import choose_cells, whole_blocks
 from xstf.tiles.states import Once, State
 

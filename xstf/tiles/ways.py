@@ -24,7 +24,6 @@ from xstf._method import Method
 from xstf.cubes.arrays import Array
 from xstf.cubes.nesting import Nesting
 from xstf.numerics.registration import Registration
-from xstf.tiles.engines import to_host
 from xstf.tiles.frame import (
     Framed,
     Framing,
@@ -34,6 +33,7 @@ from xstf.tiles.frame import (
     settle_framed,
 )
 from xstf.tiles.fuse import Frame
+from xstf.tiles.gpu import to_host
 from xstf.tiles.samples import SAMPLE_BYTES, Cells
 from xstf.tiles.states import State
 

@@ -128,7 +128,8 @@ def fit(
         :func:`xstf.sharpen_spectral`.
     out : path, optional
         ``.safetensors`` file for the checkpoint. Beside it lies, until training is done, the state
-        to resume from (``.training.safetensors``).
+        to resume from (``.training.safetensors``, and ``.features.safetensors`` where the loss
+        needs an autoencoder), written every two minutes and after every epoch.
     recipe : {"auto", "full", "small"} or Recipe
         The method's for a GPU or for a processor with minutes; ``"auto"`` goes by the device.
     sizes : dict, optional
@@ -147,7 +148,7 @@ def fit(
     device : str, optional
         ``"cpu"``, ``"cuda"``, ``"cuda:1"``. Default: a GPU if torch finds one.
     progress : bool
-        Show a bar on stderr with the loss and the error on what is held out.
+        Show a bar of steps on stderr, with the loss and the error on what is held out.
     log : path, optional
         CSV file of the same, a row an epoch.
     resume : bool
@@ -199,17 +200,21 @@ def fit(
     torch.manual_seed(seed)
     parts = {**net.sizes, **(sizes or {}), **task.build}
     module, adversary = _build(net, task, parts, start)
-    features = _features(task, chosen, seed, processor) if net.features else None
-    supervision = task.supervise(chosen, features)
-    state, path = _files(out, resume)
+    files = _files(out, resume)
     mark = {
         "method": record.name, "bands": task.bands, "sizes": parts, "seed": seed,
-        "base": task.base, "low": task.low, "high": task.high, "steps": supervision.steps,
+        "base": task.base, "low": task.low, "high": task.high,
         "reading": {k: v for k, v in reading.items() if isinstance(v, str | int | float | dict)},
     }  # fmt: skip
+    features = None
+    if net.features:
+        keeping = loop.Keeping(state=files.features, mark=mark, progress=progress)
+        features = _features(task, chosen, seed, processor, keeping)
+    supervision = task.supervise(chosen, features)
     keeping = loop.Keeping(
-        state=state, log=None if log is None else Path(log), mark=mark, progress=progress
-    )
+        state=files.state, log=None if log is None else Path(log),
+        mark={**mark, "steps": supervision.steps}, progress=progress,
+    )  # fmt: skip
     done = loop.run(
         module, supervision, chosen, seed=seed, device=processor, adversary=adversary,
         keeping=keeping,
@@ -225,7 +230,7 @@ def fit(
         extra={"held_out": task.held_out_text, **task.extra, **found}, sensors=sensors, data=data,
         licence=licence, scores=scores, version=__version__,
     )  # fmt: skip
-    return _finish(module, manifest, done, path, state)
+    return _finish(module, manifest, done, files)
 
 
 def network_of(method: str | Method) -> tuple[Method, Net]:
@@ -301,23 +306,52 @@ def _build(
     return module, loop.Adversary(built.build_critic(bands=len(task.bands)), net.adversarial)
 
 
-def _files(out: str | Path | None, resume: bool) -> tuple[Path | None, Path | None]:
-    """Return where the state and the checkpoint go; both None where nothing is written."""
+class Files(NamedTuple):
+    """Where a training writes; all None where nothing is written.
+
+    Parameters
+    ----------
+    path
+        The checkpoint.
+    state, features
+        What is resumed from, and the same of the autoencoder that the loss needs.
+    """
+
+    path: Path | None = None
+    state: Path | None = None
+    features: Path | None = None
+
+    def drop_states(self) -> None:
+        """Remove what a training is resumed from."""
+        for file in (self.state, self.features):
+            if file is not None:
+                file.unlink(missing_ok=True)
+
+
+def _files(out: str | Path | None, resume: bool) -> Files:
+    """Return where a training writes, the place checked."""
     if out is None:
-        return None, None
+        return Files()
     path = Path(out)
     if path.suffix != ".safetensors":
         raise ValueError(f"out must be a .safetensors file, not {str(out)!r}")
     if not path.parent.is_dir():
         raise FileNotFoundError(f"there is no folder {path.parent} for {path.name}")
-    state = path.with_suffix(".training.safetensors")
+    states = (path.with_suffix(f".{kind}.safetensors") for kind in ("training", "features"))
+    files = Files(path, *states)
     if not resume:
-        state.unlink(missing_ok=True)
-    return state, path
+        files.drop_states()
+    return files
 
 
-def _features(task: TrainingTask, recipe: Recipe, seed: int, device: torch.device) -> nn.Module:
-    """Return an autoencoder of the fine images, trained and then fixed, for the loss."""
+def _features(
+    task: TrainingTask, recipe: Recipe, seed: int, device: torch.device, keeping: loop.Keeping
+) -> nn.Module:
+    """Return an autoencoder of the fine images, trained and then fixed, for the loss.
+
+    Its state stays until the network that it teaches is done: a training that is resumed learns
+    from the same features.
+    """
     net = importlib.import_module("xstf.nets.features").build(bands=len(task.bands))
     short = dataclasses.replace(_FEATURE_RECIPE, patch=recipe.patch)
     if 0 < recipe.epochs * recipe.steps < short.epochs * short.steps:
@@ -335,22 +369,17 @@ def _features(task: TrainingTask, recipe: Recipe, seed: int, device: torch.devic
     # The samples are those of the task; what is learned from them is another thing.
     supervision = task.supervise(short, net)
     supervision = dataclasses.replace(supervision, learn=learn, estimate=reconstruct)
-    loop.run(net, supervision, short, seed=seed, device=device)
+    loop.run(net, supervision, short, seed=seed, device=device, keeping=keeping)
     return net.eval().requires_grad_(False)
 
 
 def _finish(
-    module: nn.Module,
-    manifest: weights.Manifest,
-    done: loop.Progress,
-    path: Path | None,
-    state: Path | None,
+    module: nn.Module, manifest: weights.Manifest, done: loop.Progress, files: Files
 ) -> Fitted:
-    """Write the checkpoint, and remove the state that led to it."""
+    """Write the checkpoint, and remove the states that led to it."""
     tensors = {k: v.detach().cpu().contiguous() for k, v in module.state_dict().items()}
-    if path is not None:
-        weights.save(path, tensors, manifest)
-    if state is not None:
-        state.unlink(missing_ok=True)
+    if files.path is not None:
+        weights.save(files.path, tensors, manifest)
+    files.drop_states()
     checkpoint = weights.to_bytes(tensors, manifest)
-    return Fitted(checkpoint, path, manifest.scores, done.history)
+    return Fitted(checkpoint, files.path, manifest.scores, done.history)

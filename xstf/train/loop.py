@@ -8,7 +8,7 @@ import csv
 import json
 import math
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -24,6 +24,7 @@ from xstf.train.task import Batch, Supervision
 from xstf.weights.running import on_device
 
 _LAST_RATE = 0.01  # of a cosine schedule, as a share of the first
+_EVERY = 120.0  # seconds of steps after which the state is written within an epoch
 _COLUMNS = ("epoch", "seconds", "rate", "loss", "mae")
 
 
@@ -37,10 +38,16 @@ class Progress:
         One row an epoch; the first is of the untrained network.
     best
         Weights with the lowest error on what was held out.
+    step, total, seconds
+        Of an epoch that is not over: steps that are done, the sum of their losses, and what they
+        took.
     """
 
     history: list[dict[str, float]] = field(default_factory=list)
     best: dict[str, Tensor] = field(default_factory=dict)
+    step: int = 0
+    total: float = 0.0
+    seconds: float = 0.0
 
     @property
     def maes(self) -> list[float]:
@@ -66,7 +73,7 @@ class Keeping:
     Parameters
     ----------
     state
-        File to resume from if it exists, written after every epoch.
+        File to resume from if it exists, written after every epoch, and every two minutes of one.
     log
         CSV file, a row an epoch.
     mark
@@ -115,21 +122,41 @@ def run(
     done = Progress()
     if state is not None and state.exists():
         trainer.restore(state, done, keeping.mark)
+        _write_log(log, done.history)  # a kill may have come between its row and the state
     if not done.history:
-        _note(done, trainer, 0, math.nan, time.perf_counter(), log)
-    bar = _bar(recipe.epochs, len(done.history) - 1, keeping.progress)
-    for epoch in range(len(done.history), recipe.epochs + 1):
-        if recipe.patience and done.stale() >= recipe.patience:
-            break
-        start = time.perf_counter()
-        loss = trainer.epoch(epoch, seed, done.maes)
-        _note(done, trainer, epoch, loss, start, log)
-        if state is not None:
-            trainer.keep(state, done, keeping.mark)
-        bar(loss, done.maes[-1])
-    bar(None, None)
+        _note(done, trainer, 0, math.nan, 0.0, log)
+    behind = (len(done.history) - 1) * trainer.steps + done.step
+    with _Bar(recipe.epochs * trainer.steps, behind, keeping.progress) as bar:
+        for epoch in range(len(done.history), recipe.epochs + 1):
+            if recipe.patience and done.stale() >= recipe.patience:
+                break
+            loss, seconds = _epoch(trainer, done, epoch, seed, keeping, bar)
+            _note(done, trainer, epoch, loss, seconds, log)
+            if state is not None:
+                trainer.keep(state, done, keeping.mark)
     net.load_state_dict(done.best)
     return done
+
+
+def _epoch(
+    trainer: _Trainer, done: Progress, epoch: int, seed: int, keeping: Keeping, bar: _Bar
+) -> tuple[float, float]:
+    """Run one epoch, or what is left of it; return its mean loss and its seconds."""
+    trainer.net.train()
+    start = kept = time.perf_counter()
+    already = done.seconds
+    for step in range(done.step, trainer.steps):
+        done.total += trainer.step(epoch, step, seed, done.maes)
+        done.step = step + 1
+        now = time.perf_counter()
+        done.seconds = already + now - start
+        bar.show(done.total / done.step, done.maes[-1])
+        if keeping.state is not None and now - kept >= _EVERY:
+            trainer.keep(keeping.state, done, keeping.mark)
+            kept = now
+    found = done.total / trainer.steps, done.seconds
+    done.step, done.total, done.seconds = 0, 0.0, 0.0
+    return found
 
 
 def _note(
@@ -137,24 +164,30 @@ def _note(
     trainer: _Trainer,
     epoch: int,
     loss: float,
-    start: float,
+    seconds: float,
     log: Path | None,
 ) -> None:
     """Validate, keep the weights if they are the best, and write a row of the log."""
+    start = time.perf_counter()
     mae = validate(trainer.kept, trainer.supervision, trainer.device)
     row = {
-        "epoch": float(epoch), "seconds": round(time.perf_counter() - start, 3),
+        "epoch": float(epoch), "seconds": round(seconds + time.perf_counter() - start, 3),
         "rate": trainer.rate, "loss": loss, "mae": mae,
     }  # fmt: skip
     if not done.history or mae < min(done.maes):
         done.best = {k: v.detach().cpu().clone() for k, v in trainer.kept.state_dict().items()}
     done.history.append(row)
-    if log is not None:
-        with log.open("w" if epoch == 0 else "a", newline="") as file:
-            writer = csv.DictWriter(file, _COLUMNS)
-            if epoch == 0:
-                writer.writeheader()
-            writer.writerow({**row, "epoch": epoch})
+    _write_log(log, done.history)
+
+
+def _write_log(log: Path | None, history: Sequence[Mapping[str, float]]) -> None:
+    """Write the log anew: as many rows as epochs are known, also after a kill."""
+    if log is None:
+        return
+    with log.open("w", newline="") as file:
+        writer = csv.DictWriter(file, _COLUMNS)
+        writer.writeheader()
+        writer.writerows({**row, "epoch": int(row["epoch"])} for row in history)
 
 
 def validate(net: nn.Module, supervision: Supervision, device: torch.device) -> float:
@@ -199,27 +232,23 @@ class _Trainer:
         self.kept = copy.deepcopy(net) if recipe.average else net
         self.rate = 0.0
 
-    def epoch(self, epoch: int, seed: int, maes: Sequence[float]) -> float:
-        """Run one epoch; return its mean loss."""
-        # Draws depend on the epoch alone: a resumed training sees what an unbroken one would.
-        rng = np.random.default_rng([seed, epoch])
+    def step(self, epoch: int, step: int, seed: int, maes: Sequence[float]) -> float:
+        """Take one step of an epoch, counted from 0; return its loss."""
+        # Draws depend on the step alone: a resumed training sees what an unbroken one would.
+        rng = np.random.default_rng([seed, epoch, step])
         torch.manual_seed(int(rng.integers(2**62)))
-        self.net.train()
-        total = 0.0
-        for step in range(self.steps):
-            done = ((epoch - 1) * self.steps + step) / (self.recipe.epochs * self.steps)
-            self.rate = rate(self.recipe, done, maes)
-            for optimiser in self.optimisers:
-                for group in optimiser.param_groups:
-                    group["lr"] = self.rate
-            loss = self._step(_on(self.supervision.draw(rng), self.device))
-            if not math.isfinite(loss):
-                raise ValueError(
-                    f"the loss left the numbers in epoch {epoch}; train with a lower rate than "
-                    f"{self.recipe.rate:g}"
-                )
-            total += loss
-        return total / self.steps
+        done = ((epoch - 1) * self.steps + step) / (self.recipe.epochs * self.steps)
+        self.rate = rate(self.recipe, done, maes)
+        for optimiser in self.optimisers:
+            for group in optimiser.param_groups:
+                group["lr"] = self.rate
+        loss = self._step(_on(self.supervision.draw(rng), self.device))
+        if not math.isfinite(loss):
+            raise ValueError(
+                f"the loss left the numbers in epoch {epoch}; train with a lower rate than "
+                f"{self.recipe.rate:g}"
+            )
+        return loss
 
     def _step(self, batch: Batch) -> float:
         with _precision(self.device):
@@ -270,7 +299,10 @@ class _Trainer:
         for n, optimiser in enumerate(self.optimisers):
             for number, found in optimiser.state_dict()["state"].items():
                 tensors |= {f"adam{n}.{number}.{k}": v.cpu() for k, v in found.items()}
-        notes = {"mark": dict(mark), "recipe": asdict(self.recipe), "history": done.history}
+        notes = {
+            "mark": dict(mark), "recipe": asdict(self.recipe), "history": done.history,
+            "step": done.step, "total": done.total, "seconds": done.seconds, "rate": self.rate,
+        }  # fmt: skip
         weights.save_state(path, tensors, notes)
 
     def restore(self, path: Path, done: Progress, mark: Mapping[str, object]) -> None:
@@ -283,6 +315,8 @@ class _Trainer:
                 "delete it, or give resume=False or another out="
             )
         done.history[:] = notes["history"]
+        done.step, done.total, done.seconds = (notes[k] for k in ("step", "total", "seconds"))
+        self.rate = notes["rate"]
         done.best = _under("best", tensors)
         for name, net in self._parts().items():
             net.load_state_dict(_under(name, tensors))
@@ -355,19 +389,25 @@ def _precision(device: torch.device) -> contextlib.AbstractContextManager[Any]:
     return contextlib.nullcontext()
 
 
-def _bar(epochs: int, done: int, progress: bool) -> Callable[[float | None, float | None], None]:
-    """Return what shows an epoch's loss and error on stderr; called with None to end."""
-    if not progress:
-        return lambda loss, mae: None
-    from tqdm.auto import tqdm
+class _Bar:
+    """A bar of steps on stderr, with the epoch's mean loss and the last error; or nothing."""
 
-    bar = tqdm(total=epochs, initial=done, unit="epoch", desc="xstf training")
+    def __init__(self, steps: int, done: int, progress: bool) -> None:
+        self._bar: Any = None
+        if progress:
+            from tqdm.auto import tqdm
 
-    def show(loss: float | None, mae: float | None) -> None:
-        if loss is None:
-            bar.close()
-        else:
-            bar.set_postfix(loss=f"{loss:.4g}", mae=f"{mae:.4g}")
-            bar.update()
+            self._bar = tqdm(total=steps, initial=done, unit="step", desc="xstf training")
 
-    return show
+    def show(self, loss: float, mae: float) -> None:
+        """Count a step."""
+        if self._bar is not None:
+            self._bar.set_postfix(loss=f"{loss:.4g}", mae=f"{mae:.4g}", refresh=False)
+            self._bar.update()
+
+    def __enter__(self) -> _Bar:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        if self._bar is not None:
+            self._bar.close()

@@ -10,7 +10,7 @@ import torch
 from xstf._recipe import Recipe
 from xstf.cubes.arrays import Array
 from xstf.cubes.pairs import DateLike
-from xstf.tiles.engines import to_host
+from xstf.tiles.gpu import to_host
 from xstf.tiles.run import compute_now
 from xstf.train.task import Batch
 

@@ -20,7 +20,7 @@ from xstf.cubes.pairs import DateLike, LengthLike
 from xstf.cubes.units import Side
 from xstf.numerics.degrade import degrade, register
 from xstf.numerics.response import locate
-from xstf.tiles.engines import to_host
+from xstf.tiles.gpu import to_host
 from xstf.tiles.run import clean_block, compute_now
 from xstf.tiles.samples import whole_cells
 from xstf.tiles.units import check_units

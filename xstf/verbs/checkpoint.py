@@ -15,6 +15,7 @@ from xstf._recipe import Net
 from xstf.cubes.arrays import Guides
 from xstf.tiles.engines import why_missing
 from xstf.weights import Manifest
+from xstf.weights.running import build
 
 # A network knows one blur: its coarse pixels may be so much larger or smaller than those it saw.
 _RATIO_SLACK = 1.3
@@ -36,6 +37,14 @@ class NetworkParams(Protocol):
     @property
     def overlap(self) -> int:
         """Pixels that neighbouring tiles share."""
+
+    @property
+    def fit(self) -> dict | None:
+        """Arguments of :func:`xstf.train.fit`, for ``weights="fit"``."""
+
+    @property
+    def save(self) -> str:
+        """Where ``weights="fit"`` leaves its checkpoint."""
 
 
 P = TypeVar("P", bound=NetworkParams)
@@ -82,16 +91,17 @@ def resolve_weights(record: Method, params: P, cubes: NetworkCubes) -> tuple[P, 
     missing = why_missing("torch")
     if missing:
         raise ImportError(missing)
-    source = _find(record, params.weights, cubes)
+    source = _find(record, params, cubes)
     checkpoint = weights.load(source)
     manifest = checkpoint.manifest
     _check_fits(record, manifest, params.weights, cubes)
+    _check_network(net, checkpoint, params.weights)
+    # What it was trained with is in its manifest; the result goes by the weights alone.
+    params = dataclasses.replace(params, fit=None, save="")  # type: ignore[type-var]
     if record.task == "gapfill":
         params = _with_prior(params, manifest)
     params = dataclasses.replace(params, tile=_tile_side(record, net, params, manifest))  # type: ignore[type-var]
-    # Another file under an old name is other weights to dask.
-    written = Path(source).stat().st_mtime_ns if isinstance(source, str) else 0
-    found = Weights(source, net.module, net.multiple, net.learn_pairs > 1, written)
+    found = Weights(source, net.module, net.multiple, net.learn_pairs > 1, checkpoint.sha256)
     return params, found, _origin(manifest, checkpoint.sha256)
 
 
@@ -108,12 +118,22 @@ def lattice_tile(params: NetworkParams) -> int:
 # --- pieces -----------------------------------------------------------------------------------
 
 
-def _find(record: Method, name: str, cubes: NetworkCubes) -> str | bytes:
+def _find(record: Method, params: NetworkParams, cubes: NetworkCubes) -> str | bytes:
     """Return the path of the checkpoint that ``weights=`` names, or one trained on the cubes."""
+    name = params.weights
     if name == "fit":
         from xstf.train import fit  # loads torch
 
-        return fit(record, *cubes.cubes, **cubes.reading).checkpoint
+        twice = sorted((params.fit or {}).keys() & {*cubes.reading, "out"})
+        if twice:
+            raise ValueError(
+                f"fit= has {twice}, which the verb says itself (out= is save= here); leave them out"
+            )
+        out = params.save or None
+        found = fit(record, *cubes.cubes, **{**cubes.reading, **(params.fit or {})}, out=out)
+        return str(found.path.resolve()) if found.path else found.checkpoint
+    if params.fit or params.save:
+        raise ValueError(f'fit= and save= go with weights="fit", not with weights={name!r}')
     bundled = ", ".join(weights.bundled()) or "none come with this version"
     ways = (
         f"weights='file.safetensors' (xstf.train.fit({record.name!r}, ...) writes one), "
@@ -123,10 +143,25 @@ def _find(record: Method, name: str, cubes: NetworkCubes) -> str | bytes:
     if not name:
         raise ValueError(f"{record.name} is a network and needs weights: {ways}")
     path = Path(name)
-    found = path if path.is_file() else weights.find(name)
-    if found is None:
+    file = path if path.is_file() else weights.find(name)
+    if file is None:
         raise ValueError(f"there is no checkpoint {name!r}; give {ways}")
-    return str(found.resolve())
+    return str(file.resolve())
+
+
+def _check_network(net: Net, checkpoint: weights.Checkpoint, name: str) -> None:
+    """Raise if the network that a manifest describes is not the one that its weights are of.
+
+    It is built without numbers, which takes no time, before anything is computed.
+    """
+    import torch
+
+    try:
+        with torch.device("meta"):
+            module = build(net.module, checkpoint.manifest)
+        weights.check_architecture(module, checkpoint)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"weights={name!r}: {error}") from error
 
 
 def _check_fits(record: Method, manifest: Manifest, name: str, cubes: NetworkCubes) -> None:

@@ -11,7 +11,6 @@ from xstf.align.fuse import FuseCubes
 from xstf.cubes.acquisitions import DAY
 from xstf.cubes.arrays import Array
 from xstf.cubes.pairs import Plan
-from xstf.tiles.engines import is_cupy
 from xstf.tiles.frame import FEWEST
 from xstf.tiles.fuse import Frame, registration_state
 from xstf.tiles.run import is_lazy
@@ -37,8 +36,6 @@ def frame_of(
     asked = register or change == "believed" or record.believes
     if small or record.net is not None or not asked:
         return None, {}
-    if is_cupy(cubes.fine.data):
-        return None, {"stf_registration": "not looked for on the GPU"}
     used = {(p.fine, place[p.coarse]) for plan in plans for some in plan.attempts for p in some}
     days = np.zeros(coarse.shape[0])
     for date, at in place.items():

@@ -31,6 +31,7 @@ from xstf.tiles.flags import FLAG_MEANINGS
 from xstf.tiles.fuse import fuse_job, looked_at
 from xstf.tiles.run import State, cores
 from xstf.tiles.units import check_units
+from xstf.verbs.by_trial import run_best, wants_trial
 from xstf.verbs.checkpoint import NetworkCubes
 from xstf.verbs.frame import choices, frame_of
 from xstf.verbs.pipeline import choose, chunks_of, compute, prepare
@@ -153,7 +154,9 @@ def fuse(
         counts itself, also one that composites are stamped with.
     method : str or Method
         A name from ``xstf.list_methods("fuse")``, a record, or ``"auto"``: see Notes. With
-        `spatial` a name from ``xstf.list_methods("sts")``.
+        `spatial` a name from ``xstf.list_methods("sts")``. ``"evaluate"``: the best of all by
+        :func:`xstf.evaluate_fusion` on a sample, which is read and worked on at the call;
+        ``attrs["stf_choice"]`` says which, and how sure that is.
     mask, coarse_mask, spatial_mask : DataArray of bool, optional
         True where `fine`, `coarse`, `spatial` are not usable; with any of their dims. One on
         another grid of the same CRS is brought to theirs by nearest neighbour
@@ -275,6 +278,8 @@ def fuse(
     >>> fused.sizes["time"], fused.dims == fine.dims
     (2, True)
     """
+    if wants_trial(method):
+        return run_best("fuse", dict(locals()))
     coarse = with_period(coarse, composite, "coarse")
     said: dict[str, Any] = {"decoded": decoded, "valid_range": valid_range}
     fine = as_values(fine, what="fine", scale=scale, mask=mask, **said)

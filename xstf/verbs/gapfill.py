@@ -20,11 +20,13 @@ from xstf.cubes.read import Cube
 from xstf.cubes.series import unfold
 from xstf.cubes.values import as_values
 from xstf.cubes.write import assemble
+from xstf.methods.gapfill._intervals import with_intervals
 from xstf.numerics.outliers import SCREEN_HALO
 from xstf.tiles.chunks import check_fits, result_chunks
 from xstf.tiles.flags import FLAG_MEANINGS, LAYERS
 from xstf.tiles.gapfill import GapfillTile, gapfill_job
 from xstf.tiles.run import cores, is_lazy
+from xstf.verbs.by_trial import run_best, wants_trial
 from xstf.verbs.checkpoint import NetworkCubes
 from xstf.verbs.pipeline import Chunks, choose, compute, named, prepare, records_of
 from xstf.verbs.watching import note
@@ -142,7 +144,9 @@ def gapfill(
         neighbour (``attrs["stf_mask"]`` says so); what it does not cover is not usable. Dates are
         taken by label.
     method : str or Method
-        A name from ``xstf.list_methods("gapfill")``, a record, or ``"auto"``.
+        A name from ``xstf.list_methods("gapfill")``, a record, ``"auto"``, or ``"evaluate"``: the
+        best of all by :func:`xstf.evaluate_gapfill` on a sample, which is read and worked on at the
+        call; ``attrs["stf_choice"]`` says which, and how sure that is.
     guide : DataArray or Dataset of bands, or several, optional
         Any other cube that sees through clouds (a coarse sensor, an index), or a list or dict of
         such, taken as `sar` is, its values as they are.
@@ -258,6 +262,8 @@ def gapfill(
     >>> bool(cube.isnull().any()), bool(filled.isnull().any())
     (True, False)
     """
+    if wants_trial(method):
+        return run_best("gapfill", dict(locals()))
     cube = as_values(
         cube, what="cube", scale=scale, decoded=decoded, valid_range=valid_range, mask=mask
     )
@@ -268,6 +274,8 @@ def gapfill(
     optical, asked = cubes.cube, cubes.asked
     note(cubes=cubes)
     call = choose(gapfill, "gapfill", method, params, quality=return_quality, progress=progress)
+    if return_quality:
+        call = replace(call, record=with_intervals(call.record))
     record = call.record
     alone = optical.series is not None
     _check_can(record, optical, smooth=smooth, guided=bool(cubes.guides), asked=asked is not None)

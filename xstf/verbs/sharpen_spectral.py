@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cache
-from typing import Any, overload
+from typing import Any, cast, overload
 
 import xarray as xr
 
@@ -19,6 +19,7 @@ from xstf.tiles.flags import FLAG_MEANINGS
 from xstf.tiles.run import State
 from xstf.tiles.sharpen_spectral import sharpen_spectral_job
 from xstf.tiles.units import check_units
+from xstf.verbs.by_trial import run_best, wants_trial
 from xstf.verbs.checkpoint import NetworkCubes
 from xstf.verbs.pipeline import choose, chunks_of, compute, prepare
 from xstf.verbs.watching import note
@@ -103,7 +104,8 @@ def sharpen_spectral(
         The sharp cube with few bands, or one (panchromatic), on its own grid and CRS, same units.
         May have time.
     method : str or Method
-        A name from ``xstf.list_methods("sharpen_spectral")``, a record, or ``"auto"``.
+        A name from ``xstf.list_methods("sharpen_spectral")``, a record, ``"auto"``, or
+        ``"evaluate"``: the best of all by :func:`xstf.evaluate_sharpen_spectral` on a sample.
     srf : DataArray ``(spatial_band, band)`` or str, optional
         How the bands of `spatial` respond to those of `spectral`, with both cubes' labels; or a
         sensor's name (:mod:`xstf.sensors`). Default: estimated from the two cubes.
@@ -182,6 +184,8 @@ def sharpen_spectral(
     """
     if "return_quality" in params:
         raise ValueError(NO_STD)
+    if wants_trial(method):
+        return cast(Labelled, run_best("sharpen_spectral", dict(locals())))
     said: dict[str, Any] = {"decoded": decoded, "valid_range": valid_range}
     spectral = as_values(spectral, what="spectral", scale=scale, mask=mask, **said)
     spatial = as_values(

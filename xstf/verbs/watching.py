@@ -18,6 +18,11 @@ def note(**found: Any) -> None:
         seen.update(found)
 
 
+def is_watched() -> bool:
+    """Return whether a dry run looks on."""
+    return _SEEN.get() is not None
+
+
 @contextmanager
 def watched() -> Iterator[dict[str, Any]]:
     """Collect what a verb that is called inside notes."""

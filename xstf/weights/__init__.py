@@ -6,6 +6,7 @@ It may import `nets/` by name and `numerics/`; it knows no method, cube or train
 from xstf.weights.checkpoint import (
     Checkpoint,
     bundled,
+    check_architecture,
     describe,
     fill,
     find,
@@ -21,6 +22,7 @@ __all__ = [
     "Checkpoint",
     "Manifest",
     "bundled",
+    "check_architecture",
     "describe",
     "fill",
     "find",

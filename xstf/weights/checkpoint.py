@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
 
 _CHECKPOINT = "xstf checkpoint 1"
-_STATE = "xstf training state 1"
+_STATE = "xstf training state 2"
 _SUFFIX = ".safetensors"
 _BUNDLED = Path(__file__).parent / "bundled"
 _LARGEST_HEADER = 100_000_000  # bytes; the format allows no more
@@ -135,6 +135,19 @@ def fill(module: nn.Module, checkpoint: Checkpoint) -> None:
     ValueError
         Names or shapes of the weights differ; the network is then left as it was.
     """
+    check_architecture(module, checkpoint)
+    module.load_state_dict(checkpoint.tensors, strict=True)
+
+
+def check_architecture(module: nn.Module, checkpoint: Checkpoint) -> None:
+    """Raise ValueError if a checkpoint's weights have other names or shapes than a network's.
+
+    Parameters
+    ----------
+    module : Module
+        On any device, also ``"meta"``, where it has shapes and no numbers.
+    checkpoint : Checkpoint
+    """
     have, want = checkpoint.tensors, module.state_dict()
     shared = sorted(have.keys() & want.keys())
     faults = {
@@ -148,7 +161,6 @@ def fill(module: nn.Module, checkpoint: Checkpoint) -> None:
             f"the checkpoint of {checkpoint.manifest.method!r} does not fit this network of "
             f"{len(want)} weights: {', '.join(found)}; build it with the manifest's bands and sizes"
         )
-    module.load_state_dict(have, strict=True)
 
 
 def describe(path: str | Path) -> str:

@@ -22,12 +22,12 @@ if TYPE_CHECKING:
     import torch
     from torch import nn
 
-# A checkpoint (bytes by their address; a file by path, time and size), its network, its device.
-Key: TypeAlias = tuple[int | tuple[str, int, int], str, str]
+# What a checkpoint holds, as its SHA-256; the file that builds its network; its device.
+Key: TypeAlias = tuple[str, str, str]
 
 # Networks kept in memory between tiles, the latest last.
 _KEPT = 4
-_LOADED: dict[Key, tuple[str | bytes, nn.Module, Manifest]] = {}
+_LOADED: dict[Key, tuple[nn.Module, Manifest]] = {}
 _GUARD = threading.Lock()
 _ON_GPU = threading.Lock()
 
@@ -52,35 +52,41 @@ def load_once(weights: Weights, device: str | None) -> tuple[nn.Module, Manifest
     Returns
     -------
     module, manifest
+
+    Raises
+    ------
+    ValueError
+        The file holds other weights than when the verb was called.
     """
     target = device_of(device)
-    source, module = weights.source, weights.module
-    key = (_identity(source), module, str(target))
+    key = (weights.sha256, weights.module, str(target))
     with _GUARD:
         if key not in _LOADED:
-            _LOADED[key] = (source, *_load(source, module, target))
+            _LOADED[key] = _load(weights, target)
             while len(_LOADED) > _KEPT:
                 del _LOADED[next(iter(_LOADED))]
-        # Bytes are known by where they lie in memory: kept here, they stay there.
-        _, net, manifest = _LOADED[key]
-    return net, manifest
+        return _LOADED[key]
 
 
-def _identity(source: str | bytes) -> int | tuple[str, int, int]:
-    if isinstance(source, bytes):
-        return id(source)
-    found = os.stat(source)  # noqa: PTH116 - a path is a string here
-    return source, found.st_mtime_ns, found.st_size
+def build(module: str, manifest: Manifest) -> nn.Module:
+    """Return the network that a manifest describes, with the numbers that it starts from."""
+    made: nn.Module = importlib.import_module(f"xstf.nets.{module}").build(
+        bands=len(manifest.bands), **manifest.sizes
+    )
+    return made
 
 
-def _load(source: str | bytes, module: str, device: torch.device) -> tuple[nn.Module, Manifest]:
-    checkpoint = files.load(source)
-    manifest = checkpoint.manifest
-    build = importlib.import_module(f"xstf.nets.{module}").build
-    net = build(bands=len(manifest.bands), **manifest.sizes)
+def _load(weights: Weights, device: torch.device) -> tuple[nn.Module, Manifest]:
+    checkpoint = files.load(weights.source)
+    if checkpoint.sha256 != weights.sha256:
+        raise ValueError(
+            f"{weights.source!r} holds other weights than when the verb was called (sha256 "
+            f"{checkpoint.sha256[:12]}…, then {weights.sha256[:12]}…); call it again"
+        )
+    net = build(weights.module, checkpoint.manifest)
     files.fill(net, checkpoint)
     net.requires_grad_(False)
-    return on_device(net, device).eval(), manifest
+    return on_device(net, device).eval(), checkpoint.manifest
 
 
 def on_device(net: nn.Module, device: torch.device) -> nn.Module:

@@ -62,6 +62,12 @@ class NetworkParams:
     weights
         Path of a checkpoint that :func:`xstf.train.fit` wrote; ``"fit"`` to train on these cubes
         first, which computes even if they are lazy; or the name of a bundled checkpoint.
+    fit
+        With ``weights="fit"``: what :func:`xstf.train.fit` takes besides the cubes, as
+        ``{"recipe": "full"}`` or ``{"epochs": 20, "steps": 50, "seed": 1}``.
+    save
+        With ``weights="fit"``: path of a ``.safetensors`` file for the trained weights. A call that
+        was killed goes on from the state beside it.
     tile
         Side of the network's tiles in fine pixels; 0: of the patches that it was trained on, at
         least four overlaps.
@@ -74,6 +80,8 @@ class NetworkParams:
     """
 
     weights: str = ""
+    fit: dict | None = None
+    save: str = ""
     tile: int = 0
     overlap: int = 32
     blend: Literal["crop", "smooth"] = "crop"

@@ -52,17 +52,24 @@ all. Bands that are missing everywhere are left out of the comparison.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from xstf._checks import check_above, check_at_least, check_odd
 from xstf._method import Method
+from xstf.numerics.array_module import beside
+from xstf.numerics.cuda.similar_mean import smooth as smoothed_there
+from xstf.numerics.cuda.unmixing import predict as predicted_there
+from xstf.numerics.cuda.upsample import upsample as lifted_there
 from xstf.numerics.degrade import block_means
 from xstf.numerics.patches import Samples, blend, pair_weights, patches_of, sample_patches
 from xstf.numerics.similar_mean import smooth, smooth_numpy
 from xstf.numerics.unmixing import Changes, Classes, find_changes, find_classes, predict, see
 from xstf.numerics.upsample import upsample, upsample_numpy
+
+if TYPE_CHECKING:
+    from cupy import ndarray as DeviceArray
 
 
 @dataclass(frozen=True)
@@ -173,8 +180,8 @@ def _predict_numpy(fine: np.ndarray, classes: Classes, changes: Changes) -> np.n
 
 def _scaled(fine: np.ndarray, classes: Classes) -> np.ndarray:
     """Return the bands that tell pixels apart, in standard deviations."""
-    tells = np.nan_to_num(classes.scale) > 0
-    mean, scale = classes.mean[tells, None, None], classes.scale[tells, None, None]
+    tells = np.flatnonzero(np.nan_to_num(classes.scale) > 0)
+    mean, scale = (beside(n[tells, None, None], fine) for n in (classes.mean, classes.scale))
     scaled: np.ndarray = ((fine[tells] - mean) * scale).astype(np.float32)
     return scaled
 
@@ -210,13 +217,37 @@ def _numba(
     return blend(results, state.weights), None
 
 
+def _cupy(
+    fine: DeviceArray,
+    coarse: DeviceArray,
+    *,
+    ratio: int,
+    params: Params,
+    state: State,
+    inner: tuple[slice, slice],
+    std: bool,
+) -> tuple[DeviceArray, None]:
+    """Return the same by kernels of the GPU."""
+    results = []
+    for p in range(len(fine)):
+        classes, changes = state.classes[p], state.changes[p]
+        within = np.diag(changes.slope)
+        change, mean = predicted_there(fine[p], ratio, classes, changes.step, within)
+        residual = _residual(coarse[-1] - coarse[p], mean, changes)
+        change += lifted_there(residual[None], ratio)[0]
+        scaled = _scaled(fine[p], classes)
+        smoothed = smoothed_there(scaled, change, inner, params.window, params.similarity)
+        results.append(fine[p][:, *inner] + smoothed)
+    return blend(results, state.weights), None
+
+
 METHOD = Method(
     name="fsdaf",
     task="fuse",
     summary="Unmixes the coarse change by land-cover class; for one pair and changes of cover.",
     params=Params,
     halo=_halo,
-    kernels={"numba": _numba, "numpy": _numpy},
+    kernels={"numba": _numba, "cupy": _cupy, "numpy": _numpy},
     reference="Zhu et al. 2016, doi:10.1016/j.rse.2015.11.016",
     pairs=(1, 2),
     prepare=sample_patches,

@@ -56,7 +56,8 @@ def prior_of(name: str, cube: np.ndarray, times: np.ndarray, state: PriorState) 
     if name not in _METHODS:
         prior = np.empty(cube.shape, np.float32)
         since = np.empty(cube.shape, np.float32)
-        _from_around(cube, times.astype(np.float32), prior, since)
+        ahead = np.empty((2, *cube.shape[1:]), np.float32)
+        _from_around(cube, times.astype(np.float32), prior, since, ahead)
         return prior
     record = _METHODS[name]
     whole = (slice(0, cube.shape[2]), slice(0, cube.shape[3]))
@@ -67,19 +68,28 @@ def prior_of(name: str, cube: np.ndarray, times: np.ndarray, state: PriorState) 
 
 
 @jit
-def _from_around(cube: np.ndarray, times: np.ndarray, prior: np.ndarray, since: np.ndarray) -> None:
-    """Write the prior; ``since`` is room for the dates of what was seen before."""
+def _from_around(
+    cube: np.ndarray, times: np.ndarray, prior: np.ndarray, since: np.ndarray, ahead: np.ndarray
+) -> None:
+    """Write the prior; ``since`` is room for the dates of what was seen before.
+
+    ``ahead`` is room for what was seen last, and when.
+    """
     dates, bands, height, width = cube.shape
     nothing = np.float32(np.nan)
-    value = np.full((bands, height, width), nothing, np.float32)
-    when = np.full((bands, height, width), nothing, np.float32)
+    value, when = ahead[0], ahead[1]
+    for b, y in np.ndindex(bands, height):
+        for x in range(width):
+            value[b, y, x] = when[b, y, x] = nothing
     for t in range(dates):
         for b, y in np.ndindex(bands, height):
             for x in range(width):
                 prior[t, b, y, x], since[t, b, y, x] = value[b, y, x], when[b, y, x]
                 if not np.isnan(cube[t, b, y, x]):
                     value[b, y, x], when[b, y, x] = cube[t, b, y, x], times[t]
-    value[:] = nothing
+    for b, y in np.ndindex(bands, height):
+        for x in range(width):
+            value[b, y, x] = nothing
     for t in range(dates - 1, -1, -1):
         for b, y in np.ndindex(bands, height):
             for x in range(width):

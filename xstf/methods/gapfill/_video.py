@@ -64,6 +64,12 @@ class VideoParams:
     weights
         Path of a checkpoint that :func:`xstf.train.fit` wrote; ``"fit"`` to train on this cube
         first, which computes even if it is lazy; or the name of a bundled checkpoint.
+    fit
+        With ``weights="fit"``: what :func:`xstf.train.fit` takes besides the cubes, as
+        ``{"recipe": "full"}`` or ``{"epochs": 20, "steps": 50, "seed": 1}``.
+    save
+        With ``weights="fit"``: path of a ``.safetensors`` file for the trained weights. A call that
+        was killed goes on from the state beside it.
     prior
         What the network corrects, ``"eof"``, ``"harmonic"`` or ``"linear"``; empty: what it was
         trained to correct, and with ``weights="fit"`` ``"eof"``.
@@ -78,6 +84,8 @@ class VideoParams:
     """
 
     weights: str = ""
+    fit: dict | None = None
+    save: str = ""
     prior: Literal["", Prior] = ""
     tile: int = 0
     overlap: int = 30

@@ -41,7 +41,14 @@ import numpy as np
 from xstf._checks import check_above, check_at_least, check_between, check_one_of
 from xstf._method import GapfillSamples, Method
 from xstf.numerics.normal import BISQUARE, MAD
-from xstf.numerics.seasonal import HARMONICS, SceneSeason, season_state, seasonal, terms_of
+from xstf.numerics.seasonal import (
+    HARMONICS,
+    SceneSeason,
+    season_again,
+    season_state,
+    seasonal,
+    terms_of,
+)
 from xstf.numerics.seasonal_blocks import PRIOR
 
 # Other methods and the screening of outliers use the same record.
@@ -88,6 +95,13 @@ def settle(samples: GapfillSamples, *, times: np.ndarray, params: Params) -> Sta
         return samples.season
     samples, times = samples.images(times)
     return season_state(samples.cube, times, harmonics=params.harmonics, residual=params.residual)
+
+
+def settle_again(
+    before: State, samples: GapfillSamples, *, times: np.ndarray, params: Params
+) -> State:
+    """Return the state without what is missing of `samples` and was there for ``before``."""
+    return season_again(before, samples.cube, times)
 
 
 def _numpy(

@@ -46,7 +46,13 @@ import numpy as np
 from xstf._checks import check_at_least
 from xstf._method import GapfillSamples, Method
 from xstf.methods.gapfill import mnspi
-from xstf.numerics.seasonal import SceneSeason, season_state, seasonal, terms_of
+from xstf.numerics.seasonal import (
+    SceneSeason,
+    season_again,
+    season_state,
+    seasonal,
+    terms_of,
+)
 from xstf.numerics.similar_pixels import hide, pixels_of
 
 # Of the sample's windows, every third one is hidden and filled: each costs as much as a tile.
@@ -95,10 +101,8 @@ def settle(samples: GapfillSamples, *, times: np.ndarray, params: Params) -> Sta
         return replace(state, similar=mnspi.with_dates(state.similar, samples.asked))
     cube = samples.cube
     season = season_state(cube, times, harmonics=params.harmonics, residual=False)
-    pixels = np.moveaxis(pixels_of(cube), 0, 2)[:, :, None].astype(np.float32)
-    residual = pixels - _season(pixels, times, season)[0]
     options = _similar(params)
-    similar = mnspi.learn(np.moveaxis(residual[:, :, 0], 2, 0).astype(np.float64), options)
+    similar = _learn(cube, times, season, options)
     if len(times) > 1:
         truth = cube[::EVERY_WINDOW]
         hidden = hide(truth, params.reach)
@@ -107,6 +111,27 @@ def settle(samples: GapfillSamples, *, times: np.ndarray, params: Params) -> Sta
         factor = mnspi.calibrate(shown - course, truth - course, hidden, times, options, similar)
         similar = replace(similar, factor=factor)
     return State(season, similar)
+
+
+def settle_again(
+    before: State, samples: GapfillSamples, *, times: np.ndarray, params: Params
+) -> State:
+    """Return the state without what is missing of `samples` and was there for ``before``.
+
+    The scene's season and the classes are learnt anew; the calibration is kept.
+    """
+    season = season_again(before.season, samples.cube, times)
+    similar = _learn(samples.cube, times, season, _similar(params))
+    return State(season, replace(similar, factor=before.similar.factor))
+
+
+def _learn(
+    cube: np.ndarray, times: np.ndarray, season: SceneSeason, options: mnspi.Params
+) -> mnspi.State:
+    """Return what `mnspi` learns from the residuals, without its calibration."""
+    pixels = np.moveaxis(pixels_of(cube), 0, 2)[:, :, None].astype(np.float32)
+    residual = pixels - _season(pixels, times, season)[0]
+    return mnspi.learn(np.moveaxis(residual[:, :, 0], 2, 0).astype(np.float64), options)
 
 
 def _similar(params: Params) -> mnspi.Params:

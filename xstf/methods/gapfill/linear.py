@@ -25,11 +25,13 @@ Brownian bridges. Ecology 88(9), 2354-2363. doi:10.1890/06-0957.1
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from xstf._method import GapfillSamples, Method
 from xstf.cubes.limits import LARGEST
+from xstf.numerics.cuda.in_time import interpolate as interpolated_there
 from xstf.numerics.gaps import (
     BLOCK,
     NEVER,
@@ -43,6 +45,9 @@ from xstf.numerics.gaps import (
     variance,
 )
 from xstf.numerics.jit import jit, part
+
+if TYPE_CHECKING:
+    from cupy import ndarray as DeviceArray
 
 # Keeps 0 / 0 out of the weight of a value at its own date; shorter than any time between dates.
 INSTANT = np.float32(1e-30)
@@ -171,7 +176,8 @@ def _numba(
         return estimate.reshape(wanted.shape), None, None
     spread = np.empty_like(rows)
     lines = settled(state).lines.astype(np.float32)
-    _deviate(rows, estimate, steps_of(times), lines, spread)
+    since = np.empty((len(rows) + 2, BLOCK), np.float32)
+    _deviate(rows, estimate, steps_of(times), lines, since, spread)
     return estimate.reshape(wanted.shape), spread.reshape(wanted.shape), None
 
 
@@ -180,22 +186,24 @@ def fill(
     params: Params,
 ) -> None:  # fmt: skip
     """Fill pixels straight into the result, as a record's ``direct`` says."""
-    _interpolate(cube, out, order, steps_of(times), pixels.start, pixels.stop)
+    since = np.empty((len(cube), WIDE), np.float32)
+    ahead = np.empty((2, WIDE), np.float32)
+    _interpolate(cube, out, order, steps_of(times), pixels.start, pixels.stop, since, ahead)
 
 
 @jit
 def _interpolate(
-    cube: np.ndarray, out: np.ndarray, order: np.ndarray, steps: np.ndarray, start: int, stop: int
-) -> None:
+    cube: np.ndarray, out: np.ndarray, order: np.ndarray, steps: np.ndarray, start: int, stop: int,
+    since: np.ndarray, ahead: np.ndarray,
+) -> None:  # fmt: skip
     """Write the estimate of the pixels from ``start`` to ``stop``, observed ones as they are.
 
     Until the way back ``out`` holds the last value at or before each date. Two dates a pass: what
-    is carried from the one to the other stays in registers.
+    is carried from the one to the other stays in registers. ``since`` and ``ahead`` are room.
     """
     dates, bands = cube.shape[:2]
     odd = dates % 2
-    since = np.empty((dates, WIDE), np.float32)
-    value, until = np.empty(WIDE, np.float32), np.empty(WIDE, np.float32)
+    value, until = ahead[0], ahead[1]
     for b in range(bands):
         for x in range(start, stop, WIDE):
             end = min(x + WIDE, stop)
@@ -297,12 +305,11 @@ def _end(first: np.ndarray, since: np.ndarray, value: np.ndarray) -> None:
 @jit
 def _deviate(
     cube: np.ndarray, estimate: np.ndarray, steps: np.ndarray, lines: np.ndarray,
-    spread: np.ndarray,
+    since: np.ndarray, spread: np.ndarray,
 ) -> None:  # fmt: skip
-    """Write the standard deviation."""
+    """Write the standard deviation; ``since`` is room, of two rows more than there are dates."""
     dates, bands, pixels = cube.shape
-    since = np.empty((dates + 1, BLOCK), np.float32)
-    until = np.empty(BLOCK, np.float32)
+    until = since[dates + 1]
     for b in range(bands):
         for x in range(0, pixels, BLOCK):
             end = min(x + BLOCK, pixels)
@@ -354,13 +361,28 @@ def _error(
         spread[i] = np.sqrt(spread[i]) if there else nothing
 
 
+def _cupy(
+    cube: DeviceArray,
+    guide: DeviceArray | None,
+    *,
+    times: np.ndarray,
+    params: Params,
+    state: State | None,
+    inner: tuple[slice, slice],
+    std: bool,
+) -> tuple[DeviceArray, DeviceArray | None, None]:
+    """One thread a pixel and band; takes and returns arrays of the device."""
+    lines = settled(state).lines if std else None
+    return *interpolated_there(cube[:, :, *inner], times, lines), None
+
+
 METHOD = Method(
     name="linear",
     task="gapfill",
     summary="Between the nearest dates before and after, in time; the ends hold.",
     params=Params,
     halo=lambda params, ratio: 0,
-    kernels={"numba": _numba, "numpy": _numpy},
+    kernels={"numba": _numba, "cupy": _cupy, "numpy": _numpy},
     direct=fill,
     settle=settle,
     state_for_std=True,

@@ -57,7 +57,7 @@ def _numba(
     """Sweep over the dates forth and back, for a block of pixels at once."""
     rows, corner, size = unroll(cube, inner)
     estimate = np.empty((*cube.shape[:2], *size), np.float32)
-    _choose(rows, corner, steps_of(times), estimate)
+    _choose(rows, corner, steps_of(times), room(len(cube)), estimate)
     wanted = (part.stop - part.start for part in inner)
     return estimate.reshape(*cube.shape[:2], *wanted), None, None
 
@@ -67,11 +67,11 @@ def fill(
     params: Params,
 ) -> None:  # fmt: skip
     """Fill pixels straight into the result, as a record's ``direct`` says."""
-    steps = steps_of(times)
+    steps, sweep = steps_of(times), room(len(cube))
 
     def estimate(stretch: np.ndarray) -> np.ndarray:
         found = np.empty_like(stretch)
-        _choose(stretch, (0, 0), steps, found)
+        _choose(stretch, (0, 0), steps, sweep, found)
         return found
 
     by_stretches(cube, out, order, pixels, estimate, LARGEST)
@@ -79,11 +79,11 @@ def fill(
 
 @jit
 def _choose(
-    cube: np.ndarray, corner: tuple[int, int], steps: np.ndarray, estimate: np.ndarray
-) -> None:
+    cube: np.ndarray, corner: tuple[int, int], steps: np.ndarray, sweep: Sweep,
+    estimate: np.ndarray,
+) -> None:  # fmt: skip
     """Write the estimate."""
     dates, bands, height, width = estimate.shape
-    sweep = room(dates)
     for b in range(bands):
         for y in range(height):
             for x in range(0, width, BLOCK):

@@ -19,11 +19,12 @@ resolutions: assessing the quality of resulting images. Photogramm. Eng. Remote 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import partial
 from typing import NamedTuple, cast
 
 import numpy as np
 
-from xstf._method import Method, SharpenKernel, SharpenSamples, usual_lattice
+from xstf._method import Engine, Method, SharpenKernel, SharpenSamples, usual_lattice
 from xstf.methods.sharpen_spectral import hysure, local_regression, mtf_glp_hs
 from xstf.numerics.degrade import degrade, degrade_bands
 from xstf.numerics.psf import point_spread
@@ -133,7 +134,7 @@ def _error(name: str, low: SharpenSamples, truth: np.ndarray, ratio: int) -> flo
     inner = (slice(0, truth.shape[1]), slice(0, truth.shape[2]))
     record = CANDIDATES[name]
     state = _settled(record, low, ratio)
-    made = _run(record, low.spectral, low.spatial, ratio, state, inner)
+    made = _run(record, "numpy", low.spectral, low.spatial, ratio, state, inner)
     there = np.isfinite(truth)
     # A dark pixel's angle explodes where an estimate falls below all that was seen.
     lowest = min(0.0, float(np.min(truth, where=there, initial=0)))
@@ -171,22 +172,22 @@ def _angle(made: np.ndarray, truth: np.ndarray) -> float:
 
 
 def _run(
-    record: Method, spectral: np.ndarray, spatial: np.ndarray, ratio: int, state: object,
-    inner: tuple[slice, slice],
+    record: Method, engine: Engine, spectral: np.ndarray, spatial: np.ndarray, ratio: int,
+    state: object, inner: tuple[slice, slice],
 ) -> np.ndarray:  # fmt: skip
-    kernel = cast(SharpenKernel[object, object], next(iter(record.kernels.values())))
+    kernel = cast(SharpenKernel[object, object], record.kernels[engine])
     return kernel(
         spectral, spatial, ratio=ratio, params=record.params(), state=state, inner=inner, std=False
     )[0]
 
 
-def _numpy(
+def _kernel(
     spectral: np.ndarray, spatial: np.ndarray, *, ratio: int, params: Params,
-    state: State, inner: tuple[slice, slice], std: bool,
+    state: State, inner: tuple[slice, slice], std: bool, engine: Engine,
 ) -> tuple[np.ndarray, None]:  # fmt: skip
     """Run the chosen method."""
     record = CANDIDATES[state.chosen]
-    return _run(record, spectral, spatial, ratio, state.state, inner), None
+    return _run(record, engine, spectral, spatial, ratio, state.state, inner), None
 
 
 def _halo(params: Params, ratio: int) -> int:
@@ -200,7 +201,7 @@ METHOD = Method(
     params=Params,
     halo=_halo,
     lattice=usual_lattice,
-    kernels={"numpy": _numpy},
+    kernels={"numpy": partial(_kernel, engine="numpy"), "cupy": partial(_kernel, engine="cupy")},
     settle=settle,
     reference="Wald et al. (1997), Photogramm. Eng. Remote Sens. 63(6), 691-699",
     costly=True,

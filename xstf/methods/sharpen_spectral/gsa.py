@@ -34,6 +34,7 @@ import numpy as np
 
 from xstf._checks import check_flags
 from xstf._method import Method, SharpenSamples, usual_lattice
+from xstf.numerics.array_module import beside
 from xstf.numerics.degrade import degrade, register, upsample
 from xstf.numerics.injection import (
     Components,
@@ -160,7 +161,7 @@ def _numpy(
     both = np.concatenate([clean, low])
     lifted = upsample(returned(both, ratio=ratio, fwhm=fwhm), ratio=ratio)[:, *inner]
     excess = moved[:, *inner] - lifted[len(clean) :]
-    gains = state.gains.astype(np.float32)[:, None, None]
+    gains = beside(state.gains.astype(np.float32)[:, None, None], excess)
     estimate = excess[place]
     estimate *= gains
     estimate += lifted[: len(clean)]
@@ -174,7 +175,7 @@ METHOD = Method(
     params=Params,
     halo=_halo,
     lattice=usual_lattice,
-    kernels={"numpy": _numpy},
+    kernels={"numpy": _numpy, "cupy": _numpy},
     settle=_settle,
     reference="Aiazzi et al. (2007), doi:10.1109/TGRS.2007.901007",
 )

@@ -138,7 +138,7 @@ def _iterate(
 ) -> np.ndarray:
     """Return the coefficients ``(k, y, x)`` after all rounds; both images are transforms."""
     count = len(subspace.gain)
-    matched = partial(system_of, subspace, shape, ratio=ratio)
+    matched = partial(system_of, subspace, shape, ratio=ratio, like=sharp)
     # The prior's mean square of |D v| is count; the isotropic Laplace law in the 2 count
     # dimensions of a gradient has the mean square 2 count (2 count + 1) / strength^2.
     strength = params.strength * math.sqrt(2 * (2 * count + 1))
@@ -172,7 +172,7 @@ def _differences(images: np.ndarray) -> np.ndarray:
     right = np.roll(images, -1, axis=-1)
     total, across = right + images, right - images
     below, below_across = np.roll(total, -1, axis=-2), np.roll(across, -1, axis=-2)
-    out = np.empty((3, *images.shape), np.float32)
+    out = np.empty_like(images, np.float32, shape=(3, *images.shape))
     np.add(below_across, across, out=out[0])
     np.subtract(below, total, out=out[1])
     np.subtract(below_across, across, out=out[2])
@@ -187,9 +187,9 @@ def _together(steps: np.ndarray) -> np.ndarray:
     sums, rest = across + np.roll(across, 1, axis=-2), np.roll(cross, 1, axis=-2) - cross
     horizontal = sums + rest
     vertical = np.roll(down, 1, axis=-2) - down
-    return np.asarray(
-        vertical + np.roll(vertical, 1, axis=-1) + np.roll(horizontal, 1, axis=-1) - horizontal
-    )
+    total: np.ndarray = vertical + np.roll(vertical, 1, axis=-1)
+    total = total + np.roll(horizontal, 1, axis=-1) - horizontal
+    return total
 
 
 METHOD = Method(
@@ -199,7 +199,7 @@ METHOD = Method(
     params=Params,
     halo=_halo,
     lattice=usual_lattice,
-    kernels={"numpy": _numpy},
+    kernels={"numpy": _numpy, "cupy": _numpy},
     settle=_settle,
     reference="Simoes, Bioucas-Dias, Almeida & Chanussot (2015), doi:10.1109/TGRS.2014.2375320",
     exempt={"tiles": "far pixels matter little, but do: seams below 1e-3 of the range"},

@@ -30,6 +30,7 @@ import numpy as np
 
 from xstf._checks import check_flags
 from xstf._method import Method, SharpenSamples, usual_lattice
+from xstf.numerics.array_module import beside
 from xstf.numerics.degrade import degrade, register, upsample
 from xstf.numerics.injection import (
     Components,
@@ -110,7 +111,7 @@ def _numpy(
     std: bool,
 ) -> tuple[np.ndarray, None]:
     """Add the guide bands' part to what it leaves of each component, interpolated."""
-    slopes, fwhm = state.slopes.astype(np.float32), state.fwhm
+    slopes, fwhm = beside(state.slopes.astype(np.float32), spectral), state.fwhm
     moved = register(spatial, shift=state.shift)
     low = degrade(moved, ratio=ratio, fwhm=fwhm)
     residual = project(spectral, state.components) - np.tensordot(slopes, low, 1)
@@ -127,7 +128,7 @@ METHOD = Method(
     params=Params,
     halo=_halo,
     lattice=usual_lattice,
-    kernels={"numpy": _numpy},
+    kernels={"numpy": _numpy, "cupy": _numpy},
     settle=_settle,
     reference="Selva et al. (2015), doi:10.1109/JSTARS.2015.2440092",
 )

@@ -75,6 +75,12 @@ class Params:
     weights : str
         Path of a checkpoint that :func:`xstf.train.fit` wrote; ``"fit"`` to train on these cubes
         first, which computes even if they are lazy; or the name of a bundled checkpoint.
+    fit : dict
+        With ``weights="fit"``: what :func:`xstf.train.fit` takes besides the cubes, as
+        ``{"recipe": "full"}`` or ``{"epochs": 20, "steps": 50, "seed": 1}``.
+    save : str
+        With ``weights="fit"``: path of a ``.safetensors`` file for the trained weights. A call that
+        was killed goes on from the state beside it.
     residual : bool
         Whether to add what the network leaves of the spectral cube.
     denoise : bool
@@ -85,6 +91,8 @@ class Params:
     """
 
     weights: str = ""
+    fit: dict | None = None
+    save: str = ""
     residual: bool = True
     denoise: bool = True
     tile: int = 256

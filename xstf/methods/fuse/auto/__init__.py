@@ -8,7 +8,7 @@
 coarse change, as far as the coarse images' mean is near the fine one's beside it. Pixels that one
 pair of several sees alone are made of it alone. Weights and trust are per band:
 
-- Prior weights are equal. That of delta falls with the square of the ratio (`DELTA`): where a
+- Prior weights are equal. That of delta falls with a power of the ratio (`DELTA`): where a
   coarse pixel is two or three fine ones wide, interpolation alone resolves most of the change. It
   filters no noise, and has no part where the pair's images agree poorly.
 - With two pairs each fine image is predicted from the other one, of which the truth is known
@@ -33,10 +33,10 @@ Every part sees the coarse change as it is believed (`xstf.numerics.belief`).
 The standard deviation joins what is known of the error with what the parts disagree on, ``v`` (the
 weighted variance between them, its mean over 9 x 9 pixels)::
 
-    known change:  (KNOWN E)^2 + SPREAD_TWO^2 v + c^2      E: error on it, by band
+    known change:  (KNOWN E)^2 q + SPREAD_TWO^2 v + c^2      E: error on it, by band
     none:          the mean of  NOISE^2 N + SPREAD_ONE^2 v + c^2   N: variance of the misfit
                    and of what `xstf.numerics.doubt` expects of any method
-    c = CHANGE (x - F)
+    c = CHANGE (x - F);   q: its `pattern` here, over the mean where the change is known
 
 With one pair E is `OUTSIDE` times the error on the known change. Between two dates the error was .4
 to .7 of that from one date to the other, on scenes of every kind and ratio. With one pair alone the
@@ -80,8 +80,20 @@ from xstf.methods.fuse.auto.blend import (
     deviation_alone,
 )
 from xstf.methods.fuse.auto.evidence import EVIDENCE, Evidence, look_back, stacked
+from xstf.numerics.array_module import beside
 from xstf.numerics.belief import Belief, believed, find_belief
-from xstf.numerics.doubt import detail_of, middle, unchecked, with_margin
+from xstf.numerics.cuda.upsample import upsample as lifted_there
+from xstf.numerics.doubt import (
+    Scene,
+    expected,
+    middle,
+    packed,
+    pattern,
+    scene_of,
+    unchecked,
+    unpacked,
+    with_margin,
+)
 from xstf.numerics.in_time import mean_of, shares_of
 from xstf.numerics.patches import sample_patches
 from xstf.numerics.upsample import upsample_numpy
@@ -99,7 +111,10 @@ OUTSIDE = 1.8
 BOTH = ("regression_unmixing", "fastvsdf", "starfm", "estarfm", "fitfc")
 # The first alone; the last one's standard deviation.
 SMALL = ("fsdaf", "fitfc")
-DELTA = 4.0  # prior weight of delta at ratio 1, against 1 of all parts together
+# Prior weight of delta at ratio 1, against 1 of all parts together, and the power of the ratio that
+# it falls with; with one pair alone more, since no other part of that sees a flood.
+DELTA, FALLS = 4.0, 2.0
+DELTA_ALONE, FALLS_ALONE = 10.0, 2.5
 # Share of the coarse image's variance that the fine one explains: none of it trusted, all of it.
 # Real pairs have .6 to .9, MODIS composites of NDVI the least; simulated useless ones .1 to .7.
 AGREE = (0.65, 0.8)
@@ -108,7 +123,9 @@ TOLD = 20.0  # share of a change that is told, in coarse pixels, that makes it s
 # dates: nothing of it trusted, all of it. Real images .45 to 1.1, NDVI from winter to summer .18 at
 # least; images of another place 0 to .15.
 SHOWN = (0.05, 0.2)
-UNSEEN = 0.02
+# What they tell of their own dates' that is as good as nothing, and, over the coarse pixels, what
+# chance tells of them.
+UNSEEN, BY_CHANCE = 0.02, 4.0
 POWER = 1.0  # of a part's mean squared error
 LITTLE = 0.03  # a part of less weight in every band is left out
 
@@ -143,8 +160,10 @@ class State(NamedTuple):
         Of the fine images in their interpolation in time.
     belief : Belief or None
         In the coarse change; None: it is taken as it is.
-    detail, noise : ndarray (band,)
-        With one pair, what its error is expected from (`xstf.numerics.doubt.Doubt`); else NaN.
+    scene : Scene or None
+        What the error of a pixel is expected from; None in small scenes.
+    usual : ndarray (band,)
+        The mean of its `pattern` where a change is known; NaN where none is.
     """
 
     names: tuple[str, ...]
@@ -155,8 +174,8 @@ class State(NamedTuple):
     level: np.ndarray
     shares: np.ndarray
     belief: Belief | None
-    detail: np.ndarray
-    noise: np.ndarray
+    scene: Scene | None
+    usual: np.ndarray
 
     def text(self) -> str:
         """Return in words what the scene chose."""
@@ -204,10 +223,10 @@ def _prepare(
     if days is not None:
         raw = sample_patches(fine, coarse, ratio=ratio, params=None)
         out |= {f"raw.{key}": value for key, value in raw.items() if "coarse" in key}
-    if known is None and days is not None:
+    if days is not None:
         found = belief if belief is not None else find_belief(fine, coarse, ratio=ratio, spill=0.0)
-        out["doubt.noise"] = found.noise
-        out["doubt.detail"] = detail_of(fine, ratio) + found.noise
+        scene = scene_of(fine, coarse, found.noise, ratio)
+        out |= {f"doubt.{key}": value for key, value in packed(scene).items()}
     if known is not None and days is not None:
         out["known.fine"], out["known.coarse"] = middle(*known, ratio)
     return out
@@ -232,7 +251,7 @@ def _settle(
         nothing = np.full(bands, np.nan)
         even = np.full(pairs, 1 / pairs)
         sure = np.ones(bands)
-        return State(names, states, first, sure, nothing, sure, even, None, nothing, nothing)
+        return State(names, states, first, sure, nothing, sure, even, None, None, nothing)
     agree = np.ones(bands)
     if belief is not None:
         agree = np.clip((belief.agreement - AGREE[0]) / (AGREE[1] - AGREE[0]), 0, 1)
@@ -246,13 +265,25 @@ def _settle(
         made = _of_one(names, evidence[0], agree, told, _alike(groups, bands), ratio)
     raw = [groups["raw"][f"coarse_{n}"] for n in range(len(groups["raw"]))]
     weights, trust, error = made
-    shown = _shown(regression_unmixing.explained(groups["patches"], raw, regression))
+    explained = regression_unmixing.explained(groups["patches"], raw, regression)
+    shown = _shown(explained, regression.cells)
     level = shown * np.maximum(trust, _level_known(groups, bands))
     made = (weights, shown * trust, error)
-    nothing = np.full(bands, np.nan)
-    alone = groups.get("doubt", {"detail": nothing, "noise": nothing})
-    doubt = (alone["detail"], alone["noise"])
-    return _kept(State(names, states, *made, level, shares_of(days), belief, *doubt))
+    scene = unpacked(groups["doubt"])
+    usual = _usual(groups.get("known"), scene, pairs, ratio)
+    return _kept(State(names, states, *made, level, shares_of(days), belief, scene, usual))
+
+
+def _usual(
+    known: Mapping[str, np.ndarray] | None, scene: Scene, pairs: int, ratio: int
+) -> np.ndarray:
+    """Return the mean of `pattern` where a change is known ``(band,)``; NaN without one."""
+    if known is None:
+        return np.full(len(scene.detail), np.nan)
+    fine, coarse = known["fine"], known["coarse"]
+    whole = (slice(0, fine.shape[-2]), slice(0, fine.shape[-1]))
+    found = pattern(fine[:pairs], coarse, scene, ratio=ratio, inner=whole)
+    return np.asarray(found.mean(axis=(1, 2)))
 
 
 def _pairs_of(groups: Mapping[str, Mapping[str, np.ndarray]]) -> int:
@@ -286,7 +317,8 @@ def _of_one(
     """Return what is made of one pair alone."""
     first = TOLD_OF if found is not None else ALONE
     prior = np.array([FITFC if n == "fitfc" else 1.0 for n in names]) * [n in first for n in names]
-    prior[-1] = DELTA / ratio**2 * prior.sum()
+    known = found is not None
+    prior[-1] = (DELTA / ratio**FALLS if known else DELTA_ALONE / ratio**FALLS_ALONE) * prior.sum()
     if found is None:
         weights = np.repeat(prior[:, None], len(agree), axis=1)
         weights[-1] *= agree
@@ -308,7 +340,7 @@ def _of_two(
     """Return what is made of two pairs."""
     found = [e for e in evidence if e is not None]
     weights = np.ones((len(names), len(agree)))
-    weights[-1] = DELTA / ratio**2 * (len(names) - 1) * agree
+    weights[-1] = DELTA / ratio**FALLS * (len(names) - 1) * agree
     if not found:
         return (weights / weights.sum(axis=0), told, np.full(len(agree), np.nan))
     both = found[0].joined(found[1:])
@@ -316,7 +348,7 @@ def _of_two(
     usual = np.exp(np.log(squares).mean(axis=0))
     drawn = POWER * both.cells / (both.cells + EVIDENCE)
     prior = np.ones(len(both.names))
-    prior[-1] = DELTA / ratio**2 * (len(prior) - 1)
+    prior[-1] = DELTA / ratio**FALLS * (len(prior) - 1)
     even = np.repeat(prior[:, None] / prior.sum(), len(agree), axis=1)
     trust = _trust(both, even, alike, told)
     for name, square in zip(both.names, squares, strict=True):
@@ -330,13 +362,16 @@ def _of_two(
     return (weights, trust, error)
 
 
-def _shown(explained: np.ndarray) -> float:
+def _shown(explained: np.ndarray, cells: int) -> float:
     """Return whether the target date's coarse image shows the scene at all, 0 to 1.
 
-    Of what the fine images tell of each coarse image ``(image, band)``, the target's last.
+    Of what the fine images tell of each coarse image ``(image, band)``, the target's last, found of
+    so many coarse pixels.
     """
     pairs, target = explained[:-1].mean(), explained[-1].mean()
-    if pairs < UNSEEN:  # they tell nothing of those of their own dates either
+    if pairs < UNSEEN + BY_CHANCE / max(
+        cells, 1
+    ):  # they tell nothing of those of their own dates either
         return 1.0
     return float(np.clip((target / pairs - SHOWN[0]) / (SHOWN[1] - SHOWN[0]), 0, 1))
 
@@ -420,7 +455,8 @@ def _delta(
     fine: np.ndarray, coarse: np.ndarray, inner: tuple[slice, slice], ratio: int
 ) -> np.ndarray:
     """Return the fine images plus the interpolated coarse change, the mean of the pairs."""
-    change = upsample_numpy(coarse[-1:] - coarse[:-1], ratio=ratio)
+    lift = upsample_numpy if isinstance(fine, np.ndarray) else lifted_there
+    change = lift(coarse[-1:] - coarse[:-1], ratio=ratio)
     return mean_of((fine + change)[:, :, *inner], np.ones(len(fine)))
 
 
@@ -440,7 +476,7 @@ def _kernel(
     if state.belief is not None:
         seen = believed(fine, coarse, state.belief, ratio=ratio).astype(np.float32)
     call = partial(_run_part, fine, seen, ratio=ratio, engine=engine)
-    if state.names == SMALL:
+    if state.scene is None:
         return _run_small(call, state, inner, std)
     area, own = with_margin(inner, fine.shape[-2:], AROUND if std else 0)
     found = [
@@ -449,10 +485,11 @@ def _kernel(
     ]
     blend, spread = blended(found, state.weights)
     if (state.trust < 1).any():
-        trust = state.trust[:, None, None]
+        trust = beside(state.trust[:, None, None], blend)
         still = mean_of(fine[:, :, *area], np.maximum(state.shares, 1e-6))
         if state.belief is not None and len(fine) == 1:
-            still = still + (state.level * state.belief.level[0])[:, None, None]
+            level = (state.level * state.belief.level[0])[:, None, None]
+            still = still + beside(level, still)
         still = np.where(np.isfinite(blend), still, np.nan)
         blend = still + trust * (blend - still)
     estimate = blend[:, *own].astype(np.float32)
@@ -460,12 +497,16 @@ def _kernel(
         return estimate, None
     near = box_mean(spread)[:, *own]
     base = mean_of(fine[:, :, *inner], np.maximum(state.shares, 1e-6))
-    if np.isfinite(state.detail).all():
-        doubt = unchecked(state.detail, state.noise)
-        other = doubt.deviation(fine, seen, None, ratio=ratio, inner=inner)
-        std_of = deviation_alone(near, estimate - base, state.noise, other)
+    known = bool(np.isfinite(state.error).all())
+    hope = (pattern if known else expected)(fine, seen, state.scene, ratio=ratio, inner=inner)
+    if known:
+        usual = np.maximum(state.usual, np.finfo(float).tiny)
+        scale = beside((state.error / np.sqrt(usual))[:, None, None], hope)
+        error = scale * np.sqrt(hope)
+        std_of = deviation(near, estimate - base, error)
     else:
-        std_of = deviation(near, estimate - base, state.error)
+        other = np.sqrt(beside(unchecked(state.scene).factor[:, None, None], hope) * hope)
+        std_of = deviation_alone(near, estimate - base, state.scene.noise, other)
     return estimate, np.where(np.isnan(estimate), np.nan, std_of).astype(np.float32)
 
 
@@ -501,7 +542,11 @@ METHOD = Method(
     summary="The default: unlike methods blended, by what they show on known changes.",
     params=Params,
     halo=_halo,
-    kernels={"numba": partial(_kernel, engine="numba"), "numpy": partial(_kernel, engine="numpy")},
+    kernels={
+        "numba": partial(_kernel, engine="numba"),
+        "cupy": partial(_kernel, engine="cupy"),
+        "numpy": partial(_kernel, engine="numpy"),
+    },
     reference="xstf's own; its parts: see their records",
     pairs=(1, 2),
     whole=series.METHOD,

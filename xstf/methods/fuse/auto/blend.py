@@ -5,16 +5,18 @@ from __future__ import annotations
 import numpy as np
 from scipy.ndimage import uniform_filter1d
 
+from xstf.numerics.array_module import beside
+from xstf.numerics.window_mean import window_mean
+
 # Of the standard deviation, see ``auto``.
-KNOWN, SPREAD_TWO, SPREAD_ONE, NOISE, CHANGE = 0.5, 1.2, 3.0, 1.5, 0.25
+KNOWN, SPREAD_TWO, SPREAD_ONE, NOISE, CHANGE = 0.55, 1.2, 3.0, 1.5, 0.25
 AROUND = 4  # pixels to each side over which the parts' variance is averaged
 
 
 def blended(found: list[np.ndarray], weights: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the weighted mean of estimates that are there, and the variance between them."""
-    total, square = np.zeros(found[0].shape), np.zeros(found[0].shape)
-    mass = np.zeros(found[0].shape)
-    for estimate, weight in zip(found, weights[:, :, None, None], strict=True):
+    total, square, mass = (np.zeros_like(found[0], np.float64) for _ in range(3))
+    for estimate, weight in zip(found, beside(weights[:, :, None, None], total), strict=True):
         there = np.isfinite(estimate)
         filled = np.where(there, estimate, 0.0).astype(np.float64)
         total += filled * weight
@@ -29,6 +31,9 @@ def blended(found: list[np.ndarray], weights: np.ndarray) -> tuple[np.ndarray, n
 def box_mean(values: np.ndarray) -> np.ndarray:
     """Return the mean over `AROUND` pixels to each side, cut at the edge."""
     side = 2 * AROUND + 1
+    if not isinstance(values, np.ndarray):  # scipy's filters are the host's
+        mean: np.ndarray = np.maximum(window_mean(values, side), 0)
+        return mean
     count = np.ones(values.shape[-2:])
     for axis in (-2, -1):
         values = uniform_filter1d(values, side, axis, mode="constant")
@@ -44,9 +49,9 @@ def deviation(spread: np.ndarray, change: np.ndarray, error: np.ndarray) -> np.n
     spread, change
         ``(band, y, x)``: the variance between the parts, and the estimate less the base image.
     error
-        ``(band,)``, of leaving a date out.
+        ``(band, y, x)``: of leaving a date out, as it is expected of each pixel.
     """
-    known = (KNOWN * error[:, None, None]) ** 2
+    known = (KNOWN * error) ** 2
     found: np.ndarray = np.sqrt(known + SPREAD_TWO**2 * spread + (CHANGE * change) ** 2)
     return found
 
@@ -65,6 +70,7 @@ def deviation_alone(
     expected
         ``(band, y, x)``, the standard deviation that is expected of any method.
     """
-    told = NOISE**2 * noise[:, None, None] + SPREAD_ONE**2 * spread + (CHANGE * change) ** 2
+    noise = beside(noise[:, None, None], spread)
+    told = NOISE**2 * noise + SPREAD_ONE**2 * spread + (CHANGE * change) ** 2
     found: np.ndarray = np.sqrt((told + np.square(expected, dtype=np.float64)) / 2)
     return found

@@ -46,15 +46,21 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from xstf._checks import check_above, check_at_least, check_between, check_odd
 from xstf._method import Method
 from xstf.methods.fuse.estarfm.conversion import conversion, regression_terms
+from xstf.methods.fuse.estarfm.cuda import sum_similar as summed_there
 from xstf.methods.fuse.estarfm.similar import TOLERANCE, sum_similar
+from xstf.numerics.array_module import beside
+from xstf.numerics.cuda.upsample import upsample as lifted_there
 from xstf.numerics.upsample import upsample, upsample_numpy
+
+if TYPE_CHECKING:
+    from cupy import ndarray as DeviceArray
 
 SAMPLES = 256  # rows and columns looked at, at most, for the image's statistics
 UNLIKE = 0.5  # R where it cannot be computed, from the reference code
@@ -243,7 +249,8 @@ def _temporal(
     radius = _surroundings(params, ratio)
     change = coarse[2].astype(np.float64) - coarse[:2]
     around = _around(change, radius)
-    square = _around(change**2, radius) * _inverse(state.coarse_variance)[:, None, None]
+    power = beside(_inverse(state.coarse_variance)[:, None, None], change)
+    square = _around(change**2, radius) * power
     present = np.isfinite(square)
     bands = np.where(present, square, 0).sum(1) / np.maximum(present.sum(1), 1)
     return around, change - around, (square + bands[:, None]) / 2 + params.noise
@@ -280,7 +287,8 @@ def _likeness(fine: np.ndarray, state: State) -> np.ndarray:
     Values beyond 32 tolerances from the mean are all alike.
     """
     scale = TOLERANCE * _inverse(state.tolerance)[..., None, None].astype(np.float32)
-    scaled = (fine - state.mean[..., None, None].astype(np.float32)) * scale
+    mean = state.mean[..., None, None].astype(np.float32)
+    scaled: np.ndarray = (fine - beside(mean, fine)) * beside(scale, fine)
     # Both dates of a band together: what is compared first then decides most.
     scaled = scaled.swapaxes(0, 1).reshape(-1, *fine.shape[2:])
     np.clip(np.rint(scaled, out=scaled), -FARTHEST, FARTHEST, out=scaled)
@@ -395,13 +403,37 @@ def _numba(
     return _merge(replace(fields, votes=votes, terms=terms).cut(*within), params, state, std)
 
 
+def _cupy(
+    fine: DeviceArray,
+    coarse: DeviceArray,
+    *,
+    ratio: int,
+    params: Params,
+    state: State,
+    inner: tuple[slice, slice],
+    std: bool,
+) -> tuple[DeviceArray, DeviceArray | None]:
+    """Return the same by kernels of the GPU."""
+    reach = params.window // 2
+    outer, within = _crop(inner, reach)
+    fields = _fields(fine, coarse, ratio, params, state, std, lifted_there)
+    whole = _Fields(*(f[..., outer[0], outer[1]] for f in vars(fields).values()))
+    votes, terms = summed_there(
+        whole.likeness, whole.votes, whole.terms, reach, ratio // 2, within, fine.shape[1]
+    )
+    if params.significance >= 1:
+        terms = terms.astype(np.float32)
+    own = _Fields(*(f[..., within[0], within[1]] for f in vars(whole).values()))
+    return _merge(replace(own, votes=votes, terms=terms), params, state, std)
+
+
 METHOD = Method(
     name="estarfm",
     task="fuse",
     summary="Shares the change of two pairs among similar pixels; for varied, changing land.",
     params=Params,
     halo=_halo,
-    kernels={"numba": _numba, "numpy": _numpy},
+    kernels={"numba": _numba, "cupy": _cupy, "numpy": _numpy},
     reference=(
         "Zhu et al. (2010), Remote Sensing of Environment 114(11), 2610-2623, "
         "https://doi.org/10.1016/j.rse.2010.05.032"

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from xstf.numerics.array_module import beside
+
 STEEPEST = 5.0  # the largest conversion coefficient, from the reference code
 FADE = 0.25  # share of the F-test's bound in which V comes in; a jump would hang on rounding
 ROUNDING = 1e-6  # of the squares of fine: float32 data do not tell smaller residuals
@@ -27,10 +29,10 @@ def regression_terms(
     rounding. The result is (1 + 4 band or 1 + 5 band, y, x).
     """
     kinds, (bands, *size) = 5 if gate else 4, fine.shape[1:]
-    terms = np.zeros((1 + kinds * bands, *size), np.float32)
+    terms = np.zeros_like(fine, np.float32, shape=(1 + kinds * bands, *size))
     terms[0] = there.sum(0)
     sums = terms[1:].reshape(kinds, bands, *size)
-    x_centre, y_centre = (_column(centre) for centre in centres)
+    x_centre, y_centre = (beside(_column(centre), fine) for centre in centres)
     for one, other, seen in zip(fine, coarse, there, strict=True):
         x, y = other - x_centre, one - y_centre
         if not seen.all():
@@ -78,9 +80,10 @@ def _slope(
 
 def _quotient(top: np.ndarray, bottom: np.ndarray, otherwise: float) -> np.ndarray:
     """Return top / bottom, and something else where bottom is not above 0."""
-    out = np.full_like(bottom, otherwise)
-    np.divide(top, bottom, out=out, where=bottom > 0)
-    return out
+    some = bottom > 0
+    quotient = top / np.where(some, bottom, np.float32(1))
+    found: np.ndarray = np.where(some, quotient, np.float32(otherwise)).astype(bottom.dtype)
+    return found
 
 
 def _bound(count: np.ndarray, significance: float) -> np.ndarray:
@@ -92,7 +95,8 @@ def _bound(count: np.ndarray, significance: float) -> np.ndarray:
     # Two values or fewer fit any line: nothing is significant.
     table = np.append(np.full(3, np.inf), fdtri(1, freedom, 1 - significance) / freedom)
     # Within bounds, so that no product overflows or vanishes.
-    bound: np.ndarray = np.clip(table, 1e-9, 1e20).astype(np.float32)[count.astype(np.intp)]
+    table = np.clip(table, 1e-9, 1e20).astype(np.float32)
+    bound: np.ndarray = beside(table, count)[count.astype(np.intp)]
     return bound
 
 

@@ -60,7 +60,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -76,11 +76,17 @@ from xstf.methods.fuse.fastvsdf.classes import (
     slope,
     stack_features,
 )
+from xstf.methods.fuse.fastvsdf.cuda import smooth as smoothed_there
 from xstf.methods.fuse.fastvsdf.smoothing import reach, smooth, smooth_numpy
+from xstf.numerics.cuda.unmixing import mix as mixed_there
+from xstf.numerics.cuda.upsample import upsample as lifted_there
 from xstf.numerics.degrade import block_means
 from xstf.numerics.patches import Samples, blend, pair_weights, patches_of, sample_patches
 from xstf.numerics.unmixing import Classes, predict, see
 from xstf.numerics.upsample import upsample, upsample_numpy
+
+if TYPE_CHECKING:
+    from cupy import ndarray as DeviceArray
 
 # A coarse value goes into the window means of the next coarse pixel, into g up to the middle of the
 # one after it and so into the mean of d there, to the next by S, and to one and a half by the last
@@ -221,8 +227,14 @@ def _mix(image: np.ndarray, classes: Classes, values: np.ndarray, ratio: int) ->
     return predict(image, ratio, classes, values, flat)[0]
 
 
+def _mix_there(image: DeviceArray, classes: Classes, values: np.ndarray, ratio: int) -> DeviceArray:
+    """Return the same on the GPU."""
+    return mixed_there(image, classes, values, np.zeros((len(values), len(image))))
+
+
 _numpy = partial(_kernel, engine=Engine(_upsample_numpy, _mix_numpy, smooth_numpy))
 _numba = partial(_kernel, engine=Engine(upsample, _mix, smooth))
+_cupy = partial(_kernel, engine=Engine(lifted_there, _mix_there, smoothed_there))
 
 METHOD = Method(
     name="fastvsdf",
@@ -230,7 +242,7 @@ METHOD = Method(
     summary="Unmixes the coarse change by classes that look and change alike; for one pair.",
     params=Params,
     halo=_halo,
-    kernels={"numba": _numba, "numpy": _numpy},
+    kernels={"numba": _numba, "cupy": _cupy, "numpy": _numpy},
     reference="Xu et al. 2024, doi:10.1109/TGRS.2024.3353758",
     pairs=(1, 2),
     prepare=sample_patches,

@@ -10,6 +10,7 @@ from typing import NamedTuple, TypeAlias
 
 import numpy as np
 
+from xstf.numerics.array_module import beside
 from xstf.numerics.degrade import block_means
 from xstf.numerics.unmixing import (
     FEWEST,
@@ -80,7 +81,8 @@ def slope(
     x, y = (np.where(valid, i, np.nan).astype(np.float64) for i in (guide, change))
     mean_x, mean_y = see(x, spill), see(y, spill)
     covariance = see(x * y, spill) - mean_x * mean_y
-    spread = np.maximum(see(x * x, spill) - mean_x**2, 0.0) + noise * power[:, None, None]
+    spread = np.maximum(see(x * x, spill) - mean_x**2, 0.0)
+    spread = spread + noise * beside(power[:, None, None], spread)
     some = ~(spread <= LEAST * mean_x**2)  # missing stays missing
     return np.where(some, covariance / np.where(some, spread, 1.0), 0.0), mean_y, mean_x
 
@@ -104,7 +106,7 @@ def neutral(features: np.ndarray, classes: Classes) -> np.ndarray:
     """Return features whose missing changes say nothing; a missing fine value stays missing."""
     bands = len(features) // 2
     change = features[:bands]
-    mean = classes.mean[:bands, None, None]
+    mean = beside(classes.mean[:bands, None, None], features)
     filled = np.where(np.isnan(change), mean, change)
     out: np.ndarray = np.concatenate([filled, features[bands:]], dtype=np.float32)
     return out

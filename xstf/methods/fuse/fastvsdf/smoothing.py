@@ -15,7 +15,7 @@ def reach(sigma: float) -> int:
     return round(TRUNCATE * sigma)
 
 
-def _weights(sigma: float) -> np.ndarray:
+def weights_of(sigma: float) -> np.ndarray:
     """Return the Gaussian along one axis; its scale cancels."""
     away = np.arange(-reach(sigma), reach(sigma) + 1)
     return gaussian(away, sigma)
@@ -53,7 +53,7 @@ def smooth_numpy(
 
 def _blur(image: np.ndarray, sigma: float) -> np.ndarray:
     """Return ``(band, y, x)`` under the Gaussian, with nothing beyond the edge."""
-    weights, wide = _weights(sigma), reach(sigma)
+    weights, wide = weights_of(sigma), reach(sigma)
     for axis in (1, 2):
         size = image.shape[axis]
         pad = [(0, 0)] * 3
@@ -82,7 +82,7 @@ def smooth(
     planes = np.concatenate([change, alike.astype(np.float32)])
     column = np.zeros(change.shape[2] + 2 * wide, np.float32)
     mean, row = np.zeros_like(change), np.empty((len(planes), change.shape[2]), np.float32)
-    weights = _weights(sigma).astype(np.float32)
+    weights = weights_of(sigma).astype(np.float32)
     _smooth(share, planes, weights, np.empty_like(planes), column, row, mean)
     mean[~valid] = np.nan
     rows, cols = (

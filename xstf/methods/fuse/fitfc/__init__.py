@@ -43,15 +43,21 @@ import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import partial
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from xstf._checks import check_above, check_odd
 from xstf._method import Method
+from xstf.methods.fuse.fitfc.cuda import average as average_there
 from xstf.methods.fuse.fitfc.filtering import average, average_numpy
+from xstf.numerics.cuda.launch import on_device
+from xstf.numerics.cuda.upsample import upsample as lifted_there
 from xstf.numerics.degrade import block_means
 from xstf.numerics.upsample import upsample, upsample_numpy
+
+if TYPE_CHECKING:
+    from cupy import ndarray as DeviceArray
 
 # Values sampled from a stack for its scene-wide moments.
 SAMPLE = 1_000_000
@@ -212,9 +218,10 @@ def _kernel(
 def _spectra(reference: np.ndarray, params: Params, state: State) -> np.ndarray:
     """Return spectra whose squared differences, summed over the bands, are ``d^2 / t^2``."""
     unit = params.tolerance * math.sqrt(len(reference)) * state.fine_scale
-    factor = np.divide(1.0, unit, out=np.zeros_like(unit), where=unit > 0)
+    factor = np.where(unit > 0, 1 / np.where(unit > 0, unit, 1), 0)
     centred = reference - state.fine_centre[:, None, None]
-    return np.asarray(centred * factor[:, None, None], np.float32)
+    spectra: np.ndarray = (centred * factor[:, None, None]).astype(np.float32)
+    return spectra
 
 
 def _nearness(window: int) -> np.ndarray:
@@ -263,7 +270,7 @@ def _at_fine(
     # One coarse pixel more on each side: the interpolation looks that far.
     first = [max(s.start // ratio - 1, 0) for s in area]
     cut = [slice(k, -(-s.stop // ratio) + 1) for k, s in zip(first, area, strict=True)]
-    lifted = lift(np.ascontiguousarray(maps[:, :, *cut], dtype=np.float32), ratio=ratio)
+    lifted = lift(maps[:, :, *cut].astype(np.float32), ratio=ratio)
     own = [slice(s.start - k * ratio, s.stop - k * ratio) for k, s in zip(first, area, strict=True)]
     return lifted[:, :, *own]
 
@@ -313,7 +320,8 @@ def _detail(
     top = np.maximum(square - mean**2, 0).mean(axis=0) + floor
     bottom = _local_mean(images**2, window) - _local_mean(images, window) ** 2
     bottom = np.maximum(bottom, 0).mean(axis=0) + floor
-    return np.asarray(np.sqrt(top / np.where(bottom > 0, bottom, 1)))
+    detail: np.ndarray = np.sqrt(top / np.where(bottom > 0, bottom, 1))
+    return detail
 
 
 def _pair_weights(
@@ -345,7 +353,7 @@ def _local_sum(values: np.ndarray, window: int) -> np.ndarray:
         margins = [(0, 0)] * values.ndim
         margins[axis] = (reach, reach)
         padded = np.moveaxis(np.pad(values, margins), axis, -1)
-        total = np.zeros((*padded.shape[:-1], size))
+        total = np.zeros_like(padded, np.float64, shape=(*padded.shape[:-1], size))
         for k in range(window):
             weight = (1 - ((k - reach) / (reach + 1)) ** 2) ** 2
             total += weight * padded[..., k : k + size]
@@ -362,7 +370,26 @@ def _solve(gram: np.ndarray, cov: np.ndarray, ridge: np.ndarray) -> np.ndarray:
         a, d = a + ridge, d + ridge
         top = np.stack([d * cov[0] - b * cov[1], a * cov[1] - b * cov[0]])
         bottom = np.broadcast_to(a * d - b * b, top.shape)
-    return np.asarray(np.divide(top, bottom, out=np.zeros(cov.shape), where=bottom > 0))
+    solution: np.ndarray = np.where(bottom > 0, top / np.where(bottom > 0, bottom, 1), 0)
+    return solution
+
+
+def _cupy(
+    fine: DeviceArray,
+    coarse: DeviceArray,
+    *,
+    ratio: int,
+    params: Params,
+    state: State,
+    inner: tuple[slice, slice],
+    std: bool,
+) -> tuple[DeviceArray, DeviceArray | None]:
+    """Do the same steps with arrays of the device."""
+    there = State(*(on_device(values, np.float64) for values in state))
+    engine = Engine(lifted_there, average_there)
+    return _kernel(
+        fine, coarse, ratio=ratio, params=params, state=there, inner=inner, std=std, engine=engine
+    )
 
 
 _numpy = partial(_kernel, engine=Engine(upsample_numpy, average_numpy))
@@ -374,7 +401,7 @@ METHOD = Method(
     summary="Local regression between coarse images, applied to fine ones; one or two pairs.",
     params=Params,
     halo=_halo,
-    kernels={"numba": _numba, "numpy": _numpy},
+    kernels={"numba": _numba, "cupy": _cupy, "numpy": _numpy},
     pairs=(1, 2),
     prepare=_prepare,
     settle=_settle,

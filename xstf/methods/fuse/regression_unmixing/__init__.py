@@ -42,6 +42,7 @@ import numpy as np
 
 from xstf._checks import check_above, check_odd
 from xstf._method import Method
+from xstf.methods.fuse.regression_unmixing.cuda import predict as predicted_there
 from xstf.methods.fuse.regression_unmixing.features import (
     Coefficients,
     Predicted,
@@ -50,6 +51,9 @@ from xstf.methods.fuse.regression_unmixing.features import (
     predict_numpy,
 )
 from xstf.methods.fuse.regression_unmixing.ridge import FOLDS, fit, fold_of
+from xstf.numerics.array_module import beside
+from xstf.numerics.cuda.similar_mean import smooth as smoothed_there
+from xstf.numerics.cuda.upsample import upsample as lifted_there
 from xstf.numerics.patches import Samples, patches_of, sample_patches
 from xstf.numerics.similar_mean import smooth, smooth_numpy
 from xstf.numerics.unmixing import SEEN, local, see, spill_of
@@ -192,9 +196,8 @@ def _completed(
     """Return the fine images, those of one pair filled by the other and the coarse change."""
     if len(fine) == 1 or not np.isnan(fine).any():
         return fine
-    change = lift(
-        np.asarray(coarse[1:2] - coarse[:1], np.float32), fine.shape[-1] // coarse.shape[-1]
-    )
+    moved = (coarse[1:2] - coarse[:1]).astype(np.float32)
+    change = lift(moved, fine.shape[-1] // coarse.shape[-1])
     change = np.nan_to_num(change[0])
     first = np.where(np.isnan(fine[0]), fine[1] - change, fine[0])
     second = np.where(np.isnan(fine[1]), fine[0] + change, fine[1])
@@ -204,10 +207,11 @@ def _completed(
 def _change(coarse: np.ndarray, weights: np.ndarray) -> np.ndarray:
     """Return the change of the base image at coarse pixels; a missing pair has no weight."""
     change = coarse[-1] - coarse[:-1].astype(np.float64)
-    share = np.where(np.isnan(change), 0.0, weights[:, :, None, None])
+    share = np.where(np.isnan(change), 0.0, beside(weights[:, :, None, None], change))
     total = share.sum(axis=0)
     found = (np.nan_to_num(change) * share).sum(axis=0) / np.where(total > 0, total, 1)
-    return np.asarray(np.where(total > 0, found, np.nan))
+    of_base: np.ndarray = np.where(total > 0, found, np.nan)
+    return of_base
 
 
 def _base(fine: np.ndarray, coarse: np.ndarray, weights: np.ndarray) -> np.ndarray:
@@ -216,10 +220,10 @@ def _base(fine: np.ndarray, coarse: np.ndarray, weights: np.ndarray) -> np.ndarr
     if len(fine) == 1:
         only: np.ndarray = fine[0]
         return only
-    share = np.where(np.isnan(coarse[:-1]), 0.0, weights[:, :, None, None])
+    share = np.where(np.isnan(coarse[:-1]), 0.0, beside(weights[:, :, None, None], coarse))
     share /= np.maximum(share.sum(axis=0), np.finfo(float).tiny)
     share = np.repeat(np.repeat(share, ratio, axis=-2), ratio, axis=-1)
-    total = np.zeros(fine.shape[1:])
+    total = np.zeros_like(fine[0], np.float64)
     for image, part in zip(fine, share, strict=True):
         total += np.where(part > 0, image * part, 0.0)
     base: np.ndarray = total
@@ -237,9 +241,10 @@ def _around(change: np.ndarray, state: State, pairs: int) -> np.ndarray:
     middle = slice(RING - hidden, RING + hidden + 1)
     weight[middle, middle] = 0.0
     scale = np.divide(1.0, state.spread, out=np.zeros_like(state.spread), where=state.spread > 0)
-    scaled = (change - state.level[:, None, None]) * scale[:, None, None]
+    level, scale = (beside(n[:, None, None], change) for n in (state.level, scale))
+    scaled = (change - level) * scale
     seen = np.isfinite(scaled)
-    total, mass = np.zeros(change.shape), np.zeros(change.shape)
+    total, mass = np.zeros_like(scaled), np.zeros_like(scaled)
     filled = np.pad(np.where(seen, scaled, 0.0), [(0, 0), (RING, RING), (RING, RING)])
     there = np.pad(seen.astype(float), [(0, 0), (RING, RING), (RING, RING)])
     height, width = change.shape[-2:]
@@ -248,14 +253,16 @@ def _around(change: np.ndarray, state: State, pairs: int) -> np.ndarray:
             part = (slice(None), slice(dy, dy + height), slice(dx, dx + width))
             total += weight[dy, dx] * filled[part]
             mass += weight[dy, dx] * there[part]
-    return np.asarray(np.where(seen, total / np.maximum(mass, 1e-12), np.nan))
+    around: np.ndarray = np.where(seen, total / np.maximum(mass, 1e-12), np.nan)
+    return around
 
 
 def _places(fine: np.ndarray, state: State) -> np.ndarray:
     """Return all bands ``(pair * band, y, x)`` in standard deviations; 0 for dead ones."""
     flat = fine.reshape(-1, *fine.shape[-2:])
-    scale = np.nan_to_num(state.scale)[:, None, None]
-    return np.where(scale > 0, (flat - state.mean[:, None, None]) * scale, 0.0).astype(np.float32)
+    scale = beside(np.nan_to_num(state.scale)[:, None, None], flat)
+    mean = beside(state.mean[:, None, None], flat)
+    return np.where(scale > 0, (flat - mean) * scale, 0.0).astype(np.float32)
 
 
 def _regression(
@@ -361,7 +368,7 @@ def _kernel(
     told = np.where(seen, see(predicted.means, state.spill), predicted.means)
     residual = (change - told).astype(np.float32)
     d = predicted.change + engine.lift(residual[None], ratio)[0]
-    tells = np.nan_to_num(state.scale) > 0
+    tells = np.flatnonzero(np.nan_to_num(state.scale) > 0)
     smoothed = engine.smooth(z[tells], d, inner, params.window, params.similarity)
     base = _base(whole, coarse, state.weights)[:, *inner]
     return (base + smoothed).astype(np.float32), None
@@ -378,6 +385,7 @@ def _upsample_numpy(layers: np.ndarray, ratio: int) -> np.ndarray:
 
 _numpy = partial(_kernel, engine=Engine(_upsample_numpy, predict_numpy, smooth_numpy))
 _numba = partial(_kernel, engine=Engine(_upsample, predict, smooth))
+_cupy = partial(_kernel, engine=Engine(lifted_there, predicted_there, smoothed_there))
 
 METHOD = Method(
     name="regression_unmixing",
@@ -385,7 +393,7 @@ METHOD = Method(
     summary="Regresses the coarse change on what the fine images show; for one pair or two.",
     params=Params,
     halo=_halo,
-    kernels={"numba": _numba, "numpy": _numpy},
+    kernels={"numba": _numba, "cupy": _cupy, "numpy": _numpy},
     reference="none of its own; closest: Wang et al. 2015, doi:10.1016/j.rse.2015.06.003",
     pairs=(1, 2),
     prepare=sample_patches,

@@ -11,7 +11,7 @@ from typing import NamedTuple
 import numpy as np
 
 from xstf.methods.fuse.series.in_time import gaps_of, place_between
-from xstf.methods.fuse.series.rows import PULL, add_rows
+from xstf.methods.fuse.series.rows import PULL, add_rows, room_of
 
 
 class Band(NamedTuple):
@@ -159,8 +159,14 @@ def add(
     days = days_of(times, wanted)
     own = np.ascontiguousarray(band.own, np.float64)
     ahead = np.ascontiguousarray(band.wanted, np.float32)
-    spread = np.empty((0, 0, 0), np.float32) if std is None else std
-    add_rows(
-        out, spread, difference, own, ahead, *days,
-        np.array([band.noise, band.ridge, band.drift, band.power, band.usual]),
-    )  # fmt: skip
+    # Contiguous float32 all: the loops are compiled once.
+    found = np.ascontiguousarray(out, np.float32)
+    spread = np.empty((0, 0, 0) if std is None else std.shape, np.float32)
+    numbers = np.array([band.noise, band.ridge, band.drift, band.power, band.usual])
+    difference = np.ascontiguousarray(difference, np.float32)
+    room = room_of(len(difference), difference.shape[2])
+    add_rows(found, spread, difference, own, ahead, *days, numbers, room)
+    if found is not out:
+        out[...] = found
+    if std is not None:
+        std[...] = spread

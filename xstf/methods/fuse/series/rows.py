@@ -2,33 +2,62 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import numpy as np
 
-from xstf.numerics.jit import jit
+from xstf.numerics.jit import jit, part
 
 # How many innovations the drift of the scene counts for beside a pixel's own.
 PULL = 2.0
+
+
+class Room(NamedTuple):
+    """What is written of one row."""
+
+    data: np.ndarray  # (date, x)
+    seen: np.ndarray  # (date, x) bool
+    blank: np.ndarray  # (x,) bool: nothing is seen
+    solved: np.ndarray  # (date, x)
+    level: np.ndarray  # (date, x)
+    work: np.ndarray  # (date, x)
+    kept: np.ndarray  # (2 date, x) float32
+    line: np.ndarray  # (x,) float32; contiguous, so that the loops are vectorised
+    own: np.ndarray  # (x,): a pixel's drift
+    factor: np.ndarray  # (date, date)
+    place: np.ndarray  # (date,) int64
+
+
+def room_of(count: int, width: int) -> Room:
+    """Return the room for so many dates and columns."""
+    return Room(
+        data=np.empty((count, width)),
+        seen=np.empty((count, width), np.bool_),
+        blank=np.empty(width, np.bool_),
+        solved=np.zeros((count, width)),
+        level=np.empty((count, width)),
+        work=np.empty((count, width)),
+        kept=np.empty((2 * count, width), np.float32),
+        line=np.empty(width, np.float32),
+        own=np.empty(width),
+        factor=np.empty((count, count)),
+        place=np.empty(count, np.int64),
+    )
 
 
 @jit
 def add_rows(
     out: np.ndarray, std: np.ndarray, difference: np.ndarray, own: np.ndarray, ahead: np.ndarray,
     gaps: np.ndarray, before: np.ndarray, share: np.ndarray, lead: np.ndarray, lag: np.ndarray,
-    numbers: np.ndarray,
+    numbers: np.ndarray, room: Room,
 ) -> None:  # fmt: skip
     """Go row by row: the loops over x are the long ones, and are vectorised."""
     count, height, width = difference.shape
     noise, ridge = numbers[0], numbers[1]
-    data = np.empty((count, width))
-    seen = np.empty((count, width), np.bool_)
-    blank = np.empty(width, np.bool_)
-    solved = np.zeros((count, width))
-    level = np.empty((count, width))
-    work = np.empty((count, width))
-    kept = np.empty((2 * count, width), np.float32)
-    line = np.empty(width, np.float32)  # contiguous, so that the loops are vectorised
+    data, seen, blank, solved, level, work, kept, line, drift, factor, place = room
     for y in range(height):
-        blank[:] = True
+        for x in range(width):
+            blank[x] = True
         for k in range(count):
             for x in range(width):
                 value = difference[k, y, x]
@@ -36,39 +65,42 @@ def add_rows(
                 blank[x] = blank[x] and not seen[k, x]
                 data[k, x] = value if seen[k, x] else 0.0
         if ridge > 0:
-            _regress(data, seen, own, ridge, solved)
+            _regress(data, seen, own, ridge, solved, factor, place)
             for k in range(count):
                 for x in range(width):
                     level[k, x] = ridge * solved[k, x]
         else:
-            level[:] = data
+            for k in range(count):
+                for x in range(width):
+                    level[k, x] = data[k, x]
         _smooth(level, seen, blank, gaps, noise, work)
         for k in range(count):
             for x in range(width):
                 kept[k, x] = level[k, x]
                 kept[count + k, x] = solved[k, x]
         for t in range(len(before)):
-            k, part = before[t], share[t]
+            k, between = before[t], share[t]
             after = min(k + 1, count - 1)
-            _mix(line, kept[k], kept[after], part)
+            _mix(line, kept[k], kept[after], between)
             if ridge > 0:
                 _add_products(line, kept[count:], ahead[t])
             there = out[t, y]
             for x in range(width):
                 there[x] += line[x]
         if len(std):
-            _spread(std, y, data, seen, gaps, before, lead, lag, numbers)
+            # What is seen from before and after is written over the level, which is done with.
+            _spread(std, y, data, seen, gaps, before, lead, lag, numbers, level, work, drift)
 
 
-@jit
-def _mix(line: np.ndarray, one: np.ndarray, other: np.ndarray, part: float) -> None:
+@part
+def _mix(line: np.ndarray, one: np.ndarray, other: np.ndarray, share: float) -> None:
     """Write what is between two rows into a row."""
-    first, second = np.float32(1.0 - part), np.float32(part)
+    first, second = np.float32(1.0 - share), np.float32(share)
     for x in range(len(line)):
         line[x] = first * one[x] + second * other[x]
 
 
-@jit
+@part
 def _add_products(line: np.ndarray, rows: np.ndarray, factors: np.ndarray) -> None:
     """Add rows times factors to a row, four at a time: it is read and written less often."""
     count = len(factors)
@@ -83,18 +115,19 @@ def _add_products(line: np.ndarray, rows: np.ndarray, factors: np.ndarray) -> No
             line[x] += factor * row[x]
 
 
-@jit
+@part
 def _regress(
-    data: np.ndarray, seen: np.ndarray, own: np.ndarray, ridge: float, solved: np.ndarray
-) -> None:
+    data: np.ndarray, seen: np.ndarray, own: np.ndarray, ridge: float, solved: np.ndarray,
+    factor: np.ndarray, place: np.ndarray,
+) -> None:  # fmt: skip
     """Write (own + ridge)^-1 data over each pixel's dates, 0 at the others.
 
     Neighbours mostly miss the same dates: a run of such pixels shares its factor.
     """
     count, width = data.shape
-    factor = np.empty((count, count))
-    place = np.empty(count, np.int64)
-    solved[:] = 0.0
+    for k in range(count):
+        for x in range(width):
+            solved[k, x] = 0.0
     start = 0
     while start < width:
         stop = start + 1
@@ -110,7 +143,7 @@ def _regress(
         start = stop
 
 
-@jit
+@part
 def _same(seen: np.ndarray, one: int, other: int) -> bool:
     """Return whether two pixels miss the same dates."""
     same = True
@@ -119,7 +152,7 @@ def _same(seen: np.ndarray, one: int, other: int) -> bool:
     return same
 
 
-@jit
+@part
 def _factorise(factor: np.ndarray, own: np.ndarray, place: np.ndarray, ridge: float) -> None:
     """Write Cholesky's factor of a part of (own + ridge), with the inverse on its diagonal."""
     for i in range(len(place)):
@@ -133,7 +166,7 @@ def _factorise(factor: np.ndarray, own: np.ndarray, place: np.ndarray, ridge: fl
                 factor[i, j] = total * factor[j, j]
 
 
-@jit
+@part
 def _substitute(
     factor: np.ndarray, data: np.ndarray, place: np.ndarray, solved: np.ndarray, start: int,
     stop: int,
@@ -156,14 +189,14 @@ def _substitute(
             row[x] *= factor[i, i]
 
 
-@jit
+@part
 def _take(row: np.ndarray, other: np.ndarray, share: float) -> None:
     """Take a share of another row from a row."""
     for x in range(len(row)):
         row[x] -= share * other[x]
 
 
-@jit
+@part
 def _smooth(
     level: np.ndarray, seen: np.ndarray, blank: np.ndarray, gaps: np.ndarray, noise: float,
     work: np.ndarray,
@@ -171,7 +204,8 @@ def _smooth(
     """Put the local level in place of data; NaN for a pixel without any."""
     count, width = level.shape
     inverse = 1.0 / noise
-    work[0] = 0.0
+    for x in range(width):
+        work[0, x] = 0.0
     for k in range(count):
         behind = 1.0 / gaps[k - 1] if k > 0 else 0.0
         onward = 1.0 / gaps[k] if k < count - 1 else 0.0
@@ -192,16 +226,15 @@ def _smooth(
             row[x] += slope[x] * after[x]
 
 
-@jit
+@part
 def _spread(
     std: np.ndarray, y: int, data: np.ndarray, seen: np.ndarray, gaps: np.ndarray,
-    before: np.ndarray, lead: np.ndarray, lag: np.ndarray, numbers: np.ndarray,
+    before: np.ndarray, lead: np.ndarray, lag: np.ndarray, numbers: np.ndarray, past: np.ndarray,
+    future: np.ndarray, own: np.ndarray,
 ) -> None:  # fmt: skip
     """Write the standard deviation of a row: the filters from both sides meet at each date."""
     noise, drift, power, usual = numbers[0], numbers[2], numbers[3], numbers[4]
     count, width = data.shape
-    past, future = np.empty((count, width)), np.empty((count, width))
-    own = np.empty(width)
     for x in range(width):
         total, some, mean, variance = PULL * drift, 0, 0.0, np.inf
         for k in range(count):

@@ -53,7 +53,7 @@ from numpy.lib.stride_tricks import sliding_window_view
 
 from xstf._checks import check_above, check_odd
 from xstf._method import Method
-from xstf.methods.fuse.starfm.cuda import launch
+from xstf.methods.fuse.starfm.cuda import Constants, launch
 from xstf.numerics.jit import jit, part
 from xstf.numerics.upsample import upsample, upsample_numpy
 
@@ -319,10 +319,12 @@ def _numba(
     near = _distances(params)
     near = np.pad(near, ((0, 0), (0, -len(near) % TOGETHER)))
     sums = np.zeros((3, *fine.shape[:2], rows, wide), np.float32)
+    weights = np.empty(wide, np.float32)
     for at in np.ndindex(*fine.shape[:2]):
         padded = Planes(*(_padded(p[at], corner[1], wide, params.window // 2) for p in planes))
         value, share, variance = sums[:, *at]
-        _gather(padded, near, state.steepness[at], corner[0], std, value, share, variance)
+        steep = state.steepness[at]
+        _gather(padded, near, steep, corner[0], std, weights, value, share, variance)
     value, share, variance = sums[..., :cols]
     total = share.sum(axis=0)
     seen = total > 0
@@ -353,9 +355,8 @@ def _cupy(
         ratio=ratio,
         state=state,
         inner=inner,
-        unevenness=_unevenness,
         distances=_distances(params),
-        constants=(NEAR, NOISE_S, NOISE_T, NOISE_CHANGE),
+        constants=Constants(REACH, NEAR, NOISE_S, NOISE_T, NOISE_CHANGE),
     )
     return estimate, spread if std else None
 
@@ -379,6 +380,7 @@ def _gather(
     steepness: np.ndarray,  # one number
     top: int,
     std: bool,
+    weights: np.ndarray,  # room for a row
     value: np.ndarray,
     share: np.ndarray,
     variance: np.ndarray,
@@ -388,7 +390,6 @@ def _gather(
     height = fine.shape[0]
     rows, wide = value.shape
     half = near.shape[0] // 2
-    weights = np.empty(wide, np.float32)
     for y in range(rows):
         at = top + y
         centre, middle = fine[at, half : half + wide], change[at, half : half + wide]

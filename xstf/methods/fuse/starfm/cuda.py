@@ -1,35 +1,43 @@
 """The CUDA source of STARFM, and how it is launched.
 
-Three kernels without barriers or shared memory, so that a C++ compiler can run the same text on a
-processor. `disagreement` is given coarse pixels of all pairs and bands, `planes` the fine ones, and
-`fuse` the wanted pixels of all bands; neighbouring threads read neighbouring columns.
+`unevenness` and `disagreement` are given coarse pixels of all pairs and bands, `planes` the fine
+ones, and `fuse` the wanted pixels of all bands. A thread of `fuse` makes `ROWS` pixels of a column.
+A candidate is then loaded once for all of them: four values and as many distances, for about twelve
+operations each. The table of distances has rows of 0 above and below, so there is no branch for
+candidates that only some of the pixels have.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import cache
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
+
+from xstf.numerics.cuda.launch import Source, empty, on_device
+from xstf.numerics.cuda.upsample import AT_FINE
 
 if TYPE_CHECKING:
     from cupy import ndarray as DeviceArray
 
-BLOCK = (32, 8, 1)
+ROWS = 4
 
 
-def grid(cols: int, rows: int, layers: int) -> tuple[int, int, int]:
-    """Return how many blocks cover ``layers`` images of ``rows`` by ``cols``."""
-    return -(-cols // BLOCK[0]), -(-rows // BLOCK[1]), layers
+class Constants(NamedTuple):
+    """Those of the method that kernels need.
 
+    Parameters
+    ----------
+    reach, near
+        How many coarse pixels to each side L and M are taken.
+    noise_s, noise_t, noise_change
+        Of the weights of S, T and L.
+    """
 
-@cache
-def compiled() -> list[Any]:
-    """Return the kernels in the order of their use, compiled once."""
-    import cupy
-
-    return [cupy.RawKernel(SOURCE, name) for name in ("disagreement", "planes", "fuse")]
+    reach: int
+    near: int
+    noise_s: float
+    noise_t: float
+    noise_change: float
 
 
 def launch(
@@ -39,9 +47,8 @@ def launch(
     ratio: int,
     state: NamedTuple,
     inner: tuple[slice, slice],
-    unevenness: Callable[[np.ndarray, np.ndarray], np.ndarray],
     distances: np.ndarray,
-    constants: tuple[float, ...],
+    constants: Constants,
 ) -> tuple[DeviceArray, DeviceArray]:
     """Return the estimate and its standard deviation, arrays of the device as the images are.
 
@@ -49,58 +56,69 @@ def launch(
     ----------
     fine, coarse, ratio, state, inner
         As a kernel of the method is given them; the state may be on either side.
-    unevenness
-        Returns L on the coarse grid from the coarse images and the shift. It is not worth a kernel.
     distances
         D of each offset in the window.
     constants
-        How many coarse pixels to each side M is taken, then those of the weights of S, T and L.
+        Of the method.
     """
-    import cupy
-
-    disagreement, planes, fuse = compiled()
     pairs, bands, height, width = fine.shape
-    # C order is made sure of: the kernels know no strides.
-    units = {name: cupy.asarray(values, order="C") for name, values in state._asdict().items()}
-    uneven = cupy.asarray(unevenness(cupy.asnumpy(coarse), cupy.asnumpy(units["shift"])))
-    unlike = cupy.empty_like(uneven)
-    images = (cupy.ascontiguousarray(fine), cupy.ascontiguousarray(coarse))
-    sizes = tuple(np.int32(n) for n in (pairs, bands, height, width, ratio))
-    blocks = grid(width // ratio, height // ratio, pairs * bands)
-    disagreement(blocks, BLOCK, (*images, *sizes[2:], np.int32(constants[0]), unlike))
-    six = [cupy.empty(fine.shape, cupy.float32) for _ in range(6)]
+    units = {name: on_device(values) for name, values in state._asdict().items()}
+    images, layers = (on_device(fine), on_device(coarse)), pairs * bands
+    cells = (width // ratio, height // ratio, layers)
+    uneven, unlike = (empty((pairs, bands, height // ratio, width // ratio)) for _ in range(2))
+    SOURCE.launch(
+        "unevenness", cells, images[1], units["shift"], layers, bands, *cells[1::-1],
+        constants.reach, uneven,
+    )  # fmt: skip
+    SOURCE.launch("disagreement", cells, *images, height, width, ratio, constants.near, unlike)
+    six = [empty(fine.shape) for _ in range(6)]
     measures = (units[name] for name in ("shift", "unit", "mismatch", "contrast"))
-    noises = (np.float32(n) for n in constants[1:])
-    arguments = (*images, uneven, unlike, *measures, *sizes, *noises, *six)
-    planes(grid(width, height, pairs * bands), BLOCK, arguments)
+    SOURCE.launch(
+        "planes", (width, height, layers), *images, uneven, unlike, *measures,
+        pairs, bands, height, width, ratio,
+        constants.noise_s, constants.noise_t, constants.noise_change, *six,
+    )  # fmt: skip
     top, left = (part.start for part in inner)
     rows, cols = (part.stop - part.start for part in inner)
-    both = [cupy.empty((bands, rows, cols), cupy.float32) for _ in range(2)]
-    given = (*six, cupy.asarray(distances), units["steepness"])
-    wanted = (pairs, bands, height, width, len(distances), top, left, rows, cols)
-    fuse(grid(cols, rows, bands), BLOCK, (*given, *(np.int32(n) for n in wanted), *both))
+    both = [empty((bands, rows, cols)) for _ in range(2)]
+    near = on_device(np.pad(distances, ((ROWS - 1, ROWS - 1), (0, 0))))
+    SOURCE.launch(
+        "fuse", (cols, -(-rows // ROWS), bands), *six, near, units["steepness"],
+        pairs, bands, height, width, len(distances), top, left, rows, cols, *both,
+    )  # fmt: skip
     return both[0], both[1]
 
 
-SOURCE = r"""
-// Bilinear value of a coarse image at a fine pixel; missing where its own coarse pixel is.
-__device__ float at_fine(const float* image, int y, int x, int ratio, int height, int width)
+SOURCE = Source(
+    "starfm",
+    AT_FINE
+    + f"#define ROWS {ROWS}\n"
+    + r"""
+// The variance of the coarse change around a coarse pixel. A layer is a band of a pair.
+extern "C" __global__ void unevenness(
+    const float* __restrict__ coarse, const float* __restrict__ shift,
+    int layers, int bands, int rows, int cols, int reach, float* __restrict__ uneven)
 {
-    if (isnan(image[(y / ratio) * width + x / ratio])) return nanf("");
-    float up = (y + 0.5f) / ratio - 0.5f, left = (x + 0.5f) / ratio - 0.5f;
-    int y0 = (int)floorf(up), x0 = (int)floorf(left);
-    float total = 0.0f, mass = 0.0f;
-    for (int i = 0; i < 2; ++i)
-        for (int j = 0; j < 2; ++j) {
-            int yy = min(max(y0 + i, 0), height - 1), xx = min(max(x0 + j, 0), width - 1);
-            float v = image[yy * width + xx];
-            float w = (i ? up - y0 : 1.0f - (up - y0)) * (j ? left - x0 : 1.0f - (left - x0));
-            if (!isnan(v)) {
-                total += w * v;
-                mass += w;
-            }
+    int x = blockIdx.x * blockDim.x + threadIdx.x, y = blockIdx.y * blockDim.y + threadIdx.y;
+    int layer = blockIdx.z;
+    if (x >= cols || y >= rows) return;
+    size_t image = (size_t)rows * cols, here = (size_t)y * cols + x;
+    const float* then = coarse + layer * image;
+    const float* now = coarse + (layers + layer % bands) * image;
+    double total = 0.0, square = 0.0;
+    int count = 0;
+    for (int row = max(0, y - reach); row <= min(rows - 1, y + reach); ++row)
+        for (int col = max(0, x - reach); col <= min(cols - 1, x + reach); ++col) {
+            float moved = now[(size_t)row * cols + col] - then[(size_t)row * cols + col];
+            if (isnan(moved)) continue;
+            double change = (double)moved - shift[layer];
+            total += change;
+            square += change * change;
+            ++count;
         }
-    return mass > 0.0f ? total / mass : nanf("");
+    double mean = total / max(count, 1), variance = square / max(count, 1) - mean * mean;
+    bool there = !isnan(now[here] - then[here]);
+    uneven[layer * image + here] = there ? (float)(variance > 0.0 ? variance : 0.0) : nanf("");
 }
 
 // The mean square of what a fine image and its coarse image differ by, around a coarse pixel.
@@ -168,7 +186,7 @@ extern "C" __global__ void planes(
     stale[here] = (square + usual[layer]) / 2.0f * (uneven_here / contrast[layer]);
 }
 
-// One band of one wanted pixel: its window in every pair, then the pairs' average.
+// One band of some wanted pixels: their windows in every pair, then the pairs' average.
 extern "C" __global__ void fuse(
     const float* __restrict__ clean, const float* __restrict__ change,
     const float* __restrict__ steady, const float* __restrict__ weight,
@@ -178,44 +196,64 @@ extern "C" __global__ void fuse(
     int top, int left, int rows, int cols,
     float* __restrict__ estimate, float* __restrict__ spread)
 {
-    int x = blockIdx.x * blockDim.x + threadIdx.x, y = blockIdx.y * blockDim.y + threadIdx.y;
+    int x = blockIdx.x * blockDim.x + threadIdx.x;
+    int y = (blockIdx.y * blockDim.y + threadIdx.y) * ROWS;
     int band = blockIdx.z, half = window / 2;
     if (x >= cols || y >= rows) return;
-    float shares = 0.0f, mean = 0.0f, spreads = 0.0f, details = 0.0f;
+    int first = max(-half, -left - x), last = min(half, width - 1 - left - x);
+    int begin = max(0, top + y - half), end = min(height - 1, top + y + ROWS - 1 + half);
+    float shares[ROWS], mean[ROWS], spreads[ROWS], details[ROWS];
+    for (int r = 0; r < ROWS; ++r) shares[r] = mean[r] = spreads[r] = details[r] = 0.0f;
     for (int k = 0; k < pairs; ++k) {
         int layer = k * bands + band;
-        size_t start = (size_t)layer * height * width;
-        size_t here = start + (size_t)(top + y) * width + left + x;
-        if (!(reliable[here] > 0.0f)) continue;
-        float centre = clean[here], middle = change[here], slope = steepness[layer];
-        float total = 0.0f, sum = 0.0f, square = 0.0f, share = 0.0f;
-        for (int dy = max(-half, -top - y); dy <= min(half, height - 1 - top - y); ++dy) {
-            int first = max(-half, -left - x), last = min(half, width - 1 - left - x);
-            size_t row = here + (ptrdiff_t)dy * width;
+        size_t start = (size_t)layer * height * width + left + x;
+        float slope = steepness[layer];
+        float centre[ROWS], middle[ROWS], total[ROWS], sum[ROWS], square[ROWS], share[ROWS];
+        size_t own[ROWS];
+        #pragma unroll
+        for (int r = 0; r < ROWS; ++r) {
+            // A row beyond the wanted ones repeats the last one, and is not written.
+            own[r] = start + (size_t)(top + min(y + r, rows - 1)) * width;
+            centre[r] = clean[own[r]];
+            middle[r] = change[own[r]];
+            total[r] = sum[r] = square[r] = share[r] = 0.0f;
+        }
+        for (int row = begin; row <= end; ++row) {
+            size_t line = start + (size_t)row * width;
+            const float* near_line = distances + (row - top - y + half) * window + half;
             for (int dx = first; dx <= last; ++dx) {
-                size_t i = row + dx;
-                float alike = 1.0f - fabsf(clean[i] - centre) * slope;
-                if (alike > 0.0f) {
-                    float near = alike * distances[(dy + half) * window + dx + half];
-                    float heavy = near * weight[i], apart = change[i] - middle;
-                    total += heavy;
-                    sum += heavy * apart;
-                    square += heavy * apart * apart;
-                    share += near * steady[i];
+                size_t i = line + dx;
+                float value = clean[i], moved = change[i], calm = steady[i], strong = weight[i];
+                #pragma unroll
+                for (int r = 0; r < ROWS; ++r) {
+                    float near = near_line[(ROWS - 1 - r) * window + dx];
+                    near *= fmaxf(0.0f, 1.0f - fabsf(value - centre[r]) * slope);
+                    float heavy = near * strong, apart = moved - middle[r];
+                    total[r] += heavy;
+                    sum[r] += heavy * apart;
+                    square[r] += heavy * apart * apart;
+                    share[r] += near * calm;
                 }
             }
         }
-        share *= reliable[here];
-        // Running averages over the pairs: shares may be too small to be squared.
-        float value = centre + middle + sum / total, step = value - mean;
-        shares += share;
-        float part = share / shares, rest = 1.0f - part;
-        mean += part * step;
-        spreads += part * (square / total + step * step * rest - spreads);
-        details = rest * rest * details + part * part * stale[here];
+        #pragma unroll
+        for (int r = 0; r < ROWS; ++r) {
+            if (!(reliable[own[r]] > 0.0f)) continue;
+            float mine = share[r] * reliable[own[r]];
+            // Running averages over the pairs: shares may be too small to be squared.
+            float value = centre[r] + middle[r] + sum[r] / total[r], step = value - mean[r];
+            shares[r] += mine;
+            float part = mine / shares[r], rest = 1.0f - part;
+            mean[r] += part * step;
+            spreads[r] += part * (square[r] / total[r] + step * step * rest - spreads[r]);
+            details[r] = rest * rest * details[r] + part * part * stale[own[r]];
+        }
     }
-    size_t out = ((size_t)band * rows + y) * cols + x;
-    estimate[out] = shares > 0.0f ? mean : nanf("");
-    spread[out] = shares > 0.0f ? sqrtf(spreads + details) : nanf("");
+    for (int r = 0; r < ROWS && y + r < rows; ++r) {
+        size_t out = ((size_t)band * rows + y + r) * cols + x;
+        estimate[out] = shares[r] > 0.0f ? mean[r] : nanf("");
+        spread[out] = shares[r] > 0.0f ? sqrtf(spreads[r] + details[r]) : nanf("");
+    }
 }
-"""
+""",
+)

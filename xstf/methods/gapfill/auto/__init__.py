@@ -46,15 +46,18 @@ from xstf.methods.gapfill.auto.candidates import (
     CANDIDATES,
     GUIDED,
     IN_TIME,
+    OneSeason,
     Params,
     own_params,
     run,
+    run_wanted,
     settled,
 )
 from xstf.methods.gapfill.auto.holdout import hidden_dates, missing_pixels
 from xstf.methods.gapfill.auto.skill import guarded, skill_by_date
 from xstf.methods.gapfill.auto.trials import trials
 from xstf.numerics.seasonal import season_state
+from xstf.numerics.threads import each
 
 # Sets of whole dates that are hidden, each by itself.
 WHOLE_ROUNDS = 2
@@ -115,7 +118,9 @@ def settle(samples: GapfillSamples, *, times: np.ndarray, params: Params) -> Sta
         if CANDIDATES[n].fewest <= len(days) and (params.space or n in IN_TIME)
         if n != ALONE or guide is not None
     ]
-    states = {n: settled(n, samples, times, params) for n in names}
+    states = dict(
+        zip(names, each(lambda n: settled(n, samples, times, params), names), strict=True)
+    )
     # Dates that are only asked for can neither be hidden nor show anything.
     shown = states
     if samples.asked is not None:
@@ -178,10 +183,13 @@ def _numba(
     """Blend one candidate after the other, so that memory does not grow with their number."""
     guide = guide if state.guided else None
     size = tuple(part.stop - part.start for part in inner)
-    blend = Blend((*cube.shape[:2], *size))
+    blend, season = Blend((*cube.shape[:2], *size)), OneSeason(inner)
     for name, candidate in state.candidates.items():
         options = own_params(name, params)
-        result = run(name, None, cube, guide, times, candidate.state, options, inner)
+        wanted = np.broadcast_to(np.isfinite(candidate.scale)[:, None, None], (len(cube), *size))
+        result = run_wanted(
+            name, cube, guide, wanted, times, candidate.state, options, inner, season
+        )
         blend.add(result, candidate.scale)
     estimate, spread, in_space = blend.result()
     return estimate, _widened(spread, state) if std else None, in_space

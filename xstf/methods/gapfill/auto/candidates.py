@@ -12,6 +12,8 @@ from xstf._checks import check_flags
 from xstf._method import Engine, GapfillKernel, GapfillSamples, Method
 from xstf.methods.gapfill import eof, gp, harmonic, linear, mnspi, regression
 from xstf.methods.gapfill.auto.blend import Result
+from xstf.numerics.seasonal import SceneSeason, predicted
+from xstf.numerics.seasonal_blocks import Predictions
 
 CANDIDATES: dict[str, Method] = {
     module.METHOD.name: module.METHOD for module in (regression, eof, mnspi, harmonic, gp, linear)
@@ -24,6 +26,10 @@ CANDIDATES[ALONE] = replace(gp.METHOD, name=ALONE, guided=False)
 # that is clear, so that what is pooled over the scene (a rank, a calibration) is not sought again.
 AGAIN: dict[str, Callable[..., object]] = {
     module.METHOD.name: module.settle_again for module in (regression, eof, mnspi)
+}
+# How those fill that look at pixels around, each missing one by itself: what is wanted of them.
+WANTED: dict[str, Callable[..., tuple[np.ndarray, np.ndarray, np.ndarray]]] = {
+    module.METHOD.name: module.fill_wanted for module in (regression, mnspi)
 }
 # Those that need nothing of the date itself; the others fall back on one of them.
 IN_TIME = ("harmonic", GUIDED, ALONE, "eof", "linear")
@@ -94,3 +100,48 @@ def run(
     if spread is None:
         raise TypeError(f"{name} gave no standard deviation, by which it would be weighed")
     return Result(estimate, spread, in_space)
+
+
+class OneSeason:
+    """The season's predictions of a tile, made once for all candidates that ask for them.
+
+    Parameters
+    ----------
+    inner
+        The part of the tile that candidates in time fill; others look around it.
+    """
+
+    def __init__(self, inner: tuple[slice, slice]) -> None:
+        self.inner = inner
+        self.scene: SceneSeason | None = None
+        self.found: Predictions | None = None
+
+    def __call__(self, cube: np.ndarray, times: np.ndarray, scene: SceneSeason) -> Predictions:
+        """Return the predictions of the whole tile."""
+        self.scene, self.found = scene, predicted(cube, times, scene)
+        return self.found
+
+    def result(self, name: str, state: object) -> Result | None:
+        """Return what a candidate makes of the inner part, if that is these predictions."""
+        if name != harmonic.METHOD.name or self.found is None or state is not self.scene:
+            return None
+        # Contiguous, or the blend is compiled once more.
+        smooth, _, spread = (np.ascontiguousarray(part[:, :, *self.inner]) for part in self.found)
+        return Result(smooth, spread, None)
+
+
+def run_wanted(
+    name: str, cube: np.ndarray, guide: np.ndarray | None, wanted: np.ndarray, times: np.ndarray,
+    state: object, params: Any, inner: tuple[slice, slice], season: OneSeason | None = None,
+) -> Result:  # fmt: skip
+    """Run a candidate's fast kernel, at least where ``wanted (time, y, x)`` of ``inner``."""
+    if season is not None and (found := season.result(name, state)) is not None:
+        return found
+    if name not in WANTED:
+        return run(name, None, cube, guide, times, state, params, inner)
+    guide = guide if CANDIDATES[name].guided else None
+    more = {"predict": season} if season is not None and name == regression.METHOD.name else {}
+    found_there = WANTED[name](
+        cube, guide, wanted, times=times, params=params, state=state, inner=inner, **more
+    )
+    return Result(*found_there)

@@ -272,13 +272,28 @@ def mix(trial: Trial, scales: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 def factor_of(trial: Trial, scales: np.ndarray) -> float:
     """Return the factor that makes the blend's 90 % interval hold 90 % of the hidden cells.
 
-    Dates, or spans of dates, are weighed alike, whatever number of cells they have; as few of them
-    leave the factor unsure, it is widened by ``(1 + 2 / number) ** (1 / 2)``.
+    As few windows leave it unsure, it is widened by ``(1 + 2 / number) ** (1 / 2)``.
     """
-    error, spread = mix(trial, scales)
+    factor, sizes = width_of(trial, *mix(trial, scales))
+    return float(factor * np.sqrt(1 + 2 / max(sizes.sum(), 1.0))) if sizes.size else 1.0
+
+
+def width_of(trial: Trial, error: np.ndarray, spread: np.ndarray) -> tuple[float, np.ndarray]:
+    """Return what makes 90 % intervals hold 90 % of hidden cells, and what windows count for.
+
+    Dates, or spans of dates, are weighed alike, whatever number of cells they have. Without any
+    cell it is 1, and there are no windows.
+
+    Parameters
+    ----------
+    trial : Trial
+        Whose dates, weights and pixels that err as one are looked at.
+    error, spread : ndarray (cell,)
+        Estimate minus truth, and the standard deviation.
+    """
     good = np.isfinite(error) & (spread > 0)
     if not good.any():
-        return 1.0
+        return 1.0, np.zeros(0)
     _, window = np.unique(trial.dates[good], return_inverse=True)
     own = np.ones(len(window)) if trial.weights is None else trial.weights[good]
     _, size = _by_window(trial, good, own)
@@ -287,8 +302,7 @@ def factor_of(trial: Trial, scales: np.ndarray) -> float:
     order = np.argsort(ratio, kind="stable")
     total = np.cumsum(weight[order])
     at = min(int(np.searchsorted(total, COVER * total[-1])), len(order) - 1)
-    number = max(float(size.sum()), 1.0)
-    return float(ratio[order][at] / Z90 * np.sqrt(1 + 2 / number))
+    return float(ratio[order][at] / Z90), size
 
 
 def drawn_together(trial: Trial, scales: np.ndarray) -> np.ndarray:

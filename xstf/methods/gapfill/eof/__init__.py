@@ -51,7 +51,7 @@ from xstf._checks import check_above, check_at_least, check_between
 from xstf._method import GapfillSamples, Method
 from xstf.methods.gapfill.eof import modes
 from xstf.methods.gapfill.eof.in_time import LEAST_NOISE
-from xstf.methods.gapfill.eof.modes import FREEDOM, PASSES
+from xstf.methods.gapfill.eof.modes import FREEDOM, PASSES, Seen
 from xstf.methods.gapfill.eof.scene import whitened
 from xstf.methods.gapfill.eof.scores import FEWEST, fill_mixed, fill_whole, room
 from xstf.numerics.normal import COVER, MAD, Z90
@@ -160,15 +160,17 @@ def settle(samples: GapfillSamples, *, times: np.ndarray, params: Params) -> Sta
     values, some = _standardised(values, centre, scale)
     if len(values) < FEWEST:  # no modes from so few pixels: the mean alone, kriged in time
         gain = np.ones(values.shape[2])
-        model = modes.start(values, times)
+        model = modes.start(Seen.of(values), times)
     else:
         hidden = _hide(values, middle[some], times, ~asked)
-        rank, held = _search(values, hidden, times, params)
-        model = modes.grow(values, held, rank)
+        shown = Seen.of(np.where(hidden, np.nan, values))
+        rank, held = _search(values, shown, hidden, times, params)
+        seen = Seen.of(values)
+        model = modes.grow(seen, held, rank)
         model, _ = modes.refine(
-            values, times, model, rounds=params.rounds, tolerance=params.tolerance
+            seen, times, model, rounds=params.rounds, tolerance=params.tolerance
         )
-        gain = _calibrate(values, hidden, held)
+        gain = _calibrate(values, shown, hidden, held)
     return _in_units(model, centre, scale, gain)
 
 
@@ -191,7 +193,9 @@ def settle_again(
     noise = before.noise / unit[:, None] / unit
     noise = np.asarray(noise + LEAST_NOISE * np.eye(len(unit)))
     model = modes.Model(rows, noise, np.zeros(mean.shape))
-    model, _ = modes.refine(values, times, model, rounds=SEARCH_ROUNDS, tolerance=params.tolerance)
+    model, _ = modes.refine(
+        Seen.of(values), times, model, rounds=SEARCH_ROUNDS, tolerance=params.tolerance
+    )
     return _in_units(model, centre, scale, before.gain)
 
 
@@ -285,10 +289,9 @@ def _hide(
 
 
 def _search(
-    values: np.ndarray, hidden: np.ndarray, times: np.ndarray, params: Params
+    values: np.ndarray, held: Seen, hidden: np.ndarray, times: np.ndarray, params: Params
 ) -> tuple[int, modes.Model]:
-    """Return the rank that tells hidden values best, and its model without them."""
-    held = np.where(hidden, np.nan, values)
+    """Return the rank that tells hidden values best, and its model of what is ``held``."""
     most = min(len(values), values[0].size) - 1
     top = max(1, min(params.rank or params.max_rank, most))
     model, weights = modes.start(held, times), None
@@ -300,9 +303,7 @@ def _search(
         )
         error = 0.0
         if params.rank is None and hidden.any():
-            error = _error(
-                values, hidden, modes.expected(model, modes.posterior(held, model, weights)[0])
-            )
+            error = _error(values, hidden, modes.estimated(held, model, weights))
         better = error < lowest - WORTH
         rises = 0 if better else rises + 1
         if params.rank is not None or not hidden.any() or better:
@@ -318,10 +319,12 @@ def _error(values: np.ndarray, hidden: np.ndarray, estimate: np.ndarray) -> floa
     return float(np.mean(np.log(miss[hidden.any(axis=(0, 2))] + TINY)))
 
 
-def _calibrate(values: np.ndarray, hidden: np.ndarray, model: modes.Model) -> np.ndarray:
+def _calibrate(
+    values: np.ndarray, held: Seen, hidden: np.ndarray, model: modes.Model
+) -> np.ndarray:
     """Return what each band's variance, without its rows', must be times to fit hidden values."""
     found = np.ones(values.shape[2])
-    estimate, variance = modes.predict(np.where(hidden, np.nan, values), model)
+    estimate, variance = modes.predict(held, model)
     for band in range(len(found)):
         own = hidden[..., band]
         if own.sum() >= ENOUGH:

@@ -18,6 +18,7 @@ from typing import TypeAlias
 import numpy as np
 
 from xstf.methods.gapfill.eof.in_time import LEAST_NOISE, krige, variogram
+from xstf.numerics.inverses import inverses
 
 # More columns than this: the leading modes come from a randomised range finder.
 DENSE = 600
@@ -28,7 +29,7 @@ EXTRA_COLUMNS, POWER_ROUNDS = 10, 2
 RENEW = 4
 # Seen dates, kriging weights and error variances of a band.
 Around: TypeAlias = tuple[np.ndarray, np.ndarray, np.ndarray]
-# A set of bands that are seen together, and where, (pixel, time).
+# A set of bands that are seen together, and where, (time, pixel).
 Cells: TypeAlias = tuple[np.ndarray, np.ndarray]
 # Sets of bands that scores are found from; cells with rarer ones only make rows and noise.
 PATTERNS = 8
@@ -65,38 +66,84 @@ class Model:
     unsure: np.ndarray
 
 
-def start(values: np.ndarray, times: np.ndarray) -> Model:
-    """Return the model of rank 0: a mean by date and band; values ``(pixel, time, band)``."""
-    dates, bands = values.shape[1:]
+@dataclass(frozen=True)
+class Seen:
+    """What is seen of pixels, as the rounds use it: pixels come last.
+
+    Parameters
+    ----------
+    values
+        ``(time, band, pixel)``, 0 where missing.
+    there
+        The same, whether there is a value; None where dates show all their bands or none.
+    some
+        ``(time, pixel)`` bool: where any band is there.
+    counts
+        ``(time, band)``: at how many pixels.
+    cells
+        The commonest sets of bands that are seen together, with where ``(time, pixel)``.
+    groups
+        The bands that are seen at the same places, with where: mostly all bands are.
+    """
+
+    values: np.ndarray
+    there: np.ndarray | None
+    some: np.ndarray
+    counts: np.ndarray
+    cells: list[Cells]
+    groups: list[tuple[list[int], np.ndarray]]
+
+    @classmethod
+    def of(cls, values: np.ndarray) -> Seen:
+        """Return what is seen of ``(pixel, time, band)``, NaN where missing."""
+        values = np.ascontiguousarray(values.transpose(1, 2, 0))
+        there = np.isfinite(values)
+        some, counts = there.any(axis=1), there.sum(axis=2)
+        values[~there] = 0
+        if np.array_equal(there.all(axis=1), some):
+            bands = np.arange(values.shape[1])
+            return cls(values, None, some, counts, [(bands, some)], [(bands.tolist(), some)])
+        return cls(values, there, some, counts, _patterns(there), _by_band(there))
+
+    @property
+    def pixels(self) -> int:
+        """How many there are."""
+        return int(self.values.shape[2])
+
+
+def start(seen: Seen, times: np.ndarray) -> Model:
+    """Return the model of rank 0: a mean by date and band."""
+    dates, bands, pixels = seen.values.shape
     rows = np.zeros((dates, bands, 1))
     # little noise to begin with: where few pixels are seen, their own values are the mean curve
     little = np.full((dates, bands), LEAST_NOISE)
     model = Model(rows, little[..., None] * np.eye(bands), little)
-    weights = _somewhere(values)
-    cells = patterns(values)
-    scores, spread = np.zeros((len(values), 0)), np.zeros((len(values), 0, 0))
-    for _ in range(START_ROUNDS if len(values) else 0):  # what is expected needs a first look
-        around = _weigh(values, times, model)
-        model = _maximise(values, weights, around, model, scores, spread)
-        weights = reweigh(values, cells, model, scores)
+    weights = seen.some.astype(np.float64)
+    scores, spread = np.zeros((pixels, 0)), np.zeros((pixels, 0, 0))
+    for _ in range(START_ROUNDS if pixels else 0):  # what is expected needs a first look
+        around = _weigh(seen, times, model)
+        model = _maximise(seen, weights, around, model, scores, spread)
+        weights = _reweigh(seen, model, scores)
     return model
 
 
-def grow(values: np.ndarray, model: Model, rank: int, weights: np.ndarray | None = None) -> Model:
+def grow(seen: Seen, model: Model, rank: int, weights: np.ndarray | None = None) -> Model:
     """Return the model with more modes: the leading ones of what dates' residuals share."""
-    pixels, dates, bands = values.shape
-    scores, _, weights = posterior(values, model, weights)
-    more = rank - scores.shape[1]
+    dates, bands, _ = seen.values.shape
+    more = rank + 1 - model.rows.shape[2]
     if more <= 0:
         return model
+    weights = _weights(seen, model) if weights is None else weights
+    rest = _residual(seen, model, _score(seen, weights, model)[0])
     scale = np.sqrt(np.diagonal(variance(model), axis1=1, axis2=2))
-    flat = _zeroed(_residual(values, model, scores)) * np.sqrt(weights)[..., None] / scale
-    modes = _shared(flat, more).reshape(dates, bands, more) * scale[..., None]
+    rest *= np.sqrt(weights)[:, None] / scale[..., None]
+    modes = _shared(rest.transpose(2, 0, 1), more).reshape(dates, bands, more)
+    modes = modes * scale[..., None]
     return replace(model, rows=np.concatenate([model.rows, modes], axis=2))
 
 
 def refine(
-    values: np.ndarray,
+    seen: Seen,
     times: np.ndarray,
     model: Model,
     weights: np.ndarray | None = None,
@@ -104,104 +151,41 @@ def refine(
     rounds: int,
     tolerance: float,
 ) -> tuple[Model, np.ndarray]:
-    """Return model and weights after so many rounds, or once the rows move by less."""
-    cells = patterns(values)
-    scores, spread, weights = posterior(values, model, weights)
+    """Return model and weights ``(time, pixel)`` after so many rounds.
+
+    Or once the rows move by less.
+    """
+    weights = _weights(seen, model) if weights is None else weights
+    scores, spread = _score(seen, weights, model)
     for number in range(rounds):
         before = model.rows
         if number % RENEW == 0:
-            around = _weigh(values, times, model)
+            around = _weigh(seen, times, model)
         if number:
-            scores, spread = _score(values, cells, weights, model)
-            weights = reweigh(values, cells, model, scores)
-        model = _maximise(values, weights, around, model, scores, spread)
+            scores, spread = _score(seen, weights, model)
+            weights = _reweigh(seen, model, scores)
+        model = _maximise(seen, weights, around, model, scores, spread)
         moved = np.sum((before @ before.mT - model.rows @ model.rows.mT) ** 2)
         if moved <= tolerance**2 * np.sum((before @ before.mT) ** 2):
             break
     return model, weights
 
 
-def predict(values: np.ndarray, model: Model) -> tuple[np.ndarray, np.ndarray]:
+def predict(seen: Seen, model: Model) -> tuple[np.ndarray, np.ndarray]:
     """Return estimate and variance of a new observation, both ``(pixel, time, band)``."""
-    scores, spread, _ = posterior(values, model)
+    scores, spread = _score(seen, _weights(seen, model), model)
     modes = model.rows[..., 1:]
     dates, bands, rank = modes.shape
-    pairs = (modes[..., :, None] * modes[..., None, :]).reshape(dates * bands, -1)
-    doubt = (spread.reshape(len(values), -1) @ pairs.T).reshape(values.shape)
+    i, j = np.tril_indices(rank)
+    pairs = (modes[..., i] * modes[..., j] * np.where(i == j, 1, 2)).reshape(dates * bands, -1)
+    doubt = (spread[:, i, j] @ pairs.T).reshape(-1, dates, bands)
     doubt += np.diagonal(variance(model), axis1=1, axis2=2)
-    return expected(model, scores), doubt
+    return _expected(model, scores).transpose(2, 0, 1), doubt
 
 
-def expected(model: Model, scores: np.ndarray) -> np.ndarray:
-    """Return what the model makes of scores, ``(pixel, time, band)``."""
-    dates, bands, size = model.rows.shape
-    fit = scores @ model.rows[..., 1:].reshape(dates * bands, size - 1).T
-    return np.asarray(fit.reshape(-1, dates, bands) + model.rows[..., 0])
-
-
-def posterior(
-    values: np.ndarray, model: Model, weights: np.ndarray | None = None
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return mean ``(pixel, rank)`` and covariance of the scores, and weights ``(pixel, time)``.
-
-    Weights that are given are the ones; else they are found from equal ones.
-    """
-    cells = patterns(values)
-    for _ in range(PASSES if weights is None else 0):
-        scores, _ = _score(values, cells, _somewhere(values) if weights is None else weights, model)
-        weights = reweigh(values, cells, model, scores)
-    assert weights is not None
-    return *_score(values, cells, weights, model), weights
-
-
-def _score(
-    values: np.ndarray, cells: list[Cells], weights: np.ndarray, model: Model
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return the mean ``(pixel, rank)`` and covariance ``(pixel, rank, rank)`` of the scores."""
-    modes = model.rows[..., 1:]
-    pixels, rank = len(values), modes.shape[-1]
-    gram, pull = np.zeros((pixels, rank * rank)), np.zeros((pixels, rank))
-    rest = _zeroed(values - model.rows[..., 0])
-    whole = variance(model)
-    for bands, there in cells:
-        own = modes[:, bands]
-        precise = np.linalg.solve(whole[:, bands[:, None], bands], own)
-        weight = weights * there
-        gram += weight @ (own.mT @ precise).reshape(len(own), rank * rank)
-        weighed = (rest[..., bands] * weight[..., None]).reshape(pixels, -1)
-        pull += weighed @ precise.reshape(weighed.shape[1], rank)
-    spread = np.linalg.inv(gram.reshape(pixels, rank, rank) + np.eye(rank))
-    return np.einsum("nij,nj->ni", spread, pull), spread
-
-
-def reweigh(values: np.ndarray, cells: list[Cells], model: Model, scores: np.ndarray) -> np.ndarray:
-    """Return the Student weights of pixels at dates, jointly over their bands."""
-    weights = _somewhere(values)
-    rest = _zeroed(_residual(values, model, scores))
-    whole = variance(model)
-    for bands, there in cells:
-        root = np.linalg.cholesky(whole[:, bands[:, None], bands])
-        away = np.linalg.inv(root) @ rest[..., bands].transpose(1, 2, 0)
-        distance = np.einsum("tbn,tbn->nt", away, away)
-        np.copyto(weights, (FREEDOM + len(bands)) / (FREEDOM + distance), where=there)
-    return weights
-
-
-def _somewhere(values: np.ndarray) -> np.ndarray:
-    """Return 1 where a pixel has any band at a date and else 0, ``(pixel, time)``."""
-    seen = np.zeros(values.shape[:2], dtype=bool)
-    for band in range(values.shape[2]):
-        seen |= values[..., band] == values[..., band]
-    return seen.astype(np.float64)
-
-
-def _zeroed(values: np.ndarray) -> np.ndarray:
-    return np.where(values == values, values, 0.0)  # NaN alone is not itself
-
-
-def _residual(values: np.ndarray, model: Model, scores: np.ndarray) -> np.ndarray:
-    """Return what the model leaves, ``(pixel, time, band)``; NaN where missing."""
-    return np.asarray(values - expected(model, scores))
+def estimated(seen: Seen, model: Model, weights: np.ndarray) -> np.ndarray:
+    """Return what the model makes of pixels ``(pixel, time, band)``, with weights of `refine`."""
+    return _expected(model, _score(seen, weights, model)[0]).transpose(2, 0, 1)
 
 
 def variance(model: Model) -> np.ndarray:
@@ -209,74 +193,187 @@ def variance(model: Model) -> np.ndarray:
     return model.noise + model.unsure[..., None] * np.eye(model.unsure.shape[1])
 
 
-def patterns(values: np.ndarray) -> list[Cells]:
+# ---------------------------------------------------------------- scores and weights
+
+
+def _expected(model: Model, scores: np.ndarray) -> np.ndarray:
+    """Return what the model makes of scores ``(pixel, rank)``: ``(time, band, pixel)``."""
+    dates, bands, size = model.rows.shape
+    fit = model.rows[..., 1:].reshape(dates * bands, size - 1) @ scores.T
+    fit = fit.reshape(dates, bands, -1)
+    fit += model.rows[..., :1]
+    return np.asarray(fit)
+
+
+def _residual(seen: Seen, model: Model, scores: np.ndarray) -> np.ndarray:
+    """Return what the model leaves, ``(time, band, pixel)``; where dates are missing, anything.
+
+    There, weights are 0. Bands that are missing of others have 0.
+    """
+    rest = _expected(model, scores)
+    np.subtract(seen.values, rest, out=rest)
+    if seen.there is not None:
+        rest *= seen.there
+    return rest
+
+
+def _weights(seen: Seen, model: Model) -> np.ndarray:
+    """Return the weights ``(time, pixel)`` that are found from equal ones."""
+    weights = seen.some.astype(np.float64)
+    for _ in range(PASSES):
+        weights = _reweigh(seen, model, _score(seen, weights, model)[0])
+    return weights
+
+
+def _score(seen: Seen, weights: np.ndarray, model: Model) -> tuple[np.ndarray, np.ndarray]:
+    """Return the mean ``(pixel, rank)`` and covariance ``(pixel, rank, rank)`` of the scores."""
+    precision, pull = _normal(seen, weights, model)
+    spread = inverses(precision)
+    return np.asarray((spread @ pull[..., None])[..., 0]), spread
+
+
+def _normal(seen: Seen, weights: np.ndarray, model: Model) -> tuple[np.ndarray, np.ndarray]:
+    """Return the scores' precision ``(pixel, rank, rank)``, and that times their mean."""
+    modes = model.rows[..., 1:]
+    pixels, rank = seen.pixels, modes.shape[-1]
+    gram = np.zeros((pixels, rank * rank))
+    pull = np.zeros((rank, pixels))
+    rest = seen.values - model.rows[..., :1]
+    whole = variance(model)
+    for bands, there in seen.cells:
+        every = len(bands) == rest.shape[1]
+        own = modes[:, bands]
+        precise = np.linalg.solve(whole[:, bands[:, None], bands], own)
+        weight = weights if len(seen.cells) == 1 else weights * there
+        gram += weight.T @ (own.mT @ precise).reshape(len(own), rank * rank)
+        weighed = (rest if every else rest[:, bands]) * weight[:, None]
+        size = len(own) * len(bands)
+        pull += precise.reshape(size, rank).T @ weighed.reshape(size, pixels)
+    gram[:, :: rank + 1] += 1
+    return gram.reshape(pixels, rank, rank), np.ascontiguousarray(pull.T)
+
+
+def _reweigh(seen: Seen, model: Model, scores: np.ndarray) -> np.ndarray:
+    """Return the Student weights of pixels at dates, jointly over their bands."""
+    weights = seen.some.astype(np.float64)
+    rest = _residual(seen, model, scores)
+    whole = variance(model)
+    for bands, there in seen.cells:
+        root = np.linalg.cholesky(whole[:, bands[:, None], bands])
+        away = np.linalg.inv(root) @ (rest if len(bands) == rest.shape[1] else rest[:, bands])
+        distance = np.einsum("tbn,tbn->tn", away, away)
+        np.copyto(weights, (FREEDOM + len(bands)) / (FREEDOM + distance), where=there)
+    return weights
+
+
+def _patterns(there: np.ndarray) -> list[Cells]:
     """Return the commonest sets of bands that are seen together, with where."""
-    there = np.isfinite(values)
-    some, every = there.any(axis=2), there.all(axis=2)
-    if (some == every).all():
-        return [(np.arange(values.shape[2]), some)]
-    code = there @ np.random.default_rng(0).random(values.shape[2])
+    dates, bands, pixels = there.shape
+    code = np.random.default_rng(0).random(bands) @ there
     kinds, first, counts = np.unique(code, return_index=True, return_counts=True)
     order = [k for k in np.argsort(-counts, kind="stable") if kinds[k] > 0][:PATTERNS]
-    flat = there.reshape(-1, values.shape[2])
-    return [(np.flatnonzero(flat[first[k]]), code == kinds[k]) for k in order]
+    where = [divmod(int(first[k]), pixels) for k in order]
+    return [
+        (np.flatnonzero(there[t, :, i]), code == kinds[k])
+        for (t, i), k in zip(where, order, strict=True)
+    ]
 
 
-def _by_band(values: np.ndarray) -> list[tuple[list[int], np.ndarray]]:
-    """Return the bands that are seen at the same places, with where: mostly all bands are."""
+def _by_band(there: np.ndarray) -> list[tuple[list[int], np.ndarray]]:
+    """Return the bands that are seen at the same places, with where."""
     found: list[tuple[list[int], np.ndarray]] = []
-    there = np.isfinite(values)
-    for band in range(values.shape[2]):
+    for band in range(there.shape[1]):
         for bands, seen in found:
-            if np.array_equal(seen, there[..., band]):
+            if np.array_equal(seen, there[:, band]):
                 bands.append(band)
                 break
         else:
-            found.append(([band], there[..., band]))
+            found.append(([band], there[:, band]))
     return found
 
 
+# ---------------------------------------------------------------- rows and noise
+
+
 def _maximise(
-    values: np.ndarray, weights: np.ndarray, around: list[Around], model: Model,
+    seen: Seen, weights: np.ndarray, around: list[Around], model: Model,
     scores: np.ndarray, spread: np.ndarray,
 ) -> Model:  # fmt: skip
     """Return rows and noise that fit best, given the pixels' scores and weights."""
-    pixels, dates, bands = values.shape
+    dates, bands, pixels = seen.values.shape
     first = np.concatenate([np.ones((pixels, 1)), scores], axis=1)
     size = first.shape[1]
-    second = first[:, :, None] * first[:, None, :]
-    second[:, 1:, 1:] += spread
-    model, first, second = _normalise(model, first, second)
-    weighed = _zeroed(values) * weights[..., None]
-    pull = (weighed.reshape(pixels, -1).T @ first).reshape(dates, bands, size)
+    model, back = _normalise(model, first, spread)
+    # What follows from scores as they were is turned once it is summed up over the pixels.
+    pairs = _Pairs(first, spread)
+    first = first @ back.T
+    weighed = seen.values * weights[:, None]
+    pull = (weighed.reshape(-1, pixels) @ first).reshape(dates, bands, size)
     moments = np.empty((dates, bands, size, size))
-    for group, seen in _by_band(values):
-        total = (seen * weights).T @ second.reshape(pixels, -1)
-        moments[:, group] = total.reshape(dates, 1, size, size)
+    own_spread = back @ pairs.spreads(weights) @ back.T
+    for group, there in seen.groups:
+        if len(seen.groups) == 1:
+            total = back @ pairs.products(weights) @ back.T + own_spread
+        else:
+            weight = there * weights
+            total = back @ (pairs.products(weight) + pairs.spreads(weight)) @ back.T
+        moments[:, group] = total[:, None]
     others, doubt = _expect(model, around)
     own = np.diagonal(model.noise, axis1=1, axis2=2)
     alike = min(ALIKE, float(pixels))
     weight = own[..., None] / np.maximum(doubt, LEAST_NOISE) * alike
-    inverse = np.linalg.inv(moments + weight[..., None] * np.eye(size))
+    moments[..., range(size), range(size)] += weight
+    inverse = inverses(moments.reshape(-1, size, size)).reshape(moments.shape)
     rows = np.einsum("tbij,tbj->tbi", inverse, pull + weight * others)
     unsure = alike * own * np.trace(inverse, axis1=2, axis2=3)
     model = replace(model, rows=rows, unsure=unsure)
-    return replace(model, noise=_noise(values, weights, model, first, second))
+    return replace(model, noise=_noise(seen, weights, model, first[:, 1:], own_spread))
+
+
+class _Pairs:
+    """Products of the pixels' scores, and their covariances, to be summed over pixels by date.
+
+    Half of each, since both are symmetric.
+    """
+
+    def __init__(self, first: np.ndarray, spread: np.ndarray) -> None:
+        self.size = first.shape[1]
+        i, j = self.low = np.tril_indices(self.size)
+        self.outer = first[:, i] * first[:, j]
+        i, j = self.inner = np.tril_indices(self.size - 1)
+        self.spread = spread[:, i, j]
+
+    def products(self, weights: np.ndarray) -> np.ndarray:
+        """Return the sums with weights ``(time, pixel)``: ``(time, size, size)``."""
+        return self._whole(weights @ self.outer, *self.low)
+
+    def spreads(self, weights: np.ndarray) -> np.ndarray:
+        """Return the same of the covariances."""
+        return self._whole(weights @ self.spread, self.inner[0] + 1, self.inner[1] + 1)
+
+    def _whole(self, half: np.ndarray, i: np.ndarray, j: np.ndarray) -> np.ndarray:
+        out = np.zeros((len(half), self.size, self.size))
+        out[:, i, j] = out[:, j, i] = half
+        return out
 
 
 def _noise(
-    values: np.ndarray, weights: np.ndarray, model: Model, first: np.ndarray, second: np.ndarray
+    seen: Seen, weights: np.ndarray, model: Model, scores: np.ndarray, spread: np.ndarray
 ) -> np.ndarray:
-    """Return the dates' noise, drawn to that of all as if by as many pixels as unknowns."""
+    """Return the dates' noise, drawn to that of all as if by as many pixels as unknowns.
+
+    ``spread (time, 1 + rank, 1 + rank)`` is the sum of the scores' covariances.
+    """
     bands, size = model.rows.shape[1:]
-    second = (second - first[:, :, None] * first[:, None, :]).reshape(len(values), -1)
-    spread = (weights.T @ second).reshape(-1, size, size)
-    rest = _residual(values, model, first[:, 1:]).transpose(1, 2, 0)
-    there = np.isfinite(rest)
-    rest = _zeroed(rest)
-    square = (rest * weights.T[:, None]) @ rest.mT
-    counts = (there * weights.T[:, None]) @ there.mT.astype(np.float64)
-    share = counts / np.maximum(weights.sum(axis=0), LEAST_NOISE)[:, None, None]
+    rest = _residual(seen, model, scores)
+    weighed = rest * weights[:, None]
+    square = weighed @ rest.mT
+    number = weights.sum(axis=1)[:, None, None]
+    if seen.there is None:
+        counts = np.broadcast_to(number, square.shape)
+    else:
+        counts = (seen.there * weights[:, None]) @ seen.there.mT.astype(np.float64)
+    share = counts / np.maximum(number, LEAST_NOISE)
     square += share * (model.rows @ spread @ model.rows.mT)
     pool = (square.sum(axis=0) + LEAST_NOISE * np.eye(bands)) / (counts.sum(axis=0) + 1)
     few = size + bands
@@ -288,44 +385,38 @@ def _noise(
     return np.asarray((turn * np.maximum(power, LEAST_NOISE)[:, None]) @ turn.mT)
 
 
-def _normalise(
-    model: Model, first: np.ndarray, second: np.ndarray
-) -> tuple[Model, np.ndarray, np.ndarray]:
+def _normalise(model: Model, first: np.ndarray, spread: np.ndarray) -> tuple[Model, np.ndarray]:
     """Return the same model with scores of mean 0 and covariance 1, modes being orthogonal.
 
-    It is one step of parameter-expanded maximisation, which saves most rounds; orthogonal modes
-    are what the rows' uncertainties, mode by mode, refer to.
+    With what turns ``(1, scores)`` to them. It is one step of parameter-expanded maximisation,
+    which saves most rounds; orthogonal modes are what the rows' uncertainties, mode by mode, refer
+    to.
     """
-    moment = second.mean(axis=0)
-    rank = len(moment) - 1
-    centre = moment[1:, 0]
+    rank = first.shape[1] - 1
+    centre = first[:, 1:].mean(axis=0)
     turn = np.eye(rank + 1)  # (1, old score) = turn (1, new score)
     turn[1:, 0] = centre
-    covariance = moment[1:, 1:] - np.outer(centre, centre) + LEAST_NOISE * np.eye(rank)
+    covariance = first[:, 1:].T @ first[:, 1:] / len(first) + spread.mean(axis=0)
+    covariance += LEAST_NOISE * np.eye(rank) - np.outer(centre, centre)
     turn[1:, 1:] = np.linalg.cholesky(covariance)
     tall = (model.rows @ turn)[..., 1:].reshape(model.unsure.size, rank)
     spin = np.eye(rank + 1)
     spin[1:, 1:] = np.linalg.eigh(tall.T @ tall)[1]
     turn = turn @ spin
-    back = np.linalg.inv(turn)
-    for _ in range(2):  # from the right, and, as it is symmetric, from the left
-        turned = (second.reshape(-1, rank + 1) @ back.T).reshape(second.shape)
-        second = turned.swapaxes(1, 2)
-    return replace(model, rows=model.rows @ turn), first @ back.T, second
+    return replace(model, rows=model.rows @ turn), np.linalg.inv(turn)
 
 
-def _weigh(values: np.ndarray, times: np.ndarray, model: Model) -> list[Around]:
+def _weigh(seen: Seen, times: np.ndarray, model: Model) -> list[Around]:
     """Return by band the kriging weights that its rows ask for; few seen dates have none."""
-    counts = np.isfinite(values).sum(axis=0)
     found = []
-    for band in range(counts.shape[1]):
-        seen = counts[:, band] >= model.rows.shape[2]
+    for band in range(seen.counts.shape[1]):
+        known = seen.counts[:, band] >= model.rows.shape[2]
         weights, error = np.zeros((len(times),) * 2), np.ones(len(times))
-        if seen.sum() == 1:
-            weights[:, seen] = 1
-        elif seen.any():
-            weights, error = krige(times, seen, *variogram(model.rows[seen, band], times[seen]))
-        found.append((seen, weights, error))
+        if known.sum() == 1:
+            weights[:, known] = 1
+        elif known.any():
+            weights, error = krige(times, known, *variogram(model.rows[known, band], times[known]))
+        found.append((known, weights, error))
     return found
 
 

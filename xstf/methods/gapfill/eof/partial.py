@@ -16,6 +16,8 @@ class Partial(NamedTuple):
     chol: np.ndarray  # (band, band): the root of their noise
     modes: np.ndarray  # (band, mode): their modes, whitened
     own: np.ndarray  # (band,): their residuals, whitened
+    share: np.ndarray  # (band,): room
+    mode: np.ndarray  # (mode,): room
 
 
 @part
@@ -97,7 +99,7 @@ def complete(
     noise, modes = scene.noise, scene.modes
     chol, white, own = partial.chol, partial.modes, partial.own
     _, bands, rank = modes.shape
-    share, mode = np.empty(bands), np.empty(rank)
+    share, mode = partial.share, partial.mode
     for b in range(bands):
         if there[i, t, b]:
             continue

@@ -34,6 +34,9 @@ class Block(NamedTuple):
     pull: np.ndarray  # (mode, pixel): the scores, once solved
     root: np.ndarray  # (pixel, mode, mode): Cholesky's, of the scores' precision
     rows: np.ndarray  # (2, pixel): room
+    sums: np.ndarray  # (entry of `Scene.by_date`,): room
+    inverse: np.ndarray  # (mode, mode): room
+    line: np.ndarray  # (2, time x band): room
 
 
 def room(scene: Scene) -> tuple[Block, Partial]:
@@ -48,8 +51,15 @@ def room(scene: Scene) -> tuple[Block, Partial]:
         pull=np.empty((rank, BLOCK)),
         root=np.empty((BLOCK, rank, rank)),
         rows=np.empty((2, BLOCK)),
+        sums=np.empty(scene.by_date.shape[1]),
+        inverse=np.empty((rank, rank)),
+        line=np.empty((2, dates * bands)),
     )
-    return block, Partial(np.empty((bands, bands)), np.empty((bands, rank)), np.empty(bands))
+    partial = Partial(
+        np.empty((bands, bands)), np.empty((bands, rank)), np.empty(bands), np.empty(bands),
+        np.empty(rank),
+    )  # fmt: skip
+    return block, partial
 
 
 @jit
@@ -74,7 +84,7 @@ def fill_whole(
                     _reweigh(scene, count, block)
             _write(scene.mean, scene.modes, y, x, count, block, estimate)
             for i in range(count if spread.size > 0 else 0):
-                _doubt(scene, i, y, x, block.root, spread)
+                _doubt(scene, i, y, x, block, spread)
             _blank(cube, scene.mean, y, x, count, estimate, spread)
             _constants(cube, y, x, count, estimate)
 
@@ -89,7 +99,8 @@ def fill_mixed(
     spread: np.ndarray,
 ) -> None:
     """Do as `fill_whole`, which is compiled apart, where dates show some of their bands."""
-    away, _, there, seen, weight, pull, root, _ = block
+    away, there, seen, weight = block.away, block.there, block.seen, block.weight
+    pull, root = block.pull, block.root
     dates, _, height, width = cube.shape
     for y in range(height):
         for x in range(0, width, BLOCK):
@@ -115,7 +126,7 @@ def fill_mixed(
             _write(scene.mean, scene.modes, y, x, count, block, estimate)
             for i in range(count):
                 if spread.size > 0:
-                    _doubt(scene, i, y, x, root, spread)
+                    _doubt(scene, i, y, x, block, spread)
                 for t in range(dates):
                     if seen[i, t] == SOME:
                         n = within(scene, t, there, away, i, partial)
@@ -204,7 +215,9 @@ def _reweigh(scene: Scene, count: int, block: Block) -> None:
 def _factor(i: int, by_date: np.ndarray, block: Block) -> None:
     """Put the scores' precision, of dates that are seen in full, into root's lower triangle."""
     seen, weight, root = block.seen, block.weight, block.root
-    total = np.zeros(by_date.shape[1])
+    total = block.sums
+    for k in range(total.size):
+        total[k] = 0.0
     for t in range(by_date.shape[0]):
         if seen[i, t] == ALL:
             factor = weight[t, i]
@@ -240,12 +253,12 @@ def _solve(i: int, block: Block) -> None:
 
 
 @part
-def _doubt(scene: Scene, i: int, y: int, x: int, root: np.ndarray, spread: np.ndarray) -> None:
+def _doubt(scene: Scene, i: int, y: int, x: int, block: Block, spread: np.ndarray) -> None:
     """Write the standard deviation of a new observation of pixel ``i`` at all dates and bands."""
     tall, noise, gain, rest = scene.tall, scene.noise, scene.gain, scene.rest
     dates, bands, _ = noise.shape
+    root, inverse = block.root, block.inverse  # that of the root, by rows
     rank = root.shape[1]
-    inverse = np.zeros((rank, rank))  # of root, by rows
     for column in range(rank):
         for j in range(column, rank):
             value = 1.0 if j == column else 0.0
@@ -253,7 +266,9 @@ def _doubt(scene: Scene, i: int, y: int, x: int, root: np.ndarray, spread: np.nd
                 value -= root[i, j, k] * inverse[k, column]
             inverse[j, column] = value / root[i, j, j]
     size = dates * bands
-    total, row = np.zeros(size), np.empty(size)
+    total, row = block.line[0], block.line[1]
+    for d in range(size):
+        total[d] = 0.0
     for j in range(rank):
         for d in range(size):
             row[d] = 0.0

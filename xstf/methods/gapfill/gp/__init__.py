@@ -54,6 +54,8 @@ from xstf.methods.gapfill.gp.solve import (
     Systems,
     fill_mixed,
     fill_whole,
+    room_mixed,
+    room_whole,
 )
 from xstf.numerics.window_mean import window_mean
 
@@ -248,14 +250,15 @@ def _solve_alike(
         begin = np.concatenate([[0], np.cumsum(number[part])])
         groups = Groups(chosen[order[np.repeat(part, number)]], begin, own)
         if mixed:
-            fill_mixed(view, guide, groups, tables(own, base), base, spread, out)
+            room = room_mixed(view, len(spread), width)
+            fill_mixed(view, guide, groups, tables(own, base), base, spread, room, out)
             continue
         there = own if each else np.repeat(whole[part][:, :, None], width, axis=2)
         there = there.swapaxes(1, 2) if shared.apart else there.reshape(len(own), 1, -1)
         spreads, precisions = systems(spread, width, shared.apart, len(own))
         reach = 1 if each or shared.apart else width
         system = Systems(np.ascontiguousarray(there), spreads, precisions, reach)
-        fill_whole(view, guide, groups, system, base, out)
+        fill_whole(view, guide, groups, system, base, room_whole(view, system, width), out)
 
 
 _numpy = partial(_kernel, solve=_solve_numpy)

@@ -20,6 +20,7 @@ from functools import cache
 
 import numpy as np
 
+from xstf.numerics.inverses import inverses
 from xstf.numerics.normal import COVER, MAD, Z90
 from xstf.numerics.seasonal import YEAR
 
@@ -117,6 +118,7 @@ def learn(
     alone = not np.isfinite(samples[..., targets:]).any()
     pixels = _hidden_pixels(values, rng)
     hide = _hide(pixels, targets, times)
+    hidden = [_blocks(pixel, hide, targets) for pixel in pixels]
 
     @cache
     def fitted(length: float, fold: int | None) -> tuple[np.ndarray, np.ndarray]:
@@ -128,10 +130,9 @@ def learn(
         floored = np.maximum(share * noise, FLOOR)
         return _reduce(mix, floored, kernels(times, length), width, alone)
 
+    @cache
     def trial(length: float, share: float) -> Skill:
-        return _join(
-            _skill(model(length, share, fold), pixels, hide, targets, fold) for fold in range(FOLDS)
-        )
+        return _join(_skill(model(length, share, fold), hidden, fold) for fold in range(FOLDS))
 
     length = LENGTHS[_choose([trial(length, 1.0) for length in LENGTHS])]
     trials = [trial(length, share) for share in SHARES]
@@ -306,38 +307,67 @@ def _hide(pixels: np.ndarray, targets: int, times: np.ndarray) -> np.ndarray:
     return np.asarray((gap < reach) | np.eye(len(times), dtype=bool))
 
 
-def _skill(
-    model: Coregionalization, pixels: np.ndarray, hide: np.ndarray, targets: int, fold: int
-) -> Skill:
+@dataclass(frozen=True)
+class Blocks:
+    """What is hidden of a pixel, block by block, those of one size and fold together.
+
+    Parameters
+    ----------
+    cells
+        Numbers of the pixel's values among all ``(time, output)``.
+    values
+        These values.
+    folds
+        By fold: blocks ``(block, size)``, places in ``cells``; which of them are of the date that
+        is looked at; dates; bands.
+    """
+
+    cells: np.ndarray
+    values: np.ndarray
+    folds: list[list[tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]]]
+
+
+def _blocks(pixel: np.ndarray, hide: np.ndarray, targets: int) -> Blocks:
+    """Return the targets of each date together with those that are hidden with it."""
+    outputs = pixel.shape[1]
+    cells = np.flatnonzero(np.isfinite(pixel))
+    date, band = np.divmod(cells, outputs)
+    own = band < targets
+    found: list[dict[int, list[tuple[np.ndarray, int]]]] = [{} for _ in range(FOLDS)]
+    for t in np.unique(date[own]):
+        block = np.flatnonzero(hide[t][date] & own)
+        if block.size < own.sum():  # without another date the pixel's mean, too, is unknown
+            found[t % FOLDS].setdefault(block.size, []).append((block, t))
+    folds = []
+    for sizes in found:
+        parts = []
+        for together in sizes.values():
+            blocks = np.stack([block for block, _ in together])
+            wanted = date[blocks] == np.array([t for _, t in together])[:, None]
+            parts.append((blocks, wanted, date[blocks][wanted], band[blocks][wanted]))
+        folds.append(parts)
+    return Blocks(cells, pixel.ravel()[cells], folds)
+
+
+def _skill(model: Coregionalization, hidden: list[Blocks], fold: int) -> Skill:
     """Return what the model makes of the targets at a fold's hidden dates."""
     basis, load = model.kernels, model.loading
-    dates, outputs = basis.shape[1], len(load)
-    total = np.diag(np.tile(model.noise, dates))
+    total = np.diag(np.tile(model.noise, basis.shape[1]))
     for kernel, mix in zip(basis, model.mix, strict=True):
         total += np.kron(kernel, load @ mix @ load.T)
-    date = np.repeat(np.arange(dates), outputs)
-    target = np.tile(np.arange(outputs), dates) < targets
     none = np.zeros(0, int)
     found = [Skill(np.zeros(0), np.zeros(0), none, none)]
-    for values in pixels.reshape(len(pixels), dates * outputs):
-        cells = np.flatnonzero(np.isfinite(values))
-        inverse = np.linalg.inv(total[np.ix_(cells, cells)])
-        pull = inverse @ values[cells]
-        for t in np.unique(date[cells[target[cells]]]):
-            if t % FOLDS == fold:
-                # The error of leaving a block out, without solving for what is left.
-                block = np.flatnonzero(hide[t][date[cells]] & target[cells])
-                if block.size == target[cells].sum():
-                    continue  # without another date the pixel's mean, too, is unknown
-                own = cells[block]
-                wanted = date[own] == t
-                spread = np.linalg.inv(inverse[np.ix_(block, block)])
-                error, variance = spread @ pull[block], np.diag(spread)
-                found.append(
-                    Skill(
-                        error[wanted], variance[wanted], date[own][wanted], (own % outputs)[wanted]
-                    )
-                )
+    for pixel in hidden:
+        if not pixel.folds[fold]:
+            continue
+        inverse = inverses(total[np.ix_(pixel.cells, pixel.cells)][None])[0]
+        pull = inverse @ pixel.values
+        for blocks, wanted, date, band in pixel.folds[fold]:
+            # The error of leaving a block out, without solving for what is left.
+            spread = np.linalg.inv(inverse[blocks[:, :, None], blocks[:, None]])
+            error = (spread @ pull[blocks][..., None])[..., 0]
+            variance = np.diagonal(spread, axis1=1, axis2=2)
+            found.append(Skill(error[wanted], variance[wanted], date, band))
     return _join(found)
 
 

@@ -47,6 +47,78 @@ class Systems(NamedTuple):
     reach: int  # how many numbers of a date vary together where they are hidden
 
 
+class Room(NamedTuple):
+    """What the solves work in; ``most`` is how many numbers a system has."""
+
+    work: np.ndarray  # (system, most, 2 most)
+    moments: np.ndarray  # (width, most)
+    covariance: np.ndarray  # (time, width, width)
+    deviation: np.ndarray  # (time, band) float32
+    values: np.ndarray  # (time, band)
+    mean: np.ndarray  # (band,)
+    numbers: np.ndarray  # (system, most)
+    prior: np.ndarray  # (number,)
+    places: np.ndarray  # (system, most)
+    size: np.ndarray  # (system,)
+    pair: np.ndarray  # (2, most)
+
+
+class RoomMixed(NamedTuple):
+    """The same for rows of which there are ``most`` at most."""
+
+    work: np.ndarray  # (most, 2 most)
+    moments: np.ndarray  # (width, most)
+    covariance: np.ndarray  # (time, width, width)
+    deviation: np.ndarray  # (time, band) float32
+    values: np.ndarray  # (time, band)
+    mean: np.ndarray  # (band,)
+    cross: np.ndarray  # (most, most)
+    prior: np.ndarray  # (most,)
+    vector: np.ndarray  # (most,)
+    every: np.ndarray  # (most,): 0, 1, 2, ...
+    hidden: np.ndarray  # (most,)
+    when: np.ndarray  # (most,)
+    row: np.ndarray  # (most, width)
+
+
+def room_whole(view: Series, systems: Systems, width: int) -> Room:
+    """Return the room of ``fill_whole``."""
+    (dates, bands), (parts, most) = view.cube.shape[:2], systems.spreads.shape[:2]
+    return Room(
+        work=np.empty((parts, most, 2 * most)),
+        moments=np.empty((width, most)),
+        covariance=np.zeros((dates, width, width)),
+        deviation=np.empty((dates, bands), np.float32),
+        values=np.empty((dates, bands)),
+        mean=np.empty(bands),
+        numbers=np.empty((parts, most)),
+        prior=np.zeros(parts * most),
+        places=np.empty((parts, most), np.int64),
+        size=np.empty(parts, np.int64),
+        pair=np.empty((2, most)),
+    )
+
+
+def room_mixed(view: Series, most: int, width: int) -> RoomMixed:
+    """Return the room of ``fill_mixed``."""
+    dates, bands = view.cube.shape[:2]
+    return RoomMixed(
+        work=np.empty((most, 2 * most)),
+        moments=np.empty((width, most)),
+        covariance=np.zeros((dates, width, width)),
+        deviation=np.empty((dates, bands), np.float32),
+        values=np.empty((dates, bands)),
+        mean=np.empty(bands),
+        cross=np.empty((most, most)),
+        prior=np.empty(most),
+        vector=np.empty(most),
+        every=np.arange(most),
+        hidden=np.empty(most, np.int64),
+        when=np.empty(most, np.int64),
+        row=np.empty((most, width)),
+    )
+
+
 class Results(NamedTuple):
     """Estimates and, if it has a size, deviations, ``(time, band, y, x)`` float32."""
 
@@ -61,6 +133,7 @@ def fill_whole(
     groups: Groups,
     systems: Systems,
     base: np.ndarray,
+    room: Room,
     out: Results,
 ) -> None:
     """Write estimates and, if wanted, deviations of the pixels of the groups.
@@ -69,16 +142,11 @@ def fill_whole(
     """
     cube, weight, cells = view.cube, view.weight, groups.cells
     there, spreads, precisions = systems.there, systems.spreads, systems.precisions
-    dates, bands = cube.shape[:2]
+    dates = cube.shape[0]
     parts, most = spreads.shape[:2]
     width = base.shape[1]
     wanted = out.std.size > 0
-    work = np.empty((parts, most, 2 * most))
-    moments, covariance = np.empty((width, most)), np.zeros((dates, width, width))
-    deviation = np.empty((dates, bands), np.float32)
-    index, size = np.empty((parts, most), np.int64), np.empty(parts, np.int64)
-    values, mean = np.empty((dates, bands)), np.empty(bands)
-    numbers, prior = np.empty((parts, most)), np.zeros(parts * most)
+    work, moments, covariance, deviation, values, mean, numbers, prior, index, size, pair = room
     for g in range(cells.shape[0]):
         for t in range(dates):
             for r in range(width):
@@ -101,7 +169,7 @@ def fill_whole(
             _project(values, base, prior, there[g], numbers)
             for p in range(parts):
                 matrix = precisions[p] if size[p] < 0 else spreads[p]
-                _complete(numbers[p], matrix, index[p], size[p], work[p])
+                _complete(numbers[p], matrix, index[p], size[p], work[p], pair)
             step = 1 if parts > 1 else width
             for t in range(dates):
                 for r in range(width):
@@ -265,13 +333,14 @@ def _complete(
     index: np.ndarray,
     size: int,
     work: np.ndarray,
+    pair: np.ndarray,
 ) -> None:
     """Replace a system's numbers about what is expected by their fit, at all dates."""
     own = size if size >= 0 else ~size
-    vector = np.empty(numbers.size)
-    total = np.zeros(numbers.size)
+    vector, total = pair[0], pair[1]
     for i in range(numbers.size):
         vector[i] = numbers[index[i]]
+        total[i] = 0.0
     if size < 0:
         combine(matrix, index[own:], vector[own:], total)
         for i in range(own):
@@ -319,23 +388,21 @@ def fill_mixed(
     sets: Tables,
     base: np.ndarray,
     spread: np.ndarray,
+    room: RoomMixed,
     out: Results,
 ) -> None:
     """Do as ``fill_whole`` where dates show some of their bands."""
     cube, weight, cells = view.cube, view.weight, groups.cells
     which, count, proj, rows = sets.which, sets.size, sets.proj, sets.rows
     dates, bands = cube.shape[:2]
-    width, most = base.shape[1], len(spread)
+    width = base.shape[1]
     wanted = out.std.size > 0
-    work, cross = np.empty((most, 2 * most)), np.empty((most, most))
-    moments, covariance = np.empty((width, most)), np.zeros((dates, width, width))
-    deviation = np.empty((dates, bands), np.float32)
-    values, mean = np.empty((dates, bands)), np.empty(bands)
-    prior, vector = np.empty(most), np.empty(most)
-    every, hidden = np.empty(most, np.int64), np.empty(most, np.int64)
-    when, row = np.empty(most, np.int64), np.empty((most, width))
-    for i in range(most):
-        every[i] = i
+    work, moments, covariance, deviation, values, mean = (
+        room.work, room.moments, room.covariance, room.deviation, room.values, room.mean,
+    )  # fmt: skip
+    cross, prior, vector, every, hidden, when, row = (
+        room.cross, room.prior, room.vector, room.every, room.hidden, room.when, room.row,
+    )  # fmt: skip
     for g in range(cells.shape[0]):
         size = _rows(which[g], sets, spread, when, row, cross)
         right = _hidden(cells[g], width, wanted, hidden)

@@ -41,6 +41,32 @@ class Filled(NamedTuple):
     kind: np.ndarray
 
 
+class Room(NamedTuple):
+    """What is written of one pixel; ``near`` are all donors that there can be."""
+
+    places: np.ndarray  # (near, 3)
+    donors: np.ndarray  # (3, band, near)
+    near: np.ndarray  # (3, near): distance, unlikeness, weight
+    least: np.ndarray  # (similar,)
+    found: np.ndarray  # (2, band)
+    usable: np.ndarray  # (time,)
+    refs: np.ndarray  # (3,): the date, the references
+
+
+def room_of(dates: int, around: Surroundings, scene: Scene) -> Room:
+    """Return the room of `fill_pixels`."""
+    count, near = scene.bands.size, around.distances.size + scene.means.shape[1]
+    return Room(
+        np.empty((near, 3), np.int64),
+        np.empty((3, count, near)),
+        np.empty((3, near)),
+        np.empty(around.similar),
+        np.empty((2, count)),
+        np.empty(dates, np.bool_),
+        np.empty(3, np.int64),
+    )
+
+
 @jit
 def fill_pixels(
     values: np.ndarray,
@@ -50,17 +76,15 @@ def fill_pixels(
     times: np.ndarray,
     around: Surroundings,
     scene: Scene,
+    room: Room,
     out: Filled,
 ) -> None:
     """Write estimate, spread and kind of the wanted pixels; ``values`` has its bands last."""
     bands, means, unit, similar = scene.bands, scene.means, scene.unit, around.similar
     dates, height, width = wanted.shape
-    count, room = bands.size, around.distances.size + means.shape[1]
-    places = np.empty((room, 3), np.int64)
-    donors = np.empty((3, count, room))
-    distance, unlike, weights = np.empty(room), np.empty(room), np.empty(room)
-    least, found = np.empty(similar), np.empty((2, count))
-    usable, refs = np.empty(dates, np.bool_), np.empty(3, np.int64)
+    count = bands.size
+    places, donors, _, least, found, usable, refs = room
+    distance, unlike, weights = room.near[0], room.near[1], room.near[2]
     for t in range(dates):
         refs[0] = t
         for row in range(height):

@@ -60,7 +60,8 @@ from xstf.methods.gapfill.regression.predictors import (
     usable_rows,
 )
 from xstf.numerics.normal import COVER, Z90
-from xstf.numerics.seasonal import SceneSeason, season_state, seasonal
+from xstf.numerics.seasonal import SceneSeason, predicted, season_state, seasonal
+from xstf.numerics.seasonal_blocks import Predictions
 from xstf.numerics.window_mean import window_mean
 
 # Pixels on which residuals are studied, those of the slower season too, in squares at most.
@@ -206,10 +207,34 @@ def _kernel(
     std: bool,
     fill: Fill,
 ) -> tuple[np.ndarray, np.ndarray | None, np.ndarray | None]:
-    """Fill from the models of each date, then what they leave from the season."""
+    """Return what `fill_wanted` does, of all that is missing."""
+    wanted = np.ones((len(cube), *cube[0, 0, *inner].shape), bool)
+    estimate, deviation, space = fill_wanted(
+        cube, guide, wanted, times=times, params=params, state=state, inner=inner, fill=fill
+    )
+    return estimate, deviation if std else None, space
+
+
+def fill_wanted(
+    cube: np.ndarray,
+    guide: np.ndarray | None,
+    wanted: np.ndarray,
+    *,
+    times: np.ndarray,
+    params: Params,
+    state: State,
+    inner: tuple[slice, slice],
+    fill: Fill = fill_models,
+    predict: Callable[[np.ndarray, np.ndarray, SceneSeason], Predictions] = predicted,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Fill from the models of each date, then what they leave from the season.
+
+    Of what is missing, only what is wanted ``(time, y, x)`` of ``inner``: that is the cost. Who has
+    the season's predictions of the cube has ``predict`` return them.
+    """
     rows, cols = inner
     clear = np.isfinite(cube).all(axis=1)
-    wanted = ~clear[:, rows, cols]
+    wanted = wanted & ~clear[:, rows, cols]
     if guide is not None:
         guide = window_mean(guide, params.speckle)
     guide, seen = _seen(guide if state.guides else None, cube)
@@ -223,8 +248,9 @@ def _kernel(
     todo = wanted & ~done & view.other[rows, cols]
     if todo.any() and state.season is not None:
         out = Filled(estimate, deviation, space)
-        _temporal(cube, times, params.reach, state.season, inner, fill, todo, out)
-    return estimate, deviation if std else None, space
+        predictions = predict(cube, times, state.season.scene)
+        _temporal(cube, predictions, params.reach, state.season, inner, fill, todo, out)
+    return estimate, deviation, space
 
 
 def _seen(guide: np.ndarray | None, cube: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -256,7 +282,7 @@ def _run(
 
 def _temporal(
     cube: np.ndarray,
-    times: np.ndarray,
+    predictions: Predictions,
     reach: int,
     season: Season,
     inner: tuple[slice, slice],
@@ -265,7 +291,7 @@ def _temporal(
     out: Filled,
 ) -> None:
     """Write the seasonal prediction, and what pixels around say of its residual, to ``todo``."""
-    smooth, without, spread = seasonal(cube, times, state=season.scene)
+    smooth, without, spread = predictions
     rest = _scaled(cube - without, spread)
     clear = np.isfinite(rest).all(axis=1)
     dates, bands = cube.shape[:2]

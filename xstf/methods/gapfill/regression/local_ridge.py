@@ -34,6 +34,16 @@ class Filled(NamedTuple):
     done: np.ndarray  # (time, y, x): pixels that have them
 
 
+class Room(NamedTuple):
+    """What is written of one pixel; ``near`` are all pixels around it that can count."""
+
+    found: np.ndarray  # (near, 2): offsets
+    rest: np.ndarray  # (near, band): residuals
+    matrix: np.ndarray  # (near, near)
+    weights: np.ndarray  # (near,)
+    guess: np.ndarray  # (band,)
+
+
 def rings(reach: int) -> np.ndarray:
     """Return offsets ``(ring, RING, 2)`` by distance, thinned out with it; (0, 0) fills short ones.
 
@@ -208,7 +218,6 @@ def gather(
     return count
 
 
-@jit
 def fill_models(
     view: View,
     models: Models,
@@ -223,14 +232,27 @@ def fill_models(
     ``wanted (time, y, x)`` begins at ``corner`` of the tile; ``table`` is the correlation by
     squared distance. The models of a date that look at no other date are for pixels without any.
     """
+    limit = ENOUGH + RING
+    bands = view.cube.shape[1]
+    room = Room(
+        np.zeros((limit, 2), np.int64),
+        np.zeros((limit, bands)),
+        np.zeros((limit, limit)),
+        np.zeros(limit),
+        np.zeros(bands),
+    )
+    _fill(view, models, wanted, table, offsets, corner, room, out)
+
+
+@jit
+def _fill(
+    view: View, models: Models, wanted: np.ndarray, table: np.ndarray, offsets: np.ndarray,
+    corner: tuple[int, int], room: Room, out: Filled,
+) -> None:  # fmt: skip
+    """Go pixel by pixel."""
     cube, guide, clear, seen, other = view
     dates, bands = cube.shape[:2]
-    limit = ENOUGH + RING
-    found = np.zeros((limit, 2), np.int64)
-    rest = np.zeros((limit, bands))
-    matrix = np.zeros((limit, limit))
-    weights = np.zeros(limit)
-    guess = np.zeros(bands)
+    found, rest, matrix, weights, guess = room
     estimate, deviation, done = out
     first, pattern, guided, coef, const, error = models
     height, width = estimate.shape[2:]

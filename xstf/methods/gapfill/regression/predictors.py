@@ -8,6 +8,7 @@ date and on every date of the pattern: such rows look like the gap pixels that h
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 from typing import NamedTuple, TypeAlias
 
 import numpy as np
@@ -49,6 +50,13 @@ class Sample:
         """Where all bands are there, ``(time, pixel)``."""
         out: np.ndarray = np.isfinite(self.values).all(axis=1)
         return out
+
+    @cached_property
+    def by_pixel(self) -> tuple[np.ndarray, np.ndarray | None]:
+        """Both as ``(time, pixel, band)``, of which pixels are taken faster: bands lie together."""
+        guide = self.guide
+        turned = None if guide is None else np.ascontiguousarray(guide.swapaxes(1, 2))
+        return np.ascontiguousarray(self.values.swapaxes(1, 2)), turned
 
 
 @dataclass(frozen=True)
@@ -145,12 +153,12 @@ def models_of(
         rows = usable_rows(t, pattern, clear, None)
         if not len(rows):
             return []
-        plain = _fit(t, pattern, rows, sample.values, None)
+        plain = _fit(t, pattern, rows, sample, guided=False)
         out.append(plain)
         if sample.guide is not None:
             rows = usable_rows(t, pattern, clear, sample.guide)
             if len(rows) >= _needed(len(pattern) * bands + sample.guide.shape[1]):
-                guided = _fit(t, pattern, rows, sample.values, sample.guide)
+                guided = _fit(t, pattern, rows, sample, guided=True)
                 out += [guided] if guided.score < plain.score or not pattern else []
     # Models that do not look at the pixel's own past come last of all, the date's mean after them.
     return sorted(out, key=lambda m: (not m.pattern, not (m.pattern or m.guided), m.score))
@@ -160,7 +168,7 @@ def usable_rows(
     t: int, pattern: Pattern, clear: np.ndarray, guide: np.ndarray | None
 ) -> np.ndarray:
     """Return the pixels that are clear on a date and on all of a pattern, and have the guide."""
-    rows = _rows(clear[t], pattern, clear)
+    rows = np.flatnonzero(_clear(clear[t], pattern, clear))
     return rows if guide is None else rows[np.isfinite(guide[t][:, rows]).all(axis=0)]
 
 
@@ -169,12 +177,12 @@ def _needed(predictors: int) -> int:
     return max(FEWEST_ROWS, CLUMP * predictors)
 
 
-def _rows(now: np.ndarray, pattern: Pattern, clear: np.ndarray) -> np.ndarray:
-    """Return the pixels that are clear on a date, ``now``, and on every date of a pattern."""
+def _clear(now: np.ndarray, pattern: Pattern, clear: np.ndarray) -> np.ndarray:
+    """Return whether pixels are clear on a date, ``now``, and on every date of a pattern."""
     both = now
     for d in pattern:
         both = both & clear[d]
-    return np.flatnonzero(both)
+    return both
 
 
 def _candidates(
@@ -187,7 +195,7 @@ def _candidates(
     for rung in [*rungs, [0], [half]]:
         for pattern in _frequent(near[rung], now, len(clear)):
             kept = pattern
-            while kept and len(_rows(now, kept, clear)) < _needed(len(kept) * bands):
+            while kept and np.count_nonzero(_clear(now, kept, clear)) < _needed(len(kept) * bands):
                 farthest = max(kept, key=lambda d: distance[d])
                 kept = tuple(d for d in kept if d != farthest)
             found[kept] = None
@@ -218,32 +226,36 @@ def predictors(
     return np.concatenate(parts).T.astype(np.float64)
 
 
-def _fit(
-    t: int, pattern: Pattern, rows: np.ndarray, values: np.ndarray, guide: np.ndarray | None
-) -> Model:
+def _fit(t: int, pattern: Pattern, rows: np.ndarray, sample: Sample, *, guided: bool) -> Model:
     """Return the ridge model whose strength has the least generalised cross-validation error."""
     rows = spaced(rows, ROWS)
-    x = predictors(t, pattern, rows, values, guide)
-    y = values[t][:, rows].T.astype(np.float64)
-    x_mean, y_mean = x.mean(axis=0), y.mean(axis=0)
-    x, y = x - x_mean, y - y_mean
-    scale = _inverse(np.sqrt((x**2).mean(axis=0)))
-    x *= scale
-    power, axes = np.linalg.eigh(x.T @ x / len(x))
+    values, guide = sample.by_pixel
+    # Taken, which is several times as fast as indexing.
+    parts = [values[d].take(rows, axis=0) for d in pattern]
+    if guided and guide is not None:
+        parts.append(guide[t].take(rows, axis=0))
+    both = np.concatenate([*parts, values[t].take(rows, axis=0)], axis=1, dtype=np.float64)
+    count, size = len(rows), both.shape[1] - values.shape[2]
+    mean = both.sum(axis=0) / count
+    both -= mean
+    product = both.T @ both / count  # of predictors and bands alike
+    variance = np.diagonal(product)
+    square = variance[size:]
+    scale = _inverse(np.sqrt(variance[:size]))
+    power, axes = np.linalg.eigh(product[:size, :size] * scale * scale[:, None])
     power = np.maximum(power, 0)
-    part = axes.T @ (x.T @ y / len(x))
-    square = (y**2).mean(axis=0)
+    part = axes.T @ (scale[:, None] * product[:size, size:])
     inverse = 1 / (power + RIDGES[:, None])  # (ridge, axis)
     keep = power * inverse
     # Never 1: with fewer effective rows than predictors the strongest ridge wins.
-    freedom = np.minimum(CLUMP * (keep.sum(axis=1) + 1) / len(x), 0.98)
+    freedom = np.minimum(CLUMP * (keep.sum(axis=1) + 1) / count, 0.98)
     rest = np.maximum(square - ((2 - keep) * inverse) @ part**2, 0)
     error = rest / (1 - freedom[:, None]) ** 2
     score = (error * _inverse(square)).mean(axis=1)
     best = int(score.argmin())
     coef = scale[:, None] * (axes * inverse[best] @ part)
-    const = y_mean - x_mean @ coef
-    return Model(pattern, guide is not None, coef, const, np.sqrt(error[best]), float(score[best]))
+    const = mean[size:] - mean[:size] @ coef
+    return Model(pattern, guided, coef, const, np.sqrt(error[best]), float(score[best]))
 
 
 def _inverse(values: np.ndarray) -> np.ndarray:

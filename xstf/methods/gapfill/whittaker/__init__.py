@@ -54,16 +54,18 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import numpy as np
 
 from xstf._checks import check_above, check_at_least, check_between, check_one_of
 from xstf._method import GapfillSamples, Method
 from xstf.cubes.limits import LARGEST
+from xstf.methods.gapfill.whittaker.cuda import smooth as smoothed_there
 from xstf.methods.gapfill.whittaker.penalised import (
     BLOCK,
     PAD,
+    STRETCH,
     Ends,
     Work,
     bands_of,
@@ -71,10 +73,12 @@ from xstf.methods.gapfill.whittaker.penalised import (
     factor,
     invert,
     load,
+    put,
     roughness,
     solve,
     store,
     store_inverse,
+    take,
     weigh,
     workspace,
 )
@@ -83,20 +87,23 @@ from xstf.methods.gapfill.whittaker.rules import (
     ROBUST_WIDTH,
     ROUNDING,
     Plan,
+    Room,
     choose,
     reweigh,
+    room_of,
 )
 from xstf.numerics.gaps import (
-    by_stretches,
     hidden_widths,
     series,
     settled,
     spread_of,
     told,
-    unroll,
     variance,
 )
 from xstf.numerics.jit import jit
+
+if TYPE_CHECKING:
+    from cupy import ndarray as DeviceArray
 
 # Periods that are tried, from this many mean steps (fewer cannot be told from none) to the length.
 GRID, SHORTEST_PERIOD = 12, 3.0
@@ -106,6 +113,7 @@ TENSION = 1.0
 TILT, ENVELOPE_PASSES = 0.9, 10
 # A longer period than this many lengths of the series changes nothing but the rounding.
 LONGEST_PERIOD = 2.0
+LARGEST32 = np.float32(LARGEST)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -190,15 +198,14 @@ def _plan_of(dates: tuple[float, ...], params: Params) -> Plan:
 def settle(samples: GapfillSamples, *, times: np.ndarray, params: Params) -> State:
     """Return how the variance of the error grows with v, from hidden windows of dates."""
     samples, times = samples.images(times)
-    values = np.ascontiguousarray(series(samples.cube).swapaxes(0, 1)[:, :, None])
-    inner = (slice(0, 1), slice(0, values.shape[3]))
+    values = np.ascontiguousarray(series(samples.cube).swapaxes(0, 1))
     found = []
     for width in hidden_widths(times):
-        hidden = _hidden(times, width, values.shape[3])[:, None, None]
+        hidden = _hidden(times, width, values.shape[2])[:, None]
         shown = np.where(hidden, np.nan, values).astype(np.float32)
-        estimate, v = _smooth(shown, inner, _plan(times, params), True)
+        estimate, v = _smooth(shown, _plan(times, params), True)
         found.append(np.array([v, np.where(hidden, estimate - values, np.nan)]))
-    pairs = np.concatenate(found, axis=1)  # (v and error, time of all widths, band, 1, pixel)
+    pairs = np.concatenate(found, axis=1)  # (v and error, time of all widths, band, pixel)
     bands = range(values.shape[1])
     return State(np.array([told(spread_of(*pairs[:, :, b]), values[:, b]) for b in bands]))
 
@@ -312,12 +319,29 @@ def _numba(
     std: bool,
 ) -> tuple[np.ndarray, np.ndarray | None, None]:
     """Banded sweeps over the dates, forth and back, for a block of pixels at once."""
-    estimate, v = _smooth(cube, inner, _plan(times, params), std)
+    wanted = np.ascontiguousarray(cube[:, :, *inner], np.float32)
+    rows = wanted.reshape(*wanted.shape[:2], -1)
+    estimate, v = _smooth(rows, _plan(times, params), std)
     if v is None:
-        return estimate, None, None
+        return estimate.reshape(wanted.shape), None, None
     for band, line in enumerate(settled(state).lines):
         v[:, band] = np.sqrt(variance(line.astype(np.float32), v[:, band]))
-    return estimate, v, None
+    return estimate.reshape(wanted.shape), v.reshape(wanted.shape), None
+
+
+def _cupy(
+    cube: DeviceArray,
+    guide: DeviceArray | None,
+    *,
+    times: np.ndarray,
+    params: Params,
+    state: State | None,
+    inner: tuple[slice, slice],
+    std: bool,
+) -> tuple[DeviceArray, DeviceArray | None, None]:
+    """One thread a series; takes and returns arrays of the device."""
+    lines = settled(state).lines if std else None
+    return *smoothed_there(cube[:, :, *inner], _plan(times, params), lines), None
 
 
 def fill(
@@ -325,91 +349,99 @@ def fill(
     params: Params,
 ) -> None:  # fmt: skip
     """Fill pixels straight into the result, as a record's ``direct`` says."""
-    plan = _plan(times, params)
-
-    def estimate(stretch: np.ndarray) -> np.ndarray:
-        return _smooth(stretch, (slice(0, 1), slice(0, stretch.shape[3])), plan, False)[0]
-
-    by_stretches(cube, out, order, pixels, estimate, LARGEST)
+    nothing = np.empty((0, 0, 0), np.float32)
+    whole = Stretch(cube, out, nothing, order, pixels.start, pixels.stop, True)
+    _run(whole, _plan(times, params))
 
 
-def _smooth(
-    cube: np.ndarray, inner: tuple[slice, slice], plan: Plan, inverse: bool
-) -> tuple[np.ndarray, np.ndarray | None]:
-    """Return the fill and, if wanted, v."""
-    rows, corner, size = unroll(cube, inner)
-    shape = (*cube.shape[:2], *size)
-    estimate = np.empty(shape, np.float32)
-    v = np.empty(shape if inverse else (0, 0, 0, 0), np.float32)
-    fill = _fill if plan.passes == 0 and plan.rule == 0 else _fill_chosen
-    fill(rows, corner, plan, *workspace(len(cube)), estimate, v)
-    wanted = (*cube.shape[:2], *(part.stop - part.start for part in inner))
-    return estimate.reshape(wanted), v.reshape(wanted) if inverse else None
+class Stretch(NamedTuple):
+    """The pixels to fill, and where the results go."""
+
+    cube: np.ndarray  # (time, band, pixel), NaN or absurd where missing
+    out: np.ndarray  # the same, the fill
+    v: np.ndarray  # the same, of v; no size if that is not wanted
+    order: np.ndarray  # (time,): where the dates are in all of these
+    start: int
+    stop: int
+    keep: bool  # whether observations stay
+
+
+def _smooth(rows: np.ndarray, plan: Plan, inverse: bool) -> tuple[np.ndarray, np.ndarray | None]:
+    """Return the fill ``(time, band, pixel)``, of observed dates too, and if wanted, v."""
+    estimate = np.empty_like(rows)
+    v = np.empty(rows.shape if inverse else (0, 0, 0), np.float32)
+    dates, _, pixels = rows.shape
+    _run(Stretch(rows, estimate, v, np.arange(dates), 0, pixels, False), plan)
+    return estimate, v if inverse else None
+
+
+def _run(whole: Stretch, plan: Plan) -> None:
+    """Fill a stretch of pixels."""
+    dates, bands, _ = whole.cube.shape
+    work, ends = workspace(dates)
+    stretch = np.empty((dates, bands, STRETCH), np.float32)
+    if plan.passes == 0 and plan.rule == 0:
+        _fill(whole, plan, work, ends, np.empty(BLOCK), stretch)
+    else:
+        _fill_chosen(whole, plan, work, ends, room_of(plan), stretch)
 
 
 @jit
 def _fill(
-    cube: np.ndarray,
-    corner: tuple[int, int],
-    plan: Plan,
-    work: Work,
-    ends: Ends,
-    estimate: np.ndarray,
-    v: np.ndarray,
+    whole: Stretch, plan: Plan, work: Work, ends: Ends, unit: np.ndarray, stretch: np.ndarray
 ) -> None:
     """Write the fill, and v if there is room for it, of the one period and plain weights."""
-    _, bands, height, width = estimate.shape
-    unit = np.empty(BLOCK)
+    cube, out, v, order = whole.cube, whole.out, whole.v, whole.order
     for i in range(BLOCK):
         unit[i] = plan.unit[0]
-    for y in range(height):
-        for x in range(0, width, BLOCK):
-            size = min(BLOCK, width - x)
-            for b in range(bands):
+    for left in range(whole.start, whole.stop, STRETCH):
+        count = min(STRETCH, whole.stop - left)
+        take(cube, order, left, count, LARGEST32, stretch)
+        for x in range(0, count, BLOCK):
+            size = min(BLOCK, count - x)
+            for b in range(cube.shape[1]):
                 # Bands mostly miss the same dates: their matrices are the same then.
-                if load(cube, (b, corner[0] + y, corner[1] + x), size, plan.clock, work, ends):
+                if load(stretch, b, x, size, plan.clock, work, ends):
                     weigh(work.seen, plan.unit[0], work, ends)
                     factor(work, plan.penalty[0])
                     if v.size > 0:
                         invert(work, plan.penalty[0])
                 solve(work, plan.penalty[0])
-                store(work, (b, y, x), size, ends, estimate)
+                store(work, b, x, size, whole.keep, ends, stretch)
                 if v.size > 0:
-                    store_inverse(work, (b, y, x), size, unit, ends, v)
+                    store_inverse(work, b, left + x, size, unit, ends, v)
+        put(stretch, order, left, count, out)
 
 
 @jit
 def _fill_chosen(
-    cube: np.ndarray,
-    corner: tuple[int, int],
-    plan: Plan,
-    work: Work,
-    ends: Ends,
-    estimate: np.ndarray,
-    v: np.ndarray,
+    whole: Stretch, plan: Plan, work: Work, ends: Ends, room: Room, stretch: np.ndarray
 ) -> None:
     """Do as `_fill` with weights of their own or chosen periods, which few want: compiled apart."""
-    _, bands, height, width = estimate.shape
-    unit = np.empty(BLOCK)
+    cube, out, v, order = whole.cube, whole.out, whole.v, whole.order
+    unit = room.unit
     for i in range(BLOCK):
         unit[i] = plan.unit[0]
-    for y in range(height):
-        for x in range(0, width, BLOCK):
-            size = min(BLOCK, width - x)
-            for b in range(bands):
-                load(cube, (b, corner[0] + y, corner[1] + x), size, plan.clock, work, ends)
-                reweigh(plan, size, work, ends)
+    for left in range(whole.start, whole.stop, STRETCH):
+        count = min(STRETCH, whole.stop - left)
+        take(cube, order, left, count, LARGEST32, stretch)
+        for x in range(0, count, BLOCK):
+            size = min(BLOCK, count - x)
+            for b in range(cube.shape[1]):
+                load(stretch, b, x, size, plan.clock, work, ends)
+                reweigh(plan, size, room.rests, work, ends)
                 if plan.rule > 0:
-                    choose(plan, size, v.size > 0, unit, work, ends)
+                    choose(plan, size, v.size > 0, room, work, ends)
                 else:
                     weigh(work.trust, plan.unit[0], work, ends)
                     factor(work, plan.penalty[0])
                     if v.size > 0:
                         invert(work, plan.penalty[0])
                     solve(work, plan.penalty[0])
-                store(work, (b, y, x), size, ends, estimate)
+                store(work, b, x, size, whole.keep, ends, stretch)
                 if v.size > 0:
-                    store_inverse(work, (b, y, x), size, unit, ends, v)
+                    store_inverse(work, b, left + x, size, unit, ends, v)
+        put(stretch, order, left, count, out)
 
 
 METHOD = Method(
@@ -418,7 +450,7 @@ METHOD = Method(
     summary="A smooth curve through each pixel's observations, as stiff as a period in days says.",
     params=Params,
     halo=lambda params, ratio: 0,
-    kernels={"numba": _numba, "numpy": _numpy},
+    kernels={"numba": _numba, "cupy": _cupy, "numpy": _numpy},
     direct=fill,
     settle=settle,
     state_for_std=True,

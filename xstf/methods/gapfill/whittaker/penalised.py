@@ -17,6 +17,9 @@ from xstf.numerics.jit import part
 PAD = 3
 # Pixels in work at once: nine arrays of all dates stay in the second cache.
 BLOCK = 64
+# Pixels that are read and written at once, all dates and bands: long stretches of memory are
+# quicker to get at.
+STRETCH = 256
 # Dates nearer to each other than this share of the mean step count as that far apart: adjoining
 # granules of one overpass would otherwise have differences that leave double precision.
 SHORTEST = 0.01
@@ -190,23 +193,42 @@ def invert(work: Work, penalty: np.ndarray) -> None:
 
 
 @part
+def take(
+    cube: np.ndarray, order: np.ndarray, start: int, size: int, largest: np.float32,
+    stretch: np.ndarray,
+) -> None:  # fmt: skip
+    """Copy pixels, dates in order, NaN for all that is no measurement."""
+    nothing = np.float32(np.nan)
+    for t in range(stretch.shape[0]):
+        for b in range(stretch.shape[1]):
+            source, row = cube[order[t], b, start : start + size], stretch[t, b]
+            for i in range(size):
+                one = source[i]
+                row[i] = one if abs(one) < largest else nothing
+
+
+@part
+def put(stretch: np.ndarray, order: np.ndarray, start: int, size: int, out: np.ndarray) -> None:
+    """Copy pixels into the result, dates in its order."""
+    for t in range(stretch.shape[0]):
+        for b in range(stretch.shape[1]):
+            source, row = stretch[t, b], out[order[t], b, start : start + size]
+            for i in range(size):
+                row[i] = source[i]
+
+
+@part
 def load(
-    cube: np.ndarray,
-    place: tuple[int, int, int],
-    size: int,
-    clock: np.ndarray,
-    work: Work,
-    ends: Ends,
+    stretch: np.ndarray, band: int, x: int, size: int, clock: np.ndarray, work: Work, ends: Ends
 ) -> bool:
     """Take in a block; return whether other dates are observed than in the one before it."""
-    band, y, x = place
     value, seen = work.value, work.seen
     first, last, count, base = ends.first, ends.last, ends.number, ends.base
     changed: float = 0.0
     for i in range(size):
         count[i] = 0.0
-    for t in range(cube.shape[0]):
-        row = cube[t, band, y, x : x + size]
+    for t in range(stretch.shape[0]):
+        row = stretch[t, band, x : x + size]
         there, values = seen[t + PAD], value[t + PAD]
         for i in range(size):
             new, old, before, least = float(row[i]), there[i], count[i], base[i]
@@ -224,7 +246,7 @@ def load(
     for i in range(size):
         first[i] = np.inf
         last[i] = -np.inf
-    for t in range(cube.shape[0]):
+    for t in range(stretch.shape[0]):
         now, there = np.float64(t), seen[t + PAD]
         for i in range(size):
             one, begin, end = there[i], first[i], last[i]
@@ -247,35 +269,35 @@ def weigh(trust: np.ndarray, unit: float, work: Work, ends: Ends) -> None:
 
 
 @part
-def store(work: Work, place: tuple[int, int, int], size: int, ends: Ends, out: np.ndarray) -> None:
-    """Write z, which holds beyond the first and the last observation, NaN where there is none."""
-    band, y, x = place
+def store(
+    work: Work, band: int, x: int, size: int, keep: bool, ends: Ends, stretch: np.ndarray
+) -> None:
+    """Write z, which holds beyond the first and the last observation, NaN where there is none.
+
+    If ``keep``, only where nothing is observed.
+    """
     first, last, head, tail, base = ends.first, ends.last, ends.head, ends.tail, ends.base
     for i in range(size):
         ever = ends.number[i] > 0
         head[i] = work.fit[int(first[i]) + PAD, i] if ever else np.nan
         tail[i] = work.fit[int(last[i]) + PAD, i] if ever else np.nan
-    for t in range(out.shape[0]):
-        fit, now, row = work.fit[t + PAD], np.float64(t), out[t, band, y, x : x + size]
+    for t in range(stretch.shape[0]):
+        fit, seen, row = work.fit[t + PAD], work.seen[t + PAD], stretch[t, band, x : x + size]
+        now = np.float64(t)
         for i in range(size):
-            one, here, there = fit[i], head[i], tail[i]
+            one, here, there, old = fit[i], head[i], tail[i], row[i]
             one = here if now < first[i] else one
-            row[i] = base[i] + (there if now > last[i] else one)
+            one = base[i] + (there if now > last[i] else one)
+            row[i] = old if keep and seen[i] > 0 else np.float32(one)
 
 
 @part
 def store_inverse(
-    work: Work,
-    place: tuple[int, int, int],
-    size: int,
-    unit: np.ndarray,
-    ends: Ends,
-    out: np.ndarray,
+    work: Work, band: int, x: int, size: int, unit: np.ndarray, ends: Ends, out: np.ndarray
 ) -> None:
     """Write v, the inverse's diagonal times the weight of one observation."""
-    band, y, x = place
     for t in range(out.shape[0]):
-        inverse, row = work.inverse[t + PAD], out[t, band, y, x : x + size]
+        inverse, row = work.inverse[t + PAD], out[t, band, x : x + size]
         for i in range(size):
             v = inverse[i] * ends.step[i] * unit[i]
             row[i] = v if ends.number[i] > 0 else np.nan

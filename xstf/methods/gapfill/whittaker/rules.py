@@ -41,14 +41,37 @@ class Plan(NamedTuple):
     rule: int  # 0 fixed, 1 gcv, 2 vcurve
 
 
+class Room(NamedTuple):
+    """What the rules work in."""
+
+    unit: np.ndarray  # (BLOCK,): the weight of each pixel's period
+    rests: np.ndarray  # (time,)
+    score: np.ndarray  # (2, period, BLOCK)
+    best: np.ndarray  # (BLOCK,)
+    fit: np.ndarray  # (time + 2 PAD, BLOCK)
+    spread: np.ndarray  # (time + 2 PAD, BLOCK)
+
+
+def room_of(plan: Plan) -> Room:
+    """Return the room of the rules."""
+    dates, periods = plan.clock.size, plan.unit.size
+    return Room(
+        np.empty(BLOCK),
+        np.empty(dates),
+        np.empty((2, periods, BLOCK)),
+        np.empty(BLOCK, np.int64),
+        np.zeros((dates + 2 * PAD, BLOCK)),
+        np.zeros((dates + 2 * PAD, BLOCK)),
+    )
+
+
 @part
-def reweigh(plan: Plan, size: int, work: Work, ends: Ends) -> None:
+def reweigh(plan: Plan, size: int, rests: np.ndarray, work: Work, ends: Ends) -> None:
     """Write how much each observation counts, after the passes."""
     trust, seen = work.trust, work.seen
     for t in range(trust.shape[0]):
         for i in range(BLOCK):
             trust[t, i] = seen[t, i]
-    rests = np.empty(plan.clock.size)
     for _ in range(plan.passes):
         weigh(trust, plan.unit[0], work, ends)
         factor(work, plan.penalty[0])
@@ -83,10 +106,10 @@ def _scale(plan: Plan, i: int, rests: np.ndarray, work: Work, ends: Ends) -> flo
 
 
 @part
-def choose(plan: Plan, size: int, inverse: bool, unit: np.ndarray, work: Work, ends: Ends) -> None:
+def choose(plan: Plan, size: int, inverse: bool, room: Room, work: Work, ends: Ends) -> None:
     """Write the fit, and the inverse if wanted, with the period that each pixel's rule finds."""
     periods = plan.unit.size
-    score = np.empty((2, periods, BLOCK))
+    unit, score, best, fit, spread = room.unit, room.score, room.best, room.fit, room.spread
     for at in range(1, periods):
         weigh(work.trust, plan.unit[at], work, ends)
         factor(work, plan.penalty[at])
@@ -94,11 +117,13 @@ def choose(plan: Plan, size: int, inverse: bool, unit: np.ndarray, work: Work, e
             invert(work, plan.penalty[at])
         solve(work, plan.penalty[at])
         _rate(plan, at, size, score, work, ends)
-    best = np.empty(BLOCK, np.int64)
     for i in range(size):
         best[i] = _gcv_best(score, i) if plan.rule == 1 else _corner(score, i)
         unit[i] = plan.unit[best[i]]
-    fit, spread = np.zeros(work.fit.shape), np.zeros(work.fit.shape)
+    for t in range(fit.shape[0]):
+        for i in range(BLOCK):
+            fit[t, i] = 0.0
+            spread[t, i] = 0.0
     for at in range(1, periods):
         number = 0
         for i in range(size):

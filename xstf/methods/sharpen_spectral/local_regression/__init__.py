@@ -32,6 +32,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import reduce
 from typing import NamedTuple
 
 import numpy as np
@@ -40,6 +41,7 @@ from scipy.interpolate import CubicSpline
 from xstf._checks import check_above, check_at_least, check_odd
 from xstf._method import Method, SharpenSamples, usual_lattice
 from xstf.methods.sharpen_spectral.local_regression.residual import correlation, correlations
+from xstf.numerics.array_module import beside, contiguous, of_host
 from xstf.numerics.degrade import (
     FILL_REACH,
     SINC_REACH,
@@ -227,7 +229,7 @@ def _worthy_steps(
 def _lefts(rest: np.ndarray, ratio: int, fwhm: float, steps: int) -> Iterator[np.ndarray]:
     """Yield what each of the steps has to put back; ``rest`` is what the result leaves."""
     left = fill(rest)
-    rows, cols = (round_trip(n, ratio=ratio, fwhm=fwhm) for n in left.shape[1:])
+    rows, cols = (beside(round_trip(n, ratio=ratio, fwhm=fwhm), left) for n in left.shape[1:])
     for _ in range(steps):
         yield left
         left = left - rows @ left @ cols.T
@@ -309,7 +311,8 @@ def _patterns(spectral: np.ndarray, guides: np.ndarray) -> Iterator[tuple[np.nda
     if valid.all():
         yield np.arange(len(spectral)), base
         return
-    rows = np.packbits(valid.reshape(len(valid), -1), axis=1)
+    # Which bands are alike is the host's to find, whatever the side; it takes their masks alone.
+    rows = np.packbits(of_host(valid).reshape(len(valid), -1), axis=1)
     _, first, label = np.unique(rows, axis=0, return_index=True, return_inverse=True)
     for k, band in enumerate(first):
         yield np.flatnonzero(label.ravel() == k), base & valid[band]
@@ -339,11 +342,16 @@ def _local(
     step: int,
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return `fit` of bands ``own``, with what the scene's regression leaves as its target."""
-    slopes, level = scene.slopes[:, own], scene.level[own]
-    varies = scene.variance[:, own[0], None, None] > 0
-    z = np.where(valid & varies, guides - scene.centre[:, own[0], None, None], 0)
-    y = np.where(valid, spectral - level[:, None, None], 0)
-    z, y = (np.ascontiguousarray(np.moveaxis(v, 0, -1), np.float64) for v in (z, y))
+    slopes, level, varies, centre = (
+        beside(n, guides)
+        for n in (
+            scene.slopes[:, own], scene.level[own, None, None],
+            scene.variance[:, own[0], None, None] > 0, scene.centre[:, own[0], None, None],
+        )
+    )  # fmt: skip
+    z = np.where(valid & varies, guides - centre, 0)
+    y = np.where(valid, spectral - level, 0)
+    z, y = (np.moveaxis(v, 0, -1).astype(np.float64, order="C") for v in (z, y))
     y -= (z @ slopes) * valid[..., None]
     offset = (np.arange(window) - window // 2) / (window // 2 + 1)
     near = (1 - offset**2) ** 2
@@ -387,12 +395,13 @@ def _kernel(
     out = _regressed(spectral, aligned(spatial, state.shift), state, ratio)
     missing = spread(np.isnan(spectral), ratio=ratio)
     out[missing] = np.nan
-    return np.ascontiguousarray(out[:, *inner]), None
+    return contiguous(out[:, *inner]), None
 
 
 def _regressed(spectral: np.ndarray, spatial: np.ndarray, state: State, ratio: int) -> np.ndarray:
     """Return all bands; the spatial cube is in its place."""
-    out = np.empty((len(spectral), *spatial.shape[1:]), np.float32)
+    shape = (len(spectral), *spatial.shape[1:])
+    out: np.ndarray = np.empty_like(spatial, np.float32, shape=shape)
     for width in np.unique(state.width):
         bands = np.flatnonzero(state.width == width)
         guides = degrade(spatial, ratio=ratio, fwhm=float(width))
@@ -403,7 +412,8 @@ def _regressed(spectral: np.ndarray, spatial: np.ndarray, state: State, ratio: i
             own = bands[state.steps[bands] == count]
             if count:
                 rest = spectral[own] - degrade(out[own], ratio=ratio, fwhm=float(width))
-                back = np.sum(list(_lefts(rest, ratio, float(width), int(count))), axis=0)
+                lefts = _lefts(rest, ratio, float(width), int(count))
+                back = reduce(np.add, lefts)
                 out[own] += upsample(back, ratio=ratio)
     return out
 
@@ -420,23 +430,26 @@ def _sharpen(
     """Return bands ``own``, which miss the same coarse pixels, before the steps back."""
     scene = state.scene
     change, rest, _ = _local(spectral, guides, valid, scene, own, state.window, state.ridge, 1)
-    centre = scene.centre[:, own[0], None, None]
+    centre = beside(scene.centre[:, own[0], None, None], guides)
+    slopes, level = beside(scene.slopes, guides), beside(scene.level, guides)
     sharp = (spatial - centre).astype(np.float32)
     coarse = (guides - centre).astype(np.float32)
     # (y, x, guide, band) to (band, guide, y, x), the constant coming last among the guides; band by
     # band, since these arrays are the largest there are.
-    maps = np.empty((len(spectral), len(spatial) + 1, *spectral.shape[1:]), np.float32)
-    left = np.empty(spectral.shape, np.float32)
+    shape = (len(spectral), len(spatial) + 1, *spectral.shape[1:])
+    maps = np.empty_like(spectral, np.float32, shape=shape)
+    left = np.empty_like(spectral, np.float32)
     for band, (one, at) in enumerate(zip(maps, own, strict=True)):
-        one[:-1] = np.moveaxis(change[..., band] + scene.slopes[:, at], 2, 0)
-        one[-1] = rest[..., band] + scene.level[at]
+        one[:-1] = np.moveaxis(change[..., band] + slopes[:, at], 2, 0)
+        one[-1] = rest[..., band] + level[at]
         left[band] = spectral[band] - one[-1] - (one[:-1] * coarse).sum(axis=0)
     del change, rest
     out = np.nan_to_num(upsample(left, ratio=ratio), copy=False)
     for band, one in enumerate(maps):
         fine = bilinear(one, ratio=ratio)
         out[band] += fine[-1] + np.einsum("gyx,gyx->yx", fine[:-1], sharp)
-    return np.asarray(out)
+    sharpened: np.ndarray = out
+    return sharpened
 
 
 METHOD = Method(
@@ -446,7 +459,7 @@ METHOD = Method(
     params=Params,
     halo=_halo,
     lattice=usual_lattice,
-    kernels={"numpy": _kernel},
+    kernels={"numpy": _kernel, "cupy": _kernel},
     settle=_settle,
     reference="after Wang et al. (2016), doi:10.1016/j.rse.2016.10.030",
 )

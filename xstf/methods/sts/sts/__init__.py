@@ -75,12 +75,20 @@ class Params:
         Path of a checkpoint that :func:`xstf.train.fit` wrote, of this scene or a neighbouring one;
         ``"fit"`` to train on these cubes first, which computes even if they are lazy; or the name
         of a bundled checkpoint.
+    fit : dict
+        With ``weights="fit"``: what :func:`xstf.train.fit` takes besides the cubes, as
+        ``{"recipe": "full"}`` or ``{"epochs": 20, "steps": 50, "seed": 1}``.
+    save : str
+        With ``weights="fit"``: path of a ``.safetensors`` file for the trained weights. A call that
+        was killed goes on from the state beside it.
     tile : int
         Side of what the network is given at a time in spatial pixels, besides what is around it. It
         decides about memory, the result is the same.
     """
 
     weights: str = ""
+    fit: dict | None = None
+    save: str = ""
     tile: int = 256
 
     def __post_init__(self) -> None:

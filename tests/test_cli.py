@@ -42,6 +42,11 @@ def test_fuse_in_chunks_gives_the_same(paths, tmp_path):
         xr.testing.assert_allclose(whole.load(), chunked.load(), rtol=1e-4, atol=1e-5)
 
 
+def test_a_method_found_by_trial_is_left_to_the_verb(paths, capsys):
+    assert main(["fuse", *map(str, paths), "--method", "evaluate", "--dry-run"]) == 1
+    assert "tries methods on values, which a plan does not read" in capsys.readouterr().err
+
+
 def test_train_writes_weights_that_fuse_takes(paths, tmp_path):
     weights, out = tmp_path / "w.safetensors", tmp_path / "out.nc"
     small = ["-p", "epochs=1", "-p", "steps=1", "-p", "patch=16", "-p", "batch=1"]

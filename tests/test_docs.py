@@ -41,10 +41,6 @@ FENCE = re.compile(
 )
 RUN = ("python", "bash")
 SHOWN = ("text", "yaml", "pycon")  # what a program prints; directives of Sphinx have braces
-    "text",
-    "yaml",
-    "pycon",
-)  # what a program prints, equations; directives of Sphinx have braces
 TINY = {"patch": 16, "batch": 1, "epochs": 1, "steps": 1}
 
 

@@ -29,6 +29,7 @@ from xstf.files.packed import Packing, pack
 from xstf.files.save import for_writing
 from xstf.methods.lookup import get_method
 from xstf.store.workers import working_with
+from xstf.verbs.by_trial import wants_trial
 
 CHUNK = 1024  # pixels a side, where a run has to be lazy and no other size is given
 _WHOLE = 1 << 30  # pixels: an image in one chunk
@@ -104,7 +105,7 @@ def begin(arguments: argparse.Namespace, task: str, inputs: Sequence[Input]) -> 
     inputs
         What the result must not be written onto.
     """
-    if arguments.method != "auto":  # which some verbs resolve themselves
+    if arguments.method != "auto" and not wants_trial(arguments.method):  # verbs resolve these
         get_method(task, arguments.method)
     for option, least in (("chunks", 1), ("workers", 1)):
         number = getattr(arguments, option)

@@ -40,7 +40,11 @@ FENCE = re.compile(
     re.MULTILINE | re.DOTALL,
 )
 RUN = ("python", "bash")
-SHOWN = ("text", "yaml")  # what a program prints, equations; directives of Sphinx have braces
+SHOWN = ("text", "yaml", "pycon")  # what a program prints; directives of Sphinx have braces
+    "text",
+    "yaml",
+    "pycon",
+)  # what a program prints, equations; directives of Sphinx have braces
 TINY = {"patch": 16, "batch": 1, "epochs": 1, "steps": 1}
 
 
@@ -78,7 +82,7 @@ def cubes() -> dict[str, object]:
         "cube": cube, "cube1": cube, "cube2": cube, "s2": cube, "s2_classes": classes,
         "ds": xr.Dataset({"B": cube, "SCL": classes}),
         "sar": radar, "s1": radar, "sar1": radar, "sar2": radar,
-        "fields": xr.full_like(cube[0, 0], 1, int).rename("field") + (cube.x > cube.x.mean()),
+        "fields": (cube.y + cube.x > (cube.y + cube.x).median()).astype(int).rename("field"),
         "s2_20m": twenty, "s2_10m": ten, "sentinel2_20m": twenty, "sentinel2_10m": ten,
         "hyperspectral": spectral, "multispectral": sharp, "sharp": sharp, "sharp_images": sharp,
         "dense": series.dense,

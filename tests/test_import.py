@@ -79,4 +79,6 @@ def test_import_survives_a_cache_that_cannot_be_written(tmp_path):
 def test_show_versions_names_what_matters(capsys):
     xstf.show_versions()
     printed = capsys.readouterr().out
-    assert all(name in printed for name in ("xstf", "xarray", "numba", "python"))
+    assert all(name in printed for name in ("xstf", "xarray", "numba", "python", "cores"))
+    installed = {line.split()[0] for line in printed.splitlines() if "not installed" not in line}
+    assert {"llvmlite", "threadpoolctl", "tqdm", "netcdf4", "scipy"} <= installed

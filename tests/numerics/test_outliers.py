@@ -159,7 +159,8 @@ def test_compiled_and_interpreted_scores_agree():
     for function in (_screen._score, _screen._score.py_func):
         score = np.full((27, 2, 3), np.nan, np.float32)
         lasting = np.zeros((27, 2, 3), bool)
-        function(cube, without, spread, 1.0, score, lasting)
+        room = _screen.Room(np.empty((27, 4)), np.empty(27), np.empty(27, np.int64))
+        function(cube, without, spread, 1.0, room, score, lasting)
         found.append((score, lasting))
     np.testing.assert_allclose(found[0][0], found[1][0], rtol=1e-6)
     np.testing.assert_array_equal(found[0][1], found[1][1])

@@ -123,7 +123,7 @@ def evaluate_fusion(
     >>> import xstf
     >>> fine, coarse = xstf.testing.scene()
     >>> scores = xstf.evaluate_fusion(fine, coarse, methods=["starfm"], time=fine.time[1])
-    >>> list(scores.method.values)
+    >>> scores.method.values.tolist()
     ['unchanged', 'delta', 'starfm']
     """
     said: dict[str, object] = {"pair_tolerance": pair_tolerance, **options}

@@ -80,7 +80,7 @@ def quicklook(
     >>> fine, _ = xstf.testing.scene()
     >>> axes = xstf.plot.quicklook(fine, most=2)
     >>> [axis.get_title() for axis in axes]
-    ['2021-01-01', '2021-03-06']
+    ['2021-04-07', '2021-08-29']
     """
     plain = open_cube(cube, "cube")
     shown = composite_of(plain, bands)

@@ -147,3 +147,11 @@ def test_the_scene_changes_as_far_as_coarse_means_fit():
     raw[0, 1] += 0.2  # the second band lies .2 beside the fine one, and changes by -.1
     groups = {"patches": {"fine_0": fine}, "raw": {"coarse_0": raw}}
     np.testing.assert_allclose(_level_known(groups, 2), [1, 0.1**2 / (0.1**2 + 0.2**2)], rtol=1e-4)
+
+
+def test_a_target_is_as_good_as_the_pair_that_shows_least():
+    cells = 121
+    assert _shown(np.array([[0.42], [0.0], [0.0]]), cells) == 1  # winter, of two of three
+    assert _shown(np.array([[0.42], [0.4], [0.0]]), cells) == 0
+    assert _shown(np.array([[0.4], [0.0]]), cells) == 0
+    assert 0 < _shown(np.array([[0.42], [0.4], [0.05]]), cells) < 1

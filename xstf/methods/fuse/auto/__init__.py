@@ -366,12 +366,12 @@ def _shown(explained: np.ndarray, cells: int) -> float:
     """Return whether the target date's coarse image shows the scene at all, 0 to 1.
 
     Of what the fine images tell of each coarse image ``(image, band)``, the target's last, found of
-    so many coarse pixels.
+    so many coarse pixels. It is held against the pair whose coarse image is told least: a day on
+    which land is hard to see is no fault of the image.
     """
-    pairs, target = explained[:-1].mean(), explained[-1].mean()
-    if pairs < UNSEEN + BY_CHANCE / max(
-        cells, 1
-    ):  # they tell nothing of those of their own dates either
+    pairs, target = explained[:-1].mean(axis=1).min(), explained[-1].mean()
+    # They may tell nothing of those of their own dates either.
+    if pairs < UNSEEN + BY_CHANCE / max(cells, 1):
         return 1.0
     return float(np.clip((target / pairs - SHOWN[0]) / (SHOWN[1] - SHOWN[0]), 0, 1))
 
